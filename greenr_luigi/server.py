@@ -1,0 +1,394 @@
+"""Start, find and stop the gunicorn that serves a release store. It is a daemon, not a child of its caller.
+
+    run_dir/gunicorn.pid, gunicorn.log    gunicorn's own
+    run_dir/server.json                   how it was started: what a running server is compared with
+    run_dir/workers/<pid>.json            what each worker says of itself (see web/classifier.py)
+    run_dir/metrics/                      the workers' counters
+    run_dir/lock                          held while a server is started or stopped
+
+A pid file proves nothing, since pids are used again: a process is ours when its environment names run_dir.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenr_luigi import HERE, releases
+
+#: Seconds between two looks at a state that is waited for.
+LOOK = 0.05
+#: Seconds for one question to our own server.
+ASK = 2.0
+#: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
+GRACE = 30.0
+
+
+class ServerError(RuntimeError):
+    """A server that does not start or does not serve what it should; the message ends with its log's end."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: every worker answers with release `digest`."""
+
+    url: str
+    host: str
+    port: int
+    pid: int
+    workers: tuple[int, ...]
+    digest: str
+    log: Path
+    #: Whether this call started it.
+    started: bool
+
+
+def ensure(
+    store: Path,
+    run_dir: Path,
+    host: str,
+    port: int,
+    workers: int | None,
+    digest: str,
+    timeout: float,
+    root_path: str = "",
+) -> Server:
+    """A server of this store on this address, all of whose workers answer with `digest`.
+
+    Starts one if there is none, and a new one if it was started differently (address, workers, prefix,
+    GREENR_* variables, code); on another address the new one serves before the old one stops. `workers`: one
+    a core by default. `port` 0 takes a free one. `timeout` in seconds. Safe to call from two processes.
+
+    Raises ServerError: address taken by another program, release refused, no answer in time.
+    """
+    store, run_dir = store.resolve(), run_dir.resolve()
+    if releases.current(store) != digest:
+        raise ServerError(
+            f"{store} points to {releases.current(store)}, not to {digest}: point it there first"
+        )
+    wanted = {
+        "store": str(store),
+        "host": host,
+        "port": port,
+        "workers": workers or len(os.sched_getaffinity(0)),
+        "root_path": root_path,
+        "python": sys.executable,
+        "code": code_digest(),
+        "environment": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith("GREENR_")
+        },
+    }
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir):
+        end(run_dir, "gunicorn.old.pid")  # Left by a caller that was killed between starting and stopping.
+        pid = master(run_dir)
+        noted = note(run_dir)
+        if pid is not None and same(noted, wanted):
+            return wait(run_dir, pid, digest, timeout, started=False)
+        if pid is None:
+            sweep(run_dir)
+        elif noted.get("host") == host and noted.get("port") == port:
+            end(run_dir, "gunicorn.pid")
+            pid = None
+        else:
+            (run_dir / "gunicorn.pid").replace(run_dir / "gunicorn.old.pid")
+        try:
+            server = start(run_dir, wanted, digest, timeout)
+        except ServerError:
+            end(run_dir, "gunicorn.pid")
+            if pid is not None:
+                (run_dir / "gunicorn.old.pid").replace(run_dir / "gunicorn.pid")
+                releases.write(run_dir / "server.json", json.dumps(noted))
+            raise
+        end(run_dir, "gunicorn.old.pid")
+        return server
+
+
+def serving(run_dir: Path, host: str, port: int) -> str | None:
+    """The digest that all workers of our server on this address answer with, or None. Asks one of them."""
+    run_dir = run_dir.resolve()
+    pid, noted = master(run_dir), note(run_dir)
+    if pid is None or noted.get("host") != host or port not in (0, noted.get("port")):
+        return None
+    states = told(run_dir, pid)
+    digests = {state["digest"] for state in states}
+    if len(states) != noted.get("workers") or len(digests) != 1:
+        return None
+    digest = digests.pop()
+    return str(digest) if digest is not None and ask(host, noted["port"]) == digest else None
+
+
+def settled(run_dir: Path, digest: str, timeout: float) -> Server:
+    """Wait until every worker of the running server answers with `digest`, as after a rollback.
+
+    Raises ServerError when there is no server, the release is refused, or `timeout` seconds have passed.
+    """
+    run_dir = run_dir.resolve()
+    pid = master(run_dir)
+    if pid is None:
+        raise ServerError(f"no server runs in {run_dir}: deploy one")
+    return wait(run_dir, pid, digest, timeout, started=False)
+
+
+def stop(run_dir: Path) -> bool:
+    """Stop the server, letting it finish the requests it holds; False when there was none."""
+    run_dir = run_dir.resolve()
+    if not run_dir.is_dir():
+        return False
+    with locked(run_dir):
+        ended = [end(run_dir, name) for name in ("gunicorn.old.pid", "gunicorn.pid")]
+        sweep(run_dir)
+    return any(ended)
+
+
+def start(run_dir: Path, wanted: dict[str, Any], digest: str, timeout: float) -> Server:
+    """Start gunicorn on a socket that is bound here, so that a taken port is known at once."""
+    (run_dir / "workers").mkdir(exist_ok=True)
+    metrics = run_dir / f"metrics-{time.time_ns()}"
+    metrics.mkdir()
+    listening = bind(wanted["host"], wanted["port"])
+    # Closes when the last process that holds the other end is gone: how a death at birth is seen.
+    alive, held = os.pipe()
+    try:
+        wanted = {**wanted, "port": listening.getsockname()[1]}
+        environment = {
+            **{name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON},
+            "GREENR_STORE": wanted["store"],
+            "GREENR_RUN_DIR": str(run_dir),
+            "GREENR_ROOT_PATH": wanted["root_path"],
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
+            "PYTHONSAFEPATH": "1",
+            # One worker a core; what a library would start besides only takes memory.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MALLOC_ARENA_MAX": "2",
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", "python:greenr_luigi.web.gunicorn_conf"]
+        command += ["--daemon", "--enable-stdio-inheritance", "--pid", str(run_dir / "gunicorn.pid")]
+        command += ["--log-file", str(run_dir / "gunicorn.log"), "--workers", str(wanted["workers"])]
+        command += ["--bind", f"fd://{listening.fileno()}"]
+        with (run_dir / "gunicorn.log").open("ab") as log:
+            starting = subprocess.Popen(
+                command,
+                cwd=run_dir,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(listening.fileno(), held),
+            )
+        os.close(held)
+        held = -1
+        starting.wait(timeout)
+        releases.write(run_dir / "server.json", json.dumps({**wanted, "metrics": metrics.name}))
+        deadline = time.monotonic() + timeout
+        while (pid := master(run_dir)) is None:
+            if select.select([alive], [], [], LOOK)[0] or time.monotonic() > deadline:
+                raise ServerError(
+                    f"gunicorn did not start on {wanted['host']}:{wanted['port']}{tail(run_dir)}"
+                )
+        server = wait(run_dir, pid, digest, deadline - time.monotonic(), started=True)
+    except subprocess.TimeoutExpired:
+        raise ServerError(f"gunicorn did not start in {timeout:g} seconds{tail(run_dir)}") from None
+    finally:
+        listening.close()
+        os.close(alive)
+        if held >= 0:
+            os.close(held)
+    for old in run_dir.glob("metrics-*"):
+        if old != metrics:
+            shutil.rmtree(old, ignore_errors=True)
+    return server
+
+
+#: Variables that would change what gunicorn is told.
+NOT_PASSED_ON = ("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID", "GUNICORN_FD", "PORT")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ServerError when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ServerError(f"host {host!r}: no address of this machine ({error}); try 127.0.0.1") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "another program listens there" if taken else str(error)
+        raise ServerError(
+            f"cannot listen on {host}:{port}: {why}; stop it or choose another --port"
+        ) from None
+    return listening
+
+
+def wait(run_dir: Path, pid: int, digest: str, timeout: float, started: bool) -> Server:
+    """Until each worker says that it serves `digest`, and one answers with it."""
+    deadline = time.monotonic() + timeout
+    noted = note(run_dir)
+    host, port = str(noted["host"]), int(noted["port"])
+    while True:
+        states = told(run_dir, pid)
+        for state in states:
+            if state["problem"] and state["problem"]["digest"] == digest:
+                raise ServerError(f"the server refuses the release: {state['problem']['message']}")
+        right = [state for state in states if state["digest"] == digest]
+        if len(right) == len(states) == noted["workers"] and ask(host, port) == digest:
+            pids = tuple(sorted(int(state["pid"]) for state in states))
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+            return Server(url, host, port, pid, pids, digest, run_dir / "gunicorn.log", started)
+        if not ours(pid, run_dir):
+            raise ServerError(f"gunicorn (pid {pid}) ended{tail(run_dir)}")
+        if time.monotonic() > deadline:
+            counts = f"{len(right)} of {noted['workers']} workers answer with release {digest}"
+            raise ServerError(f"{counts} after {timeout:g} seconds: look for what holds them{tail(run_dir)}")
+        select.select([], [], [], LOOK)
+
+
+def ask(host: str, port: int) -> str | None:
+    """The release that one worker says it serves, or None; only ever asks this machine."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    connection = http.client.HTTPConnection(local, port, timeout=ASK)
+    try:
+        connection.request("GET", "/readyz")
+        release = json.loads(connection.getresponse().read())["release"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return None
+    finally:
+        connection.close()
+    return str(release) if release else None
+
+
+def told(run_dir: Path, pid: int) -> list[dict[str, Any]]:
+    """What the living workers of the gunicorn with this pid say of themselves."""
+    found = []
+    for path in sorted(run_dir.glob("workers/*.json")):
+        state = read(path)
+        if state.get("master") == pid and ours(int(state["pid"]), run_dir):
+            found.append(state)
+    return found
+
+
+def master(run_dir: Path, name: str = "gunicorn.pid") -> int | None:
+    """The pid of our gunicorn; None for no pid file, a stale one, or a pid that is somebody else's now."""
+    try:
+        pid = int((run_dir / name).read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if ours(pid, run_dir) else None
+
+
+def ours(pid: int, run_dir: Path) -> bool:
+    """Whether a living process was started with this run_dir (Linux; a dead one has no environment)."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return b"GREENR_RUN_DIR=" + os.fsencode(run_dir) in environment.split(b"\0")
+
+
+def end(run_dir: Path, name: str) -> bool:
+    """End the gunicorn of a pid file, gently and then not. False when it was not running."""
+    pid = master(run_dir, name)
+    if pid is not None:
+        workers = [int(state["pid"]) for state in told(run_dir, pid)]
+        kill(pid, signal.SIGTERM, GRACE)
+        for one in [pid, *workers]:
+            if ours(one, run_dir):
+                kill(one, signal.SIGKILL, ASK)
+    (run_dir / name).unlink(missing_ok=True)
+    return pid is not None
+
+
+def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
+    """Send a signal and wait until the process is gone, at most `timeout` seconds."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, sign)
+        select.select([handle], [], [], timeout)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
+
+
+def sweep(run_dir: Path) -> None:
+    """Clear away what a gunicorn that was killed left: workers that have not noticed yet, and their words."""
+    for path in run_dir.glob("workers/*"):
+        pid = read(path).get("pid")
+        if isinstance(pid, int) and ours(pid, run_dir):
+            kill(pid, signal.SIGKILL, ASK)
+        path.unlink(missing_ok=True)
+    (run_dir / "gunicorn.pid").unlink(missing_ok=True)
+
+
+def note(run_dir: Path) -> dict[str, Any]:
+    return read(run_dir / "server.json")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def same(noted: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(noted.get(name) == value or (name == "port" and value == 0) for name, value in wanted.items())
+
+
+def code_digest() -> str:
+    """Of the code, templates and assets that a server loads when it starts."""
+    names = [*HERE.glob("*.py"), *HERE.glob("web/*.py"), *HERE.glob("templates/*"), *HERE.glob("static/*")]
+    used = [path for path in sorted(names) if path.parent != HERE or path.name in USED]
+    return hashlib.sha256(
+        "".join(releases.file_digest(path) for path in used if path.is_file()).encode()
+    ).hexdigest()
+
+
+#: The modules beside web/ that the web application imports.
+USED = ("__init__.py", "pictures.py", "releases.py")
+
+
+def tail(run_dir: Path, lines: int = 25) -> str:
+    """The end of the log, as the end of a message."""
+    try:
+        text = (run_dir / "gunicorn.log").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "; there is no log"
+    return f"; the end of {run_dir / 'gunicorn.log'}:\n" + "\n".join(text.splitlines()[-lines:])
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """One caller at a time starts or stops a server; the kernel lets go of the lock of a killed one."""
+    with (run_dir / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,153 @@
+"""The classifier of one worker: a bounded pool that answers, and a watch that swaps the model in process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from greenr_luigi import releases
+from greenr_luigi.pictures import UnusablePicture
+from greenr_luigi.web import metrics
+from greenr_luigi.web.model import Answer, Model, ModelError, load
+from greenr_luigi.web.problem import Problem, busy, unusable
+from greenr_luigi.web.settings import Settings
+
+log = logging.getLogger("greenr")
+#: Seconds between two looks at `current`; a look is one readlink.
+LOOK = 0.1
+
+
+class Classifier:
+    """Answers with the model that `current` points to; the last good one while `current` is broken."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.model: Model | None = None
+        #: Why the release that `current` points to does not serve: {"digest", "message"}, or None.
+        self.problem: dict[str, str | None] | None = None
+        self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
+        self.waiting = 0
+        self.refused: tuple[object, ...] | None = None
+        self.parent = os.getppid()
+
+    async def classify(self, pictures: Sequence[bytes]) -> list[Answer | Problem]:
+        """An answer or a refusal for each picture, all from one model.
+
+        Raises Problem: 503 "no-model" before the first release, 503 "busy" when too many pictures wait.
+        """
+        model = self.model
+        if model is None:
+            why = self.problem["message"] if self.problem else "no release yet"
+            raise Problem(503, "no-model", f"there is no model to answer with: {why}", retry_after=5)
+        if self.waiting and self.waiting + len(pictures) > self.settings.threads + self.settings.queue:
+            raise busy("pictures")
+        loop = asyncio.get_running_loop()
+
+        def one(data: bytes) -> Answer | Problem:
+            try:
+                return model.answer(data)
+            except UnusablePicture as error:
+                return unusable(error)
+
+        return list(await asyncio.gather(*(self.submit(loop, one, data) for data in pictures)))
+
+    async def submit(self, loop: asyncio.AbstractEventLoop, work: Callable[[bytes], Any], data: bytes) -> Any:
+        """Run in the pool; a request that gives up still counts until its thread is done."""
+        self.waiting += 1
+
+        def done(_: Future[Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the worker is going.
+                loop.call_soon_threadsafe(self.leave)
+
+        future = self.pool.submit(work, data)
+        future.add_done_callback(done)
+        return await asyncio.wrap_future(future, loop=loop)
+
+    def leave(self) -> None:
+        self.waiting -= 1
+
+    def swap(self) -> None:
+        """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
+        store = self.settings.store
+        digest = releases.current(store)
+        if self.model is not None and digest == self.model.digest:
+            self.problem = None
+            return
+        seen = (digest, stat_of(store / digest if digest else store / "current"))
+        if seen == self.refused:
+            return
+        try:
+            if digest is None:
+                raise releases.ReleaseError(f"no release is current in {store}: deploy one")
+            self.model = load(store, digest)
+            self.problem = self.refused = None
+            metrics.SWAPS.inc()
+            log.info("serving release %s", digest)
+        except (releases.ReleaseError, ModelError, OSError) as error:
+            self.problem, self.refused = {"digest": digest, "message": str(error)}, seen
+            serving = self.model.digest if self.model else "nothing"
+            log.error("release %s refused, %s serves on: %s", digest, serving, error)
+
+    def tell(self) -> None:
+        """Write what this worker serves where `server` looks for it."""
+        if self.settings.run_dir is None:
+            return
+        place = self.settings.run_dir / "workers" / f"{os.getpid()}.json"
+        beside = place.with_suffix(".new")
+        beside.write_text(json.dumps(self.state()), encoding="utf-8")
+        beside.replace(place)
+
+    def state(self) -> dict[str, Any]:
+        digest = self.model.digest if self.model else None
+        return {"pid": os.getpid(), "master": self.parent, "digest": digest, "problem": self.problem}
+
+    async def watch(self) -> None:
+        """Follow `current` for as long as the worker lives; leave when gunicorn's master has gone."""
+        told: dict[str, Any] | None = None
+        while True:
+            await asyncio.to_thread(self.swap)
+            if told != self.state():
+                told = self.state()
+                self.tell()
+            if os.getppid() != self.parent:
+                log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.parent)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            await asyncio.sleep(LOOK)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Classifier]:
+    """A classifier that has looked at `current` once, and goes on looking."""
+    classifier = Classifier(settings)
+    if settings.run_dir is not None:
+        (settings.run_dir / "workers").mkdir(parents=True, exist_ok=True)
+    classifier.swap()
+    classifier.tell()
+    watching = asyncio.create_task(classifier.watch())
+    try:
+        yield classifier
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        classifier.pool.shutdown(wait=False, cancel_futures=True)
+        if settings.run_dir is not None:
+            (settings.run_dir / "workers" / f"{os.getpid()}.json").unlink(missing_ok=True)
+
+
+def stat_of(path: Path) -> tuple[int, int] | None:
+    """Changes when a release is published anew under its name, so that it is tried again."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,30 @@
+"""What gunicorn is told whatever it serves (docs.gunicorn.org/en/stable/settings.html)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import multiprocess
+
+wsgi_app = "greenr_luigi.web.app:create()"
+worker_class = "greenr_luigi.web.worker.Worker"
+# Imports happen once, before the fork: a worker is ready sooner and shares their memory.
+preload_app = True
+graceful_timeout = 25
+timeout = 60
+keepalive = 5
+# Control over a socket in the home folder is one more door; signals do.
+control_socket_disable = True
+# A slow disk must not stop a worker's heartbeat.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    run_dir = os.environ.get("GREENR_RUN_DIR")
+    if run_dir:
+        # A worker that was killed cannot take back what it said of itself.
+        Path(run_dir, "workers", f"{worker.pid}.json").unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""Taking in a request's pictures: in memory only, within a deadline and a budget of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from greenr_luigi.pictures import MAX_BYTES
+from greenr_luigi.web.problem import Problem, busy
+from greenr_luigi.web.settings import Settings
+
+#: Room for the parts' headers and the small fields beside the pictures.
+OVERHEAD = 64 * 1024
+MAX_FIELD = 4096
+# No upload touches the disk, not even for a moment; Starlette would spool what is over 1 MB.
+MultiPartParser.spool_max_size = MAX_BYTES + OVERHEAD
+
+
+class Intake:
+    """The budget of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.held = 0
+
+    @contextlib.asynccontextmanager
+    async def form(self, request: Request[Any], files: int = 1) -> AsyncIterator[FormData]:
+        """The request's form, at most `files` pictures in it. Raises Problem: 400, 408, 413 or 503 "busy"."""
+        most = MAX_BYTES + OVERHEAD
+        claimed = min(content_length(request, most), most)
+        if self.held and self.held + claimed > self.settings.held_bytes:
+            raise busy("uploads")
+        self.held += claimed
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                form = await request.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD)
+        except TimeoutError:
+            seconds = f"{self.settings.body_seconds:g} seconds"
+            raise Problem(
+                408, "upload-slow", f"the upload did not arrive in {seconds}: send a smaller picture"
+            ) from None
+        except ClientDisconnect:
+            raise Problem(400, "upload-broken", "the upload broke off: try again") from None
+        except HTTPException as error:
+            if error.status_code == 413:
+                raise Problem(
+                    413, "upload-too-large", f"the request has more than {most:,} bytes: send less at once"
+                ) from None
+            raise Problem(
+                400, "upload-malformed", f"the form cannot be read: {error.detail} Send multipart/form-data"
+            ) from None
+        else:
+            yield form
+        finally:
+            self.held -= claimed
+
+
+async def uploads(form: FormData, field: str = "file") -> list[tuple[str, bytes]]:
+    """Name and bytes of each picture in a field; a field that a browser sent empty is none."""
+    found = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+    return [(one.filename or "", await one.read()) for one in found if one.filename or one.size]
+
+
+def content_length(request: Request[Any], unknown: int) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else unknown

@@ -1,0 +1,134 @@
+"""A release in memory: loaded, tested on itself, and asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from greenr_luigi import releases
+from greenr_luigi.pictures import open_picture, square
+
+
+class ModelError(RuntimeError):
+    """A release that cannot be served; the message says why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model sees in one picture."""
+
+    #: The label with the highest probability.
+    label: str
+    #: Whether that probability reaches the model's threshold.
+    sure: bool
+    threshold: float
+    #: Every class with its probability, the highest first.
+    probabilities: tuple[tuple[str, float], ...]
+    #: Where in the picture the evidence for `label` lies: float32, (h, w), 0 to 1.
+    heat: np.ndarray[Any, np.dtype[np.float32]]
+    #: The digest of the release that answered.
+    release: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """One release, ready to answer; never changes."""
+
+    digest: str
+    classes: tuple[str, ...]
+    size: int
+    threshold: float
+    about: dict[str, Any]
+    session: Any
+
+    def answer(self, data: bytes) -> Answer:
+        """From a picture's bytes to the answer. Raises UnusablePicture."""
+        return self.see(square(open_picture(data, at_least=self.size), self.size))
+
+    def see(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Answer:
+        """From pixels, uint8 (size, size, 3), to the answer."""
+        probabilities, heat = self.session.run(["probabilities", "heat"], {"pixels": pixels[None]})
+        order = np.argsort(-probabilities[0], kind="stable")
+        top = int(order[0])
+        ranked = tuple((self.classes[i], float(probabilities[0, i])) for i in order)
+        return Answer(
+            label=self.classes[top],
+            sure=ranked[0][1] >= self.threshold,
+            threshold=self.threshold,
+            probabilities=ranked,
+            heat=evidence(heat[0], top),
+            release=self.digest,
+        )
+
+
+def evidence(heat: np.ndarray[Any, np.dtype[np.float32]], top: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Class activation maps (C, h, w) to the map of one class, (h, w), 0 to 1.
+
+    Softmax sees only differences between classes, so the map is taken against the mean of all; what speaks
+    against the class is cut off. After B. Zhou et al., "Learning Deep Features for Discriminative
+    Localization", CVPR 2016.
+    """
+    map_: np.ndarray[Any, np.dtype[np.float32]] = np.maximum(heat[top] - heat.mean(axis=0), 0)
+    highest = float(map_.max())
+    return map_ / np.float32(highest) if highest > 0 else map_
+
+
+def load(store: Path, digest: str) -> Model:
+    """Load a release and test it. Raises ModelError or ReleaseError; a release that raises must not serve.
+
+    Only the files that are read are verified: a release also carries archives for people.
+    """
+    # Starts a thread when imported, and threads do not survive gunicorn's fork: so not at the top.
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as raised
+
+    ort_errors = tuple(e for e in vars(raised).values() if isinstance(e, type) and issubclass(e, Exception))
+    releases.verify(store, digest, ["model.onnx", "model.json"])
+    try:
+        about = json.loads((store / digest / "model.json").read_text(encoding="utf-8"))
+        classes = tuple(str(label) for label in about["classes"])
+        size, threshold = int(about["image_size"]), float(about["threshold"])
+        if about["format"] != 1 or len(classes) < 2 or not 8 <= size <= 2048 or not 0 <= threshold <= 1:
+            raise ValueError("expected format 1, two classes or more, image_size 8 to 2048, threshold 0 to 1")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"release {digest}: model.json cannot be used ({error!r}); export the model again"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    # One worker a core: more threads would only wait for each other.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            os.fspath(store / digest / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        model = Model(digest, classes, size, threshold, about, session)
+        test(model)
+    except ort_errors as error:
+        raise ModelError(
+            f"release {digest}: ONNX Runtime refuses model.onnx ({error}); export again"
+        ) from None
+    return model
+
+
+def test(model: Model) -> None:
+    """Ask the model about three pictures and look at its answers, not at its promises. Raises ModelError."""
+    size, count = model.size, len(model.classes)
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    for pixels in (np.zeros_like(noise), np.full_like(noise, 255), noise):
+        probabilities, heat = model.session.run(["probabilities", "heat"], {"pixels": pixels[None]})
+        if probabilities.shape != (1, count) or heat.ndim != 4 or heat.shape[:2] != (1, count):
+            raise ModelError(
+                f"release {model.digest}: self-test failed, shapes {probabilities.shape} and {heat.shape} "
+                f"for {count} classes; export the model again"
+            )
+        total = float(probabilities.sum())
+        if not (np.isfinite(probabilities).all() and np.isfinite(heat).all() and abs(total - 1) < 1e-3):
+            raise ModelError(
+                f"release {model.digest}: self-test failed, probabilities that sum to {total}; export again"
+            )

@@ -1,0 +1,115 @@
+"""What a person may set about the web application: environment variables GREENR_*, one a field."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from greenr_luigi.pictures import MAX_BYTES
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names the variable, its value and what was expected."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every field may be given as an environment variable, `GREENR_` and its name in capitals."""
+
+    #: The release store to serve.
+    store: Path
+    #: Where each worker says what it serves (workers/<pid>.json); None: nowhere.
+    run_dir: Path | None = None
+    #: The path prefix under which visitors see the page, such as /app.
+    root_path: str = ""
+    #: Take the prefix from the header X-Forwarded-Prefix; only behind a proxy that always sets it.
+    forwarded_prefix: bool = False
+    #: Pictures that a worker decodes and classifies at a time. One worker a core, so one.
+    threads: int = 1
+    #: Pictures that may wait in a worker; the next one is answered 503 with Retry-After.
+    queue: int = 16
+    #: Pictures in one request.
+    batch: int = 16
+    #: Bytes of uploads that a worker holds at a time, over all requests.
+    held_bytes: int = 8 * MAX_BYTES
+    #: Seconds in which a request's body must have arrived.
+    body_seconds: float = 20.0
+    #: Seconds in which a request must be answered, body included.
+    answer_seconds: float = 60.0
+    #: Whether addresses of pictures are fetched at all.
+    fetch: bool = True
+    #: Seconds for one address, redirects included.
+    fetch_seconds: float = 10.0
+    #: Ports that an address may name.
+    fetch_ports: tuple[int, ...] = (80, 443)
+    #: Networks that are not public and yet may be fetched from, such as an archive on the intranet.
+    fetch_allow: tuple[Network, ...] = ()
+    #: Whether visitors' corrections are kept, beside the store.
+    feedback: bool = False
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Settings from GREENR_* variables; raises SettingsError for a value that cannot be used."""
+    values: dict[str, object] = {}
+    for field in fields(Settings):
+        name = f"GREENR_{field.name.upper()}"
+        if name in environ:
+            try:
+                values[field.name] = READERS[str(field.type)](environ[name])
+            except ValueError as error:
+                raise SettingsError(f"{name}={environ[name]!r}: {error}") from None
+    if "store" not in values:
+        raise SettingsError("GREENR_STORE is not set: expected the folder of the releases to serve")
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def prefix(text: str) -> str:
+    """A path prefix without its last slash; ValueError for what could change a page that shows it."""
+    text = text.rstrip("/")
+    if not PREFIX.fullmatch(text):
+        raise ValueError("expected a path prefix such as /app, of letters, digits and . _ ~ -")
+    return text
+
+
+def flag(text: str) -> bool:
+    if text.lower() not in ("0", "1", "false", "true", "no", "yes", ""):
+        raise ValueError("expected 1 or 0")
+    return text.lower() in ("1", "true", "yes")
+
+
+def positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError("expected a whole number, 1 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    if not 0 < float(text) < 3600:
+        raise ValueError("expected seconds, more than 0 and less than 3600")
+    return float(text)
+
+
+def ports(text: str) -> tuple[int, ...]:
+    return tuple(positive(part.strip()) for part in text.split(","))
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "Path": Path,
+    "Path | None": Path,
+    "str": prefix,
+    "bool": flag,
+    "int": positive,
+    "float": seconds,
+    "tuple[int, ...]": ports,
+    "tuple[Network, ...]": networks,
+}
