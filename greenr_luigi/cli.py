@@ -1,0 +1,126 @@
+"""`greenr`: look at the graph, curate pictures, keep house. Running it is `luigi --module tasks DeployApp`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from greenr_luigi import graph
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="greenr", description=__doc__)
+    parser.add_argument("--root", type=Path, help="the data root; that of luigi.cfg if absent")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        return sub
+
+    status = command("status", show_status, "print each stage, complete or stale and why; runs nothing")
+    status.add_argument("--json", action="store_true", help="for scripts")
+    status.add_argument("stage", nargs="?", default="DeployApp", help="the stage whose graph to show: DeployApp")
+    status.add_argument("options", nargs=argparse.REMAINDER, help="parameters, as for luigi: --epochs 20")
+
+    usage = command("usage", show_usage, "print what each output takes on disk, and which are live")
+    usage.add_argument("--json", action="store_true", help="for scripts")
+    prune = command("prune", prune_outputs, "remove outputs of earlier parameters; never a picture that a person gave")
+    prune.add_argument("--keep", type=int, default=2, help="the newest N of each stage stay, and all that is live (2)")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+    reject = command("reject", curate("reject"), "take pictures out of the data set, for good")
+    reject.add_argument("pictures", nargs="+", help="picture files, or their sha256")
+    relabel = command("relabel", curate("relabel"), "say what pictures really show")
+    relabel.add_argument("label", help="the right class")
+    relabel.add_argument("pictures", nargs="+", help="picture files, or their sha256")
+    restore = command("restore", curate("restore"), "take back what was said of pictures")
+    restore.add_argument("pictures", nargs="+", help="picture files, or their sha256")
+    add = command("add", curate("add"), "add pictures of your own to a class")
+    add.add_argument("label", help="the class")
+    add.add_argument("pictures", nargs="+", type=Path, help="picture files")
+
+    command("rollback", rollback, "let the server serve the release before this one")
+    command("stop", stop_server, "stop the web classifier")
+
+    # argparse keeps options behind a positional for itself unless told apart by hand: they are Luigi's here.
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.run is not show_status:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.rest = rest
+    if arguments.root is None:
+        arguments.root = graph.default_root()
+    try:
+        return int(arguments.run(arguments))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"greenr: {error}", file=sys.stderr)
+        return 1
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    stages = graph.status(arguments.stage, [*arguments.options, *arguments.rest], arguments.root)
+    if arguments.json:
+        print(json.dumps(stages, indent=2))
+    else:
+        width = max(len(stage["stage"]) for stage in stages)
+        for stage in stages:
+            print(f"{stage['stage']:{width}}  {'complete' if stage['cause'] is None else 'stale     ' + stage['cause']}")
+    return 0
+
+
+def show_usage(arguments: argparse.Namespace) -> int:
+    rows = graph.usage(arguments.root)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print(f"{row['bytes'] / 2**20:10,.1f} MB  {row['finished']}  {'live' if row['live'] else '    '}  {row['stage']}  {row['place']}")
+        print(f"{sum(row['bytes'] for row in rows) / 2**20:10,.1f} MB  in all")
+    return 0
+
+
+def prune_outputs(arguments: argparse.Namespace) -> int:
+    gone = graph.prune(arguments.root, arguments.keep, arguments.dry_run)
+    for row in gone:
+        print(f"{'would remove' if arguments.dry_run else 'removed'}  {row['bytes'] / 2**20:,.1f} MB  {row['stage']}  {row['place']}")
+    if not gone:
+        print("nothing to remove")
+    return 0
+
+
+def curate(action: str) -> Command:
+    def run(arguments: argparse.Namespace) -> int:
+        from greenr_luigi import curation
+
+        call: Any = getattr(curation, action)
+        before = [arguments.label] if "label" in arguments else []
+        call(arguments.root, *before, arguments.pictures)
+        print(f"{action}: {len(arguments.pictures)} noted; the next run of DeployApp takes it in")
+        return 0
+
+    return run
+
+
+def rollback(arguments: argparse.Namespace) -> int:
+    from greenr_luigi import releases
+
+    print(f"now serving: {releases.rollback(arguments.root / 'releases')}")
+    return 0
+
+
+def stop_server(arguments: argparse.Namespace) -> int:
+    from greenr_luigi import server
+
+    server.stop(arguments.root / "server")
+    print("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The graph as it lies on disk: each stage's state and cause, what the outputs take, and which may go."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from greenr_luigi import stage, traces
+
+
+def default_root() -> Path:
+    """The data root that luigi.cfg names."""
+    import luigi.configuration
+
+    import tasks  # noqa: F401  its import lays the defaults under Luigi's configuration
+
+    return Path(luigi.configuration.get_config().get("DeployApp", "root")).absolute()
+
+
+def build(name: str, options: Sequence[str], root: Path) -> stage.Stage:
+    """The stage that `luigi --module tasks NAME OPTIONS` would run."""
+    from luigi.cmdline_parser import CmdlineParser
+
+    import tasks
+    from greenr_luigi import settings
+
+    if name not in tasks.__all__:
+        raise ValueError(f"{name} is no stage{settings.nearest(name, tasks.__all__)}")
+    argv = ["--module", "tasks", name, "--root", str(root), *options]
+    settings.check_command_line(tasks.STAGES, argv)
+    with CmdlineParser.global_instance(argv) as parser:
+        task: stage.Stage = parser.get_task_obj()
+        return task
+
+
+def walk(task: stage.Stage, seen: set[str] | None = None) -> Iterator[stage.Stage]:
+    """The stage and all below it, in the order in which they would run, each once."""
+    seen = set() if seen is None else seen
+    if task.task_id not in seen:
+        seen.add(task.task_id)
+        for below in task.inputs().values():
+            yield from walk(below, seen)
+        yield task
+
+
+def status(name: str, options: Sequence[str], root: Path) -> list[dict[str, Any]]:
+    """Rows of stage, state, cause and place, in the order in which they would run. Runs nothing, reads no picture."""
+    return [
+        {"stage": task.title, "state": "complete" if cause is None else "stale", "cause": cause, "place": str(task.place)}
+        for task in walk(build(name, options, root))
+        for cause in [task.stale_because()]
+    ]
+
+
+def usage(root: Path) -> list[dict[str, Any]]:
+    """Rows of every output under the root: stage, place, bytes, when it was finished, and whether it is live: in use
+    by the deployment that serves now."""
+    stamps = {
+        place: traces.read_stamp(place / stage.STAMP)
+        for place in sorted(root.glob("*/*"))
+        if place.is_symlink() and (place / stage.STAMP).exists()
+    }
+    live = _live(root, stamps)
+    return [
+        {
+            "stage": stamp["title"],
+            "place": str(place.relative_to(root)),
+            "bytes": sum(size for size, _, _ in stamp["files"].values()),
+            "finished": datetime.datetime.fromtimestamp(stamp["finished"]).isoformat(" ", "minutes"),
+            "live": place in live,
+        }
+        for place, stamp in sorted(stamps.items(), key=lambda item: -float(item[1]["finished"]))
+    ]
+
+
+def _live(root: Path, stamps: dict[Path, dict[str, Any]]) -> set[Path]:
+    """Outputs that the serving release was made from, followed from stamp to stamp by their digests."""
+    current = root / "releases" / "current"
+    serving = current.resolve().name if current.exists() else None
+    live: set[Path] = set()
+    todo = [
+        place
+        for place, stamp in stamps.items()
+        if stamp["title"] == "DeployApp" and json.loads((place / "deployment.json").read_text())["release"] == serving
+    ]
+    while todo:
+        place = todo.pop()
+        live.add(place)
+        wanted = {(name, record["digest"]) for name, record in stamps[place]["inputs"].items()}
+        todo += [p for p, s in stamps.items() if (s["title"], s["digest"]) in wanted and p not in live]
+    return live
+
+
+def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
+    """Remove outputs that are not live, but for the newest `keep` of each stage. What a person gave lies elsewhere,
+    in folders that no stage writes, and is not touched. Returns the rows of what went."""
+    if keep < 0:
+        raise ValueError(f"--keep {keep}: expected 0 or more outputs a stage")
+    kept: dict[str, int] = {}
+    gone = []
+    for row in usage(root):
+        kept[row["stage"]] = kept.get(row["stage"], 0) + 1
+        if row["live"] or kept[row["stage"]] <= keep:
+            continue
+        gone.append(row)
+        if not dry_run:
+            place = root / row["place"]
+            with stage.lock(place, stage.fcntl.LOCK_EX, lambda holder: print(f"waits for another run: {holder}")):
+                folder = place.resolve()
+                place.unlink()
+                shutil.rmtree(folder)
+    return gone

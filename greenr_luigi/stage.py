@@ -1,0 +1,290 @@
+"""A Luigi task that knows when it is stale, and why.
+
+Luigi calls a task complete when its output exists. A `Stage` is complete when its output is what a run now would
+make, by the verifying traces of *Build Systems a la Carte* (Mokhov, Mitchell, Peyton Jones, ICFP 2018): next to
+its output lies a stamp that records what it was made from, and the stage is complete while all that still holds.
+docs/staleness.md tells the whole story on a page; this module and `traces.py` can be lifted into any Luigi project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import luigi
+
+from greenr_luigi import traces
+
+logger = logging.getLogger("luigi-interface")
+
+STARTED = time.time()
+STAMP = "stamp.json"
+#: What a person can mend, said in place of a bare errno.
+REMEDIES = {
+    "ENOSPC": "the disk is full: free some space (`greenr prune` removes outputs of earlier parameters)",
+    "EDQUOT": "the disk quota is used up: free some space (`greenr prune` removes outputs of earlier parameters)",
+    "EROFS": "the file system is read-only: choose another --root",
+    "EACCES": "no permission to write there: choose another --root or mend its permissions",
+}
+
+
+class StageError(RuntimeError):
+    """A stage cannot do its work; the message says what stands in the way and what to do."""
+
+
+class Stage(luigi.Task):
+    """A task whose output is one folder, made whole by `work`, with a stamp that says what it was made from."""
+
+    #: Modules and packages whose code shapes the output; the module that defines the stage is always one.
+    code: ClassVar[tuple[str, ...]] = ()
+    #: Installed distributions whose version shapes the output.
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    root = luigi.PathParameter(absolute=True, description="Folder for everything that the pipeline writes.")
+    force = luigi.ListParameter(
+        default=(), significant=False, description='Stages to run although they are complete: \'["TrainModel"]\'.'
+    )
+
+    # What a stage may say of itself
+
+    def work(self, out: Path) -> Mapping[str, object] | None:
+        """Fill the empty folder `out`; may return a short summary for people, such as {"pictures": 300}."""
+        raise NotImplementedError
+
+    def reads(self) -> Mapping[str, Path]:
+        """Files and folders from outside the graph that shape the output, by the name to call them."""
+        return {}
+
+    def overtaken(self, stamp: Mapping[str, Any]) -> str | None:
+        """A cause that no file shows, such as age, in words; None if there is none."""
+        return None
+
+    @property
+    def title(self) -> str:
+        """What to call this stage among others of its graph."""
+        return str(self.task_family)
+
+    # Where the output lies
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters that shape the output. Not the root: a data folder may be moved."""
+        return {k: v for k, v in self.to_str_params(only_significant=True).items() if k != "root"}
+
+    @property
+    def place(self) -> Path:
+        """The output folder, known from the parameters alone: going back to earlier ones finds the earlier work."""
+        text = json.dumps(self.parameters, sort_keys=True)
+        return Path(self.root, self.task_family, hashlib.sha256(text.encode()).hexdigest()[:12])
+
+    def output(self) -> luigi.LocalTarget:
+        return luigi.LocalTarget(str(self.place / STAMP))
+
+    def stamp(self) -> dict[str, Any]:
+        """What this output was made from. Raises FileNotFoundError, or ValueError for a torn one."""
+        return traces.read_stamp(self.place / STAMP)
+
+    def inputs(self) -> dict[str, Stage]:
+        return {task.title: task for task in luigi.task.flatten(self.requires())}
+
+    # Whether it is stale
+
+    def complete(self) -> bool:
+        return self.stale_because() is None
+
+    def stale_because(self) -> str | None:
+        """The first cause to run again, in words; None if the output is what a run would make now.
+
+        Luigi asks every stage in turn, and each asks those below it. An answer that took long to find is
+        therefore remembered for as long as it took: what changes within that time may have been missed by the
+        look itself. `run` forgets all answers before it looks again.
+        """
+        identity = (type(self), tuple(self.param_kwargs.items()))
+        until, cause = _answers.get(identity, (0.0, None))
+        now = time.monotonic()
+        if now >= until:
+            cause = self._look()
+            took = time.monotonic() - now
+            _answers[identity] = (time.monotonic() + (took if took > 0.05 else 0), cause)
+        return cause
+
+    def _look(self) -> str | None:
+        try:
+            stamp = self.stamp()
+        except FileNotFoundError:
+            return self._why_no_output()
+        except ValueError as error:
+            return f"its stamp cannot be read ({error})"
+        if self.task_family in self.force and stamp["finished"] < STARTED:
+            return f"asked for: --force {self.task_family}"
+        return (
+            traces.changed("parameter", stamp["parameters"], self.parameters)
+            or traces.changed("version of", stamp["libraries"], traces.versions(self.libraries))
+            or traces.code_changed(stamp["code"], self._code())
+            or self._inputs_changed(stamp["inputs"])
+            or traces.first(traces.files_changed(name, stamp["reads"].get(name), path) for name, path in self.reads().items())
+            or traces.files_changed("output", stamp["files"], self.place)
+            or self.overtaken(stamp)
+        )
+
+    def _why_no_output(self) -> str:
+        """No output at this place: if the stage has run with other parameters, say which one is new."""
+        stamps = []
+        for path in self.place.parent.glob(f"*/{STAMP}"):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                stamps.append(traces.read_stamp(path))
+        mine = [stamp for stamp in stamps if stamp["title"] == self.title]
+        latest = max(mine, key=lambda stamp: float(stamp["finished"]), default=None)
+        return (latest and traces.changed("parameter", latest["parameters"], self.parameters)) or "no output yet"
+
+    def _inputs_changed(self, recorded: Mapping[str, Any]) -> str | None:
+        inputs = self.inputs()
+        if gone := [name for name in recorded if name not in inputs]:
+            return f"input {gone[0]} is no longer required"
+        for name, task in inputs.items():
+            if cause := task.stale_because():
+                return f"input {name} is stale: {cause}"
+            stamp = task.stamp()
+            if name not in recorded:
+                return f"input {name} is new"
+            if stamp["digest"] != recorded[name]["digest"]:
+                what = traces.changed("", recorded[name]["summary"], stamp["summary"]) or "other content, same counts"
+                return f"input {name} changed: {what.strip()}"
+        return None
+
+    def _code(self) -> list[Path]:
+        return [path for name in (type(self).__module__, *self.code) for path in traces.sources(name)]
+
+    # Making it again
+
+    def run(self) -> None:
+        forget()
+        try:
+            with self._held():
+                if cause := self.stale_because():
+                    self.tell(f"{self.title} runs: {cause}")
+                    self._make(cause)
+                else:
+                    self.tell(f"{self.title} is up to date: what came before it came out the same, or another run did it")
+        except OSError as error:
+            import errno
+
+            if remedy := REMEDIES.get(errno.errorcode.get(error.errno or 0, "")):
+                raise StageError(f"{self.title} cannot write {error.filename or self.place}: {remedy}") from error
+            raise
+        finally:
+            forget()
+
+    def _make(self, cause: str) -> None:
+        """Work in a folder beside the place, stamp it, and let the place, a symbolic link, point to it at once."""
+        inputs = {name: task.stamp() for name, task in self.inputs().items()}
+        stamp: dict[str, Any] = {
+            "title": self.title,
+            "parameters": self.parameters,
+            "inputs": {name: {"digest": s["digest"], "summary": s["summary"]} for name, s in inputs.items()},
+            "reads": {name: traces.snapshot(path) for name, path in self.reads().items()},
+            "code": traces.digests(self._code()),
+            "libraries": traces.versions(self.libraries),
+            "because": cause,
+            "host": socket.gethostname(),
+            "started": time.time(),
+        }
+        self._sweep()
+        out = self.place.parent / f".{self.place.name}.{uuid.uuid4().hex[:8]}"
+        out.mkdir()
+        try:
+            stamp["summary"] = dict(self.work(out) or {})
+            stamp["files"] = traces.snapshot(out)
+            if not stamp["files"]:
+                raise StageError(f"{self.title} wrote nothing to {out}: `work` must leave at least one file")
+            stamp["digest"] = traces.digest(stamp["files"])
+            stamp["finished"] = time.time()
+            traces.write_stamp(out / STAMP, stamp)
+            link = out.with_name(out.name + ".link")
+            link.symlink_to(out.name)
+            link.replace(self.place)
+        finally:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what no link points to: the output just replaced, and what a killed run left half-done."""
+        live = self.place.parent / os.readlink(self.place) if self.place.is_symlink() else None
+        for path in self.place.parent.glob(f".{self.place.name}.*"):
+            if path.is_symlink():
+                path.unlink()
+            elif path != live and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Nobody else makes this output, nor replaces an input, meanwhile. Locks go upstream, so none can wait in
+        a circle; POSIX record locks are given up by the kernel when the process dies, and no child inherits them."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock(self.place, fcntl.LOCK_EX, self._waits))
+            for task in self.inputs().values():
+                stack.enter_context(lock(task.place, fcntl.LOCK_SH, self._waits))
+            yield
+
+    def _waits(self, holder: str) -> None:
+        self.tell(f"{self.title} waits for another run: {holder}")
+
+    # Telling people
+
+    def tell(self, words: str, fraction: float | None = None) -> None:
+        """Say where the work stands, in the log and in luigid. `fraction`: from 0 to 1."""
+        percent = None if fraction is None else round(100 * fraction)
+        logger.info("%s%s", "" if percent is None else f"{self.title} {percent:3d} %  ", words)
+        # Luigi lends a task these two for as long as it runs.
+        if callback := getattr(self, "set_status_message", None):
+            callback(words)
+        if percent is not None and (callback := getattr(self, "set_progress_percentage", None)):
+            callback(percent)
+
+    def on_progress(self) -> Callable[[float, str], None]:
+        """A callback for plain functions that know no Luigi; passes on at most one message a second."""
+        last = 0.0
+
+        def progress(fraction: float, words: str) -> None:
+            nonlocal last
+            if fraction >= 1 or time.monotonic() - last > 1:
+                last = time.monotonic()
+                self.tell(words, fraction)
+
+        return progress
+
+
+_answers: dict[object, tuple[float, str | None]] = {}
+
+
+def forget() -> None:
+    """Forget what looks have found."""
+    _answers.clear()
+
+
+@contextlib.contextmanager
+def lock(place: Path, kind: int, waits: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a place, LOCK_EX to change it or LOCK_SH to read it; `waits` hears who holds it, if anyone."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f"{place.name}.lock").open("a+") as file:
+        try:
+            fcntl.lockf(file, kind | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            waits(file.read().strip() or "it reads what this one would replace")
+            fcntl.lockf(file, kind)
+        if kind == fcntl.LOCK_EX:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%H:%M:%S')}\n")
+            file.flush()
+        yield

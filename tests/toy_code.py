@@ -1,0 +1,3 @@
+"""Code that the toy stage Count declares as its own; tests edit a copy of it."""
+
+FACTOR = 1

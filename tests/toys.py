@@ -1,0 +1,86 @@
+"""A small graph of Stages over text files, to test what makes a stage run without any picture or model.
+
+Read(a) ─┐
+Read(b) ─┴─> Merge (upper case: many inputs, one output) ─> Count ─> Final
+"""
+
+from pathlib import Path
+
+import luigi
+
+from greenr_luigi.stage import Stage
+
+#: What ran, in order; a test empties it.
+ran: list[str] = []
+
+
+class Toy(Stage):
+    code = ("tests.toy_code",)
+
+    def work(self, out):
+        ran.append(self.title)
+        text = self.make()
+        (out / "text").write_text(text)
+        return {"letters": len(text)}
+
+    def text(self, task):
+        return (task.place / "text").read_text()
+
+
+class Read(Toy):
+    name = luigi.Parameter(description="Which file to read.")
+    code = ()
+
+    @property
+    def title(self):
+        return f"Read({self.name})"
+
+    @property
+    def file(self):
+        return Path(self.root, "inputs", self.name)
+
+    def reads(self):
+        return {f"file {self.name}": self.file}
+
+    def make(self):
+        return self.file.read_text()
+
+
+class Merge(Toy):
+    code = ()
+    glue = luigi.Parameter(default="-", description="What stands between the two.")
+
+    def requires(self):
+        return [self.clone(Read, name="a"), self.clone(Read, name="b")]
+
+    def make(self):
+        return self.glue.join(self.text(task).upper() for task in self.requires())
+
+
+class Count(Toy):
+    glue = Merge.glue
+    times = luigi.IntParameter(default=1, description="How often to count.")
+
+    def requires(self):
+        return self.clone(Merge)
+
+    def make(self):
+        return str(len(self.text(self.requires())) * self.times)
+
+
+class Final(Toy):
+    glue = Merge.glue
+    times = Count.times
+    code = ()
+    #: What `overtaken` says; a test sets it.
+    dead = None
+
+    def requires(self):
+        return [self.clone(Count), self.clone(Merge)]
+
+    def overtaken(self, stamp):
+        return type(self).dead
+
+    def make(self):
+        type(self).dead = None
+        return " ".join(self.text(task) for task in self.requires())
