@@ -1,8 +1,8 @@
 """What a usable picture is: the one door that every picture passes, in training and in serving.
 
 `open_picture` turns untrusted bytes into an upright RGB image or says why it will not; `square` turns that
-image into the pixels that a model sees. Both sides of the project call these two and nothing else, so that the
-model is served the same pixels that it was trained on.
+image into the pixels that a model sees. Both sides of the project call these two and nothing else, so that
+the model is served the same pixels that it was trained on.
 """
 
 from __future__ import annotations

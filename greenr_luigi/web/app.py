@@ -18,14 +18,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from greenr_luigi import HERE
-from greenr_luigi.pictures import MAX_BYTES
 from greenr_luigi.web import api, classifier, fetching, pages
-from greenr_luigi.web.intake import OVERHEAD, Intake
+from greenr_luigi.web.intake import Intake
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.security import Envelope, Prefix
 from greenr_luigi.web.settings import Settings, from_environment
 
-CODES = {404: "not-found", 405: "method-not-allowed", 413: "upload-too-large"}
+CODES = {404: "not-found", 405: "method-not-allowed"}
 
 
 class Assets(StaticFiles):
@@ -66,7 +65,6 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
         lifespan=lifespan,
         middleware=[Middleware(Envelope, settings=chosen), Middleware(Prefix, settings=chosen)],
         exception_handlers=handlers,
-        max_body_size=MAX_BYTES + OVERHEAD,
     )
 
 

@@ -11,6 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from greenr_luigi.pictures import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
@@ -34,13 +35,30 @@ class Intake:
     async def form(self, request: Request[Any], files: int = 1) -> AsyncIterator[FormData]:
         """The request's form, at most `files` pictures in it. Raises Problem: 400, 408, 413 or 503 "busy"."""
         most = MAX_BYTES + OVERHEAD
-        claimed = min(content_length(request, most), most)
+        too_large = Problem(
+            413, "upload-too-large", f"more than {most:,} bytes in one request: send less at once"
+        )
+        claimed = content_length(request, most)
+        if claimed > most:
+            raise too_large
         if self.held and self.held + claimed > self.settings.held_bytes:
             raise busy("uploads")
+        arrived = 0
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await request.receive()
+            arrived += len(message.get("body", b""))
+            if arrived > most:
+                raise too_large
+            return message
+
         self.held += claimed
         try:
             async with asyncio.timeout(self.settings.body_seconds):
-                form = await request.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD)
+                form = await Request(request.scope, counted).form(
+                    max_files=files, max_fields=8, max_part_size=MAX_FIELD
+                )
         except TimeoutError:
             seconds = f"{self.settings.body_seconds:g} seconds"
             raise Problem(
@@ -49,13 +67,8 @@ class Intake:
         except ClientDisconnect:
             raise Problem(400, "upload-broken", "the upload broke off: try again") from None
         except HTTPException as error:
-            if error.status_code == 413:
-                raise Problem(
-                    413, "upload-too-large", f"the request has more than {most:,} bytes: send less at once"
-                ) from None
-            raise Problem(
-                400, "upload-malformed", f"the form cannot be read: {error.detail} Send multipart/form-data"
-            ) from None
+            message = f"the form cannot be read: {error.detail} Send multipart/form-data"
+            raise Problem(400, "upload-malformed", message) from None
         else:
             yield form
         finally:

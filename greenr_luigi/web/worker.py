@@ -39,6 +39,12 @@ class Protocol(HttpToolsProtocol):
         self.relax()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        unread = self.cycle.more_body
+        super().on_response_complete()
+        if unread and self.patience is None and not self.transport.is_closing():
+            self.wait()  # An answer given before the whole request came; what comes now nobody waits for.
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.relax()
         super().connection_lost(exc)

@@ -1,0 +1,43 @@
+"""One real gunicorn for the web tests, and a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from greenr_luigi import server
+from tests import tiny_release
+
+
+class Live:
+    """A running server and a client that never takes a proxy from the environment."""
+
+    def __init__(self, running: server.Server, place: Path) -> None:
+        self.server = running
+        self.place = place
+        self.url = running.url.rstrip("/")
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def get(self, path: str, **more: object) -> requests.Response:
+        return self.session.get(self.url + path, timeout=30, **more)
+
+    def post(self, path: str, **more: object) -> requests.Response:
+        return self.session.post(self.url + path, timeout=60, **more)
+
+    def log(self) -> str:
+        return self.server.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    place = tmp_path_factory.mktemp("live server")
+    digest = tiny_release.deploy(place / "releases")
+    running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 2, digest, 60)
+    here = Live(running, place)
+    yield here
+    here.session.close()
+    server.stop(place / "server")
