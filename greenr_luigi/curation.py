@@ -1,0 +1,226 @@
+"""What a person decided about pictures: a small text file that recrawls never touch, and a folder of their
+own.
+
+`curation.csv` under the data root holds a decision a line, the later ones overruling the earlier:
+
+    action,sha256,label,to,when,comment
+    reject,5f0c...,,,2026-01-02T10:00:00+00:00,blurred
+    relabel,91ab...,,grass,2026-01-02T10:01:00+00:00,
+    restore,5f0c...,,,2026-01-03T09:00:00+00:00,not that bad
+    add,77de...,dandelion,,2026-01-03T09:05:00+00:00,from my garden
+
+Lines may be edited, added and removed by hand; empty ones and those that start with # mean nothing. A picture
+added by hand is copied to `added/<label>/` beside the file; nothing of ours deletes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import difflib
+import fcntl
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from greenr_luigi import pictures
+from greenr_luigi.manifest import folder_name
+
+FILE, ADDED = "curation.csv", "added"
+COLUMNS = ("action", "sha256", "label", "to", "when", "comment")
+ACTIONS = ("reject", "relabel", "restore", "add")
+
+
+class CurationError(ValueError):
+    """A line of the file, or a picture named to a command, cannot be understood; the message says what was
+    expected."""
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What holds now: sha256 of rejected pictures, and of relabelled ones with their new label."""
+
+    rejected: frozenset[str] = frozenset()
+    relabelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def inputs(root: Path) -> dict[str, Path]:
+    """Files and folders that a person's decisions lie in, by the name to call them; they need not exist."""
+    return {FILE: root / FILE, ADDED: root / ADDED}
+
+
+def read(path: Path) -> Curation:
+    """The decisions in a file; none if there is no file. Raises CurationError naming line, value and what was
+    expected."""
+    rejected: dict[str, None] = {}
+    relabelled: dict[str, str] = {}
+    for where, record in _records(path):
+        action, sha = record["action"].lower(), record["sha256"].lower()
+        if action not in ACTIONS:
+            near = difflib.get_close_matches(action, ACTIONS, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise CurationError(
+                f"{where}: the action is {action!r}; expected one of {', '.join(ACTIONS)}{meant}"
+            )
+        if not re.fullmatch("[0-9a-f]{64}", sha):
+            raise CurationError(
+                f"{where}: the sha256 is {sha!r}; expected 64 hex digits, as `sha256sum <picture>` prints"
+            )
+        if action == "relabel" and not record["to"]:
+            raise CurationError(f"{where}: relabel without a label; expected the new one in the column `to`")
+        if action == "reject":
+            rejected[sha] = None
+        elif action == "relabel":
+            relabelled[sha] = record["to"]
+        else:
+            rejected.pop(sha, None)
+            relabelled.pop(sha, None)
+    return Curation(frozenset(rejected), MappingProxyType(relabelled))
+
+
+def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
+    """Keep these pictures out of the data set, also when they are found again. An item is a picture's file,
+    its sha256, or the first 16 digits of that, as in the file names under `root`. Returns the sha256 of
+    each."""
+    return _decide(root, "reject", items, comment=comment)
+
+
+def relabel(root: Path, label: str, items: Iterable[str | Path], comment: str = "") -> list[str]:
+    """Give these pictures another label; items as in `reject`."""
+    folder_name(label)
+    return _decide(root, "relabel", items, to=label, comment=comment)
+
+
+def restore(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
+    """Take back what was decided about these pictures; items as in `reject`."""
+    return _decide(root, "restore", items, comment=comment)
+
+
+def add(root: Path, label: str, file: Path, comment: str = "") -> Path:
+    """Copy a picture into a person's own folder, as one of `label`; returns the copy.
+
+    Raises pictures.UnusablePicture if it is none, FileNotFoundError if there is no such file.
+    """
+    data = file.read_bytes()
+    pictures.open_picture(data)
+    sha = pictures.sha256(data)
+    copy = root / ADDED / folder_name(label) / f"{sha[:16]}{pictures.suffix(data)}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    _write(copy, data)
+    _append(root, [{"action": "add", "sha256": sha, "label": label, "comment": comment}])
+    return copy
+
+
+def added(root: Path, label: str) -> list[Path]:
+    """The pictures that a person added to a label, by name."""
+    folder = root / ADDED / folder_name(label)
+    return (
+        sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        if folder.is_dir()
+        else []
+    )
+
+
+def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> list[str]:
+    shas = [_sha256(root, item) for item in items]
+    _append(root, [{"action": action, "sha256": sha, **cells} for sha in shas])
+    return shas
+
+
+def _sha256(root: Path, item: str | Path) -> str:
+    """Raises CurationError if nothing, or more than one picture, goes by that name."""
+    path, name = Path(item), Path(item).stem.lower()
+    for place in (path, root / path):
+        if place.is_file():
+            return pictures.sha256(place.read_bytes())
+    if not re.fullmatch("[0-9a-f]{16,64}", name):
+        raise CurationError(
+            f"{item} is no file and no sha256: give a picture's path or at least 16 digits of its sha256"
+        )
+    if len(name) == 64:
+        return name
+    known = _known(root)
+    found = {sha for sha in known if sha.startswith(name)}
+    if len(found) != 1:
+        raise CurationError(
+            f"{item} names {len(found)} of the {len(known)} pictures under {root}: give its whole sha256"
+        )
+    return found.pop()
+
+
+def _known(root: Path) -> set[str]:
+    """The sha256 of every picture that lies under the root."""
+    known = set()
+    for path in root.glob("DownloadImages/*/manifest.jsonl"):
+        known.update(re.findall(r'"sha256": "([0-9a-f]{64})"', path.read_text(encoding="utf-8")))
+    for path in root.glob(f"{ADDED}/*/*"):
+        if path.is_file():
+            known.add(pictures.sha256(path.read_bytes()))
+    return known
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each line that means something, with where it stands; cells stripped, missing ones empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return
+    except UnicodeDecodeError as error:
+        raise CurationError(f"{path} is not text in UTF-8 ({error}): save it as such") from None
+    names: tuple[str, ...] = COLUMNS
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        where = f"{path}, line {number}"
+        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        if cells[0].lower() == "action":
+            names = tuple(cell.lower() for cell in cells)
+            if unknown := [name for name in names if name not in COLUMNS]:
+                raise CurationError(
+                    f"{where}: there is no column {unknown[0]!r}; expected {','.join(COLUMNS)}"
+                )
+        elif len(cells) < 2 or len(cells) > len(names):
+            raise CurationError(
+                f"{where}: {len(cells)} cells in {line!r}; expected {','.join(names)}, separated by commas"
+            )
+        else:
+            yield where, dict.fromkeys(COLUMNS, "") | dict(zip(names, cells, strict=False))
+
+
+def _append(root: Path, rows: list[dict[str, str]]) -> None:
+    """Add lines, keeping what stands there byte for byte; the file is replaced at once. Waits for another
+    writer."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / FILE
+    with (root / f".{FILE}.lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        text = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
+        read(path)
+        new = io.StringIO()
+        names = next((_header(line) for line in text.splitlines() if _header(line)), list(COLUMNS))
+        writer = csv.DictWriter(new, names, restval="", extrasaction="ignore", lineterminator="\n")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        # A line break in a comment would make two lines of it.
+        writer.writerows(
+            {k: " ".join(v.split()) if k == "comment" else v for k, v in row.items()} | {"when": now}
+            for row in rows
+        )
+        _write(path, (text + ("\n" if text and not text.endswith("\n") else "") + new.getvalue()).encode())
+
+
+def _header(line: str) -> list[str]:
+    cells = [cell.strip().lower() for cell in line.lstrip("\ufeff").split(",")]
+    return cells if cells[0] == "action" else []
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

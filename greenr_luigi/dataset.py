@@ -1,0 +1,267 @@
+"""From collected classes to a data set: curation, duplicates, and a split that stays put as pictures come in.
+
+A picture's side is a function of its own look and the seed alone, so no other picture can move it.
+Near-duplicates that fall on different sides cannot both stay: the older stays (by `fetched`; among those of
+one age a digest decides), and the other is listed as excluded. So adding pictures can take an old one out, if
+it is undated and turns out to be a near-duplicate, but never moves one from one side to another. The one
+exception is a class so small that a side would be empty: it gives that side the picture whose own number
+comes nearest.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from greenr_luigi import curation as decisions
+from greenr_luigi.collection import MANIFEST, describe, link
+from greenr_luigi.duplicates import near_pairs
+from greenr_luigi.manifest import Excluded, Row, SplitRow, folder_name, read_jsonl, write_csv
+
+SIDES = ("test", "valid", "train")
+#: The share of pictures held out for the final measurement, and for choosing between models.
+TEST, VALID = 0.15, 0.15
+#: Fewer pictures of a class than this cannot be learned from and measured on.
+MINIMUM = 5
+
+
+class DataError(RuntimeError):
+    """The pictures do not make a data set; the message names the classes, with counts, and what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    row: Row
+    path: Path
+
+
+def split(
+    downloads: Mapping[str, Path], out: Path, *, seed: int, curation: Path | None,
+    on_progress: Callable[[float, str], None],
+    test_share: float = TEST, valid_share: float = VALID, one_of_near: bool = False, minimum: int = MINIMUM,
+) -> dict[str, int]:  # fmt: skip
+    """Fill the empty folder `out` with `train|valid|test/<label folder>/`, `manifest.csv` and `excluded.csv`.
+
+    `downloads`: the collected folder of each label. `curation`: a person's curation.csv; the pictures that
+    they added lie beside it. `test_share` and `valid_share` go from 0 to 1; `one_of_near` keeps only the
+    first of near-duplicates, even on one side. Returns counts for people. Raises DataError if a class is too
+    small.
+    """
+    on_progress(0, "reading manifests")
+    pictures = [
+        Picture(replace(row, label=label), place / row.file)
+        for label, place in sorted(downloads.items())
+        for row in read_jsonl(place / MANIFEST, Row)
+    ]
+    if curation is not None:
+        pictures += _added(curation.parent, downloads)
+    excluded: list[Excluded] = []
+    pictures = _curated(
+        pictures, decisions.read(curation) if curation else decisions.Curation(), set(downloads), excluded
+    )
+    pictures = _unique(pictures, excluded)
+    on_progress(0.2, f"looking for near-duplicates among {len(pictures)} pictures")
+    near = Near(pictures)
+    pictures = _unambiguous(pictures, near, excluded)
+    sides = _sides(pictures, near, seed, test_share, valid_share, one_of_near, excluded)
+    pictures = [picture for picture in pictures if picture.row.dhash in sides]
+    _fill_empty_sides(pictures, near, sides, seed)
+    _check(downloads, pictures, sides, excluded, minimum)
+    rows = _write(pictures, sides, out, on_progress)
+    write_csv(out / "manifest.csv", rows, SplitRow)
+    write_csv(out / "excluded.csv", excluded, Excluded)
+    counts = Counter(row.side for row in rows)
+    on_progress(
+        1, ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES)) + f"; {len(excluded)} excluded"
+    )
+    return {
+        "pictures": len(rows),
+        **{side: counts[side] for side in reversed(SIDES)},
+        "excluded": len(excluded),
+    }
+
+
+class Near:
+    """Which perceptual hashes, 16 hex digits, are near which others."""
+
+    def __init__(self, pictures: Iterable[Picture]) -> None:
+        hashes = sorted({picture.row.dhash for picture in pictures})
+        self.of: dict[str, list[str]] = defaultdict(list)
+        for i, j in zip(*near_pairs(np.array([int(text, 16) for text in hashes], np.uint64)), strict=True):
+            self.of[hashes[i]].append(hashes[j])
+            self.of[hashes[j]].append(hashes[i])
+
+
+def number(dhash: str, seed: int) -> float:
+    """A picture's own number, from 0 to below 1: below `test` is test, the next `valid` are valid, the rest
+    train."""
+    digest = hashlib.blake2b(f"{seed} {dhash}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest) / 2**56
+
+
+def _added(root: Path, downloads: Mapping[str, Path]) -> list[Picture]:
+    """What a person added by hand to these classes."""
+    paths = [(label, path) for label in sorted(downloads) for path in decisions.added(root, label)]
+    with ThreadPoolExecutor() as pool:
+        rows = pool.map(lambda item: describe(item[1], "added"), paths)
+        return [
+            Picture(replace(row, label=label), path) for (label, path), row in zip(paths, rows, strict=True)
+        ]
+
+
+def _curated(
+    pictures: list[Picture], curation: decisions.Curation, labels: set[str], excluded: list[Excluded]
+) -> list[Picture]:
+    kept = []
+    for picture in pictures:
+        label = curation.relabelled.get(picture.row.sha256, picture.row.label)
+        if picture.row.sha256 in curation.rejected:
+            excluded.append(_out(picture, "rejected", "a person rejected it"))
+        elif label not in labels:
+            excluded.append(
+                _out(picture, "relabelled", f"a person called it {label!r}, which is no class here")
+            )
+        else:
+            kept.append(replace(picture, row=replace(picture.row, label=label)))
+    return kept
+
+
+def _unique(pictures: list[Picture], excluded: list[Excluded]) -> list[Picture]:
+    """One of each file; a file under two labels is out of both."""
+    same: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        same[picture.row.sha256].append(picture)
+    kept = []
+    for group in same.values():
+        labels = sorted({picture.row.label for picture in group})
+        if len(labels) > 1:
+            excluded += [
+                _out(picture, "two-labels", f"the same file is in {' and '.join(labels)}")
+                for picture in group
+            ]
+        else:
+            kept.append(group[0])
+            excluded += [
+                _out(picture, "duplicate", f"the same file as {group[0].row.file}") for picture in group[1:]
+            ]
+    return kept
+
+
+def _unambiguous(pictures: list[Picture], near: Near, excluded: list[Excluded]) -> list[Picture]:
+    """Pictures that have no near-duplicate under another label."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        labels[picture.row.dhash].add(picture.row.label)
+    kept = []
+    for picture in pictures:
+        alike = labels[picture.row.dhash].union(*(labels[other] for other in near.of[picture.row.dhash]))
+        if len(alike) > 1:
+            excluded.append(
+                _out(picture, "two-labels", f"near-duplicates are in {' and '.join(sorted(alike))}")
+            )
+        else:
+            kept.append(picture)
+    return kept
+
+
+def _sides(
+    pictures: list[Picture], near: Near, seed: int, test: float, valid: float, one_of_near: bool,
+    excluded: list[Excluded],
+) -> dict[str, str]:  # fmt: skip
+    """The side of each hash that stays, the older ones first."""
+    by_hash: dict[str, list[Picture]] = defaultdict(list)
+    for picture in sorted(pictures, key=lambda p: (p.row.fetched or "", p.row.sha256)):
+        by_hash[picture.row.dhash].append(picture)
+    sides: dict[str, str] = {}
+    for dhash in sorted(by_hash, key=lambda h: (by_hash[h][0].row.fetched or "", number(h, seed + 1), h)):
+        side = SIDES[bisect.bisect((test, test + valid), number(dhash, seed))]
+        first, *others = by_hash[dhash]
+        against = next((h for h in near.of[dhash] if h in sides and (one_of_near or sides[h] != side)), None)
+        if against is None:
+            sides[dhash] = side
+            alike = others if one_of_near else []
+            detail = f"nearly the same as {first.row.file}"
+        else:
+            alike = [first, *others]
+            detail = f"nearly the same as {by_hash[against][0].row.file}, which is in {sides[against]}"
+        excluded += [_out(picture, "near-duplicate", detail) for picture in alike]
+    return sides
+
+
+def _fill_empty_sides(pictures: list[Picture], near: Near, sides: dict[str, str], seed: int) -> None:
+    """Give each class a picture on each side, if it has any to spare whose near-duplicates do not stay
+    behind."""
+    classes: dict[str, dict[str, int]] = defaultdict(Counter)
+    for picture in pictures:
+        classes[picture.row.label][picture.row.dhash] += 1
+    for hashes in classes.values():
+        for side in SIDES:
+            have = Counter(sides[dhash] for dhash in hashes)
+            if have[side]:
+                continue
+            richest = max(SIDES, key=lambda s: have[s])
+            free = [
+                h for h in hashes if sides[h] == richest and not any(other in sides for other in near.of[h])
+            ]
+            if have[richest] > 1 and free:
+                chosen = max if side == "train" else min
+                sides[chosen(free, key=lambda h: number(h, seed))] = side
+
+
+def _check(
+    downloads: Mapping[str, Path],
+    pictures: list[Picture],
+    sides: dict[str, str],
+    excluded: list[Excluded],
+    minimum: int,
+) -> None:
+    faults = []
+    for label in sorted(downloads):
+        have = Counter(sides[picture.row.dhash] for picture in pictures if picture.row.label == label)
+        if have.total() < minimum or any(not have[side] for side in SIDES):
+            reasons = Counter(row.reason for row in excluded if row.label == label)
+            out = (
+                f" ({', '.join(f'{n} {reason}' for reason, n in reasons.most_common())} are out)"
+                if reasons
+                else ""
+            )
+            counts = ", ".join(f"{have[side]} {side}" for side in reversed(SIDES))
+            faults.append(f"{label!r} has {have.total()} usable pictures: {counts}{out}")
+    if len(downloads) < 2:
+        faults.append(f"there are {len(downloads)} classes; a classifier needs at least 2")
+    if faults:
+        raise DataError(
+            "; ".join(faults)
+            + f". Each class needs at least {minimum}, some on each side: collect more with --limit, "
+            "or add some by hand"
+        )
+
+
+def _write(
+    pictures: list[Picture], sides: dict[str, str], out: Path, on_progress: Callable[[float, str], None]
+) -> list[SplitRow]:
+    rows = []
+    for side in SIDES:
+        for label in {picture.row.label for picture in pictures}:
+            (out / side / folder_name(label)).mkdir(parents=True, exist_ok=True)
+    for done, picture in enumerate(pictures):
+        side = sides[picture.row.dhash]
+        file = f"{side}/{folder_name(picture.row.label)}/{picture.row.sha256[:16]}{picture.path.suffix}"
+        link(picture.path, out / file)
+        rows.append(SplitRow(**asdict(picture.row) | {"file": file, "side": side}))
+        if done % 1000 == 0:
+            on_progress(
+                0.5 + 0.5 * done / len(pictures), f"{done} of {len(pictures)} pictures in their places"
+            )
+    return rows
+
+
+def _out(picture: Picture, reason: str, detail: str) -> Excluded:
+    return Excluded(picture.row.file, picture.row.label, picture.row.sha256, reason, detail)
