@@ -1,0 +1,108 @@
+"""An internet of our own on 127.0.0.1, reached as any internet behind a proxy is: through the environment."""
+
+from __future__ import annotations
+
+import io
+import random
+import ssl
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+#: Signed by itself for the hosts that the tests play, and trusted by nobody else.
+CERTIFICATE = Path(__file__).with_name("loopback.pem")
+
+Query = dict[str, str]
+Answer = bytes | tuple[int, bytes]
+
+
+class Internet:
+    """Hosts by name, each a function from path and query to an answer; `asked` lists all addresses, in
+    order."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, Callable[[str, Query], Answer]] = {"pictures.example": self._picture}
+        self.asked: list[str] = []
+
+    def answer(self, url: str) -> tuple[int, bytes]:
+        self.asked.append(url)
+        parts = urllib.parse.urlsplit(url)
+        host = self.hosts.get(parts.hostname or "")
+        found = host(parts.path, dict(urllib.parse.parse_qsl(parts.query))) if host else (404, b"")
+        return found if isinstance(found, tuple) else (200, found)
+
+    def _picture(self, path: str, query: Query) -> Answer:
+        """/<number>.jpg; numbers from 1000 on are missing, from 2000 on no picture, from 3000 on too
+        small."""
+        number = int(path.strip("/").split(".")[0])
+        if number >= 1000:
+            return {1: (404, b"gone"), 2: b"<html>please log in</html>", 3: picture(number, 16)}[
+                number // 1000
+            ]
+        return picture(number)
+
+
+def picture(number: int, side: int = 64) -> bytes:
+    """A picture of coloured blotches as JPEG; each number gives another that looks different."""
+    rng = random.Random(number)
+    image = Image.frombytes("RGB", (9, 9), rng.randbytes(243)).resize((side, side), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
+    net = Internet()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        base = ""
+
+        def do_CONNECT(self) -> None:
+            host = self.path.rpartition(":")[0]
+            if host not in net.hosts:
+                self.send_error(502, f"no host {host}")
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.connection = context.wrap_socket(self.connection, server_side=True)
+            self.rfile, self.wfile = (
+                self.connection.makefile("rb"),
+                self.connection.makefile("wb", buffering=0),
+            )
+            self.base = f"https://{host}"
+            self.close_connection = False
+
+        def do_GET(self) -> None:
+            status, body = net.answer(self.base + self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def finish(self) -> None:
+            super().finish()
+            self.connection.close()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+            monkeypatch.setenv(name.upper(), address)
+        for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+        yield net
+        server.shutdown()

@@ -1,0 +1,265 @@
+"""The search engines, each played on loopback in its own format, with results that are missing, broken and
+doubled."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.collection import collect
+from greenr_luigi.manifest import Refusal, Row, read_jsonl
+from greenr_luigi.sources import Request, SourceError, engines
+from tests.sources.conftest import Answer, Internet, Query
+
+Pages = Sequence[Sequence[int]]
+
+
+def address(number: int) -> str:
+    return f"https://pictures.example/{number}.jpg"
+
+
+def bing_page(numbers: Sequence[int]) -> bytes:
+    def tile(number: int) -> str:
+        about = {
+            "purl": f"https://site.example/{number}",
+            "murl": address(number),
+            "turl": "https://a.example/",
+        }
+        return f'<div class="imgpt"><a class="iusc" m="{html.escape(json.dumps(about))}" href="#"></a></div>'
+
+    tiles = "".join(map(tile, numbers))
+    return f"<html><body>{tiles}<div class='imgpt'><a href='#'></a></div></body></html>".encode()
+
+
+def google_page(numbers: Sequence[int]) -> bytes:
+    found = ",".join(f'["{address(number)}",600,800]' for number in numbers)
+    return f"<html><script>var a;</script><script>AF_initDataCallback({{data:[{found}]}});</script></html>".encode()
+
+
+def baidu_code(url: str) -> str:
+    plain, secret = "abcdefghijklmnopqrstuvw1234567890", "wkv1ju2it3hs4g5rq6fp7eo8dn9cm0bla"
+    code = "".join(secret[plain.index(c)] if c in plain else c for c in url)
+    return code.replace(":", "_z2C$q").replace(".", "_z&e3B").replace("/", "AzdH3F")
+
+
+def baidu_page(numbers: Sequence[int]) -> bytes:
+    data = [
+        {"objURL": baidu_code(address(n)), "fromURL": baidu_code(f"https://site.example/{n}")}
+        for n in numbers
+    ]
+    return json.dumps({"queryEnc": "x", "data": [*data, {}]}).encode()
+
+
+def flickr_page(numbers: Sequence[int]) -> bytes:
+    photos = [
+        {"id": str(n), "owner": "some", "license": "4", "title": "a", "url_l": address(n)} for n in numbers
+    ]
+    return json.dumps(
+        {"photos": {"page": 1, "photo": [*photos, {"id": "0", "owner": "x"}]}, "stat": "ok"}
+    ).encode()
+
+
+#: host, page format, which page of results a query asks for, search parameter
+ENGINES: dict[str, tuple[str, Callable[[Sequence[int]], bytes], Callable[[Query], int], str]] = {
+    "bing": ("www.bing.com", bing_page, lambda q: int(q["first"]) // 20, "q"),
+    "google": ("www.google.com", google_page, lambda q: int(q["start"]) // 100, "q"),
+    "baidu": ("image.baidu.com", baidu_page, lambda q: int(q["pn"]) // 30, "word"),
+    "flickr": ("api.flickr.com", flickr_page, lambda q: int(q["page"]) - 1, "text"),
+}
+
+
+@pytest.fixture
+def play(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Pages], None]:
+    monkeypatch.setenv("FLICKR_APIKEY", "key")
+
+    def host(name: str, pages: Pages) -> None:
+        domain, page, number, _ = ENGINES[name]
+
+        def answer(path: str, query: Query) -> Answer:
+            return page(pages[number(query)] if number(query) < len(pages) else [])
+
+        internet.hosts[domain] = answer
+
+    return host
+
+
+def crawl(
+    name: str, out: Path, limit: int, earlier: Path | None = None, query: str = "grass"
+) -> dict[str, int]:
+    out.mkdir()
+    return collect(name, "grass", query, limit, None, out, earlier, 0, (), lambda share, words: None)
+
+
+PAGES = [[1, 1001, 2, 2001, 3], [3, 4, 3001, 5, 6], [7, 8, 9, 10, 11], [12, 13]]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_crawls_on_until_enough_are_good(
+    name: str, play: Callable[[str, Pages], None], tmp_path: Path
+) -> None:
+    play(name, PAGES)
+    assert crawl(name, tmp_path / "out", 10) == {"pictures": 10, "new": 10, "refused": 3}
+    rows = read_jsonl(tmp_path / "out/manifest.jsonl", Row)
+    assert {row.file_url for row in rows} == {address(n) for n in range(1, 11)}
+    assert {(row.engine, row.query, row.label) for row in rows} == {(name, "grass", "grass")}
+    assert all((tmp_path / "out" / row.file).stat().st_size == row.bytes and row.fetched for row in rows)
+    reasons = [refusal.reason for refusal in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)]
+    assert Counter(reasons) == {"http-404": 1, "format": 1, "too-small": 1}
+
+
+def test_says_where_a_picture_stands_and_its_licence(play: Callable[[str, Pages], None]) -> None:
+    for name, page, license in (
+        ("bing", "https://site.example/1", None),
+        ("baidu", "https://site.example/1", None),
+        ("flickr", "https://www.flickr.com/photos/some/1", "CC BY 2.0"),
+    ):
+        play(name, [[1]])
+        first = next(getattr(engines, name)(Request("grass", "grass", 1)))
+        assert (first.page_url, first.license) == (page, license)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_asks_for_any_words(name: str, play: Callable[[str, Pages], None], internet: Internet) -> None:
+    words, seen = "grün & hohes Gras#1 100%", []
+    play(name, [[1]])
+    answer = internet.hosts[ENGINES[name][0]]
+    internet.hosts[ENGINES[name][0]] = lambda path, query: (
+        seen.append(query[ENGINES[name][3]]),
+        answer(path, query),
+    )[1]
+    next(getattr(engines, name)(Request("grass", words, 1)))
+    assert seen == [words]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_too_few_is_an_error_that_says_what_came(
+    name: str, play: Callable[[str, Pages], None], tmp_path: Path
+) -> None:
+    play(name, [[1, 2, 3, 1001, 1002, 3001]])
+    expected = rf"'{name}' brought 3 pictures of 'grass'; 50 were asked for and at least 10 are needed\. "
+    expected += r"Refused: 2 http-404, 1 too-small\. Try"
+    with pytest.raises(SourceError, match=expected):
+        crawl(name, tmp_path / "out", 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "words"),
+    [
+        ("bing", (429, b"slow down"), "https://www.bing.com answered 429"),
+        ("google", b"<html><body>Please enable JavaScript</body></html>", "brought no pictures"),
+        (
+            "baidu",
+            b'{"antiFlag":1,"message":"Forbid spider access"}',
+            "Baidu refuses to search: Forbid spider access",
+        ),
+        ("baidu", b"<html>verify that you are human</html>", "in another format than expected"),
+        (
+            "flickr",
+            b'{"stat":"fail","code":100,"message":"Invalid API Key"}',
+            "Flickr refuses to search: Invalid API Key",
+        ),
+        ("flickr", b'{"stat":"ok"}', "in another format than expected"),
+    ],
+)
+def test_a_refusal_of_the_engine_is_told(
+    name: str, answer: Answer, words: str, internet: Internet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLICKR_APIKEY", "key")
+    internet.hosts[ENGINES[name][0]] = lambda path, query: answer
+    with pytest.raises(SourceError, match=re.escape(words)):
+        crawl(name, tmp_path / "out", 10)
+
+
+def test_an_engine_out_of_reach_is_told(internet: Internet, tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError, match=r"brought no pictures.*It ended early: https://www\.bing\.com did not answer"
+    ):
+        crawl("bing", tmp_path / "out", 10)
+
+
+def test_a_crawl_cut_short_keeps_what_it_has_and_says_so(internet: Internet, tmp_path: Path) -> None:
+    internet.hosts["www.bing.com"] = lambda path, query: (
+        bing_page(range(1, 13)) if query["first"] == "0" else (500, b"")
+    )
+    told: list[str] = []
+    out = tmp_path / "out"
+    out.mkdir()
+    collect("bing", "grass", "grass", 30, None, out, None, 0, (), lambda share, words: told.append(words))
+    assert "12 pictures" in told[-1] and "ended early: https://www.bing.com answered 500" in told[-1]
+    assert [r.reason for r in read_jsonl(out / "rejected.jsonl", Refusal)] == ["interrupted"]
+
+
+def test_flickr_needs_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("FLICKR_APIKEY", raising=False)
+    with pytest.raises(SourceError, match=r"needs a key.*FLICKR_APIKEY"):
+        crawl("flickr", tmp_path / "out", 10)
+
+
+def test_a_recrawl_adds_and_loses_nothing(
+    play: Callable[[str, Pages], None], internet: Internet, tmp_path: Path
+) -> None:
+    play("bing", [range(1, 13)])
+    crawl("bing", tmp_path / "one", 12)
+    before = {row.sha256: row for row in read_jsonl(tmp_path / "one/manifest.jsonl", Row)}
+    play("bing", [[*range(5, 13), *range(20, 24)]])
+    internet.asked.clear()
+    assert crawl("bing", tmp_path / "two", 12, tmp_path / "one") == {"pictures": 16, "new": 4, "refused": 0}
+    after = {row.sha256: row for row in read_jsonl(tmp_path / "two/manifest.jsonl", Row)}
+    assert all(after[sha] == row for sha, row in before.items())
+    assert len([url for url in internet.asked if "pictures.example" in url]) == 4
+    assert all((tmp_path / "two" / row.file).exists() for row in after.values())
+
+
+def test_a_recrawl_that_finds_the_same_gives_the_same_bytes(
+    play: Callable[[str, Pages], None], tmp_path: Path
+) -> None:
+    play("bing", [range(1, 13)])
+    crawl("bing", tmp_path / "one", 12)
+    crawl("bing", tmp_path / "two", 12, tmp_path / "one")
+    assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
+
+
+def test_a_recrawl_that_finds_nothing_is_an_error(play: Callable[[str, Pages], None], tmp_path: Path) -> None:
+    play("bing", [range(1, 13)])
+    crawl("bing", tmp_path / "one", 12)
+    play("bing", [])
+    with pytest.raises(SourceError, match=r"brought no pictures.*The 12 earlier pictures are still there"):
+        crawl("bing", tmp_path / "two", 12, tmp_path / "one")
+
+
+def test_what_a_person_removed_does_not_come_back(play: Callable[[str, Pages], None], tmp_path: Path) -> None:
+    play("bing", [range(1, 14)])
+    crawl("bing", tmp_path / "one", 12)
+    removed = read_jsonl(tmp_path / "one/manifest.jsonl", Row)[0].sha256
+    (tmp_path / "two").mkdir()
+    collect(
+        "bing", "grass", "grass", 12, None, tmp_path / "two", None, 0, {removed}, lambda share, words: None
+    )
+    assert removed not in {row.sha256 for row in read_jsonl(tmp_path / "two/manifest.jsonl", Row)}
+    assert "removed" in {refusal.reason for refusal in read_jsonl(tmp_path / "two/rejected.jsonl", Refusal)}
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("bing", "license-L2_L3"), ("google", "sur:fmc"), ("flickr", "4,5,7,8,9,10,11,12")]
+)
+def test_asks_for_free_licences_only(
+    name: str, part: str, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLICKR_APIKEY", "key")
+    seen: list[Query] = []
+    internet.hosts[ENGINES[name][0]] = lambda path, query: (seen.append(query), ENGINES[name][1]([1]))[1]
+    next(getattr(engines, name)(Request("grass", "grass", 1, license="commercial,modify")))
+    assert any(part in value for value in seen[0].values())
+
+
+def test_a_licence_that_cannot_be_asked_for_is_an_error() -> None:
+    with pytest.raises(SourceError, match="cannot filter"):
+        next(engines.baidu(Request("grass", "grass", 1, license="commercial")))
+    with pytest.raises(SourceError, match="'free' is not known"):
+        next(engines.bing(Request("grass", "grass", 1, license="free")))

@@ -1,0 +1,80 @@
+"""Lists of addresses, as text and as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.collection import collect
+from greenr_luigi.manifest import Refusal, Row, read_jsonl
+from greenr_luigi.sources import SourceError
+from greenr_luigi.sources.listed import addresses
+from tests.sources.conftest import Internet
+
+URL = "https://pictures.example/{}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("grün.txt", "# my list\n\nhttp://a.example/1,2.jpg?x=1\n  http://a.example/3.jpg  \n"),
+        ("grün.txt", '\ufeffhttp://a.example/1,2.jpg?x=1\r\nhttp://a.example/3.jpg"'.replace('"', "")),
+        ("grün.csv", '"http://a.example/1,2.jpg?x=1"\nhttp://a.example/3.jpg\n'),
+        ("grün.csv", 'name,url\none,"http://a.example/1,2.jpg?x=1"\ntwo,http://a.example/3.jpg\n'),
+    ],
+)
+def test_a_file_a_class(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert addresses(tmp_path, "grün") == ["http://a.example/1,2.jpg?x=1", "http://a.example/3.jpg"]
+
+
+def test_one_table_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("url,Label\nhttp://a/1,grass\nhttp://a/2,a/b\n", encoding="utf-8")
+    assert addresses(path, "a/b") == ["http://a/2"]
+
+
+def test_what_is_no_list_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no list for 'a/b': list addresses in a%2Fb\.txt there"):
+        addresses(tmp_path, "a/b")
+    (tmp_path / "all.csv").write_text("http://a/1\n")
+    with pytest.raises(SourceError, match="expected a header with the columns label,url"):
+        addresses(tmp_path / "all.csv", "grass")
+    (tmp_path / "grass.txt").write_bytes(b"http://a/\xff\n")
+    with pytest.raises(SourceError, match="not a list of addresses in UTF-8"):
+        addresses(tmp_path, "grass")
+
+
+def collected(folder: Path, out: Path, earlier: Path | None = None) -> dict[str, int]:
+    out.mkdir()
+    return collect("urls", "grass", "grass", 20, folder, out, earlier, 0, (), lambda share, words: None)
+
+
+def test_collects_a_list(internet: Internet, tmp_path: Path) -> None:
+    lines = [
+        *map(URL.format, [*range(11), 1001, 3]),
+        "ftp://pictures.example/5.jpg",
+        "https://nowhere.example/1.jpg",
+    ]
+    (tmp_path / "grass.txt").write_text("\n".join(lines))
+    assert collected(tmp_path, tmp_path / "out") == {"pictures": 11, "new": 11, "refused": 3}
+    refusals = {row.file_url: row for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
+    assert [refusals[url].reason for url in lines[-4:] if url in refusals] == [
+        "http-404",
+        "address",
+        "network",
+    ]
+    assert "no host nowhere.example" in refusals[lines[-1]].message
+
+
+def test_what_left_the_list_leaves_and_what_died_stays(internet: Internet, tmp_path: Path) -> None:
+    (tmp_path / "grass.txt").write_text("\n".join(map(URL.format, range(14))))
+    collected(tmp_path, tmp_path / "one")
+    (tmp_path / "grass.txt").write_text("\n".join(map(URL.format, range(2, 15))))
+    alive = internet.hosts["pictures.example"]
+    internet.hosts["pictures.example"] = lambda path, q: alive(path, q) if path == "/14.jpg" else (404, b"")
+    assert collected(tmp_path, tmp_path / "two", tmp_path / "one") == {"pictures": 13, "new": 1, "refused": 0}
+    rows = read_jsonl(tmp_path / "two/manifest.jsonl", Row)
+    assert {row.file_url for row in rows} == {URL.format(n) for n in range(2, 15)}
+    assert all((tmp_path / "two" / row.file).is_file() for row in rows)

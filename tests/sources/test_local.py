@@ -1,0 +1,104 @@
+"""A person's own pictures."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.collection import collect
+from greenr_luigi.manifest import Refusal, Row, read_jsonl
+from greenr_luigi.sources import SourceError
+from tests.photographs import PHOTOS, needs_photos
+from tests.sources.conftest import picture
+
+
+def tree(path: Path) -> dict[str, tuple[bytes, int]]:
+    return {str(p): (p.read_bytes(), p.stat().st_nlink) for p in path.rglob("*") if p.is_file()}
+
+
+def collected(
+    folder: Path, label: str, out: Path, limit: int = 0, earlier: Path | None = None
+) -> dict[str, int]:
+    out.mkdir()
+    return collect("folder", label, label, limit, folder, out, earlier, 0, (), lambda share, words: None)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    for number in range(12):
+        path = (
+            tmp_path / "my pictures" / "wild grass" / ("deep/er" if number % 2 else ".") / f"{number:02d}.JPG"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    top = tmp_path / "my pictures" / "wild grass"
+    (top / ".hidden.jpg").write_bytes(picture(50))
+    (top / ".thumbnails").mkdir()
+    (top / ".thumbnails/51.jpg").write_bytes(picture(51))
+    (top / "notes.txt").write_text("bought in Kiel")
+    (top / "again.jpg").write_bytes(picture(3))
+    (top / "loop").symlink_to(top)
+    return tmp_path / "my pictures"
+
+
+def test_takes_all_and_changes_nothing(mine: Path, tmp_path: Path) -> None:
+    before = tree(mine)
+    assert collected(mine, "wild grass", tmp_path / "out") == {"pictures": 12, "new": 12, "refused": 2}
+    assert tree(mine) == before
+    rows = read_jsonl(tmp_path / "out/manifest.jsonl", Row)
+    assert {row.file_url for row in rows} >= {"wild grass/00.JPG", "wild grass/deep/er/01.JPG"}
+    assert {row.fetched for row in rows} == {None}
+    reasons = {row.reason for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
+    assert reasons == {"format", "duplicate"}
+
+
+def test_the_folder_is_the_truth(mine: Path, tmp_path: Path) -> None:
+    collected(mine, "wild grass", tmp_path / "one")
+    (mine / "wild grass/00.JPG").unlink()
+    assert collected(mine, "wild grass", tmp_path / "two", earlier=tmp_path / "one")["pictures"] == 11
+    collected(mine, "wild grass", tmp_path / "three")
+    for name in ("manifest.jsonl", "rejected.jsonl"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()
+
+
+def test_a_limit_holds(mine: Path, tmp_path: Path) -> None:
+    assert collected(mine, "wild grass", tmp_path / "out", limit=5)["pictures"] == 5
+
+
+def test_finds_a_label_however_its_accents_are_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / unicodedata.normalize("NFD", "Löwenzahn")
+    folder.mkdir(parents=True)
+    for number in range(10):
+        (folder / f"{number}.jpg").write_bytes(picture(number))
+    assert (
+        collected(tmp_path / "mine", unicodedata.normalize("NFC", "Löwenzahn"), tmp_path / "out")["pictures"]
+        == 10
+    )
+
+
+def test_a_missing_folder_is_an_error_that_helps(mine: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no sub-folder 'Wild Gras'.*did you mean 'wild grass'\?"):
+        collected(mine, "Wild Gras", tmp_path / "a")
+    with pytest.raises(SourceError, match="does not exist"):
+        collected(mine / "nowhere", "wild grass", tmp_path / "b")
+    with pytest.raises(SourceError, match="needs --folder"):
+        collect("folder", "x", "x", 0, None, tmp_path / "b", None, 0, (), lambda share, words: None)
+    (mine / "empty").mkdir()
+    with pytest.raises(
+        SourceError, match="brought no pictures of 'empty'; all were asked for and at least 10"
+    ):
+        collected(mine, "empty", tmp_path / "c")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_cannot_be_read_is_listed(mine: Path, tmp_path: Path) -> None:
+    (mine / "wild grass/00.JPG").chmod(0)
+    assert collected(mine, "wild grass", tmp_path / "out")["pictures"] == 11
+
+
+@needs_photos
+def test_the_photographs(tmp_path: Path) -> None:
+    assert collected(PHOTOS, "dandelion", tmp_path / "out")["pictures"] == 150
