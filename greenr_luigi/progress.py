@@ -1,8 +1,7 @@
-"""How far a long step has come, told to a caller and shown on the terminal."""
+"""How far a long step has come, told to a caller."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -15,8 +14,8 @@ def quiet(fraction: float, words: str) -> None:
 
 
 class Progress:
-    """Passes on what it is told at most once in `every` seconds (a caller may ask a scheduler over the network), and
-    always the first and the last word. A terminal gets one line that is written over, a log gets lines."""
+    """Passes on what it is told at most once in `every` seconds (a caller may ask a scheduler over the
+    network), and always the first and the last word."""
 
     def __init__(self, name: str, on_progress: OnProgress, every: float = 1.0) -> None:
         self.name, self.on_progress, self.every = name, on_progress, every
@@ -28,8 +27,3 @@ class Progress:
             return
         self.said = now
         self.on_progress(fraction, words)
-        line = f"{self.name}: {fraction:4.0%} {words}"
-        if sys.stderr.isatty():
-            print(f"\r{line:<100}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr, flush=True)

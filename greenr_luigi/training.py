@@ -1,22 +1,19 @@
 """From a data set to a model: fastai's vision_learner, its body frozen and used once for each picture.
 
-A frozen body gives the same features at every epoch, so they are computed once and the head alone is trained on
-them, by fastai's own Learner and fit_one_cycle. The result is the vision_learner that plain fastai would have made.
-"""
+A frozen body gives the same features at every epoch, so they are computed once and the head alone is trained
+on them, by fastai's own Learner and fit_one_cycle. The result is the vision_learner that plain fastai would
+have made."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenr_luigi import pixels
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import OnProgress, Progress
-
-if TYPE_CHECKING:
-    import torch
 
 #: With fewer than this a class has nothing to generalize from.
 LEAST_TRAINING_PICTURES = 2
@@ -30,14 +27,13 @@ class DataSetError(ValueError):
 def train(
     dataset: Path, out: Path, *, arch: str, epochs: int, seed: int, image_size: int, on_progress: OnProgress
 ) -> None:
-    """Train on the side "train" of a SplitDataset folder, watch the side "valid", never look at the side "test";
-    write `model.safetensors` (the state dict) and `training.json` into the folder `out`.
+    """Train on the side "train" of a SplitDataset folder, watch the side "valid", never look at the side
+    "test"; write `model.safetensors` (the state dict) and `training.json` into the folder `out`.
 
     The same inputs, seed, machine and thread count give the same bytes.
 
-    Raises DataSetError before any work if a side or a class is missing, ArchitectureError (architectures.py) if the
-    architecture is not known or its weights cannot be had.
-    """
+    Raises DataSetError before any work if a side or a class is missing, ArchitectureError (architectures.py)
+    if the architecture is not known or its weights cannot be had."""
     train_rows, valid_rows = pixels.rows(dataset, "train"), pixels.rows(dataset, "valid")
     classes = check(dataset, train_rows, valid_rows)
 
@@ -53,7 +49,12 @@ def train(
     learn = architectures.learner(architecture, classes, image_size, pretrained=True)
     paths = [dataset / row.file for row in train_rows + valid_rows]
     seen = features.pooled(
-        learn, paths, image_size, architecture.mean, architecture.std, lambda f, words: progress(0.9 * f, words)
+        learn,
+        paths,
+        image_size,
+        architecture.mean,
+        architecture.std,
+        lambda f, words: progress(0.9 * f, words),
     )
     labels = torch.tensor([classes.index(row.label) for row in train_rows + valid_rows])
     n = len(train_rows)
@@ -86,15 +87,20 @@ def check(dataset: Path, train_rows: list[SplitRow], valid_rows: list[SplitRow])
     counts = Counter(row.label for row in train_rows)
     for side, rows in (("train", train_rows), ("valid", valid_rows)):
         if not rows:
-            raise DataSetError(f"{dataset}: no picture is on the side {side!r}, expected at least one; ask for more pictures")
+            raise DataSetError(
+                f"{dataset}: no picture is on the side {side!r}, expected at least one; ask for more pictures"
+            )
     if len(counts) < 2:
-        raise DataSetError(f"{dataset}: its classes are {sorted(counts)}, expected at least two; name more in --classes")
+        raise DataSetError(
+            f"{dataset}: its classes are {sorted(counts)}, expected at least two; name more in --classes"
+        )
     small = {label: n for label, n in sorted(counts.items()) if n < LEAST_TRAINING_PICTURES}
     unseen = sorted({row.label for row in valid_rows} - set(counts))
     if small or unseen:
         few = ", ".join(f"{label!r} ({n})" for label, n in (small | dict.fromkeys(unseen, 0)).items())
         raise DataSetError(
-            f"{dataset}: too few pictures to train on: {few}; expected at least {LEAST_TRAINING_PICTURES} a class; "
+            f"{dataset}: too few pictures to train on: {few}; expected at least {LEAST_TRAINING_PICTURES} a "
+            "class; "
             "raise --limit, or leave the class out of --classes"
         )
     return sorted(counts)
@@ -107,22 +113,12 @@ def load(model: Path) -> tuple[Any, dict[str, Any]]:
     from greenr_luigi import architectures
 
     info = json.loads((model / "training.json").read_text(encoding="utf-8"))
-    learn = architectures.learner(architectures.find(info["arch"]), info["classes"], info["image_size"], pretrained=False)
+    learn = architectures.learner(
+        architectures.find(info["arch"]), info["classes"], info["image_size"], pretrained=False
+    )
     learn.model.load_state_dict(load_file(model / "model.safetensors"))
     learn.model.eval()
     return learn, info
-
-
-def logits(learn: Any, info: dict[str, Any], paths: list[Path], on_progress: OnProgress) -> torch.Tensor:
-    """What the model says of each picture before temperature and softmax, float32 (pictures, classes)."""
-    import torch
-
-    from greenr_luigi import features
-
-    seen = features.pooled(learn, paths, info["image_size"], info["mean"], info["std"], on_progress)
-    head = learn.model[1].cpu().eval()
-    with torch.inference_mode():
-        return torch.cat([head(part) for part in seen.split(1024)])
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -1,0 +1,178 @@
+"""One self-contained page about a model that a person would like to read."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from greenr_luigi import calibration, pictures
+
+TEMPLATES = Path(__file__).parent / "templates"
+THUMBNAIL = 224
+#: As many pictures of a kind are shown.
+SHOWN = 24
+#: With more classes a matrix of numbers is not read any more; the most frequent confusions are listed
+#: instead.
+MATRIX_CLASSES = 12
+
+
+def write(
+    file: Path,
+    dataset: Path,
+    model: Path,
+    evaluation: Path,
+    *,
+    command: str = "",
+    verdict: dict[str, Any] | None = None,
+) -> None:
+    """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV
+    files).
+
+    command: the line that reproduces the model. verdict: `gate.Verdict` as a dictionary, when the model has
+    stood before the gate. The same folders give the same bytes: no times, no paths."""
+    info = json.loads((model / "training.json").read_text(encoding="utf-8"))
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    suspects = _table(evaluation / "suspects.csv")
+    context = {
+        "info": info,
+        "metrics": metrics,
+        "command": command,
+        "verdict": verdict,
+        "title": _title(metrics["classes"]),
+        "summary": summary(metrics, len(suspects)),
+        "suspects": [
+            s | {"picture": thumbnail(dataset / s["file"]), "name": Path(s["file"]).stem}
+            for s in suspects[:SHOWN]
+        ],
+        "suspects_in_all": len(suspects),
+        "mistakes": mistakes(dataset, evaluation, metrics["temperature"]),
+        "confusions": confusions(metrics),
+        "matrix": len(metrics["classes"]) <= MATRIX_CLASSES,
+        "curves": curves(info["history"]),
+        "excluded": excluded(dataset),
+        "shown": SHOWN,
+    }
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    file.write_text(environment.get_template("report.html").render(context), encoding="utf-8")
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def _title(classes: list[str]) -> str:
+    if len(classes) <= 4:
+        return ", ".join(classes[:-1]) + " or " + classes[-1] + "?"
+    return f"{classes[0]}, {classes[1]} … {classes[-1]}: {len(classes)} classes"
+
+
+def summary(metrics: dict[str, Any], suspects: int) -> list[str]:
+    """What the numbers say, in sentences."""
+    n, wrong = metrics["pictures"]["test"], round(metrics["error"] * metrics["pictures"]["test"])
+    low, high = metrics["error_interval"]
+    lines = [
+        f"Of {n:,} pictures that it had never seen, the model names {n - wrong:,} rightly: "
+        f"{percent(metrics['accuracy'])}. "
+        f"With so many pictures, its true error rate lies between {percent(low)} and {percent(high)} (95 % "
+        "confidence)."
+    ]
+    worst = confusions(metrics)[:1]
+    if worst:
+        c = worst[0]
+        times = "once" if c["times"] == 1 else f"{c['times']} times"
+        lines.append(
+            f"Its most frequent mistake is to take {c['truth']} for {c['said']}: {times} in {c['of']}."
+        )
+    gap = metrics["calibration_error"]
+    lines.append(
+        f"When it says how sure it is, it is off by {percent(gap)} on average"
+        f"{'' if gap < 0.05 else ' (or seems so: it takes many pictures to measure that)'}. Below "
+        f"{percent(metrics['threshold'], 0)} it says “I can’t tell”; it answers for "
+        f"{percent(metrics['coverage'], 0)} of the "
+        f"pictures and is wrong on {percent(metrics['error_of_answered'])} of those."
+    )
+    if suspects:
+        lines.append(
+            f"{suspects} {'picture has' if suspects == 1 else 'pictures have'} a label that is probably "
+            "wrong: see below."
+        )
+    return lines
+
+
+def confusions(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each pair of classes that was confused, the most frequent first."""
+    classes, matrix = metrics["classes"], metrics["confusion"]
+    found = [
+        {"truth": truth, "said": said, "times": matrix[i][j], "of": sum(matrix[i])}
+        for i, truth in enumerate(classes) for j, said in enumerate(classes) if i != j and matrix[i][j]
+    ]  # fmt: skip
+    return sorted(found, key=lambda c: -c["times"])
+
+
+def mistakes(dataset: Path, evaluation: Path, temperature: float) -> list[dict[str, Any]]:
+    """Held-out pictures that are called something else, the surest first."""
+    from greenr_luigi.evaluation import read_predictions
+
+    _, rows, logits = read_predictions(evaluation / "predictions.csv")
+    sure = calibration.softmax(logits, temperature).max(1)
+    wrong = [i for i, row in enumerate(rows) if row["side"] == "test" and row["label"] != row["predicted"]]
+    wrong.sort(key=lambda i: (-sure[i], rows[i]["file"]))
+    return [
+        {
+            "label": rows[i]["label"],
+            "predicted": rows[i]["predicted"],
+            "probability": float(sure[i]),
+            "picture": thumbnail(dataset / rows[i]["file"]),
+            "name": Path(rows[i]["file"]).stem,
+        }
+        for i in wrong[:SHOWN]
+    ]
+
+
+def thumbnail(path: Path) -> str:
+    """A small JPEG of a picture as a data address."""
+    image = pictures.open_picture(path.read_bytes(), at_least=THUMBNAIL)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def curves(history: list[dict[str, float]]) -> dict[str, Any]:
+    """Loss on training and validation pictures by epoch as points of a 300 x 120 drawing, and the scale's
+    top."""
+    top = max([row[name] for row in history for name in ("train_loss", "valid_loss")] + [1e-9])
+
+    def points(name: str) -> str:
+        xs = np.linspace(0, 300, len(history)) if len(history) > 1 else np.array([150.0])
+        return " ".join(
+            f"{x:.1f},{120 - 120 * row[name] / top:.1f}" for x, row in zip(xs, history, strict=True)
+        )
+
+    return {"top": top, "train": points("train_loss"), "valid": points("valid_loss"), "last": history[-1]}
+
+
+def excluded(dataset: Path) -> list[tuple[str, int]]:
+    """How many pictures were left out of the data set, by reason, the most frequent first."""
+    path = dataset / "excluded.csv"
+    return Counter(row["reason"] for row in _table(path)).most_common() if path.exists() else []
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
