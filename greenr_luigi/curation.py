@@ -177,8 +177,8 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             continue
         where = f"{path}, line {number}"
         cells = [cell.strip() for cell in next(csv.reader([line]))]
-        if cells[0].lower() == "action":
-            names = tuple(cell.lower() for cell in cells)
+        if header := _header(line):
+            names = tuple(header)
             if unknown := [name for name in names if name not in COLUMNS]:
                 raise CurationError(
                     f"{where}: there is no column {unknown[0]!r}; expected {','.join(COLUMNS)}"
@@ -197,9 +197,9 @@ def _append(root: Path, rows: list[dict[str, str]]) -> None:
     root.mkdir(parents=True, exist_ok=True)
     path = root / FILE
     with (root / f".{FILE}.lock").open("a") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        text = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
-        read(path)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
+        read(path)  # what it cannot read, it does not add to
         new = io.StringIO()
         names = next((_header(line) for line in text.splitlines() if _header(line)), list(COLUMNS))
         writer = csv.DictWriter(new, names, restval="", extrasaction="ignore", lineterminator="\n")
@@ -214,7 +214,7 @@ def _append(root: Path, rows: list[dict[str, str]]) -> None:
 
 def _header(line: str) -> list[str]:
     cells = [cell.strip().lower() for cell in line.lstrip("\ufeff").split(",")]
-    return cells if cells[0] == "action" else []
+    return cells if "action" in cells else []
 
 
 def _write(path: Path, data: bytes) -> None:

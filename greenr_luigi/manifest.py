@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,9 +111,16 @@ def write_csv(path: Path, rows: Iterable[R], kind: type[R]) -> None:
         (dataclasses.asdict(row) for row in rows), key=lambda r: (r["file"], r["label"], r["sha256"])
     )
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns(kind), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+        names = columns(kind)
+        file.write(_line(names))
+        file.writelines(_line([record[name] for name in names]) for record in records)
+
+
+def _line(cells: Sequence[object]) -> str:
+    """The csv module quotes a carriage return only where lines end in one."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue()[:-2] + "\n"
 
 
 def read_csv(path: Path, kind: type[R]) -> list[R]:

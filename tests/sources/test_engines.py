@@ -39,7 +39,8 @@ def bing_page(numbers: Sequence[int]) -> bytes:
 
 def google_page(numbers: Sequence[int]) -> bytes:
     found = ",".join(f'["{address(number)}",600,800]' for number in numbers)
-    return f"<html><script>var a;</script><script>AF_initDataCallback({{data:[{found}]}});</script></html>".encode()
+    script = f"AF_initDataCallback({{data:[{found}]}});"
+    return f"<html><script>var a;</script><script>{script}</script></html>".encode()
 
 
 def baidu_code(url: str) -> str:
