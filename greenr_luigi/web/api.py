@@ -1,39 +1,65 @@
-"""The JSON side."""
+"""The JSON side: one picture, several, or an address."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from greenr_luigi.web import fetching, intake, metrics
-from greenr_luigi.web.classifier import Classifier
+from greenr_luigi.web import heat, intake, metrics
 from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
-from greenr_luigi.web.settings import Settings
-
-
-class State(TypedDict):
-    """What the lifespan makes, one of each a worker."""
-
-    settings: Settings
-    classifier: Classifier
-    fetcher: fetching.Fetcher
-    intake: intake.Intake
+from greenr_luigi.web.state import State
 
 
 async def predict(request: Request[State]) -> Response:
     """One picture in the form field `file`."""
     async with request.state["intake"].form(request) as form:
         pictures = await intake.uploads(form)
-        if not pictures:
-            raise no_picture()
+        if len(pictures) != 1:
+            raise Problem(
+                400, "no-picture", f"{len(pictures)} pictures came: send one in the form field 'file'"
+            )
         (answer,) = await classify(request, [pictures[0][1]])
     if isinstance(answer, Problem):
         raise answer
-    return JSONResponse(as_json(answer))
+    return JSONResponse(as_json(answer, request))
+
+
+async def predict_batch(request: Request[State]) -> Response:
+    """Several pictures in form fields `file`; each has its own answer or error, all from one release."""
+    async with request.state["intake"].form(request, files=request.state["settings"].batch) as form:
+        pictures = await intake.uploads(form)
+        if not pictures:
+            raise Problem(400, "no-picture", "no picture came: send some in form fields 'file'")
+        answers = await classify(request, [data for _, data in pictures])
+    body = [
+        {"name": name} | (answer.as_json() if isinstance(answer, Problem) else as_json(answer, request))
+        for (name, _), answer in zip(pictures, answers, strict=True)
+    ]
+    return JSONResponse({"answers": body})
+
+
+async def predict_url(request: Request[State]) -> Response:
+    """The picture behind the address in {"url": …}."""
+    body = await request.state["intake"].body(request)
+    try:
+        address = json.loads(body)["url"]
+        if not isinstance(address, str) or not address:
+            raise ValueError("not a text")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Problem(400, "no-address", 'no address came: send {"url": "https://…"} as JSON') from None
+    data = await request.state["fetcher"].fetch(address)
+    (answer,) = await classify(request, [data])
+    if isinstance(answer, Problem):
+        raise answer
+    found = as_json(answer, request)
+    if wants_pictures(request):
+        found["picture"] = await run_in_threadpool(heat.shown, data)
+    return JSONResponse(found)
 
 
 async def classify(request: Request[State], pictures: list[bytes]) -> list[Answer | Problem]:
@@ -44,45 +70,27 @@ async def classify(request: Request[State], pictures: list[bytes]) -> list[Answe
     return answers
 
 
-def as_json(answer: Answer) -> dict[str, Any]:
-    return {
+def as_json(answer: Answer, request: Request[State]) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "label": answer.label,
         "sure": answer.sure,
         "threshold": answer.threshold,
         "probabilities": dict(answer.probabilities),
         "release": answer.release,
     }
+    if wants_pictures(request):
+        found["heat"] = heat.overlay(answer.heat)
+    return found
 
 
-def no_picture() -> Problem:
-    return Problem(400, "no-picture", 'no picture came with the form: choose one for the field "file"')
+def wants_pictures(request: Request[State]) -> bool:
+    """`?show=1`: with what a page shows beside the answer."""
+    return request.query_params.get("show") == "1"
 
 
-async def healthz(request: Request[State]) -> Response:
-    """The process answers."""
-    return JSONResponse({"alive": True})
-
-
-async def readyz(request: Request[State]) -> Response:
-    """Whether a model serves, which one in each worker, and why the current release does not if so."""
-    classifier = request.state["classifier"]
-    ready = classifier.model is not None
-    state = classifier.state()
-    body = {
-        "ready": ready,
-        "release": state["digest"],
-        "problem": state["problem"],
-        "workers": workers(request),
-    }
-    return JSONResponse(body, 200 if ready else 503)
-
-
-def workers(request: Request[State]) -> list[dict[str, Any]]:
-    run_dir = request.state["settings"].run_dir
-    if run_dir is None:
-        return [request.state["classifier"].state()]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run_dir.glob("workers/*.json"))]
-
-
-async def prometheus(request: Request[State]) -> Response:
-    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+async def about(request: Request[State]) -> Response:
+    """The release that serves, as its model.json describes it."""
+    model = request.state["classifier"].model
+    if model is None:
+        raise Problem(503, "no-model", "there is no model yet: try again", retry_after=5)
+    return JSONResponse({"release": model.digest, "model": model.about})

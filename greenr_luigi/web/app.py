@@ -18,11 +18,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from greenr_luigi import HERE
-from greenr_luigi.web import api, classifier, fetching, pages
+from greenr_luigi.web import api, classifier, feedback, fetching, health, openapi, pages
 from greenr_luigi.web.intake import Intake
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.security import Envelope, Prefix
 from greenr_luigi.web.settings import Settings, from_environment
+from greenr_luigi.web.state import State
 
 CODES = {404: "not-found", 405: "method-not-allowed"}
 
@@ -36,16 +37,24 @@ class Assets(StaticFiles):
         return response
 
 
-def routes(settings: Settings) -> list[BaseRoute]:
+def routes() -> list[BaseRoute]:
     return [
         Route("/", pages.index, name="index"),
         Route("/form", pages.index),
         Route("/upload", pages.upload, methods=["POST"]),
         Route("/classify-url", pages.classify_url),
+        Route("/model", pages.model),
+        Route("/model/pictures/{name}", pages.picture),
+        Route("/feedback", feedback.give, methods=["POST"]),
+        Route("/api", openapi.page),
+        Route("/api/openapi.json", openapi.describe),
+        Route("/api/model", api.about),
         Route("/api/predict", api.predict, methods=["POST"]),
-        Route("/healthz", api.healthz),
-        Route("/readyz", api.readyz),
-        Route("/metrics", api.prometheus),
+        Route("/api/predict-batch", api.predict_batch, methods=["POST"]),
+        Route("/api/predict-url", api.predict_url, methods=["POST"]),
+        Route("/healthz", health.healthz),
+        Route("/readyz", health.readyz),
+        Route("/metrics", health.prometheus),
         Mount("/static", Assets(directory=HERE / "static")),
     ]
 
@@ -55,20 +64,26 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
     chosen = settings or from_environment(os.environ)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[api.State]:
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with classifier.running(chosen) as ours, fetching.running(chosen, resolver) as fetcher:
-            yield {"settings": chosen, "classifier": ours, "fetcher": fetcher, "intake": Intake(chosen)}
+            yield {
+                "settings": chosen,
+                "classifier": ours,
+                "fetcher": fetcher,
+                "intake": Intake(chosen),
+                "feedback": feedback.Feedback(chosen),
+            }
 
     handlers: dict[Any, Any] = {Problem: refuse, HTTPException: refuse, 500: fail}
     return Starlette(
-        routes=routes(chosen),
+        routes=routes(),
         lifespan=lifespan,
         middleware=[Middleware(Envelope, settings=chosen), Middleware(Prefix, settings=chosen)],
         exception_handlers=handlers,
     )
 
 
-async def refuse(request: Request[api.State], error: Any) -> Response:
+async def refuse(request: Request[State], error: Any) -> Response:
     """A refusal as JSON under /api, as a page elsewhere."""
     if isinstance(error, Problem):
         problem = error
@@ -77,12 +92,12 @@ async def refuse(request: Request[api.State], error: Any) -> Response:
         problem = Problem(error.status_code, code, f"{error.detail}: {request.method} {request.url.path}")
         problem.headers = dict(error.headers or {})
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    if path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
+    if path.startswith(("/api/", "/feedback", "/healthz", "/readyz", "/metrics")):
         return JSONResponse(problem.as_json(), problem.status, problem.headers)
     return pages.sorry(request, problem)
 
 
-async def fail(request: Request[api.State], error: Exception) -> Response:
+async def fail(request: Request[State], error: Exception) -> Response:
     """What nobody foresaw: in the log with its trace, without a word of it to the stranger."""
     problem = Problem(500, "internal", "something went wrong here, not with your picture: try again")
     return JSONResponse(problem.as_json(), problem.status)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from greenr_luigi.pictures import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
 from greenr_luigi.web.settings import Settings
 
+Read = TypeVar("Read")
 #: Room for the parts' headers and the small fields beside the pictures.
 OVERHEAD = 64 * 1024
 MAX_FIELD = 4096
@@ -34,45 +35,58 @@ class Intake:
     @contextlib.asynccontextmanager
     async def form(self, request: Request[Any], files: int = 1) -> AsyncIterator[FormData]:
         """The request's form, at most `files` pictures in it. Raises Problem: 400, 408, 413 or 503 "busy"."""
-        most = MAX_BYTES + OVERHEAD
-        too_large = Problem(
-            413, "upload-too-large", f"more than {most:,} bytes in one request: send less at once"
-        )
+        # A batch may be larger than one picture, and yet not as large as so many of the largest.
+        async with self.hold(request, MAX_BYTES * min(files, 3) + OVERHEAD) as limited:
+            yield await self.read(limited.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD))
+
+    async def body(self, request: Request[Any]) -> bytes:
+        """A small body, such as JSON. Raises Problem as `form` does."""
+        async with self.hold(request, OVERHEAD) as limited:
+            return await self.read(limited.body())
+
+    @contextlib.asynccontextmanager
+    async def hold(self, request: Request[Any], most: int) -> AsyncIterator[Request]:
+        """Room for a request's body, which is counted while it comes and not believed."""
         claimed = content_length(request, most)
-        if claimed > most:
-            raise too_large
-        if self.held and self.held + claimed > self.settings.held_bytes:
-            raise busy("uploads")
         arrived = 0
+
+        def count(size: int) -> None:
+            if size > most:
+                raise Problem(
+                    413, "upload-too-large", f"more than {most:,} bytes in one request: send less at once"
+                )
 
         async def counted() -> Message:
             nonlocal arrived
             message = await request.receive()
             arrived += len(message.get("body", b""))
-            if arrived > most:
-                raise too_large
+            count(arrived)
             return message
 
+        count(claimed)
+        if self.held and self.held + claimed > self.settings.held_bytes:
+            raise busy("uploads")
         self.held += claimed
         try:
+            yield Request(request.scope, counted)
+        finally:
+            self.held -= claimed
+
+    async def read(self, reading: Awaitable[Read]) -> Read:
+        """What was sent, in time and in form. Raises Problem."""
+        try:
             async with asyncio.timeout(self.settings.body_seconds):
-                form = await Request(request.scope, counted).form(
-                    max_files=files, max_fields=8, max_part_size=MAX_FIELD
-                )
+                return await reading
         except TimeoutError:
-            seconds = f"{self.settings.body_seconds:g} seconds"
+            waited = f"{self.settings.body_seconds:g} seconds"
             raise Problem(
-                408, "upload-slow", f"the upload did not arrive in {seconds}: send a smaller picture"
+                408, "upload-slow", f"the upload did not arrive in {waited}: send a smaller picture"
             ) from None
         except ClientDisconnect:
             raise Problem(400, "upload-broken", "the upload broke off: try again") from None
         except HTTPException as error:
-            message = f"the form cannot be read: {error.detail} Send multipart/form-data"
-            raise Problem(400, "upload-malformed", message) from None
-        else:
-            yield form
-        finally:
-            self.held -= claimed
+            why = f"the form cannot be read ({error.detail.rstrip('.')}): send multipart/form-data"
+            raise Problem(400, "upload-malformed", why) from None
 
 
 async def uploads(form: FormData, field: str = "file") -> list[tuple[str, bytes]]:

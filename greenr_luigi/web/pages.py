@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import jinja2
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.templating import Jinja2Templates
 
 from greenr_luigi import HERE
-from greenr_luigi.pictures import open_picture
-from greenr_luigi.web import intake
-from greenr_luigi.web.api import State, classify, no_picture
+from greenr_luigi.web import card, heat, intake
+from greenr_luigi.web.api import classify
 from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
+from greenr_luigi.web.state import State
 
-TEMPLATES = Jinja2Templates(
-    env=jinja2.Environment(
+
+def percent(value: float, digits: int = 0) -> str:
+    """0.973 as "97 %"; never "100 %" nor "0 %" for what is not quite."""
+    shown = round(100 * value, digits)
+    if shown >= 100 and value < 1:
+        return "> 99 %" if digits == 0 else "> 99.9 %"
+    if shown <= 0 and value > 0:
+        return "< 1 %" if digits == 0 else "< 0.1 %"
+    return f"{shown:.{digits}f} %"
+
+
+def templates() -> Jinja2Templates:
+    env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-)
-#: The side in pixels of the picture that an answer shows.
-SHOWN = 640
+    env.filters["percent"] = percent
+    return Jinja2Templates(env=env)
+
+
+TEMPLATES = templates()
 
 
 @cache
@@ -48,15 +61,15 @@ class Shown:
     answer: Answer | None = None
     problem: Problem | None = None
     picture: str = ""
+    heat: str = ""
 
 
 def page(request: Request[State], name: str, status: int = 200, **context: Any) -> Response:
     base = request.scope.get("root_path", "")
-    model = request.state["classifier"].model
     context |= {
         "base": base,
         "asset": lambda path: f"{base}/static/{path}?v={version(path)}",
-        "model": model,
+        "model": request.state["classifier"].model,
         "settings": request.state["settings"],
     }
     return TEMPLATES.TemplateResponse(cast(Request, request), name, context, status_code=status)
@@ -72,7 +85,7 @@ async def upload(request: Request[State]) -> Response:
     async with request.state["intake"].form(request, files=most) as form:
         pictures = await intake.uploads(form)
         if not pictures:
-            raise no_picture()
+            raise Problem(400, "no-picture", "No picture came with the form. Choose one first.")
         return await answered(request, pictures)
 
 
@@ -80,30 +93,57 @@ async def classify_url(request: Request[State]) -> Response:
     """The picture behind an address."""
     address = request.query_params.get("url", "")
     if not address:
-        raise Problem(400, "no-address", "no address came with the form: give the address of a picture")
+        raise Problem(400, "no-address", "No address came with the form. Give the address of a picture.")
     return await answered(request, [(address, await request.state["fetcher"].fetch(address))], address)
 
 
 async def answered(request: Request[State], pictures: list[tuple[str, bytes]], address: str = "") -> Response:
     answers = await classify(request, [data for _, data in pictures])
-    shown = [
-        Shown(name, problem=answer)
-        if isinstance(answer, Problem)
-        else Shown(name, answer, picture=inline(data))
-        for (name, data), answer in zip(pictures, answers, strict=True)
-    ]
+
+    def draw() -> list[Shown]:
+        return [
+            Shown(name, problem=answer)
+            if isinstance(answer, Problem)
+            else Shown(name, answer, picture=heat.shown(data), heat=heat.overlay(answer.heat))
+            for (name, data), answer in zip(pictures, answers, strict=True)
+        ]
+
+    shown = await run_in_threadpool(draw)
     failed = [one.problem for one in shown if one.problem]
     status = failed[0].status if len(failed) == len(shown) else 200
     return page(request, "index.html", status, shown=shown, problem=None, address=address)
 
 
-def inline(data: bytes) -> str:
-    """The picture as the model sees it, small, as a data address: nothing is kept to be asked for later."""
-    image = open_picture(data, at_least=SHOWN)
-    image.thumbnail((SHOWN, SHOWN))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+async def model(request: Request[State]) -> Response:
+    """What the model was trained on and how it did; `?label=…&predicted=…` shows a cell's pictures."""
+    ours = release(request)
+    label, predicted = request.query_params.get("label"), request.query_params.get("predicted")
+    chosen = None
+    if label is not None and predicted is not None:
+        chosen = {"label": label, "predicted": predicted, "rows": ours.cell(label, predicted)}
+    return page(request, "model.html", card=ours, chosen=chosen)
+
+
+async def picture(request: Request[State]) -> Response:
+    """A small picture that the release carries, by its content's name."""
+    ours = release(request)
+    name = request.path_params["name"]
+    if name not in ours.pictures:
+        raise Problem(404, "not-found", f"the release has no picture {name!r}: start from the model page")
+    return FileResponse(
+        folder(request) / "pictures" / name, headers={"Cache-Control": "public, max-age=86400"}
+    )
+
+
+def release(request: Request[State]) -> card.Card:
+    return card.read(folder(request), folder(request).name)
+
+
+def folder(request: Request[State]) -> Path:
+    serving = request.state["classifier"].model
+    if serving is None:
+        raise Problem(503, "no-model", "There is no model yet. Try again in a moment.", retry_after=5)
+    return request.state["settings"].store / serving.digest
 
 
 def sorry(request: Request[State], problem: Problem) -> Response:

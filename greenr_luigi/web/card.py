@@ -1,0 +1,106 @@
+"""What a release says of itself: where its model comes from and how it did on pictures kept apart."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
+#: Pictures of a class on the model page, and of a cell of the confusion matrix.
+SAMPLES = 6
+IN_A_CELL = 60
+
+
+@dataclass(frozen=True)
+class Card:
+    """A release's files, read once. What a release lacks is empty here, and the page leaves it out."""
+
+    digest: str
+    created: str
+    about: dict[str, Any]
+    metrics: dict[str, Any]
+    #: Rows of predictions.csv on the side "test": file, label, predicted.
+    held_out: tuple[dict[str, str], ...] = ()
+    #: Where pictures came from: rows of sources.json, each with engine, license, pictures.
+    sources: tuple[dict[str, Any], ...] = ()
+    pictures: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def counts(self) -> list[tuple[str, dict[str, int]]]:
+        """Each class with its pictures by side, whichever way round model.json counts them."""
+        counts = dict(self.about.get("data", {}).get("counts", {}))
+        if set(counts) <= {"train", "valid", "test"}:
+            labels = {label for side in counts.values() for label in side}
+            counts = {label: {side: row.get(label, 0) for side, row in counts.items()} for label in labels}
+        return sorted(counts.items())
+
+    @property
+    def confusion(self) -> list[tuple[str, list[tuple[str, int]]]]:
+        """A row a true class, in it each predicted class with its number of pictures."""
+        classes = self.metrics.get("classes") or self.about["classes"]
+        matrix = self.metrics.get("confusion") or []
+        return [
+            (label, list(zip(classes, row, strict=True))) for label, row in zip(classes, matrix, strict=False)
+        ]
+
+    def cell(self, label: str, predicted: str) -> list[dict[str, str]]:
+        """Held-out pictures of one class that the model took for another; `picture` is empty if not kept."""
+        found = [row for row in self.held_out if row["label"] == label and row["predicted"] == predicted]
+        return [row | {"picture": self.picture(row)} for row in found[:IN_A_CELL]]
+
+    def samples(self, label: str) -> list[str]:
+        """A few held-out pictures of a class."""
+        return [p for row in self.held_out if row["label"] == label and (p := self.picture(row))][:SAMPLES]
+
+    def picture(self, row: dict[str, str]) -> str:
+        name = Path(row["file"]).stem + ".jpg"
+        return name if name in self.pictures else ""
+
+
+@lru_cache(maxsize=2)
+def read(folder: Path, digest: str) -> Card:
+    """The card of a release; immutable, so the last two are remembered."""
+    note = read_json(folder / "release.json")
+    rows: list[dict[str, str]] = []
+    if (folder / "predictions.csv").is_file():
+        with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            rows = [
+                {name: row[name] for name in ("file", "label", "predicted")}
+                for row in csv.DictReader(file)
+                if row.get("side") == "test"
+            ]
+    about = read_json(folder / "model.json")
+    return Card(
+        digest=digest,
+        created=str(note.get("created", "")),
+        about=about,
+        metrics=about.get("metrics", {}) | read_json(folder / "metrics.json"),
+        held_out=tuple(rows),
+        sources=tuple(read_json(folder / "sources.json").get("sources", ())),
+        pictures=frozenset(
+            path.name for path in folder.glob("pictures/*.jpg") if PICTURE.fullmatch(path.name)
+        ),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def sources(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Manifest rows, counted by engine and licence, most first: what sources.json holds."""
+    counted = Counter((row.get("engine") or "unknown", row.get("license") or "") for row in rows)
+    return [
+        {"engine": engine, "license": licence, "pictures": count}
+        for (engine, licence), count in counted.most_common()
+    ]

@@ -1,0 +1,120 @@
+"""What visitors say of answers: off unless switched on; kept beside the store, for a person to look through.
+
+feedback/<label>/<sha16>.<ext>    the picture, as it came
+feedback/feedback.jsonl           a line a verdict: file, label, predicted, release, sha256, when
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from greenr_luigi import pictures, releases
+from greenr_luigi.web import intake
+from greenr_luigi.web.problem import Problem, unusable
+from greenr_luigi.web.settings import Settings
+
+#: Says that the picture shows none of the classes; no class can be named so, since labels are not empty.
+NEITHER = ""
+#: Verdicts of one visitor in a worker in a minute, and visitors remembered.
+A_MINUTE = 20
+VISITORS = 10_000
+#: Bytes of pictures kept at most; then feedback is refused until a person has looked through it.
+MOST_BYTES = 2 * 2**30
+
+
+class Feedback:
+    """One worker's side of the feedback folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.on = settings.feedback
+        self.folder = folder(settings.store)
+        self.heard: OrderedDict[str, list[float]] = OrderedDict()
+
+    def admit(self, visitor: str) -> None:
+        """Count a visitor's verdict. Raises Problem: 429 for more than A_MINUTE in a minute."""
+        now = time.monotonic()
+        recent = [when for when in self.heard.pop(visitor, []) if now - when < 60]
+        if len(recent) >= A_MINUTE:
+            self.heard[visitor] = recent
+            raise Problem(429, "too-often", "that is a lot of feedback: go on in a minute", retry_after=60)
+        self.heard[visitor] = [*recent, now]
+        while len(self.heard) > VISITORS:
+            self.heard.popitem(last=False)
+
+    def keep(self, data: bytes, label: str, predicted: str, release: str) -> str:
+        """Store a picture under a label; returns its file's name in the folder. Raises Problem."""
+        try:
+            pictures.open_picture(data, at_least=pictures.MIN_SIDE)
+            digest, ending = pictures.sha256(data), pictures.suffix(data)
+        except pictures.UnusablePicture as error:
+            raise unusable(error) from None
+        name = f"{folder_name(label)}/{digest[:16]}{ending}"
+        place = self.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "feedback.jsonl").open("a", encoding="utf-8") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)
+            if not place.exists():
+                if sum(one.stat().st_size for one in self.folder.glob("*/*")) + len(data) > MOST_BYTES:
+                    raise Problem(
+                        507, "feedback-full", "there is no room for more feedback: tell who runs this page"
+                    )
+                beside = place.with_name(f".{place.name}")
+                beside.write_bytes(data)
+                beside.replace(place)
+            row = {"file": name, "label": label, "predicted": predicted, "release": release, "sha256": digest}
+            log.write(json.dumps({**row, "when": releases.now()}, ensure_ascii=False) + "\n")
+        return name
+
+
+async def give(request: Request[Any]) -> Response:
+    """A picture (`file`) and what it shows (`label`, empty for none of the classes)."""
+    kept, model = request.state["feedback"], request.state["classifier"].model
+    if not kept.on:
+        raise Problem(403, "feedback-off", "feedback is switched off here (GREENR_FEEDBACK=1 switches it on)")
+    if not same_origin(request.headers):
+        raise Problem(403, "foreign", "feedback is taken from this page only")
+    kept.admit((request.client or ("-",))[0])
+    async with request.state["intake"].form(request) as form:
+        found = await intake.uploads(form)
+        label, predicted = str(form.get("label", NEITHER)), str(form.get("predicted", ""))
+        if len(found) != 1:
+            raise Problem(400, "no-picture", "no picture came: send it in the form field 'file'")
+        if model is None or (label != NEITHER and label not in model.classes):
+            raise Problem(400, "no-label", "the model knows no such class: choose one of the page's")
+        name = await run_in_threadpool(kept.keep, found[0][1], label, predicted[:200], model.digest)
+    return JSONResponse({"kept": name})
+
+
+def same_origin(headers: Headers) -> bool:
+    """Whether a browser says that its own page sends this; a program that says nothing is not heard."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin", "")
+    if site is not None:
+        return site == "same-origin"
+    return bool(origin) and urlsplit(origin).netloc == headers.get("host")
+
+
+def folder_name(label: str) -> str:
+    """A label as a folder's name: what a path would trip over is percent-encoded."""
+    name = "".join(
+        quote(char, safe="") if char in '/\\:*?"<>|%' or ord(char) < 32 else char for char in label
+    )
+    if not name:
+        return "_none"
+    return f"%{ord(name[0]):02X}{name[1:]}" if name[0] in "._" else os.fsdecode(os.fsencode(name)[:200])
+
+
+def folder(store: Path) -> Path:
+    """Where feedback about the releases of a store lies."""
+    return store.resolve().parent / "feedback"

@@ -1,0 +1,238 @@
+// Answers without leaving the page. The plain forms do the same without this file.
+"use strict";
+
+const base = document.documentElement.dataset.base;
+const answers = document.getElementById("answers");
+const status = document.getElementById("status");
+const form = document.getElementById("upload");
+const address = document.getElementById("address");
+const SHOWN_CLASSES = 6;
+const AT_ONCE = 2;
+const TRIES = 5;
+let count = 0;
+let free = AT_ONCE;
+const waiting = [];
+
+document.documentElement.classList.add("js");
+
+function percent(value, digits = 0) {
+  const text = (100 * value).toFixed(digits);
+  const least = digits ? "0.1" : "1";
+  const most = digits ? "99.9" : "99";
+  if (Number(text) >= 100 && value < 1) return `> ${most} %`;
+  if (Number(text) <= 0 && value > 0) return `< ${least} %`;
+  return `${text} %`;
+}
+
+// A card at the top of the answers, at once, with the picture if it is already here.
+function card(name, picture) {
+  const made = document.getElementById("pattern").content.cloneNode(true).firstElementChild;
+  const id = `answer-${++count}-js`;
+  made.setAttribute("aria-labelledby", id);
+  made.querySelector("h2").id = id;
+  made.querySelector(".name").textContent = name;
+  made.querySelector(".switch").id = `${id}-heat`;
+  made.querySelector(".picture label").htmlFor = `${id}-heat`;
+  const photo = made.querySelector(".photo");
+  photo.alt = `Your picture ${name}`;
+  if (picture) photo.src = picture;
+  else photo.hidden = true;
+  answers.prepend(made);
+  return made;
+}
+
+function bars(list, rows) {
+  const pattern = document.getElementById("row").content;
+  list.replaceChildren(...rows.map(([label, p]) => {
+    const row = pattern.cloneNode(true);
+    row.querySelector(".label").textContent = label;
+    row.querySelector(".percent").textContent = percent(p, 1);
+    row.querySelector("rect").setAttribute("width", `${(100 * p).toFixed(2)}%`);
+    return row;
+  }));
+}
+
+function show(made, answer, send) {
+  const rows = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+  made.querySelector("h2").textContent = answer.sure ? answer.label : "I can’t tell";
+  const why = made.querySelector(".why");
+  why.hidden = answer.sure;
+  if (!answer.sure) {
+    const closest = document.createElement("b");
+    closest.textContent = answer.label;
+    const coverage = document.getElementById("coverage")?.content.textContent ?? "";
+    why.replaceChildren("The closest is ", closest, ` with ${percent(rows[0][1])}. An answer needs `
+      + `${percent(answer.threshold)}${coverage}: this picture may show something else.`);
+  }
+  bars(made.querySelector(".bars"), rows.slice(0, SHOWN_CLASSES));
+  const rest = made.querySelector("details");
+  rest.hidden = rows.length <= SHOWN_CLASSES;
+  if (!rest.hidden) {
+    rest.querySelector("summary").textContent = `All ${rows.length} classes`;
+    bars(rest.querySelector(".bars"), rows.slice(SHOWN_CLASSES));
+  }
+  const photo = made.querySelector(".photo");
+  if (answer.picture) photo.src = answer.picture;
+  photo.hidden = false;
+  const heat = made.querySelector(".heat");
+  heat.src = answer.heat;
+  heat.hidden = made.querySelector(".picture label").hidden = false;
+  made.removeAttribute("aria-busy");
+  const name = made.querySelector(".name").textContent;
+  status.textContent = answer.sure
+    ? `${name}: ${answer.label}, ${percent(rows[0][1])}` : `${name}: I can’t tell`;
+  if (answers.dataset.feedback) feedback(made, answer, rows, send);
+}
+
+function fail(made, message) {
+  made.querySelector("h2").textContent = "No answer";
+  const why = made.querySelector(".why");
+  why.className = "problem";
+  why.setAttribute("role", "alert");
+  why.textContent = message;
+  why.hidden = false;
+  const photo = made.querySelector(".photo");
+  if (photo.hidden || !photo.complete || !photo.naturalWidth) made.querySelector(".picture").remove();
+  made.removeAttribute("aria-busy");
+}
+
+// One request; a server that is busy says when to come again.
+async function ask(path, options) {
+  for (let left = TRIES; ; left--) {
+    let response;
+    try {
+      response = await fetch(`${base}/${path}`, options);
+    } catch {
+      throw new Error("The server cannot be reached: look at your connection, then try again.");
+    }
+    if (response.status === 503 && left > 1) {
+      const seconds = Number(response.headers.get("Retry-After")) || 1;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(seconds, 10)));
+      continue;
+    }
+    let body;
+    try {
+      body = await response.json();
+    } catch {
+      throw new Error(`The server answered ${response.status}: try again.`);
+    }
+    if (!response.ok) throw new Error(body.error.message);
+    return body;
+  }
+}
+
+async function run(job) {
+  if (!free) return void waiting.push(job);
+  free--;
+  try {
+    await job();
+  } finally {
+    free++;
+    if (waiting.length) run(waiting.shift());
+  }
+}
+
+function classify(file) {
+  const name = file.name || "Pasted picture";
+  const made = card(name, URL.createObjectURL(file));
+  run(async () => {
+    const body = new FormData();
+    body.append("file", file, name);
+    try {
+      show(made, await ask("api/predict?show=1", { method: "POST", body }), async () => file);
+    } catch (error) {
+      fail(made, error.message);
+    }
+  });
+  return made;
+}
+
+function classifyAddress(url) {
+  const made = card(url, null);
+  run(async () => {
+    const body = JSON.stringify({ url });
+    const headers = { "Content-Type": "application/json" };
+    try {
+      const answer = await ask("api/predict-url?show=1", { method: "POST", body, headers });
+      const send = async () => new Blob([Uint8Array.from(atob(answer.picture.split(",")[1]), (c) => c.charCodeAt(0))]);
+      show(made, answer, send);
+    } catch (error) {
+      fail(made, error.message);
+    }
+  });
+  return made;
+}
+
+function take(files) {
+  const made = [...files].map(classify);
+  if (!made.length) return;
+  status.textContent = made.length > 1 ? `Looking at ${made.length} pictures` : "Looking at your picture";
+  made[made.length - 1].scrollIntoView({ block: "nearest" });
+}
+
+function feedback(made, answer, rows, picture) {
+  const asked = made.querySelector(".feedback");
+  const select = asked.querySelector("select");
+  const others = rows.map(([label]) => label).filter((label) => label !== answer.label).sort();
+  select.append(...others.map((label) => new Option(label, label)), new Option("something else", ""));
+  const send = async (label) => {
+    const body = new FormData();
+    body.append("file", await picture(), "picture");
+    body.append("label", label);
+    body.append("predicted", answer.label);
+    asked.querySelectorAll("button, select").forEach((one) => { one.disabled = true; });
+    const said = asked.querySelector(".small");
+    try {
+      await ask("feedback", { method: "POST", body });
+      said.textContent = status.textContent = "Thank you, it is kept.";
+    } catch (error) {
+      said.textContent = status.textContent = error.message;
+    }
+  };
+  asked.querySelector(".yes").addEventListener("click", () => send(answer.label));
+  asked.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send(select.value);
+  });
+  asked.hidden = false;
+}
+
+for (const input of form.querySelectorAll("input[type=file]")) {
+  input.addEventListener("change", () => {
+    take(input.files);
+    input.value = "";
+  });
+}
+form.addEventListener("submit", (event) => event.preventDefault());
+
+address?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  classifyAddress(document.getElementById("url").value).scrollIntoView({ block: "nearest" });
+  status.textContent = "Looking at the address";
+});
+
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) {
+    event.preventDefault();
+    take(event.clipboardData.files);
+  } else if (address && !event.target.closest("input")) {
+    const text = event.clipboardData.getData("text").trim();
+    if (/^https?:\/\//.test(text)) classifyAddress(text);
+  }
+});
+
+let depth = 0;
+const over = (change) => {
+  depth = change ? depth + change : 0;
+  document.body.classList.toggle("over", depth > 0);
+};
+document.addEventListener("dragenter", (event) => { event.preventDefault(); over(1); });
+document.addEventListener("dragleave", () => over(-1));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  over(0);
+  if (event.dataTransfer.files.length) return take(event.dataTransfer.files);
+  const link = event.dataTransfer.getData("text/uri-list").split("\n")[0];
+  if (address && /^https?:\/\//.test(link)) classifyAddress(link);
+});

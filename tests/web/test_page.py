@@ -1,0 +1,291 @@
+"""The page in headless Chromium, as visitors use it, and axe-core's opinion of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from greenr_luigi import releases, server
+from tests import tiny_release
+from tests.web import browser
+from tests.web.conftest import Live
+
+#: Where screenshots go, for a person to look at.
+SHOTS = os.environ.get("GREENR_TEST_SHOTS")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures of mine")
+    for colour in ("yellow", "green", "gray"):
+        (folder / f"{colour}.png").write_bytes(tiny_release.picture(colour, 320, "PNG"))
+    (folder / "no picture.jpg").write_bytes(b"no picture")
+    return folder
+
+
+class Pictures(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        data = tiny_release.picture("green", 320)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[str]:
+    """A host on this machine that has pictures."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as host:
+        thread = threading.Thread(target=host.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{host.server_port}"
+        host.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: str) -> Iterator[Live]:
+    """A server under /app with feedback on, allowed to fetch from `elsewhere`, its release with pictures."""
+    place = tmp_path_factory.mktemp("site")
+    exported = tiny_release.export(place / "export")
+    tiny_release.evaluation(exported)
+    digest = releases.publish(place / "releases", exported)
+    releases.point(place / "releases", digest)
+    settings = {
+        "GREENR_FEEDBACK": "1",
+        "GREENR_FETCH_ALLOW": "127.0.0.1/32",
+        "GREENR_FETCH_PORTS": elsewhere.rpartition(":")[2],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 2, digest, 60, "/app")
+    found = Live(running, place)
+    found.url += "/app"
+    yield found
+    found.session.close()
+    server.stop(place / "server")
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[webdriver.Chrome]:
+    with browser.chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[webdriver.Chrome]:
+    with browser.chromium(javascript=False) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(chrome: webdriver.Chrome, site: Live) -> Iterator[webdriver.Chrome]:
+    """A fresh page; its console must stay clean (a blocked style or a missing asset shows there)."""
+    browser.resize(chrome, 1200, 900)
+    chrome.get(site.url + "/")
+    chrome.get_log("browser")
+    yield chrome
+    bad = [
+        line
+        for line in chrome.get_log("browser")
+        if line["level"] == "SEVERE" and "/api/" not in line["message"]
+    ]
+    assert not bad
+
+
+def cards(driver: webdriver.Chrome, count: int) -> list[str]:
+    """The headings of the answers, newest first, once none is awaited any more."""
+
+    def ready(_: webdriver.Chrome) -> bool:
+        found = driver.find_elements(By.CSS_SELECTOR, "#answers .card")
+        return len(found) == count and not any(one.get_attribute("aria-busy") for one in found)
+
+    WebDriverWait(driver, 20, 0.05).until(ready)
+    return [one.text for one in driver.find_elements(By.CSS_SELECTOR, "#answers .card h2")]
+
+
+def shot(driver: webdriver.Chrome, name: str) -> None:
+    """Screenshots at the widths of a desk and of a phone, light and dark."""
+    if not SHOTS:
+        return
+    for width, look in ((1200, "light"), (390, "light"), (1200, "dark")):
+        browser.resize(driver, width, 900)
+        media = {"features": [{"name": "prefers-color-scheme", "value": look}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        full = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        Path(SHOTS, f"{name}-{width}-{look}.png").write_bytes(base64.b64decode(full["data"]))
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.resize(driver, 1200, 900)
+
+
+def choose(driver: webdriver.Chrome, *paths: Path) -> None:
+    driver.find_element(By.ID, "file").send_keys("\n".join(map(str, paths)))
+
+
+def test_upload_shows_the_picture_at_once_and_then_the_answer(page: webdriver.Chrome, pictures: Path) -> None:
+    shot(page, "start")
+    choose(page, pictures / "yellow.png")
+    assert page.find_element(By.CSS_SELECTOR, ".photo").get_attribute("src").startswith("blob:")
+    assert cards(page, 1) == ["dandelion"]
+    labels = [one.text for one in page.find_elements(By.CSS_SELECTOR, ".bars .label")]
+    assert labels[0] == "dandelion" and set(labels) == set(tiny_release.CLASSES)
+    widths = [rect.size["width"] for rect in page.find_elements(By.CSS_SELECTOR, ".bars rect")]
+    assert widths == sorted(widths, reverse=True) and widths[0] > 300
+    assert "dandelion" in page.find_element(By.ID, "status").text
+    heat = page.find_element(By.CSS_SELECTOR, ".heat")
+    assert heat.value_of_css_property("opacity") == "0"
+    page.find_element(By.CSS_SELECTOR, ".picture label").click()
+    WebDriverWait(page, 5).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
+    photo = page.find_element(By.CSS_SELECTOR, ".photo")
+    assert page.execute_script("return arguments[0].naturalWidth", heat) > 0 and heat.size == photo.size
+
+
+def test_several_at_once_one_of_them_no_picture(page: webdriver.Chrome, pictures: Path) -> None:
+    choose(page, *(pictures / name for name in ("yellow.png", "green.png", "gray.png", "no picture.jpg")))
+    found = cards(page, 4)
+    assert found == ["No answer", "I can’t tell", "grass", "dandelion"]
+    alert = page.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    assert "not a picture in a known format" in alert
+    why = page.find_elements(By.CSS_SELECTOR, ".why")[1].text
+    assert "An answer needs 60 %" in why and "97 %" in why
+    shot(page, "several")
+
+
+SEND = """
+const bytes = Uint8Array.from(atob(arguments[0]), c => c.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], "mine.png", {type: "image/png"}));
+const event = arguments[1] === "paste" ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true})
+    : new DragEvent(arguments[1], {dataTransfer: data, bubbles: true, cancelable: true});
+document.body.dispatchEvent(event);
+"""
+
+
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_paste_and_drop(page: webdriver.Chrome, way: str) -> None:
+    data = base64.b64encode(tiny_release.picture("green", kind="PNG")).decode()
+    if way == "drop":
+        page.execute_script(SEND, data, "dragenter")
+        assert "over" in page.find_element(By.TAG_NAME, "body").get_attribute("class")
+    page.execute_script(SEND, data, way)
+    assert cards(page, 1) == ["grass"]
+    assert "over" not in page.find_element(By.TAG_NAME, "body").get_attribute("class")
+
+
+def test_an_address_and_a_refused_one(page: webdriver.Chrome, elsewhere: str) -> None:
+    page.find_element(By.ID, "url").send_keys(f"{elsewhere}/grass.jpg", Keys.ENTER)
+    assert cards(page, 1) == ["grass"]
+    assert page.find_element(By.CSS_SELECTOR, ".photo").get_attribute("src").startswith("data:image/jpeg")
+    page.find_element(By.ID, "url").clear()
+    page.find_element(By.ID, "url").send_keys(elsewhere.replace("127.0.0.1", "[::1]"), Keys.ENTER)
+    assert cards(page, 2)[0] == "No answer"
+    assert "does not lead to a public server" in page.find_element(By.CSS_SELECTOR, "[role=alert]").text
+
+
+def test_keyboard_alone(page: webdriver.Chrome, pictures: Path) -> None:
+    reached = []
+    for _ in range(12):
+        page.switch_to.active_element.send_keys(Keys.TAB)
+        focused = page.switch_to.active_element
+        reached.append(focused.get_attribute("id") or focused.text)
+        if reached[-1] == "file":
+            focused.send_keys(str(pictures / "green.png"))
+            break
+    assert reached[0] == "Skip to the content" and reached[-1] == "file"
+    assert cards(page, 1) == ["grass"]
+    page.find_element(By.CSS_SELECTOR, ".switch").send_keys(Keys.SPACE)
+    heat = page.find_element(By.CSS_SELECTOR, ".heat")
+    WebDriverWait(page, 5).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
+
+
+def test_feedback_is_kept_beside_the_store(page: webdriver.Chrome, site: Live, pictures: Path) -> None:
+    choose(page, pictures / "green.png")
+    cards(page, 1)
+    page.find_element(By.CSS_SELECTOR, ".feedback select").send_keys("dandelion")
+    page.find_element(By.CSS_SELECTOR, ".feedback .send").click()
+    said = page.find_element(By.CSS_SELECTOR, ".feedback .small")
+    WebDriverWait(page, 10).until(lambda _: "Thank you" in said.text)
+    kept = list((site.place / "feedback" / "dandelion").iterdir())
+    assert [path.read_bytes() for path in kept] == [(pictures / "green.png").read_bytes()]
+
+
+def test_without_javascript(plain: webdriver.Chrome, site: Live, pictures: Path, elsewhere: str) -> None:
+    plain.get(site.url + "/")
+    plain.find_element(By.ID, "file").send_keys(f"{pictures / 'yellow.png'}\n{pictures / 'gray.png'}")
+    plain.find_element(By.CSS_SELECTOR, "#upload button").click()
+    assert [one.text for one in plain.find_elements(By.CSS_SELECTOR, ".card h2")] == [
+        "dandelion",
+        "I can’t tell",
+    ]
+    plain.find_element(By.CSS_SELECTOR, ".picture label").click()
+    assert plain.find_element(By.CSS_SELECTOR, ".switch").is_selected()
+    shot(plain, "plain")
+    plain.find_element(By.ID, "url").send_keys(f"{elsewhere}/grass.jpg", Keys.ENTER)
+    WebDriverWait(plain, 10).until(lambda _: "classify-url" in plain.current_url)
+    assert plain.find_element(By.CSS_SELECTOR, ".card h2").text == "grass"
+    plain.find_element(By.ID, "file").send_keys(str(pictures / "no picture.jpg"))
+    plain.find_element(By.CSS_SELECTOR, "#upload button").click()
+    WebDriverWait(plain, 10).until(lambda _: "upload" in plain.current_url)
+    assert "not a picture in a known format" in plain.find_element(By.CSS_SELECTOR, ".problem").text
+
+
+def test_the_model_page_and_a_cell_of_the_confusion_matrix(page: webdriver.Chrome, site: Live) -> None:
+    page.find_element(By.LINK_TEXT, "The model").click()
+    assert page.find_element(By.TAG_NAME, "h1").text == "The model"
+    shot(page, "model")
+    page.find_element(By.CSS_SELECTOR, ".matrix .wrong a").click()
+    images = page.find_elements(By.CSS_SELECTOR, "#cell img")
+    assert len(images) == 1
+    page.execute_script("arguments[0].scrollIntoView()", images[0])
+    WebDriverWait(page, 10).until(
+        lambda _: page.execute_script("return arguments[0].naturalWidth", images[0]) > 0
+    )
+    assert site.server.digest in page.page_source
+    shot(page, "cell")
+
+
+def test_nothing_is_wider_than_a_phone(page: webdriver.Chrome, site: Live, pictures: Path) -> None:
+    browser.resize(page, 320, 640)
+    for path in ("/", "/model", "/api"):
+        page.get(site.url + path)
+        if path == "/":
+            choose(page, pictures / "gray.png")
+            cards(page, 1)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 320
+
+
+def test_axe_finds_nothing(
+    page: webdriver.Chrome, site: Live, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = browser.axe(tmp_path_factory.mktemp("axe"))
+    shot(page, "api")
+    for look in ("light", "dark"):
+        media = {"features": [{"name": "prefers-color-scheme", "value": look}]}
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        for width in (1200, 390):
+            browser.resize(page, width, 900)
+            for path in ("/", "/model?label=grass&predicted=dandelion", "/api", "/nothing"):
+                page.get(site.url + path)
+                if path == "/":
+                    choose(page, pictures / "gray.png", pictures / "no picture.jpg", pictures / "yellow.png")
+                    cards(page, 3)
+                page.execute_script(source)
+                found = page.execute_async_script("axe.run().then(arguments[0])")
+                told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+                assert not told, f"{path} {look} {width}: {told}"
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    page.get_log("browser")  # /nothing is a 404, which Chromium writes there.
