@@ -93,7 +93,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
 def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = ensure(place, digest)
-    os.kill(running.pid, signal.SIGKILL)
+    server.kill(running.pid, signal.SIGKILL, 10)
     again = ensure(place, digest, running.port)
     assert again.started and again.pid != running.pid and again.port == running.port
     assert not set(again.workers) & set(running.workers)
@@ -102,7 +102,7 @@ def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
 def test_killed_worker_comes_back(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = ensure(place, digest)
-    os.kill(running.workers[0], signal.SIGKILL)
+    server.kill(running.workers[0], signal.SIGKILL, 10)
     again = ensure(place, digest)
     assert not again.started and len(again.workers) == 2
     while running.workers[0] in again.workers:

@@ -12,7 +12,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run
-    --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage --force-device-scale-factor=1"""
+    --disable-background-networking --disable-component-update --disable-sync
+    --disable-dev-shm-usage --force-device-scale-factor=1"""
 
 
 @contextlib.contextmanager
