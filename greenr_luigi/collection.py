@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from greenr_luigi import pictures, sources
+from greenr_luigi import hashing, pictures, sources
 from greenr_luigi.manifest import Refusal, Row, read_jsonl, write_jsonl
 from greenr_luigi.sources import Candidate, Interrupted, Request, SourceError, Unavailable
 
@@ -29,7 +29,7 @@ MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
 MINIMUM = 10
 #: Pictures loaded at once; each may take 200 MB while it is decoded.
 WINDOW = 64
-#: The side in pixels to decode to before hashing; the hash looks at 9 x 8 of them.
+#: The side in pixels to decode to before hashing; the hashes look at 9 x 8 and 32 x 32 of them.
 HASHED_SIDE = 128
 ROTATED = (5, 6, 7, 8)
 
@@ -145,7 +145,7 @@ def _examine(candidate: Candidate) -> tuple[bytes, Row] | Refusal:
     return data, Row(
         f"pictures/{sha[:16]}{pictures.suffix(data)}", "", sha, pictures.dhash(image), width, height,
         len(data), candidate.engine, candidate.query, candidate.page_url, candidate.file_url,
-        candidate.license, now,
+        candidate.license, now, hashing.phash(image),
     )  # fmt: skip
 
 

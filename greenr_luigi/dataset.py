@@ -18,11 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from greenr_luigi import curation as decisions
 from greenr_luigi.collection import MANIFEST, describe, link
-from greenr_luigi.duplicates import near_pairs
+from greenr_luigi.duplicates import looks, near_pairs
 from greenr_luigi.manifest import Excluded, Row, SplitRow, folder_name, read_jsonl, write_csv
 
 SIDES = ("test", "valid", "train")
@@ -30,6 +28,10 @@ SIDES = ("test", "valid", "train")
 TEST, VALID = 0.15, 0.15
 #: Fewer pictures of a class than this cannot be learned from and measured on.
 MINIMUM = 5
+
+
+#: A picture's two perceptual hashes.
+Look = tuple[str, str]
 
 
 class DataError(RuntimeError):
@@ -40,6 +42,10 @@ class DataError(RuntimeError):
 class Picture:
     row: Row
     path: Path
+
+    @property
+    def look(self) -> Look:
+        return self.row.dhash, self.row.phash
 
 
 def split(
@@ -71,7 +77,7 @@ def split(
     near = Near(pictures)
     pictures = _unambiguous(pictures, near, excluded)
     sides = _sides(pictures, near, seed, test_share, valid_share, one_of_near, excluded)
-    pictures = [picture for picture in pictures if picture.row.dhash in sides]
+    pictures = [picture for picture in pictures if picture.look in sides]
     _fill_empty_sides(pictures, near, sides, seed)
     _check(downloads, pictures, sides, excluded, minimum)
     rows = _write(pictures, sides, out, on_progress)
@@ -89,20 +95,20 @@ def split(
 
 
 class Near:
-    """Which perceptual hashes, 16 hex digits, are near which others."""
+    """Which looks are near which others."""
 
     def __init__(self, pictures: Iterable[Picture]) -> None:
-        hashes = sorted({picture.row.dhash for picture in pictures})
-        self.of: dict[str, list[str]] = defaultdict(list)
-        for i, j in zip(*near_pairs(np.array([int(text, 16) for text in hashes], np.uint64)), strict=True):
-            self.of[hashes[i]].append(hashes[j])
-            self.of[hashes[j]].append(hashes[i])
+        every = sorted({picture.look for picture in pictures})
+        self.of: dict[Look, list[Look]] = defaultdict(list)
+        for i, j in zip(*near_pairs(looks(every)), strict=True):
+            self.of[every[i]].append(every[j])
+            self.of[every[j]].append(every[i])
 
 
-def number(dhash: str, seed: int) -> float:
+def number(look: Look, seed: int) -> float:
     """A picture's own number, from 0 to below 1: below `test` is test, the next `valid` are valid, the rest
     train."""
-    digest = hashlib.blake2b(f"{seed} {dhash}".encode(), digest_size=7).digest()
+    digest = hashlib.blake2b(f"{seed} {look[0]}".encode(), digest_size=7).digest()
     return int.from_bytes(digest) / 2**56
 
 
@@ -156,12 +162,12 @@ def _unique(pictures: list[Picture], excluded: list[Excluded]) -> list[Picture]:
 
 def _unambiguous(pictures: list[Picture], near: Near, excluded: list[Excluded]) -> list[Picture]:
     """Pictures that have no near-duplicate under another label."""
-    labels: dict[str, set[str]] = defaultdict(set)
+    labels: dict[Look, set[str]] = defaultdict(set)
     for picture in pictures:
-        labels[picture.row.dhash].add(picture.row.label)
+        labels[picture.look].add(picture.row.label)
     kept = []
     for picture in pictures:
-        alike = labels[picture.row.dhash].union(*(labels[other] for other in near.of[picture.row.dhash]))
+        alike = labels[picture.look].union(*(labels[other] for other in near.of[picture.look]))
         if len(alike) > 1:
             excluded.append(
                 _out(picture, "two-labels", f"near-duplicates are in {' and '.join(sorted(alike))}")
@@ -174,42 +180,40 @@ def _unambiguous(pictures: list[Picture], near: Near, excluded: list[Excluded]) 
 def _sides(
     pictures: list[Picture], near: Near, seed: int, test: float, valid: float, one_of_near: bool,
     excluded: list[Excluded],
-) -> dict[str, str]:  # fmt: skip
+) -> dict[Look, str]:  # fmt: skip
     """The side of each hash that stays, the older ones first."""
-    by_hash: dict[str, list[Picture]] = defaultdict(list)
+    by_look: dict[Look, list[Picture]] = defaultdict(list)
     for picture in sorted(pictures, key=lambda p: (p.row.fetched or "", p.row.sha256)):
-        by_hash[picture.row.dhash].append(picture)
-    sides: dict[str, str] = {}
-    for dhash in sorted(by_hash, key=lambda h: (by_hash[h][0].row.fetched or "", number(h, seed + 1), h)):
-        side = SIDES[bisect.bisect((test, test + valid), number(dhash, seed))]
-        first, *others = by_hash[dhash]
-        against = next((h for h in near.of[dhash] if h in sides and (one_of_near or sides[h] != side)), None)
+        by_look[picture.look].append(picture)
+    sides: dict[Look, str] = {}
+    for look in sorted(by_look, key=lambda h: (by_look[h][0].row.fetched or "", number(h, seed + 1), h)):
+        side = SIDES[bisect.bisect((test, test + valid), number(look, seed))]
+        first, *others = by_look[look]
+        against = next((h for h in near.of[look] if h in sides and (one_of_near or sides[h] != side)), None)
         if against is None:
-            sides[dhash] = side
+            sides[look] = side
             alike = others if one_of_near else []
             detail = f"nearly the same as {first.row.file}"
         else:
             alike = [first, *others]
-            detail = f"nearly the same as {by_hash[against][0].row.file}, which is in {sides[against]}"
+            detail = f"nearly the same as {by_look[against][0].row.file}, which is in {sides[against]}"
         excluded += [_out(picture, "near-duplicate", detail) for picture in alike]
     return sides
 
 
-def _fill_empty_sides(pictures: list[Picture], near: Near, sides: dict[str, str], seed: int) -> None:
+def _fill_empty_sides(pictures: list[Picture], near: Near, sides: dict[Look, str], seed: int) -> None:
     """Give each class a picture on each side, if it has any to spare whose near-duplicates do not stay
     behind."""
-    classes: dict[str, dict[str, int]] = defaultdict(Counter)
+    classes: dict[str, dict[Look, int]] = defaultdict(Counter)
     for picture in pictures:
-        classes[picture.row.label][picture.row.dhash] += 1
-    for hashes in classes.values():
+        classes[picture.row.label][picture.look] += 1
+    for its in classes.values():
         for side in SIDES:
-            have = Counter(sides[dhash] for dhash in hashes)
+            have = Counter(sides[look] for look in its)
             if have[side]:
                 continue
             richest = max(SIDES, key=lambda s: have[s])
-            free = [
-                h for h in hashes if sides[h] == richest and not any(other in sides for other in near.of[h])
-            ]
+            free = [h for h in its if sides[h] == richest and not any(other in sides for other in near.of[h])]
             if have[richest] > 1 and free:
                 chosen = max if side == "train" else min
                 sides[chosen(free, key=lambda h: number(h, seed))] = side
@@ -218,13 +222,13 @@ def _fill_empty_sides(pictures: list[Picture], near: Near, sides: dict[str, str]
 def _check(
     downloads: Mapping[str, Path],
     pictures: list[Picture],
-    sides: dict[str, str],
+    sides: dict[Look, str],
     excluded: list[Excluded],
     minimum: int,
 ) -> None:
     faults = []
     for label in sorted(downloads):
-        have = Counter(sides[picture.row.dhash] for picture in pictures if picture.row.label == label)
+        have = Counter(sides[picture.look] for picture in pictures if picture.row.label == label)
         if have.total() < minimum or any(not have[side] for side in SIDES):
             reasons = Counter(row.reason for row in excluded if row.label == label)
             out = (
@@ -245,14 +249,14 @@ def _check(
 
 
 def _write(
-    pictures: list[Picture], sides: dict[str, str], out: Path, on_progress: Callable[[float, str], None]
+    pictures: list[Picture], sides: dict[Look, str], out: Path, on_progress: Callable[[float, str], None]
 ) -> list[SplitRow]:
     rows = []
     for side in SIDES:
         for label in {picture.row.label for picture in pictures}:
             (out / side / folder_name(label)).mkdir(parents=True, exist_ok=True)
     for done, picture in enumerate(pictures):
-        side = sides[picture.row.dhash]
+        side = sides[picture.look]
         file = f"{side}/{folder_name(picture.row.label)}/{picture.row.sha256[:16]}{picture.path.suffix}"
         link(picture.path, out / file)
         rows.append(SplitRow(**asdict(picture.row) | {"file": file, "side": side}))

@@ -1,61 +1,58 @@
-"""Finding pictures that look alike among many, by their 64-bit perceptual hashes.
+"""Finding pictures that look alike among many.
 
-Two hashes that differ in at most `distance` bits differ in at most `distance // 4` bits in one of their four
-16-bit quarters, so only pictures with like quarters are compared at all (multi-index hashing: Norouzi,
-Punjani and Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012).
+Every picture is compared with every other, in blocks that stay in the processor's cache: 100,000 pictures
+take some seconds a core, and unlike an index of buckets this has no bad case and finds all, however far apart
+they may be.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-Hashes = NDArray[np.uint64]
+#: One row a picture: the 64 bits of `pictures.dhash`, then the 144 bits of `hashing.phash` in three parts.
+Looks = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-#: Bits of 64. See docs/benchmarks.md, Cleaning, for what this finds and what it takes for alike that is not.
-NEAR = 6
-#: Pairs compared at a time: bounds the memory where thousands of hashes share a quarter.
-SLICE = 2_000_000
+#: Pictures are near if at most so many of these 208 bits differ, and at most so many of the first 64, which
+#: are looked at alone to begin with. docs/benchmarks.md, Cleaning, shows what this finds and what it wrongly
+#: takes for alike.
+NEAR, NEAR_FIRST = 54, 16
+#: Two blocks of results, 8 bytes and 1 byte a pair, are to fit into a core's second-level cache.
+ROWS, COLUMNS = 64, 4096
 
 
-def near_pairs(hashes: Hashes, distance: int = NEAR) -> tuple[Places, Places]:
-    """Places (i, j), i < j, of all hashes that differ in at most `distance` bits; each pair once, sorted.
+def looks(hashes: Sequence[tuple[str, str]]) -> Looks:
+    """Pairs of dhash (16 hex digits) and phash (36 hex digits) as an array of shape (n, 4)."""
+    parts = [[int(d, 16), *(int(p[at : at + 12], 16) for at in (0, 12, 24))] for d, p in hashes]
+    return np.array(parts, np.uint64).reshape(-1, 4)
 
-    `hashes`: shape (n,), all different, as otherwise n equal ones alone make n * (n - 1) / 2 pairs.
-    """
-    found = []
-    for quarter in range(4):
-        keys = (hashes >> np.uint64(16 * quarter)).astype(np.uint16)
-        for i, j in _alike(keys, distance // 4):
-            close = np.bitwise_count(hashes[i] ^ hashes[j]) <= distance
-            found.append((i[close] << 32) | j[close])
-    pairs = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+def near_pairs(found: Looks, distance: int = NEAR, first: int = NEAR_FIRST) -> tuple[Places, Places]:
+    """Places (i, j), i < j, of all pictures that differ in at most `distance` bits, and in at most `first` of
+    the first 64; each pair once, sorted. Equal rows make many pairs: give each only once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = pool.map(lambda start: _block(found, start, distance, first), range(0, len(found), ROWS))
+        pairs = np.concatenate([np.empty(0, np.int64), *blocks])
+    pairs.sort()
     return pairs >> 32, pairs & 0xFFFFFFFF
 
 
-def _alike(keys: NDArray[np.uint16], bits: int) -> Iterator[tuple[Places, Places]]:
-    """Places (i, j), i < j, whose keys differ in at most `bits` bits, in slices."""
-    order = np.argsort(keys, kind="stable")
-    sorted_keys = keys[order]
-    for flipped in itertools.chain.from_iterable(
-        itertools.combinations(range(16), n) for n in range(bits + 1)
-    ):
-        wanted = keys ^ np.uint16(sum(1 << bit for bit in flipped))
-        first = np.searchsorted(sorted_keys, wanted, "left")
-        counts = np.searchsorted(sorted_keys, wanted, "right") - first
-        ends = np.cumsum(counts)
-        start = 0
-        while start < len(keys):
-            before = ends[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends, before + SLICE, "right")))
-            i = np.repeat(np.arange(start, stop), counts[start:stop])
-            within = np.arange(len(i)) - np.repeat(
-                ends[start:stop] - counts[start:stop] - before, counts[start:stop]
-            )
-            j = order[np.repeat(first[start:stop], counts[start:stop]) + within]
-            yield i[i < j], j[i < j]
-            start = stop
+def _block(found: Looks, start: int, distance: int, first: int) -> Places:
+    """The pairs of ROWS pictures with all behind them, each as i << 32 | j."""
+    pairs = []
+    ours = np.ascontiguousarray(found[start : start + ROWS, 0])[:, None]
+    dhashes = found[:, 0]
+    for column in range(start, len(found), COLUMNS):
+        near = np.bitwise_count(ours ^ dhashes[column : column + COLUMNS]) <= first
+        if near.any():
+            rows, columns = np.nonzero(near)
+            i, j = rows + start, columns + column
+            i, j = i[i < j], j[i < j]
+            close = np.bitwise_count(found[i] ^ found[j]).sum(1, dtype=np.int64) <= distance
+            pairs.append((i[close] << 32) | j[close])
+    return np.concatenate([np.empty(0, np.int64), *pairs])

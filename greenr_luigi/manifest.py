@@ -25,7 +25,8 @@ MAX_LABEL_BYTES = 200
 @dataclass(frozen=True)
 class Row:
     """A usable picture: a line of `manifest.jsonl`. `file` is relative to the manifest, width and height are
-    upright pixels, `dhash` is 16 hex digits, `fetched` is ISO time in UTC or None where the source has no
+    upright pixels, `dhash` is 16 hex digits and
+    `phash` 36, `fetched` is ISO time in UTC or None where the source has no
     such time."""
 
     file: str
@@ -41,6 +42,7 @@ class Row:
     file_url: str | None = None
     license: str | None = None
     fetched: str | None = None
+    phash: str = "0" * 36
 
 
 @dataclass(frozen=True)
