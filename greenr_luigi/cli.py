@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("pictures", nargs="+", type=Path, help="picture files")
 
     command("rollback", rollback, "let the server serve the release before this one")
+    command("releases", list_releases, "list the releases, oldest first")
     command("stop", stop_server, "stop the web classifier")
 
     # argparse keeps options behind a positional for itself unless told apart by hand: they are Luigi's here.
@@ -99,8 +100,12 @@ def curate(action: str) -> Command:
         from greenr_luigi import curation
 
         call: Any = getattr(curation, action)
-        before = [arguments.label] if "label" in arguments else []
-        call(arguments.root, *before, arguments.pictures)
+        label = [arguments.label] if "label" in arguments else []
+        if action == "add":
+            for picture in arguments.pictures:
+                curation.add(arguments.root, arguments.label, picture)
+        else:
+            call(arguments.root, *label, arguments.pictures)
         print(f"{action}: {len(arguments.pictures)} noted; the next run of DeployApp takes it in")
         return 0
 
@@ -108,17 +113,30 @@ def curate(action: str) -> Command:
 
 
 def rollback(arguments: argparse.Namespace) -> int:
+    from greenr_luigi import releases, server
+
+    earlier = releases.rollback(arguments.root / "releases")
+    if server.master(arguments.root / "server") is None:
+        print(f"release {earlier} will be served when a server runs: luigi --module tasks DeployApp starts one")
+    else:
+        served = server.settled(arguments.root / "server", earlier, 10)
+        print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")
+    return 0
+
+
+def list_releases(arguments: argparse.Namespace) -> int:
     from greenr_luigi import releases
 
-    print(f"now serving: {releases.rollback(arguments.root / 'releases')}")
+    store = arguments.root / "releases"
+    for digest in releases.releases(store):
+        print(digest, "  serves now" if digest == releases.current(store) else "")
     return 0
 
 
 def stop_server(arguments: argparse.Namespace) -> int:
     from greenr_luigi import server
 
-    server.stop(arguments.root / "server")
-    print("stopped")
+    print("stopped" if server.stop(arguments.root / "server") else "no server was running")
     return 0
 
 

@@ -57,7 +57,8 @@ def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None)
 
 def check_command_line(stages: Iterable[type[luigi.Task]], argv: Sequence[str]) -> None:
     """Name the nearest parameter for a misspelled one; argparse, which speaks next, only says that it is unknown."""
-    stage = next((stage for stage in stages if stage.__name__ in argv), None)
+    before = dict(zip(argv[1:], argv, strict=False))
+    stage = next((s for s in stages if s.__name__ in argv and before.get(s.__name__) != "--force"), None)
     if stage is None or "--module" not in argv:
         return
     own = [name.replace("_", "-") for name, _ in stage.get_params()]

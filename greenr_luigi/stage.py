@@ -9,6 +9,8 @@ docs/staleness.md tells the whole story on a page; this module and `traces.py` c
 from __future__ import annotations
 
 import contextlib
+import difflib
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,7 +20,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,17 +45,36 @@ class StageError(RuntimeError):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
 
 
+class Stages(luigi.Parameter):  # type: ignore[misc]
+    """Names of stages with commas between them."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return self.normalize(name for name in text.split(",") if name)
+
+    def normalize(self, value: Iterable[str]) -> tuple[str, ...]:
+        known = luigi.task_register.Register.task_names()
+        for name in (names := tuple(value)):
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1, 0.5)
+                raise StageError(f"--force {name}: there is no such stage; did you mean {close[0] if close else known}?")
+        return names
+
+    def serialize(self, value: Iterable[str]) -> str:
+        return ",".join(value)
+
+
 class Stage(luigi.Task):
     """A task whose output is one folder, made whole by `work`, with a stamp that says what it was made from."""
 
-    #: Modules and packages whose code shapes the output; the module that defines the stage is always one.
+    #: Modules and packages whose code shapes the output, all that they import from their own top-level package
+    #: included; the module that defines the stage is always one.
     code: ClassVar[tuple[str, ...]] = ()
     #: Installed distributions whose version shapes the output.
     libraries: ClassVar[tuple[str, ...]] = ()
 
     root = luigi.PathParameter(absolute=True, description="Folder for everything that the pipeline writes.")
-    force = luigi.ListParameter(
-        default=(), significant=False, description='Stages to run although they are complete: \'["TrainModel"]\'.'
+    force = Stages(
+        default=(), significant=False, description="Stages to run although they are complete: TrainModel,ExportModel."
     )
 
     # What a stage may say of itself
@@ -131,7 +152,7 @@ class Stage(luigi.Task):
         return (
             traces.changed("parameter", stamp["parameters"], self.parameters)
             or traces.changed("version of", stamp["libraries"], traces.versions(self.libraries))
-            or traces.code_changed(stamp["code"], self._code())
+            or traces.code_changed(stamp["code"], type(self).__module__, self.code)
             or self._inputs_changed(stamp["inputs"])
             or traces.first(traces.files_changed(name, stamp["reads"].get(name), path) for name, path in self.reads().items())
             or traces.files_changed("output", stamp["files"], self.place)
@@ -163,9 +184,6 @@ class Stage(luigi.Task):
                 return f"input {name} changed: {what.strip()}"
         return None
 
-    def _code(self) -> list[Path]:
-        return [path for name in (type(self).__module__, *self.code) for path in traces.sources(name)]
-
     # Making it again
 
     def run(self) -> None:
@@ -178,8 +196,6 @@ class Stage(luigi.Task):
                 else:
                     self.tell(f"{self.title} is up to date: what came before it came out the same, or another run did it")
         except OSError as error:
-            import errno
-
             if remedy := REMEDIES.get(errno.errorcode.get(error.errno or 0, "")):
                 raise StageError(f"{self.title} cannot write {error.filename or self.place}: {remedy}") from error
             raise
@@ -194,7 +210,7 @@ class Stage(luigi.Task):
             "parameters": self.parameters,
             "inputs": {name: {"digest": s["digest"], "summary": s["summary"]} for name, s in inputs.items()},
             "reads": {name: traces.snapshot(path) for name, path in self.reads().items()},
-            "code": traces.digests(self._code()),
+            "code": traces.code_digests(traces.sources(type(self).__module__, self.code)),
             "libraries": traces.versions(self.libraries),
             "because": cause,
             "host": socket.gethostname(),

@@ -122,28 +122,77 @@ def versions(libraries: Iterable[str]) -> dict[str, str | None]:
     return {name: _version(name) for name in libraries}
 
 
-def sources(module: str) -> list[Path]:
-    """The source files of a module, or of every module in a package, found without importing it."""
-    spec = importlib.util.find_spec(module)
+@functools.cache
+def _home(package: str) -> Path:
+    """The folder that holds a top-level package, found without importing it."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no module {module!r}: mend the stage's `code`")
-    origin = Path(spec.origin)
-    return sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+        raise ModuleNotFoundError(f"no package {package!r}: mend the stage's `code`")
+    return Path(spec.origin).parent.parent
 
 
-def digests(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
-    """Per source file, named by its last two parts: the digest of its bytes and that of its syntax."""
-    return {"/".join(path.parts[-2:]): {"bytes": file_sha256(path), "syntax": _syntax(path)} for path in paths}
+def _module_path(name: str) -> Path | None:
+    """The source file of a module, or of a package's __init__, found without importing its parents."""
+    base = _home(name.split(".")[0]).joinpath(*name.split("."))
+    candidates = (base / "__init__.py", base.with_name(base.name + ".py"))
+    return next((path for path in candidates if path.exists()), None)
 
 
-def code_changed(recorded: Mapping[str, Mapping[str, str]], paths: Iterable[Path]) -> str | None:
-    """The first source file whose syntax differs: comments and layout do not count. Parses only if bytes differ."""
-    now = {"/".join(path.parts[-2:]): path for path in paths}
-    for name, path in now.items():
-        known = recorded.get(name)
-        if known is None or (file_sha256(path) != known["bytes"] and _syntax(path) != known["syntax"]):
-            return f"code of {name} changed"
-    return first(f"code of {name} is gone" for name in recorded if name not in now)
+def sources(own: str, code: Iterable[str]) -> list[str]:
+    """The source files, by name as in "greenr_luigi/training.py", of the module `own` alone, and of the modules and
+    whole packages in `code` with all that these import from their own top-level package, wherever they do so."""
+    found = {own: _module_path(own)}
+    todo = []
+    for name in code:
+        path = _module_path(name)
+        if path is None:
+            raise ModuleNotFoundError(f"no module {name!r}: mend the stage's `code`")
+        todo.append(name)
+        if path.name == "__init__.py":
+            todo += [".".join([name, *p.relative_to(path.parent).with_suffix("").parts]) for p in path.parent.rglob("*.py")]
+    while todo:
+        name = todo.pop()
+        path = _module_path(name)
+        if path is not None and name not in found:
+            found[name] = path
+            todo += _imports(path, name.split(".")[0])
+            todo += [name.rpartition(".")[0]] if "." in name else []
+    return sorted({str(path.relative_to(_home(name.split(".")[0]))) for name, path in found.items() if path})
+
+
+def _imports(path: Path, package: str) -> list[str]:
+    """Modules of `package` that a source file may import; names that are no modules among them."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == package]
+
+
+def code_digests(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """By source file: the digest of its bytes and that of its syntax."""
+    paths = {name: _home(name.split("/")[0]) / name for name in names}
+    return {name: {"bytes": file_sha256(path), "syntax": _syntax(path)} for name, path in paths.items()}
+
+
+def code_changed(recorded: Mapping[str, Mapping[str, str]], own: str, code: Iterable[str]) -> str | None:
+    """The first source file whose syntax differs: comments and layout do not count. While no recorded byte has
+    changed, nor have the imports in them, so nothing is parsed."""
+    edited = [name for name in recorded if _bytes(name) != recorded[name]["bytes"]]
+    if edited:
+        now = sources(own, code)
+        for name in now:
+            if name not in recorded or (name in edited and _syntax(_home(name.split("/")[0]) / name) != recorded[name]["syntax"]):
+                return f"code of {name} changed"
+        return first(f"code of {name} is gone" for name in recorded if name not in now)
+    return None
+
+
+def _bytes(name: str) -> str | None:
+    path = _home(name.split("/")[0]) / name
+    return file_sha256(path) if path.exists() else None
 
 
 def _syntax(path: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import luigi
 from luigi.util import requires
 
+from greenr_luigi import HERE
 from greenr_luigi.stage import Stage
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
@@ -18,8 +19,11 @@ class DeployApp(Stage):
     web_workers = luigi.IntParameter(description="Processes that serve; 0 for one a core.")
     root_path = luigi.Parameter(description="Path under which a proxy mounts the page, such as /app; empty for none.")
 
-    code = ("greenr_luigi.deployment", "greenr_luigi.releases", "greenr_luigi.server", "greenr_luigi.web")
+    code = ("greenr_luigi.deployment", "greenr_luigi.web")
     libraries = ("starlette", "uvicorn", "uvicorn-worker", "gunicorn", "onnxruntime", "pillow")
+
+    def reads(self):
+        return {"the page's assets": HERE / "static", "the page's templates": HERE / "templates"}
 
     def overtaken(self, stamp):
         from greenr_luigi.deployment import astray

@@ -23,7 +23,7 @@ class DownloadImages(Search, Stage):
     label = luigi.Parameter(description="The class whose pictures to get.")
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
-    code = ("greenr_luigi.sources", "greenr_luigi.collection", "greenr_luigi.manifest", "greenr_luigi.pictures")
+    code = ("greenr_luigi.collection",)
     libraries = ("icrawler", "pillow")
 
     @property
@@ -37,21 +37,23 @@ class DownloadImages(Search, Stage):
         return super().place.with_name(f"{folder_name(self.label)}-{super().place.name}")
 
     def reads(self):
-        from greenr_luigi.sources import local_inputs
-
-        return local_inputs(self.source, self.folder, self.label)
+        if self.source == "urls" and self.folder:
+            return {"the list of addresses": self.folder}
+        if self.source == "folder" and self.folder:
+            return {f"folder {self.label}": self.folder / self.label}
+        return {}
 
     def overtaken(self, stamp):
-        from greenr_luigi.sources import grows_old
-
         days = (time.time() - stamp["finished"]) / 86400
-        if grows_old(self.source) and days > self.refresh_days:
-            return f"crawled {days:.0f} days ago, refresh_days is {self.refresh_days}"
+        if self.source not in ("folder", "sample") and days > self.refresh_days:
+            return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None
 
     def work(self, out: Path):
         from greenr_luigi.collection import collect
 
+        limit = self.limit or (0 if self.source == "folder" else 200)
         earlier = self.place.resolve() if self.place.exists() else None
-        return collect(self.source, self.label, self.query or self.label, self.limit, self.folder, out, earlier,
-                       on_progress=self.on_progress())  # fmt: skip
+        # What a person removed is left out by SplitDataset: a rejection need not search again.
+        return collect(self.source, self.label, self.query or self.label, limit, self.folder, out, earlier, seed=0,
+                       rejected=(), on_progress=self.on_progress())  # fmt: skip

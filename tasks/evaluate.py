@@ -4,6 +4,7 @@ from pathlib import Path
 
 from luigi.util import requires
 
+from greenr_luigi import HERE
 from greenr_luigi.stage import Stage
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
@@ -11,8 +12,11 @@ from tasks.train import TrainModel
 
 @requires(SplitDataset, TrainModel)
 class EvaluateModel(Stage):
-    code = ("greenr_luigi.evaluation", "greenr_luigi.calibration", "greenr_luigi.report", "greenr_luigi.pictures")
-    libraries = TrainModel.libraries
+    code = ("greenr_luigi.evaluation",)
+    libraries = (*TrainModel.libraries, "scipy", "scikit-learn", "cleanlab")
+
+    def reads(self):
+        return {"the report's template": HERE / "templates" / "report.html"}
 
     def work(self, out: Path):
         from greenr_luigi.evaluation import evaluate

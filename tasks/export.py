@@ -12,7 +12,7 @@ from tasks.train import TrainModel
 
 @requires(SplitDataset, TrainModel, EvaluateModel)
 class ExportModel(Stage):
-    code = ("greenr_luigi.export", "greenr_luigi.architectures", "greenr_luigi.pictures")
+    code = ("greenr_luigi.export",)
     libraries = (*TrainModel.libraries, "onnx", "onnxscript", "onnxruntime")
 
     def work(self, out: Path):

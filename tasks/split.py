@@ -16,22 +16,19 @@ class SplitDataset(Search, Stage):
     valid_share = luigi.FloatParameter(description="Share of the pictures that choose the model.")
     test_share = luigi.FloatParameter(description="Share of the pictures that judge the model.")
 
-    code = ("greenr_luigi.dataset", "greenr_luigi.duplicates", "greenr_luigi.curation", "greenr_luigi.manifest")
+    code = ("greenr_luigi.dataset",)
 
     def requires(self):
         return [
             self.clone(DownloadImages, label=label, query=self.queries.get(label, "")) for label in self.classes
         ]
 
-    @property
-    def curation(self):
-        return Path(self.root, "curation.csv")
-
     def reads(self):
-        return {"curation": self.curation}
+        return {"curation": Path(self.root, "curation.csv"), "added pictures": Path(self.root, "added")}
 
     def work(self, out: Path):
         from greenr_luigi.dataset import split
 
-        return split({task.label: task.place for task in self.requires()}, out, seed=self.seed, curation=self.curation,
-                     valid_share=self.valid_share, test_share=self.test_share, on_progress=self.on_progress())  # fmt: skip
+        return split({task.label: task.place for task in self.requires()}, out, seed=self.seed,
+                     curation=Path(self.root, "curation.csv"), valid_share=self.valid_share, test_share=self.test_share,
+                     on_progress=self.on_progress())  # fmt: skip

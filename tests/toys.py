@@ -15,8 +15,6 @@ ran: list[str] = []
 
 
 class Toy(Stage):
-    code = ("tests.toy_code",)
-
     def work(self, out):
         ran.append(self.title)
         text = self.make()
@@ -29,7 +27,6 @@ class Toy(Stage):
 
 class Read(Toy):
     name = luigi.Parameter(description="Which file to read.")
-    code = ()
 
     @property
     def title(self):
@@ -47,7 +44,6 @@ class Read(Toy):
 
 
 class Merge(Toy):
-    code = ()
     glue = luigi.Parameter(default="-", description="What stands between the two.")
 
     def requires(self):
@@ -71,7 +67,6 @@ class Count(Toy):
 class Final(Toy):
     glue = Merge.glue
     times = Count.times
-    code = ()
     #: What `overtaken` says; a test sets it.
     dead = None
 

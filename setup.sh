@@ -1,0 +1,26 @@
+#!/bin/sh
+# Makes .venv and installs the project into it; `sh setup.sh test` adds what the tests use, the real browser and
+# proxy among it. Debian's packages are fetched only where they are missing, which needs root or sudo.
+set -eu
+cd "$(dirname "$0")"
+
+apt_install() {
+    if [ "$(id -u)" = 0 ]; then root=; else root=sudo; fi
+    $root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends "$@"
+}
+
+python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+[ -x .venv/bin/python ] || python3 -m venv .venv
+
+if [ "${1:-}" = test ]; then
+    missing=
+    command -v chromium >/dev/null || missing="$missing chromium fonts-dejavu-core"
+    command -v chromedriver >/dev/null || missing="$missing chromium-driver"
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+    command -v npm >/dev/null || missing="$missing npm"
+    [ -z "$missing" ] || apt_install $missing
+    .venv/bin/python -m pip install -q -c constraints.txt -e '.[test]'
+else
+    .venv/bin/python -m pip install -c constraints.txt -e .
+fi

@@ -1,0 +1,216 @@
+"""The real graph, end to end, in subprocesses: what runs when what is changed, and a server that answers."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import STAGES, Pipeline, draw
+
+DOWNLOAD_D, DOWNLOAD_G, SPLIT, TRAIN, EVALUATE, EXPORT, DEPLOY = STAGES
+AFTER_SPLIT = [TRAIN, EVALUATE, EXPORT, DEPLOY]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    home = tmp_path_factory.mktemp("a home")
+    draw(home / "my pictures", {"dandelion": 30, "grass": 30})
+    pipeline = Pipeline(home, "--source", "folder", "--folder", str(home / "my pictures"))
+    first = pipeline.run()
+    assert first.status == 0, first.output
+    assert list(first.ran) == STAGES
+    assert f"your classifier is live: {pipeline.url}" in first.output
+    yield pipeline
+    pipeline.stop()
+
+
+def predict(pipeline, file):
+    body = b"--b\r\nContent-Disposition: form-data; name=file; filename=x.jpg\r\n\r\n" + file.read_bytes() + b"\r\n--b--\r\n"
+    connection = http.client.HTTPConnection("127.0.0.1", pipeline.port, timeout=30)
+    connection.request("POST", "/api/predict", body, {"Content-Type": "multipart/form-data; boundary=b"})
+    with contextlib.closing(connection):
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return json.loads(answer.read())
+
+
+def test_the_server_answers_with_the_release_that_was_deployed(pipeline):
+    answers = [predict(pipeline, pipeline.home / "my pictures" / label / "3.jpg") for label in ("dandelion", "grass")]
+    assert [answer["label"] for answer in answers] == ["dandelion", "grass"]
+    assert answers[0]["release"] == (pipeline.root / "releases" / "current").resolve().name
+    assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_each_output_says_what_it_holds(pipeline):
+    files = {stage: {p.name for p in pipeline.place(stage).iterdir()} for stage in STAGES}
+    assert files[SPLIT] >= {"train", "valid", "test", "manifest.csv", "excluded.csv", "stamp.json"}
+    assert files[TRAIN] >= {"model.safetensors", "training.json"}
+    assert files[EVALUATE] >= {"metrics.json", "predictions.csv", "report.html"}
+    assert files[EXPORT] >= {"export.pkl", "model.onnx", "model.json"}
+
+
+def test_a_run_with_nothing_to_do_imports_nothing_heavy(pipeline):
+    script = (
+        "import sys, luigi.cmdline as c\n"
+        "try:\n    c.luigi_run(sys.argv[1:])\n"
+        "finally:\n    print('HEAVY', sorted({'torch', 'fastai', 'numpy', 'PIL', 'onnxruntime'} & set(sys.modules)))"
+    )
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-c", script, *pipeline.command()[3:]]
+    told = subprocess.run(command, cwd=pipeline.home, env=pipeline.environment, capture_output=True, text=True, timeout=60)
+    assert "HEAVY []" in told.stdout, told.stderr
+    assert "Did not run any tasks" in told.stderr
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def model_json(pipeline):
+    return pipeline.place(EXPORT) / "model.json"
+
+
+def fake_version(pipeline, name):
+    folder = pipeline.home / "fake packages" / f"{name}-99.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
+
+
+def point_elsewhere(pipeline):
+    current = pipeline.root / "releases" / "current"
+    other = next(p for p in current.parent.iterdir() if (p / "release.json").exists() and p != current.resolve() and p != current)
+    link = current.with_name("new")
+    link.symlink_to(other.name)
+    link.replace(current)
+
+
+def kill_server(pipeline):
+    os.kill(int((pipeline.root / "server" / "gunicorn.pid").read_text()), signal.SIGKILL)
+
+
+#: What is changed; the options of the run after it; the stages that then run, and no other; the first one's cause.
+CASES = [
+    ("nothing", lambda p: None, [], [], None),
+    ("a parameter of training", lambda p: None, ["--epochs", "4"], AFTER_SPLIT, "parameter epochs: 3 -> 4"),
+    ("back to the earlier parameter", lambda p: None, [], [DEPLOY], "the release store points to "),
+    (
+        "luigi.cfg",
+        lambda p: (p.home / "luigi.cfg").write_text("[SplitDataset]\nseed = 43\n"),
+        [], [SPLIT, *AFTER_SPLIT], "parameter seed: 42 -> 43",
+    ),
+    ("luigi.cfg as it was", lambda p: (p.home / "luigi.cfg").unlink(), [], [DEPLOY], "the release store points to "),
+    ("a picture's time only", lambda p: os.utime(p.home / "my pictures/grass/1.jpg", (1, 1)), [], [], None),
+    (
+        "a picture more in the folder",
+        lambda p: draw(p.home / "my pictures", {"grass": 33}),
+        [], [DOWNLOAD_G, SPLIT, *AFTER_SPLIT], "folder grass file 3",
+    ),
+    (
+        "a picture less in the folder",
+        lambda p: (p.home / "my pictures/grass/5.jpg").unlink(),
+        [], [DOWNLOAD_G, SPLIT, *AFTER_SPLIT], "folder grass file 5.jpg is missing",
+    ),
+    (
+        "a picture of the data set deleted",
+        lambda p: next((p.place(SPLIT) / "train/grass").iterdir()).unlink(), [], [SPLIT], "output file train/grass/",
+    ),
+    ("the model deleted", lambda p: (p.place(TRAIN) / "model.safetensors").unlink(), [], [TRAIN], "output file model.safe"),
+    ("the report edited", lambda p: edit(p.place(EVALUATE) / "report.html", "<h1", "<h1 "), [], [EVALUATE], "output file report"),
+    ("an output more", lambda p: (p.place(EXPORT) / "notes.txt").write_text(""), [], [EXPORT], "output file notes.txt was added"),
+    ("an output cut short", lambda p: model_json(p).write_bytes(model_json(p).read_bytes()[:50]), [], [EXPORT], "output file model.json"),
+    ("a torn stamp", lambda p: (p.place(SPLIT) / "stamp.json").write_text('{"title": "Spl'), [], [SPLIT], "its stamp cannot be read"),
+    ("a comment in the code", lambda p: edit(p.code / "greenr_luigi/training.py", "\n\n\n", "\n\n\n# Hm.\n"), [], [], None),
+    (
+        "code of training that does the same",
+        lambda p: edit(p.code / "greenr_luigi/training.py", "\n\n\n", "\n\n\nUNUSED = 1\n\n\n"),
+        [], [TRAIN], "code of greenr_luigi/training.py changed",
+    ),
+    (
+        "code of the web page",
+        lambda p: edit(p.code / "greenr_luigi/web/pages.py", "\n\n\n", "\n\n\nUNUSED = 1\n\n\n"),
+        [], [DEPLOY], "code of greenr_luigi/web/pages.py changed",
+    ),
+    ("the server killed", kill_server, [], [DEPLOY], "no server of ours answers"),
+    ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
+    (
+        "a picture rejected",
+        lambda p: p.greenr("reject", str(next((p.place(SPLIT) / "train/grass").iterdir()))),
+        [], [SPLIT, *AFTER_SPLIT], "curation",
+    ),
+    ("asked for", lambda p: None, ["--force", "TrainModel"], [TRAIN], "asked for: --force TrainModel"),
+    ("a library", lambda p: fake_version(p, "uvicorn"), [], [DEPLOY], "version of uvicorn: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "options", "runs", "cause"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_only_what_is_stale_runs_and_says_why(pipeline, change, options, runs, cause):
+    """In order: each case starts from where the one before it left the pipeline."""
+    change(pipeline)
+    told = pipeline.causes(*options)
+    stale = [stage for stage, because in told.items() if because is not None]
+    assert set(runs) <= set(stale)
+    run = pipeline.run(*options)
+    assert run.status == 0, run.output
+    assert list(run.ran) == runs, run.output
+    if cause is not None:
+        assert run.ran[runs[0]].startswith(cause)
+        assert told[runs[0]] == run.ran[runs[0]]
+    assert "your classifier is live" in run.output or DEPLOY not in runs
+    assert not any(pipeline.causes(*([] if "--force" in options else options)).values())
+
+
+def test_every_stage_can_be_run_alone(pipeline, tmp_path):
+    alone = ["--root", str(tmp_path / "data")]
+    run = pipeline.run("--label", "grass", *alone, stage="DownloadImages")
+    assert (run.status, list(run.ran)) == (0, [DOWNLOAD_G])
+    run = pipeline.run("--epochs", "1", "--image-size", "64", *alone, stage="ExportModel")
+    assert (run.status, list(run.ran)) == (0, [DOWNLOAD_D, SPLIT, TRAIN, EVALUATE, EXPORT])
+
+
+def test_usage_and_prune_keep_what_is_live(pipeline):
+    before = json.loads(pipeline.greenr("usage", "--json").stdout)
+    live = {row["place"] for row in before if row["live"]}
+    assert {row["stage"] for row in before if row["live"]} == set(STAGES)
+    pictures = {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}
+    assert "would remove" in pipeline.greenr("prune", "--keep", "0", "--dry-run").stdout
+    assert len(json.loads(pipeline.greenr("usage", "--json").stdout)) == len(before)
+    pipeline.greenr("prune", "--keep", "0")
+    after = json.loads(pipeline.greenr("usage", "--json").stdout)
+    assert {row["place"] for row in after} == live
+    assert pictures == {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}
+    assert pipeline.run().ran == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--epohcs", "3"], "--epohcs is no parameter of DeployApp: did you mean --epochs?"),
+        (["--classes", "one"], "expected two or more different names"),
+        (["--source", "bin"], "did you mean 'bing'"),
+        (["--force", "TrianModel"], "did you mean TrainModel?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_the_remedy(pipeline, options, words):
+    run = pipeline.run(*options)
+    assert run.status != 0
+    assert words in run.output
+
+
+def test_a_misspelled_setting_in_luigi_cfg_is_refused(pipeline):
+    file = Path(pipeline.home, "luigi.cfg")
+    for text, words in [("[TrainModel]\nepohcs = 3\n", "did you mean epochs?"), ("[TrainModle]\nepochs = 3\n", "did you mean [TrainModel]?")]:
+        file.write_text(text)
+        run = pipeline.run()
+        assert run.status != 0
+        assert words in run.output
+    file.unlink()
+    shutil.rmtree(pipeline.home / "fake packages")
