@@ -24,8 +24,8 @@ function percent(value, digits = 0) {
   return `${text} %`;
 }
 
-// A card at the top of the answers, at once, with the picture if it is already here.
-function card(name, picture) {
+// A card above the earlier answers, at once, with the picture if it is already here.
+function card(name, picture, before) {
   const made = document.getElementById("pattern").content.cloneNode(true).firstElementChild;
   const id = `answer-${++count}-js`;
   made.setAttribute("aria-labelledby", id);
@@ -37,7 +37,7 @@ function card(name, picture) {
   photo.alt = `Your picture ${name}`;
   if (picture) photo.src = picture;
   else photo.hidden = true;
-  answers.prepend(made);
+  answers.insertBefore(made, before === undefined ? answers.firstElementChild : before);
   return made;
 }
 
@@ -132,9 +132,9 @@ async function run(job) {
   }
 }
 
-function classify(file) {
+function classify(file, before) {
   const name = file.name || "Pasted picture";
-  const made = card(name, URL.createObjectURL(file));
+  const made = card(name, URL.createObjectURL(file), before);
   run(async () => {
     const body = new FormData();
     body.append("file", file, name);
@@ -164,10 +164,11 @@ function classifyAddress(url) {
 }
 
 function take(files) {
-  const made = [...files].map(classify);
+  const before = answers.firstElementChild;
+  const made = [...files].map((file) => classify(file, before));
   if (!made.length) return;
   status.textContent = made.length > 1 ? `Looking at ${made.length} pictures` : "Looking at your picture";
-  made[made.length - 1].scrollIntoView({ block: "nearest" });
+  made[0].scrollIntoView({ block: "nearest" });
 }
 
 function feedback(made, answer, rows, picture) {

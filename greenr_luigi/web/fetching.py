@@ -45,7 +45,8 @@ def forbidden(address: str, allow: Sequence[Network] = ()) -> bool:
         return True
     if any(ip.version == network.version and ip in network for network in allow):
         return False
-    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+    site_local = ip.version == 6 and ip.is_site_local
+    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified or site_local:
         return True
     if any(ip.version == network.version and ip in network for network in DENIED):
         return True
