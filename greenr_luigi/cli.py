@@ -26,13 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     status = command("status", show_status, "print each stage, complete or stale and why; runs nothing")
     status.add_argument("--json", action="store_true", help="for scripts")
-    status.add_argument("stage", nargs="?", default="DeployApp", help="the stage whose graph to show: DeployApp")
+    status.add_argument(
+        "stage", nargs="?", default="DeployApp", help="the stage whose graph to show: DeployApp"
+    )
     status.add_argument("options", nargs=argparse.REMAINDER, help="parameters, as for luigi: --epochs 20")
 
     usage = command("usage", show_usage, "print what each output takes on disk, and which are live")
     usage.add_argument("--json", action="store_true", help="for scripts")
-    prune = command("prune", prune_outputs, "remove outputs of earlier parameters; never a picture that a person gave")
-    prune.add_argument("--keep", type=int, default=2, help="the newest N of each stage stay, and all that is live (2)")
+    prune = command(
+        "prune", prune_outputs, "remove outputs of earlier parameters; never a picture that a person gave"
+    )
+    prune.add_argument(
+        "--keep", type=int, default=2, help="the newest N of each stage stay, and all that is live (2)"
+    )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
 
     reject = command("reject", curate("reject"), "take pictures out of the data set, for good")
@@ -71,7 +77,9 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         width = max(len(stage["stage"]) for stage in stages)
         for stage in stages:
-            print(f"{stage['stage']:{width}}  {'complete' if stage['cause'] is None else 'stale     ' + stage['cause']}")
+            print(
+                f"{stage['stage']:{width}}  {'complete' if stage['cause'] is None else 'stale     ' + stage['cause']}"
+            )
     return 0
 
 
@@ -81,18 +89,24 @@ def show_usage(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
     else:
         for row in rows:
-            print(f"{row['bytes'] / 2**20:10,.1f} MB  {row['finished']}  {'live' if row['live'] else '    '}  {row['stage']}  {row['place']}")
-        print(f"{sum(row['bytes'] for row in rows) / 2**20:10,.1f} MB  in all")
+            live = "live" if row["live"] else "    "
+            print(f"{megabytes(row):>12}  {row['finished']}  {live}  {row['stage']}  {row['place']}")
+        print(f"{megabytes({'bytes': sum(row['bytes'] for row in rows)}):>12}  in all")
     return 0
 
 
 def prune_outputs(arguments: argparse.Namespace) -> int:
     gone = graph.prune(arguments.root, arguments.keep, arguments.dry_run)
     for row in gone:
-        print(f"{'would remove' if arguments.dry_run else 'removed'}  {row['bytes'] / 2**20:,.1f} MB  {row['stage']}  {row['place']}")
+        verb = "would remove" if arguments.dry_run else "removed"
+        print(f"{verb}  {megabytes(row):>12}  {row['stage']}  {row['place']}")
     if not gone:
         print("nothing to remove")
     return 0
+
+
+def megabytes(row: dict[str, Any]) -> str:
+    return f"{row['bytes'] / 2**20:,.1f} MB"
 
 
 def curate(action: str) -> Command:
@@ -117,7 +131,9 @@ def rollback(arguments: argparse.Namespace) -> int:
 
     earlier = releases.rollback(arguments.root / "releases")
     if server.master(arguments.root / "server") is None:
-        print(f"release {earlier} will be served when a server runs: luigi --module tasks DeployApp starts one")
+        print(
+            f"release {earlier} will be served when a server runs: luigi --module tasks DeployApp starts one"
+        )
     else:
         served = server.settled(arguments.root / "server", earlier, 10)
         print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,12 @@ def walk(task: stage.Stage, seen: set[str] | None = None) -> Iterator[stage.Stag
 def status(name: str, options: Sequence[str], root: Path) -> list[dict[str, Any]]:
     """Rows of stage, state, cause and place, in the order in which they would run. Runs nothing, reads no picture."""
     return [
-        {"stage": task.title, "state": "complete" if cause is None else "stale", "cause": cause, "place": str(task.place)}
+        {
+            "stage": task.title,
+            "state": "complete" if cause is None else "stale",
+            "cause": cause,
+            "place": str(task.place),
+        }
         for task in walk(build(name, options, root))
         for cause in [task.stale_because()]
     ]
@@ -85,7 +91,8 @@ def _live(root: Path, stamps: dict[Path, dict[str, Any]]) -> set[Path]:
     todo = [
         place
         for place, stamp in stamps.items()
-        if stamp["title"] == "DeployApp" and json.loads((place / "deployment.json").read_text())["release"] == serving
+        if stamp["title"] == "DeployApp"
+        and json.loads((place / "deployment.json").read_text())["release"] == serving
     ]
     while todo:
         place = todo.pop()
@@ -109,7 +116,7 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
         gone.append(row)
         if not dry_run:
             place = root / row["place"]
-            with stage.lock(place, stage.fcntl.LOCK_EX, lambda holder: print(f"waits for another run: {holder}")):
+            with stage.lock(place, fcntl.LOCK_EX, lambda holder: print(f"waits for another run: {holder}")):
                 folder = place.resolve()
                 place.unlink()
                 shutil.rmtree(folder)

@@ -31,7 +31,9 @@ def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None)
         known = [name for name, _ in _stage(stages, section).get_params()]
         for option in config.options(section):
             if option.replace("-", "_") not in known and option not in config.defaults():
-                raise SettingError(f"luigi.cfg: [{section}] {option} is no parameter of {section}{nearest(option, known)}")
+                raise SettingError(
+                    f"luigi.cfg: [{section}] {option} is no parameter of {section}{nearest(option, known)}"
+                )
     for section in set(config.sections()) - set(defaults.sections()):
         if close := difflib.get_close_matches(section, ours, 1, 0.8):
             raise SettingError(f"luigi.cfg: [{section}] is no stage: did you mean [{close[0]}]?")
@@ -48,7 +50,9 @@ def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None)
     flowing: dict[str, str] = {}
     for stage in stages:
         for name, _ in stage.get_params():
-            if (stage.__name__, name) in yours or (name not in flowing and config.has_option(stage.__name__, name)):
+            if (stage.__name__, name) in yours or (
+                name not in flowing and config.has_option(stage.__name__, name)
+            ):
                 flowing[name] = config.get(stage.__name__, name, raw=True)
             elif name in flowing:
                 config.set(stage.__name__, name, flowing[name])
@@ -63,7 +67,8 @@ def check_command_line(stages: Iterable[type[luigi.Task]], argv: Sequence[str]) 
         return
     own = [name.replace("_", "-") for name, _ in stage.get_params()]
     everyones = [
-        name if bare else f"{task}-{name}" for task, bare, name, _ in luigi.task_register.Register.get_all_params()
+        name if bare else f"{task}-{name}"
+        for task, bare, name, _ in luigi.task_register.Register.get_all_params()
     ]
     known = [*own, *(name.replace("_", "-") for name in everyones), "help", "help-all"]
     for word in argv:
@@ -82,7 +87,7 @@ def _stage(stages: Sequence[type[luigi.Task]], name: str) -> type[luigi.Task]:
     return next(stage for stage in stages if stage.__name__ == name)
 
 
-class ClassesParameter(luigi.Parameter):  # type: ignore[misc]
+class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
     """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma."""
 
     def parse(self, text: str) -> tuple[str, ...]:
@@ -93,9 +98,15 @@ class ClassesParameter(luigi.Parameter):  # type: ignore[misc]
         names = tuple(unicodedata.normalize("NFC", str(name)).strip() for name in value)
         doubled = {name for name in names if names.count(name) > 1}
         if len(names) < 2 or "" in names or doubled:
-            raise SettingError(f"--classes {','.join(names)}: expected two or more different names, such as dandelion,grass")
+            raise SettingError(
+                f"--classes {','.join(names)}: expected two or more different names, such as dandelion,grass"
+            )
         return names
 
     def serialize(self, value: Sequence[str]) -> str:
         plain = ",".join(value)
-        return plain if plain.split(",") == list(value) and not plain.startswith("[") else json.dumps(list(value))
+        return (
+            plain
+            if plain.split(",") == list(value) and not plain.startswith("[")
+            else json.dumps(list(value))
+        )

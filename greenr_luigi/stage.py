@@ -45,7 +45,7 @@ class StageError(RuntimeError):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
 
 
-class Stages(luigi.Parameter):  # type: ignore[misc]
+class Stages(luigi.Parameter[tuple[str, ...]]):
     """Names of stages with commas between them."""
 
     def parse(self, text: str) -> tuple[str, ...]:
@@ -56,7 +56,9 @@ class Stages(luigi.Parameter):  # type: ignore[misc]
         for name in (names := tuple(value)):
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1, 0.5)
-                raise StageError(f"--force {name}: there is no such stage; did you mean {close[0] if close else known}?")
+                raise StageError(
+                    f"--force {name}: there is no such stage; did you mean {close[0] if close else known}?"
+                )
         return names
 
     def serialize(self, value: Iterable[str]) -> str:
@@ -74,7 +76,9 @@ class Stage(luigi.Task):
 
     root = luigi.PathParameter(absolute=True, description="Folder for everything that the pipeline writes.")
     force = Stages(
-        default=(), significant=False, description="Stages to run although they are complete: TrainModel,ExportModel."
+        default=(),
+        significant=False,
+        description="Stages to run although they are complete: TrainModel,ExportModel.",
     )
 
     # What a stage may say of itself
@@ -154,7 +158,10 @@ class Stage(luigi.Task):
             or traces.changed("version of", stamp["libraries"], traces.versions(self.libraries))
             or traces.code_changed(stamp["code"], type(self).__module__, self.code)
             or self._inputs_changed(stamp["inputs"])
-            or traces.first(traces.files_changed(name, stamp["reads"].get(name), path) for name, path in self.reads().items())
+            or traces.first(
+                traces.files_changed(name, stamp["reads"].get(name), path)
+                for name, path in self.reads().items()
+            )
             or traces.files_changed("output", stamp["files"], self.place)
             or self.overtaken(stamp)
         )
@@ -167,7 +174,9 @@ class Stage(luigi.Task):
                 stamps.append(traces.read_stamp(path))
         mine = [stamp for stamp in stamps if stamp["title"] == self.title]
         latest = max(mine, key=lambda stamp: float(stamp["finished"]), default=None)
-        return (latest and traces.changed("parameter", latest["parameters"], self.parameters)) or "no output yet"
+        return (
+            latest and traces.changed("parameter", latest["parameters"], self.parameters)
+        ) or "no output yet"
 
     def _inputs_changed(self, recorded: Mapping[str, Any]) -> str | None:
         inputs = self.inputs()
@@ -180,7 +189,10 @@ class Stage(luigi.Task):
             if name not in recorded:
                 return f"input {name} is new"
             if stamp["digest"] != recorded[name]["digest"]:
-                what = traces.changed("", recorded[name]["summary"], stamp["summary"]) or "other content, same counts"
+                what = (
+                    traces.changed("", recorded[name]["summary"], stamp["summary"])
+                    or "other content, same counts"
+                )
                 return f"input {name} changed: {what.strip()}"
         return None
 
@@ -194,10 +206,14 @@ class Stage(luigi.Task):
                     self.tell(f"{self.title} runs: {cause}")
                     self._make(cause)
                 else:
-                    self.tell(f"{self.title} is up to date: what came before it came out the same, or another run did it")
+                    self.tell(
+                        f"{self.title} is up to date: what came before it came out the same, or another run did it"
+                    )
         except OSError as error:
             if remedy := REMEDIES.get(errno.errorcode.get(error.errno or 0, "")):
-                raise StageError(f"{self.title} cannot write {error.filename or self.place}: {remedy}") from error
+                raise StageError(
+                    f"{self.title} cannot write {error.filename or self.place}: {remedy}"
+                ) from error
             raise
         finally:
             forget()
@@ -235,7 +251,7 @@ class Stage(luigi.Task):
 
     def _sweep(self) -> None:
         """Remove what no link points to: the output just replaced, and what a killed run left half-done."""
-        live = self.place.parent / os.readlink(self.place) if self.place.is_symlink() else None
+        live = self.place.parent / self.place.readlink() if self.place.is_symlink() else None
         for path in self.place.parent.glob(f".{self.place.name}.*"):
             if path.is_symlink():
                 path.unlink()

@@ -149,7 +149,10 @@ def sources(own: str, code: Iterable[str]) -> list[str]:
             raise ModuleNotFoundError(f"no module {name!r}: mend the stage's `code`")
         todo.append(name)
         if path.name == "__init__.py":
-            todo += [".".join([name, *p.relative_to(path.parent).with_suffix("").parts]) for p in path.parent.rglob("*.py")]
+            todo += [
+                ".".join([name, *p.relative_to(path.parent).with_suffix("").parts])
+                for p in path.parent.rglob("*.py")
+            ]
     while todo:
         name = todo.pop()
         path = _module_path(name)
@@ -184,7 +187,9 @@ def code_changed(recorded: Mapping[str, Mapping[str, str]], own: str, code: Iter
     if edited:
         now = sources(own, code)
         for name in now:
-            if name not in recorded or (name in edited and _syntax(_home(name.split("/")[0]) / name) != recorded[name]["syntax"]):
+            if name not in recorded or (
+                name in edited and _syntax(_home(name.split("/")[0]) / name) != recorded[name]["syntax"]
+            ):
                 return f"code of {name} changed"
         return first(f"code of {name} is gone" for name in recorded if name not in now)
     return None

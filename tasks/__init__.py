@@ -1,15 +1,15 @@
 """The graph: one file a stage, in the order in which data flows.
 
-    DownloadImages (one a class) -> SplitDataset -> TrainModel -> EvaluateModel -> ExportModel -> DeployApp
+DownloadImages (one a class) -> SplitDataset -> TrainModel -> EvaluateModel -> ExportModel -> DeployApp
 """
 
 from greenr_luigi import settings
+from tasks.deploy import DeployApp
 from tasks.download import DownloadImages
-from tasks.split import SplitDataset
-from tasks.train import TrainModel
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
-from tasks.deploy import DeployApp
+from tasks.split import SplitDataset
+from tasks.train import TrainModel
 
 STAGES = (DownloadImages, SplitDataset, TrainModel, EvaluateModel, ExportModel, DeployApp)
 __all__ = [stage.__name__ for stage in STAGES]

@@ -17,7 +17,9 @@ class DeployApp(Stage):
     host = luigi.Parameter(description="Address that the web classifier listens on.")
     port = luigi.IntParameter(description="Port that the web classifier listens on.")
     web_workers = luigi.IntParameter(description="Processes that serve; 0 for one a core.")
-    root_path = luigi.Parameter(description="Path under which a proxy mounts the page, such as /app; empty for none.")
+    root_path = luigi.Parameter(
+        description="Path under which a proxy mounts the page, such as /app; empty for none."
+    )
 
     code = ("greenr_luigi.deployment", "greenr_luigi.web")
     libraries = ("starlette", "uvicorn", "uvicorn-worker", "gunicorn", "onnxruntime", "pillow")
@@ -28,7 +30,12 @@ class DeployApp(Stage):
     def overtaken(self, stamp):
         from greenr_luigi.deployment import astray
 
-        return astray(Path(self.root), self.host, self.port, json.loads((self.place / "deployment.json").read_text())["release"])
+        return astray(
+            Path(self.root),
+            self.host,
+            self.port,
+            json.loads((self.place / "deployment.json").read_text())["release"],
+        )
 
     def work(self, out: Path):
         from greenr_luigi.deployment import deploy
@@ -38,5 +45,7 @@ class DeployApp(Stage):
                          root_path=self.root_path, on_progress=self.on_progress())  # fmt: skip
         address = f"http://{self.host}:{self.port}/"
         (out / "deployment.json").write_text(json.dumps({"release": release, "address": address}) + "\n")
-        self.tell(f"your classifier is live: {address}  (report: {address}model, or {evaluation / 'report.html'})")
+        self.tell(
+            f"your classifier is live: {address}  (report: {address}model, or {evaluation / 'report.html'})"
+        )
         return {"release": release}

@@ -13,10 +13,13 @@ class Search:
 
     source = luigi.Parameter(description="bing, google, baidu, flickr, urls, folder or sample.")
     folder = luigi.OptionalPathParameter(
-        absolute=True, description="For the sources folder and urls: where your pictures or lists lie; never modified."
+        absolute=True,
+        description="For the sources folder and urls: where your pictures or lists lie; never modified.",
     )
     limit = luigi.IntParameter(description="Pictures a class; 0 for all of a folder, 200 of a search engine.")
-    refresh_days = luigi.IntParameter(significant=False, description="Days after which a search is made again.")
+    refresh_days = luigi.IntParameter(
+        significant=False, description="Days after which a search is made again."
+    )
 
 
 class DownloadImages(Search, Stage):

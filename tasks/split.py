@@ -11,7 +11,9 @@ from tasks.download import DownloadImages, Search
 
 class SplitDataset(Search, Stage):
     classes = ClassesParameter(description="Class names, with commas (dandelion,grass) or as a JSON list.")
-    queries = luigi.DictParameter(description='What to search for where it is not the name: {"grass": "lawn grass"}.')
+    queries = luigi.DictParameter(
+        description='What to search for where it is not the name: {"grass": "lawn grass"}.'
+    )
     seed = luigi.IntParameter(description="Another seed gives another split and another model.")
     valid_share = luigi.FloatParameter(description="Share of the pictures that choose the model.")
     test_share = luigi.FloatParameter(description="Share of the pictures that judge the model.")
@@ -20,7 +22,8 @@ class SplitDataset(Search, Stage):
 
     def requires(self):
         return [
-            self.clone(DownloadImages, label=label, query=self.queries.get(label, "")) for label in self.classes
+            self.clone(DownloadImages, label=label, query=self.queries.get(label, ""))
+            for label in self.classes
         ]
 
     def reads(self):

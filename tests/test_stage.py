@@ -1,11 +1,11 @@
 """Stages over small text files: what runs, why, and what is left when things go wrong."""
 
+import fcntl
 import json
 import multiprocessing
 import os
 import shutil
 import sys
-from pathlib import Path
 
 import luigi
 import pytest
@@ -125,7 +125,9 @@ def test_code(root, monkeypatch, tmp_path):
     (package / "deep").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "deep" / "__init__.py").write_text("")
-    (package / "counting.py").write_text("def count():\n    from toy_package.deep import inner\n    return inner.ONE\n")
+    (package / "counting.py").write_text(
+        "def count():\n    from toy_package.deep import inner\n    return inner.ONE\n"
+    )
     (package / "deep" / "inner.py").write_text("import json\nONE = 1\n")
     (package / "other.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
@@ -152,7 +154,7 @@ def test_code(root, monkeypatch, tmp_path):
     assert not [name for name in sys.modules if name.startswith("toy_package")]
     monkeypatch.setattr(toys.Count, "code", ("toy_package.nothing",))
     (package / "deep" / "inner.py").write_text("ONE = 4")
-    with pytest.raises(ModuleNotFoundError, match="no module 'toy_package.nothing'"):
+    with pytest.raises(ModuleNotFoundError, match=r"no module 'toy_package\.nothing'"):
         cause(root, toys.Count)
 
 
@@ -202,7 +204,7 @@ def test_failed_work_leaves_the_last_output(root, monkeypatch):
     monkeypatch.setattr(toys.Merge, "make", fail)
     stage.forget()
     assert not luigi.build([toys.Final(root=root)], local_scheduler=True, log_level="CRITICAL")
-    with pytest.raises(stage.StageError, match="disk is full: free some space"):
+    with pytest.raises(stage.StageError, match=r"disk is full: free some space"):
         toys.Merge(root=root).run()
     assert toys.Merge(root=root).place.resolve() == before
     assert sorted(p.name for p in before.parent.iterdir() if not p.name.endswith(".lock")) == sorted(
@@ -263,7 +265,7 @@ def test_a_data_root_may_move(root, tmp_path):
 
 
 def _hold(place, ready, release):
-    with stage.lock(place, stage.fcntl.LOCK_EX, print):
+    with stage.lock(place, fcntl.LOCK_EX, print):
         ready.set()
         release.wait()
 
@@ -281,7 +283,7 @@ def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):
         heard.append(words)
         holder.kill()
 
-    with stage.lock(place, stage.fcntl.LOCK_SH, waits):
+    with stage.lock(place, fcntl.LOCK_SH, waits):
         assert heard[0].startswith(f"process {holder.pid} on ")
     holder.join()
 
