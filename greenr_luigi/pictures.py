@@ -51,7 +51,7 @@ MIN_SIDE = 32
 
 #: What Pillow's decoders are known to raise on hostile bytes.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError,
-                 IndexError, KeyError, TypeError, MemoryError)  # fmt: skip
+                 IndexError, KeyError, TypeError, MemoryError, RuntimeError)  # fmt: skip
 
 
 class UnusablePicture(ValueError):
