@@ -171,6 +171,15 @@ def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> dict
     return dict(note)
 
 
+def seen(store: Path, digest: str | None) -> list[int] | None:
+    """Changes when a release is published anew under its name: one that was refused may be tried again."""
+    try:
+        found = (store / (digest or "current")).stat()
+    except OSError:
+        return None
+    return [found.st_ino, found.st_mtime_ns]
+
+
 def releases(store: Path) -> list[str]:
     """The digests of the releases in a store, oldest first."""
     found = [note.parent for note in store.glob("*/release.json") if DIGEST.fullmatch(note.parent.name)]

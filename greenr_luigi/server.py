@@ -248,12 +248,14 @@ def wait(run_dir: Path, pid: int, digest: str, timeout: float, started: bool) ->
     """Until each worker says that it serves `digest`, and one answers with it."""
     deadline = time.monotonic() + timeout
     noted = note(run_dir)
-    host, port = str(noted["host"]), int(noted["port"])
+    store, host, port = Path(noted["store"]), str(noted["host"]), int(noted["port"])
     while True:
         states = told(run_dir, pid)
         for state in states:
-            if state["problem"] and state["problem"]["digest"] == digest:
-                raise ServerError(f"the server refuses the release: {state['problem']['message']}")
+            problem = state["problem"]
+            # A refusal of a release that has been published anew since says nothing of the new one.
+            if problem and [problem["digest"], problem["seen"]] == [digest, releases.seen(store, digest)]:
+                raise ServerError(f"the server refuses the release: {problem['message']}")
         right = [state for state in states if state["digest"] == digest]
         if len(right) == len(states) == noted["workers"] and ask(host, port) == digest:
             pids = tuple(sorted(int(state["pid"]) for state in states))

@@ -17,6 +17,7 @@ from greenr_luigi.web.state import State
 
 async def predict(request: Request[State]) -> Response:
     """One picture in the form field `file`."""
+    show = wants_pictures(request)
     async with request.state["intake"].form(request) as form:
         pictures = await intake.uploads(form)
         if len(pictures) != 1:
@@ -26,18 +27,19 @@ async def predict(request: Request[State]) -> Response:
         (answer,) = await classify(request, [pictures[0][1]])
     if isinstance(answer, Problem):
         raise answer
-    return JSONResponse(as_json(answer, request))
+    return JSONResponse(as_json(answer, show))
 
 
 async def predict_batch(request: Request[State]) -> Response:
     """Several pictures in form fields `file`; each has its own answer or error, all from one release."""
+    show = wants_pictures(request)
     async with request.state["intake"].form(request, files=request.state["settings"].batch) as form:
         pictures = await intake.uploads(form)
         if not pictures:
             raise Problem(400, "no-picture", "no picture came: send some in form fields 'file'")
         answers = await classify(request, [data for _, data in pictures])
     body = [
-        {"name": name} | (answer.as_json() if isinstance(answer, Problem) else as_json(answer, request))
+        {"name": name} | (answer.as_json() if isinstance(answer, Problem) else as_json(answer, show))
         for (name, _), answer in zip(pictures, answers, strict=True)
     ]
     return JSONResponse({"answers": body})
@@ -45,6 +47,7 @@ async def predict_batch(request: Request[State]) -> Response:
 
 async def predict_url(request: Request[State]) -> Response:
     """The picture behind the address in {"url": …}."""
+    show = wants_pictures(request)
     body = await request.state["intake"].body(request)
     try:
         address = json.loads(body)["url"]
@@ -56,8 +59,8 @@ async def predict_url(request: Request[State]) -> Response:
     (answer,) = await classify(request, [data])
     if isinstance(answer, Problem):
         raise answer
-    found = as_json(answer, request)
-    if wants_pictures(request):
+    found = as_json(answer, show)
+    if show:
         found["picture"] = await run_in_threadpool(heat.shown, data)
     return JSONResponse(found)
 
@@ -70,7 +73,7 @@ async def classify(request: Request[State], pictures: list[bytes]) -> list[Answe
     return answers
 
 
-def as_json(answer: Answer, request: Request[State]) -> dict[str, Any]:
+def as_json(answer: Answer, show: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "label": answer.label,
         "sure": answer.sure,
@@ -78,14 +81,17 @@ def as_json(answer: Answer, request: Request[State]) -> dict[str, Any]:
         "probabilities": dict(answer.probabilities),
         "release": answer.release,
     }
-    if wants_pictures(request):
+    if show:
         found["heat"] = heat.overlay(answer.heat)
     return found
 
 
 def wants_pictures(request: Request[State]) -> bool:
-    """`?show=1`: with what a page shows beside the answer."""
-    return request.query_params.get("show") == "1"
+    """`?show=1`: with what a page shows beside the answer. Raises Problem for anything but 0 and 1."""
+    show = request.query_params.get("show", "0")
+    if show not in ("0", "1"):
+        raise Problem(400, "show", f"show={show[:20]!r}: expected 1, for the heat map, or 0")
+    return show == "1"
 
 
 async def about(request: Request[State]) -> Response:

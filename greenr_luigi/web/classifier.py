@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from greenr_luigi import releases
@@ -31,8 +30,8 @@ class Classifier:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.model: Model | None = None
-        #: Why the release that `current` points to does not serve: {"digest", "message"}, or None.
-        self.problem: dict[str, str | None] | None = None
+        #: Why the release that `current` points to does not serve: {"digest", "message", "seen"}, or None.
+        self.problem: dict[str, Any] | None = None
         self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
         self.waiting = 0
         self.refused: tuple[object, ...] | None = None
@@ -81,7 +80,7 @@ class Classifier:
         if self.model is not None and digest == self.model.digest:
             self.problem = None
             return
-        seen = (digest, stat_of(store / digest if digest else store / "current"))
+        seen = (digest, releases.seen(store, digest))
         if seen == self.refused:
             return
         try:
@@ -92,7 +91,7 @@ class Classifier:
             metrics.SWAPS.inc()
             log.info("serving release %s", digest)
         except (releases.ReleaseError, ModelError, OSError) as error:
-            self.problem, self.refused = {"digest": digest, "message": str(error)}, seen
+            self.problem, self.refused = {"digest": digest, "message": str(error), "seen": seen[1]}, seen
             serving = self.model.digest if self.model else "nothing"
             log.error("release %s refused, %s serves on: %s", digest, serving, error)
 
@@ -142,12 +141,3 @@ async def running(settings: Settings) -> AsyncIterator[Classifier]:
         classifier.pool.shutdown(wait=False, cancel_futures=True)
         if settings.run_dir is not None:
             (settings.run_dir / "workers" / f"{os.getpid()}.json").unlink(missing_ok=True)
-
-
-def stat_of(path: Path) -> tuple[int, int] | None:
-    """Changes when a release is published anew under its name, so that it is tried again."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns

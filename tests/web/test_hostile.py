@@ -1,0 +1,228 @@
+"""What strangers send: bombs, slow and endless senders, wrong lengths, noise. Never a 500, never a worker lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi import pictures, server
+from tests import tiny_release
+from tests.test_pictures import bombs
+from tests.web.conftest import Live
+
+#: Fuzzed uploads; bench/fuzz.py sends 10,000.
+FUZZED = int(os.environ.get("GREENR_TEST_FUZZED", "400"))
+#: Megabytes that all workers together may grow by.
+GROWTH = 350
+
+
+def resident(live: Live) -> float:
+    """Megabytes of all workers."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in live.server.workers)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server with short deadlines."""
+    place = tmp_path_factory.mktemp("patient")
+    digest = tiny_release.deploy(place / "releases")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GREENR_BODY_SECONDS", "1")
+        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+    found = Live(running, place)
+    yield found
+    found.session.close()
+    server.stop(place / "server")
+
+
+@pytest.fixture(autouse=True)
+def same_workers(live: Live) -> Iterator[None]:
+    """Whatever a test sends, the workers are the same afterwards, answer, and no trace is in the log."""
+    yield
+    workers = {state["pid"] for state in live.get("/readyz").json()["workers"]}
+    assert workers == set(live.server.workers)
+    assert live.post("/api/predict", files={"file": tiny_release.picture()}).status_code == 200
+    assert "Traceback" not in live.log()
+
+
+def test_bombs(live: Live) -> None:
+    before = resident(live)
+    for name, data in bombs().items():
+        for path in ("/api/predict", "/upload"):
+            response = live.post(path, files={"file": (name, data)})
+            assert response.status_code in (413, 415, 422), (name, response.status_code)
+    assert resident(live) - before < GROWTH
+
+
+def test_the_largest_pictures_that_are_allowed(live: Live) -> None:
+    from PIL import Image
+
+    before = resident(live)
+    side = int(pictures.MAX_PIXELS**0.5)
+    for kind in ("PNG", "JPEG", "WEBP"):
+        import io
+
+        buffer = io.BytesIO()
+        Image.new("RGB", (side, side), "yellow").save(
+            buffer, kind, **({"method": 0} if kind == "WEBP" else {})
+        )
+        response = live.post("/api/predict", files={"file": buffer.getvalue()})
+        assert response.json()["label"] == "dandelion"
+    assert resident(live) - before < 2 * GROWTH
+
+
+def say(live: Live, *parts: bytes, timeout: float = 30) -> bytes:
+    """Send raw bytes and read until the server closes."""
+    with socket.create_connection(("127.0.0.1", live.server.port), timeout=timeout) as connection:
+        for part in parts:
+            connection.sendall(part)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += chunk
+        return received
+
+
+def head(length: object, *more: str, path: str = "/api/predict") -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        "Content-Type: multipart/form-data; boundary=b",
+        "Connection: close",
+    ]
+    lines += [f"Content-Length: {length}"] if length is not None else ["Transfer-Encoding: chunked"]
+    return "\r\n".join([*lines, *more, "", ""]).encode()
+
+
+def form(data: bytes, name: str = "file", boundary: str = "b") -> bytes:
+    start = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="a"\r\n\r\n'
+    return start.encode() + data + f"\r\n--{boundary}--\r\n".encode()
+
+
+def test_a_slow_sender_is_told_so(patient: Live) -> None:
+    body = form(tiny_release.picture())
+    began = time.monotonic()
+    received = say(patient, head(len(body)), body[:100])
+    assert received.startswith(b"HTTP/1.1 408") and b"upload-slow" in received
+    assert time.monotonic() - began < 10
+
+
+def test_a_sender_that_never_ends_is_cut_off(patient: Live) -> None:
+    before = resident(patient)
+    block = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    sent = 0
+    start = form(b"").split(b"\r\n--b--")[0]
+    with socket.create_connection(("127.0.0.1", patient.server.port), timeout=30) as connection:
+        connection.sendall(head(None) + b"%x\r\n" % len(start) + start + b"\r\n")
+        connection.settimeout(0.2)
+        received = b""
+        # Either the body's size or its time is over first.
+        while not received:
+            with contextlib.suppress(TimeoutError):
+                sent += connection.send(block[sent % len(block) :])
+                received = connection.recv(1000) if sent > pictures.MAX_BYTES else b""
+            with contextlib.suppress(TimeoutError):
+                received = received or (connection.recv(1000) if sent > pictures.MAX_BYTES else b"")
+    assert received.startswith((b"HTTP/1.1 413", b"HTTP/1.1 408", b"HTTP/1.1 400"))
+    assert resident(patient) - before < 150
+
+
+def test_headers_that_never_end_are_cut_off(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    from greenr_luigi.web import worker
+
+    began = time.monotonic()
+    received = say(live, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", timeout=60)
+    assert not received.startswith(b"HTTP/1.1 200")
+    assert time.monotonic() - began < worker.HEADER_SECONDS + 5
+
+
+@pytest.mark.parametrize("length", [0, 10, 5_000, -1, "x", "1e3", 99**20, 21 * 2**20, 2**40])
+def test_wrong_lengths(patient: Live, length: object) -> None:
+    received = say(patient, head(length), form(tiny_release.picture()))
+    assert received.startswith(b"HTTP/1.1 4") or not received
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"--b--\r\n", b"--b\r\n\r\n", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+        form(b"x", boundary="other"), form(b"x", name='"; filename="..%2f'), b"\0" * 5000,
+        b"--b\r\n" + b"A" * 100_000, b"--b\r\nContent-Disposition: form-data; name=file; filename=" + b"a" * 50_000,
+        form(tiny_release.picture(), name="other"), form(b"0" * 70_000, name="label").replace(b'; filename="a"', b""),
+    ],
+)  # fmt: skip
+def test_malformed_forms(live: Live, body: bytes) -> None:
+    for path in ("/api/predict", "/api/predict-batch", "/upload", "/feedback"):
+        received = say(live, head(len(body), path=path), body)
+        assert received.startswith(b"HTTP/1.1 4"), received[:200]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /../../etc/passwd", b"GET /static/../../setup.cfg", b"GET /static/%2e%2e/%2e%2e/setup.cfg",
+     b"GET /model/pictures/..%2f..%2fmodel.json", b"GET /model/pictures/%00", b"GET /%ff%fe",
+     b"GET /static//etc/passwd",     b"BREW /", b"GET /classify-url?url=%00", b"GET /model?label=%00&predicted=%ff"],
+)  # fmt: skip
+def test_hostile_paths(live: Live, line: bytes) -> None:
+    received = say(live, line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert received.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200"))
+    assert b"root:" not in received and b"[options]" not in received and b'"classes"' not in received
+
+
+def test_noise(live: Live) -> None:
+    """Damaged pictures of every format: a refusal or an answer, the workers live, memory stays bounded."""
+    chance = random.Random(1)
+    parts = [tiny_release.picture("green", 96, kind) for kind in pictures.FORMATS]
+    before, seen = resident(live), set()
+    for _ in range(FUZZED):
+        data = bytearray(chance.choice(parts))
+        for _ in range(chance.randrange(1, 20)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        cut = chance.randrange(len(data)) if chance.random() < 0.3 else len(data)
+        response = live.post("/api/predict", files={"file": bytes(data[:cut])})
+        seen.add(response.status_code)
+    assert seen <= {200, 400, 413, 415, 422} and 200 in seen and 422 in seen
+    assert resident(live) - before < GROWTH
+
+
+def test_more_than_it_can_answer_is_told_to_come_again(live: Live) -> None:
+    """A crowd gets answers or a prompt 503 with Retry-After, and nothing else."""
+    data = tiny_release.picture("yellow", 3000, "PNG")
+    found: list[tuple[int, str | None]] = []
+
+    def one() -> None:
+        import requests
+
+        with requests.Session() as session:
+            session.trust_env = False
+            response = session.post(live.url + "/api/predict", files={"file": data}, timeout=60)
+            found.append((response.status_code, response.headers.get("Retry-After")))
+
+    crowd = [threading.Thread(target=one) for _ in range(120)]
+    for visitor in crowd:
+        visitor.start()
+    for visitor in crowd:
+        visitor.join()
+    assert set(found) == {(200, None), (503, "1")}
+
+
+def test_no_upload_is_kept(live: Live) -> None:
+    data = tiny_release.picture("green", 777, "PNG") + b"a mark of this test"
+    assert live.post("/upload", files={"file": data}).status_code == 200
+    kept = [
+        path
+        for path in live.place.rglob("*")
+        if path.is_file() and b"a mark of this test" in path.read_bytes()
+    ]
+    assert kept == [] and not (live.place / "feedback").exists()
+    response = live.post("/feedback", files={"file": data}, data={"label": "grass"})
+    assert response.status_code == 403 and response.json()["error"]["code"] == "feedback-off"
