@@ -122,10 +122,12 @@ def learner(architecture: Architecture, classes: list[str], image_size: int, *, 
     return learn
 
 
-def head_like(features: int, classes: int, seed: int) -> nn.Sequential:
-    """A fresh head of the same make as a learner's, for so many features and classes."""
+def head_for(features: torch.Tensor, classes: int, seed: int) -> nn.Sequential:
+    """A fresh head of the same make as a learner's, for features as `features.pooled` gives them."""
     torch.manual_seed(seed)
-    head: nn.Sequential = fv.create_head(features, classes, lin_ftrs=[], concat_pool=False)
+    head: nn.Sequential = fv.create_head(
+        features.shape[1], classes, lin_ftrs=[], pool=features.ndim == 4, concat_pool=False
+    )
     fv.apply_init(head, nn.init.kaiming_normal_)
     return head
 

@@ -24,7 +24,9 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
 
 
 def loss(probabilities: Floats, labels: Ints) -> float:
-    """Mean negative log likelihood of the true classes, in nats."""
+    """Mean negative log likelihood of the true classes, in nats; 0 for no pictures."""
+    if not len(labels):
+        return 0.0
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300)).mean())
 
 
@@ -51,7 +53,7 @@ def threshold(probabilities: Floats, coverage: float) -> float:
     given pictures (pictures, classes) get one; the rest hear "I can't tell". 0 where there are no
     pictures."""
     top = np.sort(probabilities.max(-1)) if len(probabilities) else np.zeros(1)
-    return float(top[math.floor((1 - coverage) * len(top) + 1e-9)])
+    return float(top[min(len(top) - 1, math.floor((1 - coverage) * len(top) + 1e-9))])
 
 
 class Bin(NamedTuple):

@@ -50,8 +50,8 @@ def pooled(
     progress: OnProgress, flip: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """The body's features of each picture averaged over locations, float32 (pictures, features, 1, 1) on the
-    CPU: what the head's own pooling gives, so that the head can go on from there. `flip` mirrors each
-    picture.
+    CPU, without the ones where the body pools by itself: what the head's own pooling gives, so that the head
+    can go on from there. `flip` mirrors each picture.
 
     `progress` hears fractions from 0 to 1.
     """
@@ -64,7 +64,7 @@ def pooled(
         for batch in pixels.batches(paths, image_size, CPU_BATCH if where.type == "cpu" else GPU_BATCH):
             x = normalized(batch, mean, std, where)
             y = body(x.flip(3) if flip else x)
-            found.append((y.mean((2, 3), keepdim=True) if y.ndim == 4 else y[:, :, None, None]).cpu())
+            found.append((y.mean((2, 3), keepdim=True) if y.ndim == 4 else y).cpu())
             done += len(batch)
             progress(done / len(paths), f"looking at pictures: {done} of {len(paths)}")
     # A clone made outside inference mode may take part in training.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from greenr_luigi import calibration, heads
-from greenr_luigi.architectures import head_like
+from greenr_luigi.architectures import head_for
 from greenr_luigi.calibration import Floats, Ints
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import OnProgress
@@ -35,7 +35,7 @@ def out_of_fold(
 ) -> Floats:
     """Probabilities (pictures, classes) of each picture from a head that was trained on the other folds only.
 
-    features: (pictures, features, 1, 1) as `features.pooled` gives them.
+    features: as `features.pooled` gives them.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -46,7 +46,7 @@ def out_of_fold(
         StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
     ):
         progress(i / folds, f"looking for wrong labels: part {i + 1} of {folds}")
-        head = head_like(features.shape[1], classes, seed)
+        head = head_for(features, classes, seed)
         heads.fit(
             head, (features[rest], y[rest]), (features[fold], y[fold]), EPOCHS, seed, lambda f, words: None
         )

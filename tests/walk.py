@@ -1,0 +1,113 @@
+"""Small data sets and one trained, judged and exported model that several tests look at; made once a test
+run."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image, ImageDraw
+
+from greenr_luigi import manifest
+from greenr_luigi.manifest import SplitRow
+from greenr_luigi.progress import quiet
+
+PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
+needs_photos = pytest.mark.skipif(
+    not PHOTOS.is_dir(), reason="the real photographs are not in ../shared/photos"
+)
+SIZE = 64
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+
+
+class Walk(NamedTuple):
+    dataset: Path
+    model: Path
+    evaluation: Path
+    export: Path
+
+
+def new_folder() -> Path:
+    """A folder that lasts as long as the test run."""
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="greenr-test-"))
+    return Path(_FOLDERS[-1].name)
+
+
+def drawing(label: str, number: int) -> Image.Image:
+    """Label `disc` shows a disc, any other as many bars as its name has letters; place and colours vary."""
+    shade = (40 * number) % 120
+    image = Image.new("RGB", (80 + number % 7, 72), (shade, 90, 160 - shade))
+    draw = ImageDraw.Draw(image)
+    x = 10 + 3 * (number % 8)
+    if label == "disc":
+        draw.ellipse((x, 14, x + 36, 50), fill=(250, 220, 20 + number))
+    else:
+        for bar in range(len(label)):
+            draw.rectangle((x + 9 * bar, 8, x + 9 * bar + 4, 62), fill=(20, 180 + number, 60))
+    return image
+
+
+def split(folder: Path, pictures: Iterable[tuple[str, str, bytes]]) -> Path:
+    """Write a SplitDataset folder of (label, side, bytes of a JPEG) as docs/architecture.md has it."""
+    rows = []
+    for label, side, data in pictures:
+        sha256 = hashlib.sha256(data).hexdigest()
+        file = f"{side}/{manifest.folder_name(label)}/{sha256[:16]}.jpg"
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(data)
+        rows.append(SplitRow(file, label, sha256, "0" * 16, 80, 72, len(data), "sample", side=side))
+    manifest.write_csv(folder / "manifest.csv", rows, SplitRow)
+    return folder
+
+
+def drawn(folder: Path, labels: tuple[str, ...] = ("disc", "three"), each: int = 12) -> Path:
+    """A SplitDataset folder of drawings, half of each label to learn from, a quarter each to choose and to
+    test."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for label in labels:
+        for number in range(each):
+            file = folder / "drawing.jpg"
+            drawing(label, number).save(file, quality=90)
+            made.append((label, ("train", "valid", "train", "test")[number % 4], file.read_bytes()))
+    file.unlink()
+    return split(folder, made)
+
+
+def photographs(folder: Path) -> Path:
+    """A SplitDataset folder of the real photographs, sides decided by content."""
+    files = sorted(PHOTOS.glob("*/*.jpg"))
+    made = []
+    for file in files:
+        data = file.read_bytes()
+        share = int(hashlib.sha256(data).hexdigest()[:8], 16) / 16**8
+        made.append((file.parent.name, "test" if share < 0.15 else "valid" if share < 0.3 else "train", data))
+    return split(folder, made)
+
+
+@functools.cache
+def walk() -> Walk:
+    """The drawings' model, all the way."""
+    from greenr_luigi import evaluation, export, training
+
+    folders = Walk(*(new_folder() for _ in Walk._fields))
+    drawn(folders.dataset)
+    training.train(
+        folders.dataset,
+        folders.model,
+        arch="tf_efficientnet_lite0",
+        epochs=6,
+        seed=3,
+        image_size=SIZE,
+        on_progress=quiet,
+    )
+    evaluation.evaluate(
+        folders.dataset, folders.model, folders.evaluation, on_progress=quiet, command="luigi X"
+    )
+    export.export(folders.dataset, folders.model, folders.evaluation, folders.export, on_progress=quiet)
+    return folders
