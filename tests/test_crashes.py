@@ -1,0 +1,172 @@
+"""Runs that are killed, starved of disk, or two at a time: nothing half-done survives, and no work is lost or doubled.
+
+GREENR_KILLS sets how many runs are killed: 7 by default, one a stage; 100 and more when the mechanism changes.
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from greenr_luigi import releases, traces
+from tests.pipeline import STAGES, Pipeline, draw, free_port
+
+KILLS = int(os.environ.get("GREENR_KILLS", len(STAGES)))
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    draw(folder, {"dandelion": 30, "grass": 30})
+    return folder
+
+
+@pytest.fixture
+def pipeline(tmp_path, pictures):
+    pipeline = Pipeline(tmp_path, "--source", "folder", "--folder", str(pictures))
+    yield pipeline
+    pipeline.stop()
+
+
+def digests(pipeline):
+    return {stage: json.loads((pipeline.place(stage) / "stamp.json").read_text())["digest"] for stage in STAGES[:-1]}
+
+
+def check(pipeline):
+    """Every output that looks complete is what its stamp says, byte for byte; so is the release that serves."""
+    for stamp_file in pipeline.root.glob("*/*/stamp.json"):
+        if stamp_file.parent.is_symlink():
+            stamp = traces.read_stamp(stamp_file)
+            if traces.files_changed("output", stamp["files"], stamp_file.parent) is None:
+                assert traces.digest(traces.snapshot(stamp_file.parent)) == stamp["digest"], stamp_file
+    store = pipeline.root / "releases"
+    if current := releases.current(store):
+        releases.verify(store, current)
+
+
+def test_killed_at_any_moment(pipeline, tmp_path, pictures):
+    assert pipeline.run().status == 0
+    undisturbed = digests(pipeline)
+    serving = releases.current(pipeline.root / "releases")
+    chance = random.Random(20)
+    killed = 0
+    while killed < KILLS:
+        stage = STAGES[killed % len(STAGES)]
+        place = pipeline.place(stage) if killed // len(STAGES) % 2 == 0 else None
+        if place is not None:
+            next(path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "stamp.json").unlink()
+        else:
+            pipeline.place(stage).unlink()
+        process = pipeline.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            if f"{stage} runs:" in line:
+                break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=chance.choice([0.05, 0.3, 1, 4]) * chance.random())
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        killed += 1
+        check(pipeline)
+        assert releases.current(pipeline.root / "releases") == serving
+        run = pipeline.run()
+        assert run.status == 0, run.output
+        check(pipeline)
+        assert digests(pipeline) == undisturbed
+        assert releases.current(pipeline.root / "releases") == serving
+    hidden = [p for p in pipeline.root.glob("*/.*") if p.is_dir()]
+    assert len(hidden) == len(STAGES), hidden
+
+
+def test_two_runs_at_once(pipeline):
+    processes = [pipeline.start(), pipeline.start()]
+    runs = [pipeline.finish(process) for process in processes]
+    assert [run.status for run in runs] == [0, 0], runs
+    assert sorted([*runs[0].ran, *runs[1].ran]) == sorted(STAGES)
+    assert re.search(r"waits for another run: process \d+ on ", runs[0].output + runs[1].output)
+    check(pipeline)
+    assert pipeline.run().ran == {}
+
+
+def test_two_runs_at_once_under_luigid(pipeline):
+    port = free_port()
+    with (pipeline.home / "luigid.log").open("w") as log:
+        luigid = subprocess.Popen(
+            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", "--address", "127.0.0.1",
+             "--port", str(port), "--state-path", str(pipeline.home / "luigid.state")],
+            stdout=log, stderr=log, cwd=pipeline.home, env=pipeline.environment,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                assert luigid.poll() is None
+                time.sleep(0.05)
+        how = {"scheduler": f"--scheduler-host 127.0.0.1 --scheduler-port {port}"}
+        processes = [pipeline.start(**how), pipeline.start(**how)]
+        runs = [pipeline.finish(process) for process in processes]
+        assert {run.status for run in runs} <= {0, 10, 25}, [run.output for run in runs]
+        assert sorted([*runs[0].ran, *runs[1].ran]) == sorted(STAGES), [run.output for run in runs]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5) as answer:
+            tasks = json.load(answer)["response"]
+        assert {task["status"] for task in tasks.values()} == {"DONE"}
+        for run in runs:
+            assert run.status == 0 or re.search("another worker|not granted run permission", run.output), run.output
+        check(pipeline)
+        assert pipeline.run(**how).ran == {}
+    finally:
+        luigid.terminate()
+        luigid.wait()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "small disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@root_only
+def test_a_full_disk_and_a_read_only_one_lose_nothing(pipeline, small_disk):
+    pipeline.root = small_disk
+    pipeline.options[1] = str(small_disk)
+    first = pipeline.run("--label", "grass", "--limit", "15", stage="DownloadImages")
+    assert first.status == 0, first.output
+    place = pipeline.place("DownloadImages(grass)")
+    before = traces.snapshot(place)
+    subprocess.run(["mount", "-o", "remount,size=700k", str(small_disk)], check=True)
+    (small_disk / "ballast").write_bytes(bytes(100 << 10))
+    with contextlib.suppress(OSError), (small_disk / "more").open("wb") as file:
+        while file.write(bytes(4096)):
+            file.flush()
+    full = pipeline.run("--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages")
+    assert full.status != 0
+    assert "the disk is full: free some space" in full.output
+    assert traces.snapshot(place) == before
+    (small_disk / "more").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    closed = pipeline.run("--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages")
+    assert closed.status != 0
+    assert "the file system is read-only: choose another --root" in closed.output
+    assert traces.snapshot(place) == before
+    assert pipeline.run("--label", "grass", "--limit", "15", stage="DownloadImages").status == 0
+    subprocess.run(["mount", "-o", "remount,rw,size=5m", str(small_disk)], check=True)
+    again = pipeline.run("--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages")
+    assert again.status == 0, again.output
+    assert traces.digest(traces.snapshot(place)) == traces.digest(before)
