@@ -11,7 +11,7 @@ from greenr_luigi.libraries import fv
 from greenr_luigi.progress import OnProgress
 
 #: The peak of the one-cycle schedule and Adam's decoupled weight decay; docs/benchmarks.md has what others gave.
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 7e-3
 WEIGHT_DECAY = 0.1
 
 

@@ -1,0 +1,112 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenr_luigi import export, gate, learner
+from tests import walk
+from tests.test_training import without
+
+
+def spoilt(folder: Path, how) -> Path:
+    """A release of the drawings' model after `how` has changed its last layer's weights."""
+    learn, info = learner.load(walk.walk().model)
+    with torch.no_grad():
+        how(learn.model[1][-1].weight)
+    shutil.copy(walk.walk().export / "model.json", folder)
+    export.write_onnx(
+        export.Served(learn.model, info["mean"], info["std"], 1.0).eval(), walk.SIZE, folder / "model.onnx"
+    )
+    return folder
+
+
+def test_the_first_model_passes_if_it_beats_guessing():
+    verdict = gate.judge(walk.walk().export, None, walk.walk().dataset)
+    assert verdict.accepted and verdict.comparison is None and "no model to compare" in verdict.reason
+    metrics = json.loads((walk.walk().evaluation / "metrics.json").read_text())
+    assert verdict.candidate.error == metrics["error"] and verdict.candidate.pictures == 6
+    json.dumps(verdict.as_dict())
+
+
+def test_a_floor():
+    verdict = gate.judge(walk.walk().export, None, walk.walk().dataset, floor=1.01)
+    assert not verdict.accepted and "the floor is 101.0 %" in verdict.reason
+
+
+def test_a_model_is_as_good_as_itself():
+    verdict = gate.judge(walk.walk().export, walk.walk().export, walk.walk().dataset)
+    assert verdict.accepted and verdict.comparison is not None
+    assert (
+        verdict.comparison.difference == 0
+        and verdict.comparison.interval == (0, 0)
+        and verdict.comparison.p == 1
+    )
+    assert "as good as the serving model" in verdict.reason
+
+
+def test_a_worse_model_is_refused_unless_forced(tmp_path):
+    """All answers are turned around."""
+    worse = spoilt(tmp_path, lambda weight: weight.neg_())
+    verdict = gate.judge(worse, walk.walk().export, walk.walk().dataset)
+    assert not verdict.accepted and verdict.comparison is not None
+    assert len(verdict.comparison.worse) > len(verdict.comparison.better) or "guessing" in verdict.reason
+    forced = gate.judge(worse, walk.walk().export, walk.walk().dataset, force=True)
+    assert (
+        forced.accepted
+        and forced.forced
+        and forced.reason == f"Forced by name. It would have been refused: {verdict.reason}"
+    )
+    back = gate.judge(walk.walk().export, worse, walk.walk().dataset)
+    assert back.accepted and "better than the serving model" in back.reason
+
+
+def test_models_of_other_classes_are_compared_on_what_both_know(tmp_path):
+    other = shutil.copytree(walk.walk().export, tmp_path / "r")
+    card = json.loads((other / "model.json").read_text())
+    (other / "model.json").write_text(json.dumps(card | {"classes": ["disc", "square"]}))
+    verdict = gate.judge(walk.walk().export, other, walk.walk().dataset)
+    assert verdict.comparison is not None and verdict.comparison.candidate.pictures == 3
+    (other / "model.json").write_text(json.dumps(card | {"classes": ["circle", "square"]}))
+    assert gate.judge(walk.walk().export, other, walk.walk().dataset).comparison is None
+
+
+def comparison(worse: int, better: int, same: int) -> gate.Comparison:
+    from scipy.stats import binomtest
+
+    n = worse + better + same
+    ours, theirs = (gate.score(np.arange(n) >= wrong) for wrong in (worse, better))
+    p = binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
+    return gate.Comparison(ours, theirs, (worse - better) / n, (0, 0), p, [], [])
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 300))
+def test_only_a_worse_model_meets_an_objection(worse, better, same):
+    c = comparison(worse, better, same)
+    refused = bool(gate.objection(c, gate.MARGIN))
+    assert not (refused and worse <= better)
+    assert refused or c.difference <= gate.MARGIN
+    assert not refused or not gate.objection(comparison(better, worse, same), gate.MARGIN)
+
+
+def test_one_picture_more_in_a_hundred_is_let_pass_and_twenty_are_not():
+    assert not gate.objection(comparison(3, 2, 95), gate.MARGIN)
+    assert "surely worse" in gate.objection(comparison(20, 0, 980), gate.MARGIN)
+    assert "though not surely" in gate.objection(comparison(3, 0, 20), gate.MARGIN)
+
+
+def test_no_held_out_pictures_no_verdict(tmp_path):
+    dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == "test")
+    with pytest.raises(learner.DataSetError, match="'test'"):
+        gate.judge(walk.walk().export, None, dataset)
+
+
+def test_needs_no_torch():
+    code = "import sys, greenr_luigi.gate; assert not {'torch', 'fastai', 'onnxruntime'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
