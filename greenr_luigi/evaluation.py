@@ -12,9 +12,9 @@ import numpy as np
 
 from greenr_luigi import calibration, pixels, report
 from greenr_luigi.calibration import Floats, Ints
+from greenr_luigi.learner import DataSetError, load, write_json
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import OnProgress, Progress
-from greenr_luigi.training import DataSetError, load, write_json
 
 #: The fraction of pictures of the known classes that the threshold lets through to an answer.
 COVERAGE = 0.97

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from greenr_luigi import pictures, pixels
+from greenr_luigi.learner import load, write_json
 from greenr_luigi.libraries import fv
 from greenr_luigi.progress import OnProgress, Progress
-from greenr_luigi.training import load, write_json
 
 FORMAT = 1
 OPSET = 18

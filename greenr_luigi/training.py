@@ -6,22 +6,17 @@ have made."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from greenr_luigi import pixels
+from greenr_luigi.learner import DataSetError, write_json
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import OnProgress, Progress
 
 #: With fewer than this a class has nothing to generalize from.
 LEAST_TRAINING_PICTURES = 2
 RESIZE = "squish-bilinear"
-
-
-class DataSetError(ValueError):
-    """A data set that no model can be trained on."""
 
 
 def train(
@@ -104,23 +99,3 @@ def check(dataset: Path, train_rows: list[SplitRow], valid_rows: list[SplitRow])
             "raise --limit, or leave the class out of --classes"
         )
     return sorted(counts)
-
-
-def load(model: Path) -> tuple[Any, dict[str, Any]]:
-    """The fastai Learner of a TrainModel folder, on the CPU and in evaluation mode, and its training.json."""
-    from safetensors.torch import load_file
-
-    from greenr_luigi import architectures
-
-    info = json.loads((model / "training.json").read_text(encoding="utf-8"))
-    learn = architectures.learner(
-        architectures.find(info["arch"]), info["classes"], info["image_size"], pretrained=False
-    )
-    learn.model.load_state_dict(load_file(model / "model.safetensors"))
-    learn.model.eval()
-    return learn, info
-
-
-def write_json(path: Path, values: Any) -> None:
-    """JSON with sorted keys and full-precision numbers: the same values give the same bytes."""
-    path.write_text(json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from greenr_luigi import calibration, evaluation, pixels, training
+from greenr_luigi import calibration, evaluation, learner, pixels
 from greenr_luigi.progress import quiet
 from tests import walk
 from tests.test_training import without
@@ -74,10 +74,10 @@ def test_a_class_missing_on_a_side_is_no_obstacle(tmp_path, label):
 
 def test_nothing_to_judge_by_is_an_error(tmp_path):
     dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == "test")
-    with pytest.raises(training.DataSetError, match="'test', expected at least one"):
+    with pytest.raises(learner.DataSetError, match="'test', expected at least one"):
         evaluation.evaluate(dataset, walk.walk().model, tmp_path, on_progress=quiet)
     strange = walk.drawn(tmp_path / "s", ("disc", "four"), each=4)
     with pytest.raises(
-        training.DataSetError, match=r"does not know \['four'\], it knows \['disc', 'three'\]"
+        learner.DataSetError, match=r"does not know \['four'\], it knows \['disc', 'three'\]"
     ):
         evaluation.evaluate(strange, walk.walk().model, tmp_path, on_progress=quiet)

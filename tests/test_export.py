@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi import calibration, evaluation, export, pictures, training
+from greenr_luigi import calibration, evaluation, export, learner, pictures
 from greenr_luigi.progress import quiet
 from tests import walk
 
@@ -124,7 +124,7 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
     folders = walk.walk()
     for file in folders.export.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    learn, info = training.load(folders.model)
+    learn, info = learner.load(folders.model)
     with torch.no_grad():
         learn.model[1][-1].weight[0, :200] += 0.05
     card = json.loads((folders.export / "model.json").read_text())

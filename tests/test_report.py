@@ -2,7 +2,7 @@ import json
 import re
 import shutil
 
-from greenr_luigi import evaluation, report, training
+from greenr_luigi import evaluation, learner, report, training
 from greenr_luigi.progress import quiet
 from tests import walk
 
@@ -35,7 +35,7 @@ def test_names_are_escaped(tmp_path):
     metrics = json.loads((folders.evaluation / "metrics.json").read_text())
     evil = "<img src=x onerror=alert(1)>"
     metrics = json.loads(json.dumps(metrics).replace('"disc"', json.dumps(evil)))
-    training.write_json(tmp_path / "evaluation" / "metrics.json", metrics)
+    learner.write_json(tmp_path / "evaluation" / "metrics.json", metrics)
     report.write(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "evaluation")
     page = (tmp_path / "r.html").read_text()
     assert evil not in page and "&lt;img src=x" in page

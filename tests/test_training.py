@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from greenr_luigi import manifest, training
+from greenr_luigi import learner, manifest, training
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import quiet
 from tests import walk
@@ -77,7 +77,7 @@ def test_a_class_missing_among_the_validation_pictures_is_no_obstacle(tmp_path):
     )
     (tmp_path / "m").mkdir()
     training.train(dataset, tmp_path / "m", **OPTIONS)
-    assert training.load(tmp_path / "m")[1]["classes"] == ["disc", "three"]
+    assert learner.load(tmp_path / "m")[1]["classes"] == ["disc", "three"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_class_missing_among_the_validation_pictures_is_no_obstacle(tmp_path):
 )
 def test_a_data_set_that_nothing_can_be_learned_from_is_refused_at_once(tmp_path, drop, says):
     dataset = without(walk.walk().dataset, tmp_path / "d", drop)
-    with pytest.raises(training.DataSetError, match=says):
+    with pytest.raises(learner.DataSetError, match=says):
         training.train(dataset, tmp_path, **OPTIONS)
 
 
@@ -103,7 +103,7 @@ def test_a_class_of_one_picture_is_named(tmp_path):
         if row.label == "one" and row.side == "train"
     )
     dataset = without(dataset, tmp_path / "less", lambda row: row.label == "one" and row.file != keep)
-    with pytest.raises(training.DataSetError, match=r"'one' \([01]\); expected at least 2 a class"):
+    with pytest.raises(learner.DataSetError, match=r"'one' \([01]\); expected at least 2 a class"):
         training.train(dataset, tmp_path, **OPTIONS)
 
 
