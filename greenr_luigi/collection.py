@@ -63,7 +63,7 @@ def collect(
     """
     origin = sources.find(source)
     sources.check_folder(source, folder)
-    if limit < (0 if source == "folder" else 1):
+    if limit < (0 if source in ("folder", "feedback") else 1):
         raise SourceError(
             f"--limit is {limit}: expected at least 1 picture a class (0 takes all of a folder)"
         )
@@ -191,7 +191,7 @@ def _judge(source: str, asked: Request, found: Found, minimum: int, earlier: Pat
         if earlier and found.rows and not found.counted
         else ""
     )
-    hints = [f"--source {name}" for name in ("bing", "flickr", "folder") if name != source]
+    hints = [f"--source {name}" for name in ("bing", "openverse", "folder") if name != source]
     raise SourceError(
         f"the source {source!r} brought {found.counted or 'no'} pictures of {asked.label!r}{searched}; "
         f"{asked.limit or 'all'} were asked for and at least {needed} are needed. Refused: {refused}."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from greenr_luigi.sources import drawn, engines, listed, local
+from greenr_luigi.sources import commons, drawn, engines, listed, local
 from greenr_luigi.sources.candidates import Candidate, Interrupted, Request, SourceError, Unavailable
 
 __all__ = [
@@ -43,6 +43,8 @@ SOURCES: dict[str, Source] = {
     "bing": Source(engines.bing, "all", "Bing's picture search"),
     "google": Source(engines.google, "all", "Google's picture search, which seldom answers programs"),
     "baidu": Source(engines.baidu, "all", "Baidu's picture search"),
+    "openverse": Source(commons.openverse, "all", "freely licensed pictures from many places"),
+    "commons": Source(commons.commons, "all", "Wikimedia Commons"),
     "flickr": Source(engines.flickr, "all", "Flickr's search; needs a key in FLICKR_APIKEY"),
     "urls": Source(
         listed.urls,
@@ -50,6 +52,7 @@ SOURCES: dict[str, Source] = {
         "lists of addresses: --folder holds <label>.txt or .csv, or is a CSV of label,url",
     ),
     "folder": Source(local.folder, "none", "your own pictures: --folder holds one sub-folder a class"),
+    "feedback": Source(local.feedback, "none", "what users of the page put right: --folder is data/feedback"),
     "sample": Source(drawn.sample, "none", "pictures drawn here, to try the pipeline without a network"),
 }
 NAMES = tuple(SOURCES)
@@ -66,7 +69,7 @@ def find(name: str) -> Source:
 
 def check_folder(name: str, folder: Path | None) -> None:
     """Raises SourceError if the source needs a folder and none is given or it does not exist."""
-    if name in ("folder", "urls") and folder is None:
+    if name in ("folder", "urls", "feedback") and folder is None:
         raise SourceError(f"the source {name!r} needs --folder: {SOURCES[name].hint}")
     if folder is not None and not folder.exists():
         raise SourceError(f"--folder {folder} does not exist: give the path of an existing one")

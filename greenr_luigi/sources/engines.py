@@ -8,26 +8,23 @@ when the results of those before it are used up, and what goes wrong is raised.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import queue
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import requests
-
-from greenr_luigi.sources import download, licenses
+from greenr_luigi.sources import download, licenses, paging
 from greenr_luigi.sources.candidates import Candidate, Interrupted, Request, SourceError
 
-#: What reading a page in another format than expected raises, in our code and in icrawler's.
-UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-#: No engine shows more.
-MOST = 1000
+#: No engine shows more results than these.
+ALL = {"offset": 0, "max_num": 1000}
 
-#: A result: `file_url`, and where known `page_url` and `license`.
-Result = dict[str, str]
+#: The engines give programs they do not know another page, or none.
+BROWSER = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
+)
 
 
 def bing(request: Request) -> Iterator[Candidate]:
@@ -36,13 +33,15 @@ def bing(request: Request) -> Iterator[Candidate]:
     filters = licenses.bing(request.license)
     # The feeder pastes the keyword into an address as it is.
     keyword = urllib.parse.quote(request.query, safe="")
-    yield from _search("bing", engine.BingFeeder, _bing_results, request, keyword=keyword, filters=filters)
+    yield from _search(
+        "bing", engine.BingFeeder, _bing_results, request, keyword=keyword, filters=filters, **ALL
+    )
 
 
 def google(request: Request) -> Iterator[Candidate]:
     from icrawler.builtin import google as engine
 
-    def results(response: Any) -> list[Result]:
+    def results(response: Any) -> list[paging.Result]:
         # The parser gives None where it finds no addresses, and raw text around some of those it finds.
         parser = engine.GoogleParser(1, None, None)
         found = [task["file_url"] for task in parser.parse(response) or ()]
@@ -52,14 +51,14 @@ def google(request: Request) -> Iterator[Candidate]:
 
     filters = licenses.google(request.license)
     yield from _search(
-        "google", engine.GoogleFeeder, results, request, keyword=request.query, filters=filters
+        "google", engine.GoogleFeeder, results, request, keyword=request.query, filters=filters, **ALL
     )
 
 
 def baidu(request: Request) -> Iterator[Candidate]:
     from icrawler.builtin import baidu as engine
 
-    def results(response: Any) -> list[Result]:
+    def results(response: Any) -> list[paging.Result]:
         content = json.loads(response.content.decode("utf-8", "ignore").replace("\\'", "'"), strict=False)
         if "data" not in content:
             raise Interrupted(f"Baidu refuses to search: {content.get('message') or content}")
@@ -74,7 +73,7 @@ def baidu(request: Request) -> Iterator[Candidate]:
 
     licenses.none("baidu", request.license)
     keyword = urllib.parse.quote(request.query, safe="")
-    yield from _search("baidu", engine.BaiduFeeder, results, request, keyword=keyword)
+    yield from _search("baidu", engine.BaiduFeeder, results, request, keyword=keyword, **ALL)
 
 
 def flickr(request: Request) -> Iterator[Candidate]:
@@ -95,62 +94,22 @@ def flickr(request: Request) -> Iterator[Candidate]:
 
 
 def _search(
-    name: str, feeder_class: Any, read: Callable[[Any], list[Result]], request: Request, **options: Any
+    name: str, feeder_class: Any, read: paging.Reader, request: Request, **options: Any
 ) -> Iterator[Candidate]:
-    """The results of page after page, each address once, until the engine shows nothing new.
-
-    Raises Interrupted when a page cannot be had or read.
-    """
     from icrawler.utils import ProxyPool, Session, Signal
 
     session = Session(ProxyPool())
     download.equip(session, BROWSER)
     feeder = feeder_class(1, Signal(), session)
     # The feeder's own queue holds five addresses and then waits for a parser thread.
-    feeder.out_queue = queue.Queue()
-    if name == "flickr":
-        feeder.feed(**options)
-    else:
-        feeder.feed(offset=0, max_num=MOST, **options)
-    seen: set[str] = set()
-    fruitless = 0
-    while fruitless < 2 and not feeder.out_queue.empty():
-        results = _page(name, session, feeder.out_queue.get_nowait(), read)
-        new = [result for result in results if result["file_url"] not in seen]
-        fruitless = 0 if new else fruitless + 1
-        for result in new:
-            if result["file_url"] not in seen:
-                seen.add(result["file_url"])
-                load = functools.partial(download.fetch, session, result["file_url"])
-                yield Candidate(load, name, request.query, result["file_url"], result.get("page_url") or None,
-                                result.get("license") or None, dated=True)  # fmt: skip
+    pages: queue.SimpleQueue[str] = queue.SimpleQueue()
+    feeder.out_queue = pages
+    feeder.feed(**options)
+    addresses = (pages.get() for _ in range(pages.qsize()))
+    yield from paging.candidates(name, request.query, session, addresses, read)
 
 
-#: The engines give programs they do not know another page, or none.
-BROWSER = (
-    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
-)
-
-
-def _page(
-    name: str, session: requests.Session, url: str, read: Callable[[Any], list[Result]]
-) -> list[Result]:
-    host = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
-    try:
-        response = session.get(url, timeout=download.TIMEOUT, headers={"Referer": host})
-    except requests.RequestException as error:
-        raise Interrupted(f"{host} did not answer: {download.plain(error)}") from None
-    if response.status_code != 200:
-        raise Interrupted(f"{host} answered {response.status_code} {response.reason}")
-    try:
-        return read(response)
-    except UNEXPECTED as error:
-        raise Interrupted(
-            f"a result page of {name} is in another format than expected ({download.plain(error)})"
-        ) from None
-
-
-def _bing_results(response: Any) -> list[Result]:
+def _bing_results(response: Any) -> list[paging.Result]:
     """icrawler's parser takes only addresses that end in .jpg, and drops the page that the picture stands
     on."""
     from bs4 import BeautifulSoup
@@ -163,7 +122,7 @@ def _bing_results(response: Any) -> list[Result]:
     return found
 
 
-def _flickr_results(response: Any) -> list[Result]:
+def _flickr_results(response: Any) -> list[paging.Result]:
     content = json.loads(response.content)
     if content["stat"] != "ok":
         raise Interrupted(f"Flickr refuses to search: {content.get('message')}")

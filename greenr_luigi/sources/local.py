@@ -13,7 +13,7 @@ from greenr_luigi.manifest import folder_name, same_text
 from greenr_luigi.sources.candidates import Candidate, Request, SourceError, Unavailable
 
 
-def folder(request: Request) -> Iterator[Candidate]:
+def folder(request: Request, engine: str = "folder") -> Iterator[Candidate]:
     """Every file below the label's sub-folder, by name; hidden files and folders are left alone.
 
     Raises SourceError if there is no such sub-folder.
@@ -22,7 +22,12 @@ def folder(request: Request) -> Iterator[Candidate]:
     top = label_folder(request.folder, request.label)
     for path in visible(top):
         name = f"{top.name}/{path.relative_to(top).as_posix()}"
-        yield Candidate(functools.partial(read, path), "folder", None, name)
+        yield Candidate(functools.partial(read, path), engine, None, name)
+
+
+def feedback(request: Request) -> Iterator[Candidate]:
+    """What users of the web page put right, in folders as above."""
+    yield from folder(request, "feedback")
 
 
 def label_folder(place: Path, label: str) -> Path:

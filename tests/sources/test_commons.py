@@ -1,0 +1,96 @@
+"""Openverse and Wikimedia Commons, played on loopback in their own formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.collection import collect
+from greenr_luigi.manifest import Row, read_jsonl
+from greenr_luigi.sources import Request, SourceError, commons
+from tests.sources.conftest import Answer, Internet, Query, picture
+
+
+def openverse(pages: list[list[int]]) -> dict[int, bytes]:
+    def result(number: int) -> dict[str, object]:
+        return {"id": f"{number}", "url": f"https://pictures.example/{number}.jpg", "license": "by-sa",
+                "license_version": "2.0", "foreign_landing_url": f"https://site.example/{number}"}  # fmt: skip
+
+    found = {n: {"result_count": 99, "results": [*map(result, page)]} for n, page in enumerate(pages, 1)}
+    return {number: json.dumps(page).encode() for number, page in found.items()}
+
+
+def collected(source: str, out: Path, limit: int) -> list[Row]:
+    out.mkdir()
+    collect(source, "grass", "wild grass", limit, None, out, None, 0, (), lambda share, words: None)
+    return read_jsonl(out / "manifest.jsonl", Row)
+
+
+def test_openverse(internet: Internet, tmp_path: Path) -> None:
+    pages = openverse([[*range(1, 9), 1001], [9, 10, 11, 2001, 12]])
+    asked: list[Query] = []
+
+    def api(path: str, query: Query) -> Answer:
+        asked.append(query)
+        return pages.get(int(query["page"]), b'{"results": []}') if path == "/v1/images/" else (404, b"")
+
+    internet.hosts["api.openverse.org"] = api
+    rows = collected("openverse", tmp_path / "out", 11)
+    assert len(rows) == 11 and {row.license for row in rows} == {"CC BY-SA 2.0"}
+    assert {row.page_url for row in rows} >= {"https://site.example/1", "https://site.example/11"}
+    assert asked[0]["q"] == "wild grass" and [query["page"] for query in asked] == ["1", "2"]
+    next(commons.openverse(Request("grass", "grass", 1, license="commercial,modify")))
+    assert asked[-1]["license_type"] == "commercial,modification"
+
+
+def test_openverse_says_when_it_is_asked_too_often(internet: Internet, tmp_path: Path) -> None:
+    internet.hosts["api.openverse.org"] = lambda path, query: (429, b'{"detail": "Request was throttled."}')
+    with pytest.raises(SourceError, match=r"ended early: https://api\.openverse\.org answered 429"):
+        collected("openverse", tmp_path / "out", 10)
+
+
+def commons_page(numbers: list[int], license: str = "CC BY-SA 4.0") -> bytes:
+    def page(place: int, number: int) -> dict[str, object]:
+        info = {"url": f"https://upload.wikimedia.org/huge/{number}.tif",
+                "thumburl": f"https://upload.wikimedia.org/thumb/{number}.jpg",
+                "descriptionurl": f"https://commons.wikimedia.org/wiki/File:{number}",
+                "extmetadata": {"LicenseShortName": {"value": license, "source": "commons-desc-page"}}}  # fmt: skip
+        return {"pageid": number, "ns": 6, "index": place, "imagerepository": "local", "imageinfo": [info]}
+
+    found = {str(n): page(place, n) for place, n in reversed([*enumerate(numbers, 1)])}
+    return json.dumps({"batchcomplete": "", "query": {"pages": found}}).encode()
+
+
+def test_commons(internet: Internet, tmp_path: Path) -> None:
+    pages = {
+        "0": commons_page([*range(8)]),
+        "50": commons_page([8, 9], "CC0"),
+        "100": b'{"batchcomplete": ""}',
+    }
+    internet.hosts["commons.wikimedia.org"] = lambda path, query: pages.get(query["gsroffset"], pages["100"])
+    internet.hosts["upload.wikimedia.org"] = lambda path, query: picture(
+        int(path.split("/")[-1].split(".")[0])
+    )
+    rows = collected("commons", tmp_path / "out", 20)
+    assert len(rows) == 10 and {row.license for row in rows} == {"CC BY-SA 4.0", "CC0"}
+    assert {row.page_url for row in rows} >= {"https://commons.wikimedia.org/wiki/File:9"}
+    assert any("filetype%3Abitmap+wild+grass" in url for url in internet.asked)
+    only = list(commons.commons(Request("grass", "grass", 9, license="publicdomain")))
+    assert [one.file_url[-5:] for one in only] == ["8.jpg", "9.jpg"]
+
+
+def test_commons_lists_the_best_first(internet: Internet) -> None:
+    internet.hosts["commons.wikimedia.org"] = lambda path, query: commons_page([5, 3, 4])
+    found = list(commons.commons(Request("grass", "grass", 3)))
+    assert [one.file_url.split("/")[-1] for one in found] == ["5.jpg", "3.jpg", "4.jpg"]
+
+
+def test_commons_says_why_it_refuses(internet: Internet, tmp_path: Path) -> None:
+    answer = b'{"error": {"code": "cirrussearch-too-busy-error", "info": "Search is currently too busy."}}'
+    internet.hosts["commons.wikimedia.org"] = lambda path, query: answer
+    with pytest.raises(
+        SourceError, match="Wikimedia Commons refuses to search: Search is currently too busy"
+    ):
+        collected("commons", tmp_path / "out", 10)
