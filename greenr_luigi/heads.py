@@ -31,7 +31,7 @@ class _Tensors(fv.DataLoader):  # type: ignore[misc]
         return self.x[items], self.y[items]
 
 
-class _Epochs(fv.Callback):  # type: ignore[misc]
+class Epochs(fv.Callback):  # type: ignore[misc]
     """Tells of each epoch that is done."""
 
     def __init__(self, progress: OnProgress) -> None:
@@ -60,7 +60,7 @@ def fit(
         _Tensors(*valid, bs=256, num_workers=0),
     )
     loss = fv.LabelSmoothingCrossEntropyFlat(smoothing) if smoothing else fv.CrossEntropyLossFlat()
-    learn = fv.Learner(loaders, head, loss_func=loss, metrics=fv.error_rate, cbs=_Epochs(progress))
+    learn = fv.Learner(loaders, head, loss_func=loss, metrics=fv.error_rate, cbs=Epochs(progress))
     threads = torch.get_num_threads()
     # So little arithmetic is slower on several threads than on one, much slower where others want the cores too.
     torch.set_num_threads(1)
@@ -69,5 +69,10 @@ def fit(
             learn.fit_one_cycle(epochs, LEARNING_RATE, wd=WEIGHT_DECAY)
     finally:
         torch.set_num_threads(threads)
+    return history(learn)
+
+
+def history(learn: Any) -> list[dict[str, float]]:
+    """What a learner's recorder noted: a row an epoch."""
     names = learn.recorder.metric_names[1:-1]
     return [dict(zip(names, map(float, row), strict=True)) for row in learn.recorder.values]

@@ -17,63 +17,84 @@ from greenr_luigi.progress import OnProgress, Progress
 #: With fewer than this a class has nothing to generalize from.
 LEAST_TRAINING_PICTURES = 2
 RESIZE = "squish-bilinear"
+SHARES = {"head": (0.9, 0.9, 1.0), "mirrored": (0.45, 0.9, 1.0), "finetune": (0.1, 0.1, 0.12)}
+RECIPES = tuple(SHARES)
 
 
 def train(
-    dataset: Path, out: Path, *, arch: str, epochs: int, seed: int, image_size: int, on_progress: OnProgress
+    dataset: Path,
+    out: Path,
+    *,
+    arch: str,
+    epochs: int,
+    seed: int,
+    image_size: int,
+    on_progress: OnProgress,
+    recipe: str = "head",
 ) -> None:
     """Train on the side "train" of a SplitDataset folder, watch the side "valid", never look at the side
     "test"; write `model.safetensors` (the state dict) and `training.json` into the folder `out`.
 
-    The same inputs, seed, machine and thread count give the same bytes.
+    `epochs` are the head's. `recipe`: "head" trains the head only; "mirrored" does so on each picture and its
+    mirror image; "finetune" then trains the whole network on. docs/benchmarks.md compares them.
+
+    On a CPU, the same inputs, seed, machine and thread count give the same bytes.
 
     Raises DataSetError before any work if a side or a class is missing, ArchitectureError (architectures.py)
-    if the architecture is not known or its weights cannot be had."""
+    if the architecture is not known or its weights cannot be had, ValueError for another recipe."""
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe is {recipe!r}, expected one of {', '.join(RECIPES)}")
     train_rows, valid_rows = pixels.rows(dataset, "train"), pixels.rows(dataset, "valid")
     classes = check(dataset, train_rows, valid_rows)
 
     import torch
     from safetensors.torch import save_file
 
-    from greenr_luigi import architectures, features, heads
+    from greenr_luigi import architectures, features, finetuning, heads
 
     progress = Progress("training", on_progress)
     progress(0, f"{len(train_rows)} pictures of {len(classes)} classes, {len(valid_rows)} to validate on")
     architecture = architectures.find(arch)
+    info = {
+        "arch": arch,
+        "classes": classes,
+        "image_size": image_size,
+        "mean": architecture.mean,
+        "std": architecture.std,
+        "resize": RESIZE,
+        "recipe": recipe,
+        "epochs": epochs,
+        "seed": seed,
+        "weights": {"source": architecture.weights, "license": architecture.license},
+    }
     torch.manual_seed(seed)
     learn = architectures.learner(architecture, classes, image_size, pretrained=True)
     paths = [dataset / row.file for row in train_rows + valid_rows]
-    seen = features.pooled(
-        learn,
-        paths,
-        image_size,
-        architecture.mean,
-        architecture.std,
-        lambda f, words: progress(0.9 * f, words),
-    )
     labels = torch.tensor([classes.index(row.label) for row in train_rows + valid_rows])
     n = len(train_rows)
+    # What part of the work is done once all pictures, then their mirror images, then the head are through.
+    looked, mirrored, learned = SHARES[recipe]
+    mean, std = architecture.mean, architecture.std
+    seen = features.pooled(learn, paths, image_size, mean, std, lambda f, w: progress(looked * f, w))
+    x, y = seen[:n], labels[:n]
+    if recipe == "mirrored":
+        others = features.pooled(
+            learn, paths[:n], image_size, mean, std,
+            lambda f, w: progress(looked + (mirrored - looked) * f, w), flip=True,
+        )  # fmt: skip
+        x, y = torch.cat([x, others]), torch.cat([y, y])
     history = heads.fit(
-        learn.model[1], (seen[:n], labels[:n]), (seen[n:], labels[n:]), epochs, seed,
-        lambda f, words: progress(min(0.9 + 0.1 * f, 0.999), words),
+        learn.model[1], (x, y), (seen[n:], labels[n:]), epochs, seed,
+        lambda f, w: progress(min(mirrored + (learned - mirrored) * f, 0.999), w),
     )  # fmt: skip
+    if recipe == "finetune":
+        history += finetuning.fit(
+            learn, (paths[:n], labels[:n]), (paths[n:], labels[n:]), info, seed,
+            lambda f, w: progress(min(learned + (1 - learned) * f, 0.999), w),
+        )  # fmt: skip
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
     save_file(state, out / "model.safetensors")
-    write_json(
-        out / "training.json",
-        {
-            "arch": arch,
-            "classes": classes,
-            "image_size": image_size,
-            "mean": architecture.mean,
-            "std": architecture.std,
-            "resize": RESIZE,
-            "epochs": epochs,
-            "seed": seed,
-            "weights": {"source": architecture.weights, "license": architecture.license},
-            "history": history,
-        },
-    )
+    write_json(out / "training.json", info | {"history": history})
     progress(1, f"trained; {history[-1]['error_rate']:.1%} of the validation pictures are wrong")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from greenr_luigi import learner, manifest, training
+from greenr_luigi import finetuning, learner, manifest, training
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import quiet
 from tests import walk
@@ -123,3 +123,33 @@ def test_progress_goes_from_nothing_to_all(tmp_path):
     fractions = [fraction for fraction, _ in told]
     assert fractions[0] == 0 and fractions[-1] == 1 and fractions == sorted(fractions)
     assert "of the validation pictures are wrong" in told[-1][1]
+
+
+@pytest.mark.parametrize("recipe", ["mirrored", "finetune"])
+def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
+    told: list[float] = []
+    training.train(
+        walk.walk().dataset,
+        tmp_path,
+        **OPTIONS | {"on_progress": lambda f, words: told.append(f)},
+        recipe=recipe,
+    )
+    _, info = learner.load(tmp_path)
+    assert info["recipe"] == recipe and told == sorted(told) and told[-1] == 1
+    assert len(info["history"]) == 6 + (finetuning.EPOCHS if recipe == "finetune" else 0)
+    body = load_file(tmp_path / "model.safetensors")["0.model.conv_stem.weight"]
+    before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_stem.weight"]
+    assert torch.equal(body, before) == (recipe == "mirrored")
+
+
+def test_fine_tuning_is_repeatable(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        training.train(walk.walk().dataset, tmp_path / name, **OPTIONS, recipe="finetune")
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_an_unknown_recipe_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="recipe is 'heads', expected one of head, mirrored, finetune"):
+        training.train(walk.walk().dataset, tmp_path, **OPTIONS, recipe="heads")
