@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 from dataclasses import dataclass
@@ -103,6 +105,8 @@ def load(store: Path, digest: str) -> Model:
     # One worker a core: more threads would only wait for each other.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # As fast without, measured, and what a large picture took goes back.
+    options.enable_cpu_mem_arena = False
     try:
         session = onnxruntime.InferenceSession(
             os.fspath(store / digest / "model.onnx"), options, providers=["CPUExecutionProvider"]
@@ -113,7 +117,14 @@ def load(store: Path, digest: str) -> Model:
         raise ModelError(
             f"release {digest}: ONNX Runtime refuses model.onnx ({error}); export again"
         ) from None
+    trim()
     return model
+
+
+def trim() -> None:
+    """Give back what loading took and freed: a third of a worker's memory, and its growth over many swaps."""
+    with contextlib.suppress(OSError, AttributeError):  # Not glibc.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def test(model: Model) -> None:
