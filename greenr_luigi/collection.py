@@ -53,7 +53,7 @@ def collect(
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for
     people.
 
-    `limit` good pictures of those that the source lists first (0: all of a folder). `earlier`, the folder of
+    `limit` good pictures of those that the source lists first (0: all of a folder or list). `earlier`, the folder of
     an earlier collection of the same class, keeps its pictures and rows where the source says so; they count
     towards the limit when they are listed again. `rejected` are the sha256 that a person removed: they do not
     count and do not come back. `on_progress` hears a share from 0 to 1 and words.
@@ -63,9 +63,9 @@ def collect(
     """
     origin = sources.find(source)
     sources.check_folder(source, folder)
-    if limit < (0 if source in ("folder", "feedback") else 1):
+    if limit < (1 if origin.endless else 0):
         raise SourceError(
-            f"--limit is {limit}: expected at least 1 picture a class (0 takes all of a folder)"
+            f"--limit is {limit}: expected at least 1 picture a class (0 takes all of a folder or list)"
         )
     (out / "pictures").mkdir()
     old = _earlier(earlier) if earlier is not None and origin.keeps != "none" else {}
@@ -82,7 +82,7 @@ def collect(
             for again in (by_address[c.file_url] for c in batch if c.file_url in by_address):
                 found.rows[again.sha256] = again
                 found.counted += again.sha256 not in rejected
-            for candidate, outcome in zip(news, pool.map(_examine, news), strict=True):
+            for candidate, outcome in zip(news, pool.map(examine, news), strict=True):
                 _take(found, candidate, outcome, label, rejected, out)
             on_progress(min(found.counted / (limit or found.counted + WINDOW), 0.99), _words(label, found))
     _judge(source, asked, found, minimum, earlier)
@@ -102,7 +102,7 @@ def collect(
 def describe(path: Path, engine: str) -> Row:
     """The row of a picture file that did not come from a source; without a label. Raises
     pictures.UnusablePicture."""
-    outcome = _examine(Candidate(lambda: path.read_bytes(), engine, None, path.name))
+    outcome = examine(Candidate(lambda: path.read_bytes(), engine, None, path.name))
     if isinstance(outcome, Refusal):
         raise pictures.UnusablePicture(outcome.reason, f"{path}: {outcome.message}")
     return dataclasses.replace(outcome[1], file=path.name)
@@ -132,7 +132,7 @@ def _batches(candidates: Iterator[Candidate], found: Found, limit: int) -> Itera
             return
 
 
-def _examine(candidate: Candidate) -> tuple[bytes, Row] | Refusal:
+def examine(candidate: Candidate) -> tuple[bytes, Row] | Refusal:
     """Load a candidate and let it through the door, or say why not. The row lacks what the caller knows."""
     try:
         data = candidate.load()

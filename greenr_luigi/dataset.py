@@ -13,15 +13,15 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
+from greenr_luigi import cleaning
 from greenr_luigi import curation as decisions
-from greenr_luigi.collection import MANIFEST, describe, link
-from greenr_luigi.duplicates import looks, near_pairs
-from greenr_luigi.manifest import Excluded, Row, SplitRow, folder_name, read_jsonl, write_csv
+from greenr_luigi.cleaning import Look, Near, Picture
+from greenr_luigi.collection import link
+from greenr_luigi.manifest import Excluded, SplitRow, folder_name, write_csv
 
 SIDES = ("test", "valid", "train")
 #: The share of pictures held out for the final measurement, and for choosing between models.
@@ -30,22 +30,8 @@ TEST, VALID = 0.15, 0.15
 MINIMUM = 5
 
 
-#: A picture's two perceptual hashes.
-Look = tuple[str, str]
-
-
 class DataError(RuntimeError):
     """The pictures do not make a data set; the message names the classes, with counts, and what to do."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    row: Row
-    path: Path
-
-    @property
-    def look(self) -> Look:
-        return self.row.dhash, self.row.phash
 
 
 def split(
@@ -61,21 +47,16 @@ def split(
     small.
     """
     on_progress(0, "reading manifests")
-    pictures = [
-        Picture(replace(row, label=label), place / row.file)
-        for label, place in sorted(downloads.items())
-        for row in read_jsonl(place / MANIFEST, Row)
-    ]
+    pictures = cleaning.collected(downloads)
     if curation is not None:
-        pictures += _added(curation.parent, downloads)
+        pictures += cleaning.added(curation.parent, downloads)
     excluded: list[Excluded] = []
-    pictures = _curated(
-        pictures, decisions.read(curation) if curation else decisions.Curation(), set(downloads), excluded
-    )
-    pictures = _unique(pictures, excluded)
+    decided = decisions.read(curation) if curation else decisions.Curation()
+    pictures = cleaning.curated(pictures, decided, set(downloads), excluded)
+    pictures = cleaning.unique(pictures, excluded)
     on_progress(0.2, f"looking for near-duplicates among {len(pictures)} pictures")
     near = Near(pictures)
-    pictures = _unambiguous(pictures, near, excluded)
+    pictures = cleaning.unambiguous(pictures, near, excluded)
     sides = _sides(pictures, near, seed, test_share, valid_share, one_of_near, excluded)
     pictures = [picture for picture in pictures if picture.look in sides]
     _fill_empty_sides(pictures, near, sides, seed)
@@ -94,87 +75,11 @@ def split(
     }
 
 
-class Near:
-    """Which looks are near which others."""
-
-    def __init__(self, pictures: Iterable[Picture]) -> None:
-        every = sorted({picture.look for picture in pictures})
-        self.of: dict[Look, list[Look]] = defaultdict(list)
-        for i, j in zip(*near_pairs(looks(every)), strict=True):
-            self.of[every[i]].append(every[j])
-            self.of[every[j]].append(every[i])
-
-
 def number(look: Look, seed: int) -> float:
     """A picture's own number, from 0 to below 1: below `test` is test, the next `valid` are valid, the rest
     train."""
     digest = hashlib.blake2b(f"{seed} {look[0]}".encode(), digest_size=7).digest()
     return int.from_bytes(digest) / 2**56
-
-
-def _added(root: Path, downloads: Mapping[str, Path]) -> list[Picture]:
-    """What a person added by hand to these classes."""
-    paths = [(label, path) for label in sorted(downloads) for path in decisions.added(root, label)]
-    with ThreadPoolExecutor() as pool:
-        rows = pool.map(lambda item: describe(item[1], "added"), paths)
-        return [
-            Picture(replace(row, label=label), path) for (label, path), row in zip(paths, rows, strict=True)
-        ]
-
-
-def _curated(
-    pictures: list[Picture], curation: decisions.Curation, labels: set[str], excluded: list[Excluded]
-) -> list[Picture]:
-    kept = []
-    for picture in pictures:
-        label = curation.relabelled.get(picture.row.sha256, picture.row.label)
-        if picture.row.sha256 in curation.rejected:
-            excluded.append(_out(picture, "rejected", "a person rejected it"))
-        elif label not in labels:
-            excluded.append(
-                _out(picture, "relabelled", f"a person called it {label!r}, which is no class here")
-            )
-        else:
-            kept.append(replace(picture, row=replace(picture.row, label=label)))
-    return kept
-
-
-def _unique(pictures: list[Picture], excluded: list[Excluded]) -> list[Picture]:
-    """One of each file; a file under two labels is out of both."""
-    same: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        same[picture.row.sha256].append(picture)
-    kept = []
-    for group in same.values():
-        labels = sorted({picture.row.label for picture in group})
-        if len(labels) > 1:
-            excluded += [
-                _out(picture, "two-labels", f"the same file is in {' and '.join(labels)}")
-                for picture in group
-            ]
-        else:
-            kept.append(group[0])
-            excluded += [
-                _out(picture, "duplicate", f"the same file as {group[0].row.file}") for picture in group[1:]
-            ]
-    return kept
-
-
-def _unambiguous(pictures: list[Picture], near: Near, excluded: list[Excluded]) -> list[Picture]:
-    """Pictures that have no near-duplicate under another label."""
-    labels: dict[Look, set[str]] = defaultdict(set)
-    for picture in pictures:
-        labels[picture.look].add(picture.row.label)
-    kept = []
-    for picture in pictures:
-        alike = labels[picture.look].union(*(labels[other] for other in near.of[picture.look]))
-        if len(alike) > 1:
-            excluded.append(
-                _out(picture, "two-labels", f"near-duplicates are in {' and '.join(sorted(alike))}")
-            )
-        else:
-            kept.append(picture)
-    return kept
 
 
 def _sides(
@@ -197,7 +102,7 @@ def _sides(
         else:
             alike = [first, *others]
             detail = f"nearly the same as {by_look[against][0].row.file}, which is in {sides[against]}"
-        excluded += [_out(picture, "near-duplicate", detail) for picture in alike]
+        excluded += [cleaning.out(picture, "near-duplicate", detail) for picture in alike]
     return sides
 
 
@@ -265,7 +170,3 @@ def _write(
                 0.5 + 0.5 * done / len(pictures), f"{done} of {len(pictures)} pictures in their places"
             )
     return rows
-
-
-def _out(picture: Picture, reason: str, detail: str) -> Excluded:
-    return Excluded(picture.row.file, picture.row.label, picture.row.sha256, reason, detail)

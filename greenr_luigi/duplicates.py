@@ -14,21 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-#: One row a picture: the 64 bits of `pictures.dhash`, then the 144 bits of `hashing.phash` in three parts.
+#: One row a picture: the 64 bits of `pictures.dhash`, then the 176 bits of `hashing.phash` in three parts.
 Looks = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-#: Pictures are near if at most so many of these 208 bits differ, and at most so many of the first 64, which
+#: Pictures are near if at most so many of these 240 bits differ, and at most so many of the first 64, which
 #: are looked at alone to begin with. docs/benchmarks.md, Cleaning, shows what this finds and what it wrongly
 #: takes for alike.
-NEAR, NEAR_FIRST = 54, 16
+NEAR, NEAR_FIRST = 65, 16
 #: The arrays of a block, 10 bytes a pair, are to fit into the cache of a core; tried from 16 x 8192 to 256 x 4096.
 ROWS, COLUMNS = 64, 4096
 
 
 def looks(hashes: Sequence[tuple[str, str]]) -> Looks:
-    """Pairs of dhash (16 hex digits) and phash (36 hex digits) as an array of shape (n, 4)."""
-    parts = [[int(d, 16), *(int(p[at : at + 12], 16) for at in (0, 12, 24))] for d, p in hashes]
+    """Pairs of dhash (16 hex digits) and phash (44 hex digits) as an array of shape (n, 4)."""
+    parts = [[int(d, 16), *(int(p[at : at + 16], 16) for at in (0, 16, 32))] for d, p in hashes]
     return np.array(parts, np.uint64).reshape(-1, 4)
 
 

@@ -26,7 +26,7 @@ MAX_LABEL_BYTES = 200
 class Row:
     """A usable picture: a line of `manifest.jsonl`. `file` is relative to the manifest, width and height are
     upright pixels, `dhash` is 16 hex digits and
-    `phash` 36, `fetched` is ISO time in UTC or None where the source has no
+    `phash` 44, `fetched` is ISO time in UTC or None where the source has no
     such time."""
 
     file: str
@@ -42,7 +42,7 @@ class Row:
     file_url: str | None = None
     license: str | None = None
     fetched: str | None = None
-    phash: str = "0" * 36
+    phash: str = "0" * 44
 
 
 @dataclass(frozen=True)

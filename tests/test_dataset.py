@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from greenr_luigi import curation, dataset, manifest
 from greenr_luigi.dataset import DataError, split
+from greenr_luigi.duplicates import NEAR
 from greenr_luigi.manifest import Excluded, Row, SplitRow
 from tests.sources.conftest import picture
 
@@ -22,7 +23,7 @@ from tests.sources.conftest import picture
 def row(number: int, label: str = "a", near: int | None = None, fetched: str | None = None) -> Row:
     """Picture `number`; it looks nearly like picture `near`."""
     rng = random.Random(number if near is None else near)
-    dhash, phash = rng.getrandbits(64), rng.getrandbits(144)
+    dhash, phash = rng.getrandbits(64), rng.getrandbits(176)
     if near is not None:
         dhash ^= 1 << number % 64 | 1 << (number // 64) % 64
     sha = f"{number:064x}"[::-1]
@@ -36,7 +37,7 @@ def row(number: int, label: str = "a", near: int | None = None, fetched: str | N
         9,
         "test",
         fetched=fetched,
-        phash=f"{phash:036x}",
+        phash=f"{phash:044x}",
     )
 
 
@@ -113,7 +114,7 @@ def test_near_duplicates_are_on_one_side_and_under_one_label(new: list[Row]) -> 
     bits = {sha: (int(one.dhash, 16), int(one.phash, 16)) for sha, one in kept.items()}
     for sha, (d, p) in bits.items():
         for other, (e, q) in bits.items():
-            if (d ^ e).bit_count() <= 16 and (d ^ e).bit_count() + (p ^ q).bit_count() <= 54:
+            if (d ^ e).bit_count() <= 16 and (d ^ e).bit_count() + (p ^ q).bit_count() <= NEAR:
                 assert (kept[sha].side, kept[sha].label) == (kept[other].side, kept[other].label)
 
 

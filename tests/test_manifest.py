@@ -22,6 +22,7 @@ ROW = {
     **dict.fromkeys(["width", "height", "bytes"], COUNT),
     "engine": TEXT,
     **dict.fromkeys(["query", "page_url", "file_url", "license", "fetched"], MAYBE),
+    "phash": HEX,
 }
 anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 

@@ -37,6 +37,8 @@ class Source:
     candidates: Callable[[Request], Iterator[Candidate]]
     keeps: Literal["all", "listed", "none"]
     hint: str
+    #: Whether it lists more than a person could want, so that `--limit` must say where to stop.
+    endless: bool = True
 
 
 SOURCES: dict[str, Source] = {
@@ -50,9 +52,14 @@ SOURCES: dict[str, Source] = {
         listed.urls,
         "listed",
         "lists of addresses: --folder holds <label>.txt or .csv, or is a CSV of label,url",
+        endless=False,
     ),
-    "folder": Source(local.folder, "none", "your own pictures: --folder holds one sub-folder a class"),
-    "feedback": Source(local.feedback, "none", "what users of the page put right: --folder is data/feedback"),
+    "folder": Source(
+        local.folder, "none", "your own pictures: --folder holds one sub-folder a class", endless=False
+    ),
+    "feedback": Source(
+        local.feedback, "none", "what users of the page put right: --folder is data/feedback", endless=False
+    ),
     "sample": Source(drawn.sample, "none", "pictures drawn here, to try the pipeline without a network"),
 }
 NAMES = tuple(SOURCES)

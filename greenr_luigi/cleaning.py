@@ -1,0 +1,116 @@
+"""Which pictures may be in a data set: a person's decisions, one of each file, nothing that is under two
+labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from greenr_luigi import curation as decisions
+from greenr_luigi.collection import MANIFEST, describe
+from greenr_luigi.duplicates import looks, near_pairs
+from greenr_luigi.manifest import Excluded, Row, read_jsonl
+
+#: A picture's two perceptual hashes.
+Look = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    row: Row
+    path: Path
+
+    @property
+    def look(self) -> Look:
+        return self.row.dhash, self.row.phash
+
+
+class Near:
+    """Which looks are near which others."""
+
+    def __init__(self, pictures: Iterable[Picture]) -> None:
+        every = sorted({picture.look for picture in pictures})
+        self.of: dict[Look, list[Look]] = defaultdict(list)
+        for i, j in zip(*near_pairs(looks(every)), strict=True):
+            self.of[every[i]].append(every[j])
+            self.of[every[j]].append(every[i])
+
+
+def collected(downloads: Mapping[str, Path]) -> list[Picture]:
+    """All pictures of the labels' collected folders, by label and sha256."""
+    return [
+        Picture(replace(row, label=label), place / row.file)
+        for label, place in sorted(downloads.items())
+        for row in read_jsonl(place / MANIFEST, Row)
+    ]
+
+
+def added(root: Path, downloads: Mapping[str, Path]) -> list[Picture]:
+    """What a person added by hand to these classes."""
+    paths = [(label, path) for label in sorted(downloads) for path in decisions.added(root, label)]
+    with ThreadPoolExecutor() as pool:
+        rows = pool.map(lambda item: describe(item[1], "added"), paths)
+        return [
+            Picture(replace(row, label=label), path) for (label, path), row in zip(paths, rows, strict=True)
+        ]
+
+
+def curated(
+    pictures: list[Picture], curation: decisions.Curation, labels: set[str], excluded: list[Excluded]
+) -> list[Picture]:
+    kept = []
+    for picture in pictures:
+        label = curation.relabelled.get(picture.row.sha256, picture.row.label)
+        if picture.row.sha256 in curation.rejected:
+            excluded.append(out(picture, "rejected", "a person rejected it"))
+        elif label not in labels:
+            excluded.append(
+                out(picture, "relabelled", f"a person called it {label!r}, which is no class here")
+            )
+        else:
+            kept.append(replace(picture, row=replace(picture.row, label=label)))
+    return kept
+
+
+def unique(pictures: list[Picture], excluded: list[Excluded]) -> list[Picture]:
+    """One of each file; a file under two labels is out of both."""
+    same: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        same[picture.row.sha256].append(picture)
+    kept = []
+    for group in same.values():
+        labels = sorted({picture.row.label for picture in group})
+        if len(labels) > 1:
+            excluded += [
+                out(picture, "two-labels", f"the same file is in {' and '.join(labels)}") for picture in group
+            ]
+        else:
+            kept.append(group[0])
+            excluded += [
+                out(picture, "duplicate", f"the same file as {group[0].row.file}") for picture in group[1:]
+            ]
+    return kept
+
+
+def unambiguous(pictures: list[Picture], near: Near, excluded: list[Excluded]) -> list[Picture]:
+    """Pictures that have no near-duplicate under another label."""
+    labels: dict[Look, set[str]] = defaultdict(set)
+    for picture in pictures:
+        labels[picture.look].add(picture.row.label)
+    kept = []
+    for picture in pictures:
+        alike = labels[picture.look].union(*(labels[other] for other in near.of[picture.look]))
+        if len(alike) > 1:
+            excluded.append(
+                out(picture, "two-labels", f"near-duplicates are in {' and '.join(sorted(alike))}")
+            )
+        else:
+            kept.append(picture)
+    return kept
+
+
+def out(picture: Picture, reason: str, detail: str) -> Excluded:
+    return Excluded(picture.row.file, picture.row.label, picture.row.sha256, reason, detail)

@@ -1,0 +1,96 @@
+"""Collecting: what is kept of an earlier collection, what is said while it goes on, what is an error."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.collection import collect
+from greenr_luigi.manifest import Row, read_jsonl
+from greenr_luigi.sources import SOURCES, SourceError
+from tests.sources.conftest import Internet, picture
+
+URL = "https://pictures.example/{}.jpg"
+
+
+@pytest.fixture
+def lists(internet: Internet, tmp_path: Path) -> Path:
+    (tmp_path / "grass.txt").write_text("\n".join(URL.format(number) for number in range(12)))
+    return tmp_path
+
+
+def collected(lists: Path, name: str, earlier: str | None = None) -> list[Row]:
+    out = lists / name
+    out.mkdir()
+    before = lists / earlier if earlier else None
+    collect("urls", "grass", "grass", 0, lists, out, before, 0, (), lambda share, words: None)
+    return read_jsonl(out / "manifest.jsonl", Row)
+
+
+def test_earlier_pictures_are_linked_and_not_copied(lists: Path) -> None:
+    collected(lists, "one")
+    rows = collected(lists, "two", "one")
+    assert {(lists / "two" / row.file).stat().st_nlink for row in rows} == {2}
+
+
+def test_pictures_are_named_by_their_content(lists: Path) -> None:
+    for row in collected(lists, "one"):
+        assert row.file == f"pictures/{row.sha256[:16]}.jpg" and (row.width, row.height) == (64, 64)
+
+
+@pytest.mark.parametrize("harm", ["torn manifest", "no manifest", "picture edited", "picture gone"])
+def test_what_is_not_whole_is_fetched_again(harm: str, lists: Path) -> None:
+    before = collected(lists, "one")
+    manifest = lists / "one/manifest.jsonl"
+    if harm == "torn manifest":
+        manifest.write_bytes(manifest.read_bytes()[:-20])
+    elif harm == "no manifest":
+        manifest.unlink()
+    elif harm == "picture edited":
+        (lists / "one" / before[0].file).write_bytes(picture(99))
+    else:
+        (lists / "one" / before[0].file).unlink()
+    after = collected(lists, "two", "one")
+    assert [row.sha256 for row in after] == [row.sha256 for row in before]
+    assert all(row.bytes == (lists / "two" / row.file).stat().st_size for row in after)
+
+
+def test_an_earlier_folder_that_is_gone_is_no_matter(lists: Path) -> None:
+    collected(lists, "one")
+    shutil.rmtree(lists / "one")
+    assert len(collected(lists, "two", "one")) == 12
+
+
+def test_progress_goes_up_to_one(lists: Path) -> None:
+    told: list[tuple[float, str]] = []
+    (lists / "out").mkdir()
+    collect("urls", "grass", "grass", 12, lists, lists / "out", None, 0, (), lambda *what: told.append(what))
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares) and told[-1] == (1, "grass: 12 pictures")
+
+
+@pytest.mark.parametrize(
+    ("source", "limit", "words"),
+    [
+        ("bnig", 10, r"there is no source 'bnig': did you mean 'bing'\? The sources are bing, .*sample"),
+        ("something", 10, r"there is no source 'something': The sources are"),
+        ("sample", 0, r"--limit is 0: expected at least 1 picture a class"),
+        ("urls", -1, r"--limit is -1"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error(source: str, limit: int, words: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SourceError, match=words):
+        collect(source, "grass", "grass", limit, tmp_path, tmp_path / "out", None, 0, (), lambda *_: None)
+
+
+def test_fewer_than_ten_will_do_if_fewer_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    told = collect("sample", "grass", "grass", 3, None, tmp_path / "out", None, 0, (), lambda *_: None)
+    assert told == {"pictures": 3, "new": 3, "refused": 0}
+
+
+def test_every_source_says_what_it_is() -> None:
+    assert all(source.hint and source.keeps in ("all", "listed", "none") for source in SOURCES.values())
