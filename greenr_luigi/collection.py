@@ -140,20 +140,23 @@ def examine(candidate: Candidate) -> tuple[bytes, Row] | Refusal:
     except (Unavailable, pictures.UnusablePicture) as error:
         return Refusal(error.reason, str(error), candidate.file_url)
     sha = pictures.sha256(data)
-    width, height = _size(data)
+    width, height, ending = _header(data)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds") if candidate.dated else None
     return data, Row(
-        f"pictures/{sha[:16]}{pictures.suffix(data)}", "", sha, pictures.dhash(image), width, height,
-        len(data), candidate.engine, candidate.query, candidate.page_url, candidate.file_url,
-        candidate.license, now, hashing.phash(image),
+        f"pictures/{sha[:16]}{ending}", "", sha, pictures.dhash(image), width, height, len(data),
+        candidate.engine, candidate.query, candidate.page_url, candidate.file_url, candidate.license, now,
+        hashing.phash(image),
     )  # fmt: skip
 
 
-def _size(data: bytes) -> tuple[int, int]:
-    """Width and height of the whole picture, upright; what was decoded for the hash may be smaller."""
+def _header(data: bytes) -> tuple[int, int, str]:
+    """Width and height of the whole picture, upright (what was decoded for the hash may be smaller), and the file
+    ending that goes with its format."""
     with Image.open(io.BytesIO(data), formats=pictures.FORMATS) as image:
         width, height = image.size
-        return (height, width) if image.getexif().get(0x0112) in ROTATED else (width, height)
+        if image.getexif().get(0x0112) in ROTATED:
+            width, height = height, width
+        return width, height, pictures.SUFFIXES[str(image.format)]
 
 
 def _take(

@@ -14,19 +14,17 @@ _BASIS[0] /= np.sqrt(2)
 def phash(image: Image.Image) -> str:
     """A 176-bit perceptual hash of an RGB image as 44 hex digits, of form and of colour.
 
-    144 bits say whether each of the 12 x 12 lowest frequencies of a 32 x 32 grey thumbnail is above their median;
+    144 bits say whether each of the 12 x 12 lowest frequencies of a 32 x 32 thumbnail is above their median;
     the first, which is the mere brightness, is always 0 (Christoph Zauner, "Implementation and Benchmarking of
     Perceptual Image Hash Functions", 2010, with more frequencies). Two times 16 bits say whether each of 4 x 4
     patches has more blue, and more red, than the median patch.
     """
-    colors = image.convert("YCbCr")
-    grey = np.asarray(colors.getchannel(0).resize((SIDE, SIDE), Image.Resampling.BILINEAR)).astype(np.float64)
-    waves = (_BASIS @ grey @ _BASIS.T).ravel()
-    bits = [waves > np.median(waves[1:])]
-    bits[0][0] = False
-    for channel in (1, 2):
-        patches = np.asarray(
-            colors.getchannel(channel).resize((PATCHES, PATCHES), Image.Resampling.BILINEAR)
-        ).ravel()
-        bits.append(patches > np.median(patches))
-    return np.packbits(np.concatenate(bits)).tobytes().hex()
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("YCbCr")
+    colors = np.asarray(small).astype(np.float64)
+    waves = (_BASIS @ colors[..., 0] @ _BASIS.T).ravel()
+    form = waves > np.median(waves[1:])
+    form[0] = False
+    cell = SIDE // PATCHES
+    patches = colors[..., 1:].reshape(PATCHES, cell, PATCHES, cell, 2).mean((1, 3)).reshape(-1, 2)
+    hues = patches > np.median(patches, axis=0)
+    return np.packbits(np.concatenate([form, hues.T.ravel()])).tobytes().hex()

@@ -1,0 +1,152 @@
+"""How fast pictures are checked and hashed, how well copies of them are found, and how long a large split
+takes.
+
+    python -m bench.cleaning FOLDER [PICTURES]
+
+FOLDER holds photographs, a sub-folder a class; PICTURES (default 100,000) is the size of the split. Prints
+the tables of docs/benchmarks.md, Cleaning.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from greenr_luigi import manifest, pictures
+from greenr_luigi.collection import collect, examine
+from greenr_luigi.dataset import split
+from greenr_luigi.duplicates import looks, near_pairs
+from greenr_luigi.manifest import Row
+from greenr_luigi.sources import Candidate
+from tests.test_duplicates import COPIES, look
+
+
+def cpu(work: Callable[[bytes], object], files: list[bytes]) -> float:
+    """Milliseconds of one core a picture, the least of three rounds."""
+    rounds = []
+    for _ in range(3):
+        started = time.process_time()
+        for data in files:
+            work(data)
+        rounds.append((time.process_time() - started) / len(files) * 1000)
+    return min(rounds)
+
+
+def bare(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def checked(data: bytes) -> object:
+    return examine(Candidate(lambda: data, "bench", None, ""))
+
+
+def large(data: bytes) -> bytes:
+    """The photograph as a camera of 12 megapixels would give it, in bytes if not in detail."""
+    buffer = io.BytesIO()
+    bare(data).resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def rates(files: list[bytes]) -> None:
+    print(
+        "| photographs | bare decoding | checked, hashed, described | pictures/s a core | against bare decoding |"
+    )
+    print("|---|---|---|---|---|")
+    for name, some in (
+        (f"{len(files)} as they are", files),
+        ("20 of 12 megapixels", [*map(large, files[:20])]),
+    ):
+        alone, whole = cpu(bare, some), cpu(checked, some)
+        print(f"| {name} | {alone:.2f} ms | {whole:.2f} ms | {1000 / whole:.0f} | {alone / whole:.2f} |")
+
+
+def all_cores(name: str, files: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        mine, out = Path(place, "mine", "x"), Path(place, "out")
+        mine.mkdir(parents=True)
+        out.mkdir()
+        for number, data in enumerate(files):
+            # A few bytes behind the end of a picture make it another file.
+            (mine / f"{number:05d}").write_bytes(data + str(number).encode())
+        wall, used = time.perf_counter(), time.process_time()
+        found = collect("folder", "x", "x", 0, mine.parent, out, None, 0, (), lambda share, words: None)
+        wall, used = time.perf_counter() - wall, time.process_time() - used
+    count = found["pictures"]
+    cores = f"{used / wall:.2f} of {os.cpu_count()} cores busy"
+    print(f"\nCollecting {count} {name} from a folder: {count / wall:.0f} pictures/s, {cores}.")
+
+
+def recall(files: list[bytes]) -> None:
+    images = [pictures.open_picture(data) for data in files]
+    originals = [look(image) for image in images]
+    print(
+        "| copy | recall, dhash alone (6 bits) | recall | precision | median and 99th percentile of differing bits |"
+    )
+    print("|---|---|---|---|---|")
+    for name, (change, _) in COPIES.items():
+        copies = [look(change(image)) for image in images]
+        every = looks([*originals, *copies])
+        i, j = near_pairs(every)
+        right = np.count_nonzero(j - i == len(files))
+        bits = np.bitwise_count(looks(originals) ^ looks(copies))
+        whole = bits.sum(1)
+        spread = f"{np.median(whole):.0f}, {np.quantile(whole, 0.99):.0f}"
+        alone = np.mean(bits[:, 0] <= 6)
+        print(f"| {name} | {alone:.1%} | {right / len(files):.1%} | {right / len(i):.1%} | {spread} |")
+
+
+def random_rows(rng: random.Random, label: str, count: int) -> list[Row]:
+    """Every twentieth is a near-duplicate of the one before it."""
+    rows: list[Row] = []
+    for number in range(count):
+        sha = f"{rng.getrandbits(256):064x}"
+        new = Row(f"pictures/{sha[:16]}.jpg", label, sha, f"{rng.getrandbits(64):016x}", 64, 64, 1, "bench",
+                  phash=f"{rng.getrandbits(176):044x}")  # fmt: skip
+        if number % 20 == 19:
+            last = rows[-1]
+            flips = rng.getrandbits(64) & rng.getrandbits(64) & rng.getrandbits(64)
+            new = replace(new, dhash=f"{int(last.dhash, 16) ^ flips:016x}", phash=last.phash)
+        rows.append(new)
+    return rows
+
+
+def large_split(count: int) -> None:
+    rng = random.Random(0)
+    with tempfile.TemporaryDirectory() as place:
+        root, downloads = Path(place), {}
+        for label in map(str, range(10)):
+            downloads[label] = root / label
+            (root / label / "pictures").mkdir(parents=True)
+            rows = random_rows(rng, label, count // 10)
+            for row in rows:
+                (root / label / row.file).write_bytes(b"x")
+            manifest.write_jsonl(root / label / "manifest.jsonl", rows)
+        (root / "out").mkdir()
+        wall, used = time.perf_counter(), time.process_time()
+        found = split(downloads, root / "out", seed=0, curation=None, on_progress=lambda share, words: None)
+        wall, used = time.perf_counter() - wall, time.process_time() - used
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        cost = f"{wall:.1f} s, {used:.1f} s of CPU, {memory:.0f} MiB"
+        print(f"\nSplitting {count:,} pictures in 10 classes: {cost}; {found}.")
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    photographs = [path.read_bytes() for path in sorted(place.glob("*/*.jpg"))]
+    rates(photographs)
+    all_cores("photographs", photographs * 10)
+    all_cores("of 12 megapixels", [*map(large, photographs[:100])])
+    print()
+    recall(photographs)
+    large_split(int(sys.argv[2]) if len(sys.argv) > 2 else 100_000)
