@@ -178,6 +178,18 @@ def swaps(
     print(f"  resident MB a worker: {whole(before)} before, {whole(after)} after\n")
 
 
+def replaced(run_dir: Path, digest: str, pids: list[int]) -> None:
+    """How long until a worker that was killed has a successor that answers."""
+    server.kill(pids[0], signal.SIGKILL, 10)
+    began = time.perf_counter()
+    while pids[0] in (now := server.settled(run_dir, digest, 30).workers) or len(now) < len(pids):
+        continue
+    took = time.perf_counter() - began
+    print(
+        f"a killed worker is replaced by one that answers in {took:.2f} s; {whole(resident(list(now)))} MB resident\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -265,6 +277,7 @@ def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Name
         f"  {len(away)} told to come again, half of them within {prompt:.0f} ms; resident {whole(resident(pids))} MB\n"
     )
     heat(running.port, requests["ours"])
+    replaced(run_dir, digest, pids)
     if given.swaps:
         swaps(store, run_dir, running.port, requests["ours"], digests, given.swaps)
 

@@ -1,0 +1,102 @@
+"""Feedback: off by default, from its own page only, bounded, and kept where the pipeline looks for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from greenr_luigi import server
+from greenr_luigi.web import feedback
+from greenr_luigi.web.feedback import Feedback, folder_name
+from greenr_luigi.web.problem import Problem
+from greenr_luigi.web.settings import Settings
+from tests import tiny_release
+from tests.web.conftest import Live
+
+
+@pytest.fixture(scope="module")
+def open_ears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    place = tmp_path_factory.mktemp("open ears")
+    digest = tiny_release.deploy(place / "releases")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GREENR_FEEDBACK", "1")
+        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+    found = Live(running, place)
+    yield found
+    found.session.close()
+    server.stop(place / "server")
+
+
+def give(live: Live, data: bytes, label: str, **headers: str) -> requests.Response:
+    own = headers or {"Origin": live.url}
+    return live.post(
+        "/feedback", files={"file": data}, data={"label": label, "predicted": "grass"}, headers=own
+    )
+
+
+def test_a_verdict_is_kept_once_with_its_line(open_ears: Live) -> None:
+    data = tiny_release.picture("yellow", 100, "PNG")
+    kept = give(open_ears, data, "dandelion")
+    assert kept.status_code == 200
+    again = give(open_ears, data, "dandelion", **{"Sec-Fetch-Site": "same-origin"})
+    assert again.json() == kept.json()
+    folder = open_ears.place / "feedback"
+    assert (folder / kept.json()["kept"]).read_bytes() == data
+    rows = [json.loads(line) for line in (folder / "feedback.jsonl").read_text().splitlines()]
+    assert (
+        len(rows) == 2 and rows[0]["label"] == "dandelion" and rows[0]["release"] == open_ears.server.digest
+    )
+    strange = tiny_release.CLASSES[2]
+    name = give(open_ears, data, strange).json()["kept"]
+    assert name.startswith("pissenlit %3Cb%3Eé%3C%2Fb%3E/") and (folder / name).exists()
+    assert give(open_ears, data, "").json()["kept"].startswith("_none/")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+     {"Origin": "null"}, {"X-Nothing": "1"}],
+)  # fmt: skip
+def test_other_pages_are_not_heard(open_ears: Live, headers: dict[str, str]) -> None:
+    response = give(open_ears, tiny_release.picture(), "grass", **headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "foreign")
+
+
+def test_what_is_no_label_or_no_picture(open_ears: Live) -> None:
+    assert give(open_ears, tiny_release.picture(), "../../etc").json()["error"]["code"] == "no-label"
+    assert give(open_ears, b"none", "grass").json()["error"]["code"] == "picture-format"
+
+
+def settings(tmp_path: object) -> Settings:
+    return Settings(store=tmp_path / "releases", feedback=True)  # type: ignore[operator]
+
+
+def test_a_visitor_may_say_only_so_much(tmp_path: object) -> None:
+    heard = Feedback(settings(tmp_path))
+    for _ in range(feedback.A_MINUTE):
+        heard.admit("a")
+    with pytest.raises(Problem) as found:
+        heard.admit("a")
+    assert found.value.status == 429
+    heard.admit("b")
+
+
+def test_there_is_only_so_much_room(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "MOST_BYTES", 1000)
+    heard = Feedback(settings(tmp_path))
+    heard.keep(tiny_release.picture("yellow"), "grass", "", "")
+    with pytest.raises(Problem) as found:
+        heard.keep(tiny_release.picture("green"), "grass", "", "")
+    assert found.value.code == "feedback-full"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("grass", "grass"), ("../x", "%2E.%2Fx"), (".hidden", "%2Ehidden"), ("_none", "%5Fnone"), ("", "_none"),
+     ("été au lait", "été au lait"), ("a\0b", "a%00b"), ("100 %", "100 %25")],
+)  # fmt: skip
+def test_labels_become_harmless_folders(label: str, name: str) -> None:
+    assert folder_name(label) == name
