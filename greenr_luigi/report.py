@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from greenr_luigi import calibration, pictures
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = 224
+LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy", "cleanlab")
 #: As many pictures of a kind are shown.
 SHOWN = 24
 #: With more classes a matrix of numbers is not read any more; the most frequent confusions are listed
@@ -45,7 +47,9 @@ def write(
         "info": info,
         "metrics": metrics,
         "command": command,
+        "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "verdict": verdict,
+        "changes": changes(dataset, verdict),
         "title": _title(metrics["classes"]),
         "summary": summary(metrics, len(suspects)),
         "suspects": [
@@ -141,6 +145,23 @@ def mistakes(dataset: Path, evaluation: Path, temperature: float) -> list[dict[s
             "name": Path(rows[i]["file"]).stem,
         }
         for i in wrong[:SHOWN]
+    ]
+
+
+def changes(dataset: Path, verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The held-out pictures that only one of two compared models names rightly, with a heading each."""
+    comparison = (verdict or {}).get("comparison")
+    if not comparison:
+        return []
+    kinds = (("Newly wrong", "worse"), ("Newly right", "better"))
+    return [
+        {
+            "heading": heading,
+            "all": len(comparison[key]),
+            "pictures": [thumbnail(dataset / file) for file in comparison[key][: SHOWN // 2]],
+        }
+        for heading, key in kinds
+        if comparison[key]
     ]
 
 

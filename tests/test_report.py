@@ -2,7 +2,7 @@ import json
 import re
 import shutil
 
-from greenr_luigi import evaluation, learner, report, training
+from greenr_luigi import evaluation, learner, pixels, report, training
 from greenr_luigi.progress import quiet
 from tests import walk
 
@@ -51,3 +51,12 @@ def test_many_classes_list_their_confusions(tmp_path):
     evaluation.evaluate(dataset, tmp_path / "m", tmp_path / "e", on_progress=quiet)
     page = (tmp_path / "e" / "report.html").read_text()
     assert "14 classes" in page and "the model says" in page and 'class="matrix"' not in page
+
+
+def test_the_comparison_shows_what_changed(tmp_path):
+    folders = walk.walk()
+    files = [row.file for row in pixels.rows(folders.dataset, "test")]
+    verdict = {"accepted": False, "reason": "worse", "comparison": {"worse": files[:2], "better": files[2:3]}}
+    report.write(tmp_path / "r.html", folders.dataset, folders.model, folders.evaluation, verdict=verdict)
+    page = (tmp_path / "r.html").read_text()
+    assert page.count('alt="Newly wrong"') == 2 and page.count('alt="Newly right"') == 1
