@@ -3,10 +3,8 @@ manifest."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import hashlib
 import io
 import itertools
 import os
@@ -72,10 +70,11 @@ def collect(
     by_address = {row.file_url: row for row in old.values() if row.file_url}
     found = Found(dict(old) if origin.keeps == "all" else {})
     asked = Request(label, query, limit, folder, seed, license)
+    threads = os.cpu_count() if origin.keeps == "none" else sources.download.THREADS
     # A file system or decoder may warn in any thread, and Python keeps one list of filters for all of them.
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor(sources.download.THREADS, thread_name_prefix="collect") as pool,
+        ThreadPoolExecutor(threads, thread_name_prefix="collect") as pool,
     ):
         for batch in _batches(origin.candidates(asked), found, limit):
             news = [candidate for candidate in batch if candidate.file_url not in by_address]
@@ -210,14 +209,17 @@ def _earlier(place: Path) -> dict[str, Row]:
     except (FileNotFoundError, ValueError):
         return {}
     with ThreadPoolExecutor() as pool:
-        whole = pool.map(lambda row: _is_whole(place / row.file, row.sha256), rows)
-        return {row.sha256: row for row, ok in zip(rows, whole, strict=True) if ok}
+        found = pool.map(lambda row: _hashed_again(place / row.file, row), rows)
+        return {row.sha256: row for row in found if row is not None}
 
 
-def _is_whole(path: Path, sha: str) -> bool:
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha
-    return False
+def _hashed_again(path: Path, row: Row) -> Row | None:
+    """A row with the hashes of today's code, as they are compared with those of new pictures."""
+    try:
+        now = describe(path, row.engine)
+    except (FileNotFoundError, pictures.UnusablePicture):
+        return None
+    return dataclasses.replace(row, dhash=now.dhash, phash=now.phash) if now.sha256 == row.sha256 else None
 
 
 def _words(label: str, found: Found) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
@@ -31,6 +31,7 @@ def all_pairs(found: duplicates.Looks, distance: int, first: int) -> list[tuple[
 CHANGED = st.lists(st.tuples(st.integers(0, 19), FLIPS), max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=20), CHANGED, st.integers(0, 60))
 def test_finds_all_and_nothing_else(
     base: list[list[int]], changed: list[tuple[int, list[int]]], distance: int

@@ -24,7 +24,9 @@ ROW = {
     **dict.fromkeys(["query", "page_url", "file_url", "license", "fetched"], MAYBE),
     "phash": HEX,
 }
-anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+anywhere = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
 
 
 def by_sha(row: Row) -> str:
@@ -79,6 +81,7 @@ def test_a_torn_file_is_an_error_that_says_where(tmp_path: Path) -> None:
 LABEL = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(LABEL)
 @example("..")
 @example("100 % Löwenzahn/gelb\0\n")
