@@ -102,3 +102,9 @@ def test_what_cannot_be_read_is_listed(mine: Path, tmp_path: Path) -> None:
 @needs_photos
 def test_the_photographs(tmp_path: Path) -> None:
     assert collected(PHOTOS, "dandelion", tmp_path / "out")["pictures"] == 150
+
+
+def test_feedback_is_a_folder_too(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    collect("feedback", "wild grass", "", 0, mine, tmp_path / "out", None, 0, (), lambda share, words: None)
+    assert {row.engine for row in read_jsonl(tmp_path / "out/manifest.jsonl", Row)} == {"feedback"}
