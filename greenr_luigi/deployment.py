@@ -1,8 +1,11 @@
-"""Deployment: a release published, pointed to and served; if it cannot be served, the one before serves on."""
+"""Deployment: a model let through the gate, published, pointed to and served. When any of it fails, the release that
+served before serves on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from greenr_luigi import releases, server
@@ -13,34 +16,68 @@ from greenr_luigi.server import ServerError
 PATIENCE = 60.0
 
 
-def deploy(
-    root: Path, folders: Sequence[Path], host: str, port: int, *, workers: int, root_path: str,
-    on_progress: Callable[[float, str], None],
-) -> str:  # fmt: skip
-    """Publish the files of `folders` as a release, let `current` point to it and wait until every worker of the
-    server, started if there is none, answers with it. Returns the release's digest.
+class Refused(RuntimeError):
+    """A model that the gate does not let through; the message says why and what to do."""
 
-    Raises ServerError or ReleaseError; then `current` points again to the release that served before.
+
+def deploy(
+    root: Path, dataset: Path, model: Path, evaluation: Path, exported: Path, out: Path, *, host: str, port: int,
+    workers: int, root_path: str, floor: float, margin: float, force: bool, on_progress: Callable[[float, str], None],
+) -> str:  # fmt: skip
+    """Judge the model against the release that serves, publish the files of `evaluation` and `exported` as a release,
+    let `current` point to it and wait until every worker of the server, started if there is none, answers with it.
+    Writes deployment.json, verdict.json and report.html into `out`; returns the release's digest.
+
+    `floor`, `margin` and `force` are gate.judge's. Raises Refused, ServerError or ReleaseError; then `current` points
+    to the release that served before.
     """
     store = root / "releases"
-    files = [path for folder in folders for path in sorted(folder.iterdir())]
-    on_progress(0.1, "publishes the release")
-    digest = releases.publish(store, files)
     before = releases.current(store)
+    on_progress(0.1, "compares with the release that serves")
+    examine(root, dataset, model, evaluation, exported, out, floor, margin, force)
+    digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir())])
     releases.point(store, digest)
     on_progress(0.5, f"waits until every worker serves release {digest}")
     try:
-        server.ensure(store, root / "server", host, port, workers or None, digest, PATIENCE, root_path)
+        served = server.ensure(
+            store, root / "server", host, port, workers or None, digest, PATIENCE, root_path
+        )
     except (ServerError, ReleaseError):
         if before is not None and before != digest:
             releases.point(store, before, why="rollback")
         raise
+    (out / "deployment.json").write_text(json.dumps({"release": digest, "address": served.url}) + "\n")
     on_progress(1.0, f"release {digest} is live")
     return digest
 
 
-def astray(root: Path, host: str, port: int, digest: str) -> str | None:
-    """Why the deployment of a release no longer stands, in words; None if our server answers with it."""
+def examine(
+    root: Path, dataset: Path, model: Path, evaluation: Path, exported: Path, out: Path, floor: float, margin: float,
+    force: bool,
+) -> None:  # fmt: skip
+    """Write the gate's verdict, and the report with it, into `out`. A refused model's are kept in `root/refused`,
+    and Refused is raised."""
+    from greenr_luigi import gate, report
+
+    current = root / "releases" / "current"
+    serving = current.resolve() if (current / "model.onnx").exists() else None
+    verdict = gate.judge(exported, serving, dataset, floor=floor, margin=margin, force=force)
+    (out / "verdict.json").write_text(json.dumps(verdict.as_dict(), indent=1) + "\n")
+    report.write(out / "report.html", dataset, model, evaluation, verdict=verdict.as_dict())
+    if not verdict.accepted:
+        refused = root / "refused"
+        refused.mkdir(exist_ok=True)
+        for path in out.iterdir():
+            shutil.copy(path, refused)
+        raise Refused(
+            f"the new model is not released, the one before serves on: {verdict.reason} "
+            f"See {refused / 'report.html'}; `--force DeployApp` releases it all the same"
+        )
+
+
+def astray(root: Path, host: str, port: int, place: Path) -> str | None:
+    """Why the deployment noted in a DeployApp folder no longer stands, in words; None if our server answers with it."""
+    digest = json.loads((place / "deployment.json").read_text())["release"]
     pointed = releases.current(root / "releases")
     if pointed != digest:
         return f"the release store points to {pointed or 'nothing'}, not to {digest}"

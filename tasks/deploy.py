@@ -1,4 +1,4 @@
-"""DeployApp: the exported model released, and a web classifier that serves it."""
+"""DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,24 @@ from greenr_luigi import HERE
 from greenr_luigi.stage import Stage
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
+from tasks.split import SplitDataset
+from tasks.train import TrainModel
 
 
-@requires(EvaluateModel, ExportModel)
+@requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
 class DeployApp(Stage):
     host = luigi.Parameter(description="Address that the web classifier listens on.")
     port = luigi.IntParameter(description="Port that the web classifier listens on.")
     web_workers = luigi.IntParameter(description="Processes that serve; 0 for one a core.")
     root_path = luigi.Parameter(
         description="Path under which a proxy mounts the page, such as /app; empty for none."
+    )
+    floor = luigi.FloatParameter(
+        significant=False, description="The least accuracy, from 0 to 1, that is released."
+    )
+    margin = luigi.FloatParameter(
+        significant=False,
+        description="How much more error than the serving release's is let pass where chance may explain it.",
     )
 
     code = ("greenr_luigi.deployment", "greenr_luigi.web")
@@ -30,22 +39,17 @@ class DeployApp(Stage):
     def overtaken(self, stamp):
         from greenr_luigi.deployment import astray
 
-        return astray(
-            Path(self.root),
-            self.host,
-            self.port,
-            json.loads((self.place / "deployment.json").read_text())["release"],
-        )
+        return astray(Path(self.root), self.host, self.port, self.place)
 
     def work(self, out: Path):
         from greenr_luigi.deployment import deploy
 
-        evaluation, exported = (task.place for task in self.requires())
-        release = deploy(Path(self.root), [exported, evaluation], self.host, self.port, workers=self.web_workers,
-                         root_path=self.root_path, on_progress=self.on_progress())  # fmt: skip
-        address = f"http://{self.host}:{self.port}/"
-        (out / "deployment.json").write_text(json.dumps({"release": release, "address": address}) + "\n")
+        dataset, model, evaluation, exported = (task.place for task in self.requires())
+        release = deploy(Path(self.root), dataset, model, evaluation, exported, out, host=self.host, port=self.port,
+                         workers=self.web_workers, root_path=self.root_path, floor=self.floor, margin=self.margin,
+                         force=self.task_family in self.force, on_progress=self.on_progress())  # fmt: skip
+        address = json.loads((out / "deployment.json").read_text())["address"]
         self.tell(
-            f"your classifier is live: {address}  (report: {address}model, or {evaluation / 'report.html'})"
+            f"your classifier is live: {address}  (about the model: {address}model, {self.place / 'report.html'})"
         )
         return {"release": release}

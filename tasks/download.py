@@ -17,6 +17,9 @@ class Search:
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
     )
     limit = luigi.IntParameter(description="Pictures a class; 0 for all of a folder, 200 of a search engine.")
+    license = luigi.Parameter(
+        description="Only pictures of this licence, where the source can tell: any of its names, or empty for all."
+    )
     refresh_days = luigi.IntParameter(
         significant=False, description="Days after which a search is made again."
     )
@@ -59,4 +62,4 @@ class DownloadImages(Search, Stage):
         earlier = self.place.resolve() if self.place.exists() else None
         # What a person removed is left out by SplitDataset: a rejection need not search again.
         return collect(self.source, self.label, self.query or self.label, limit, self.folder, out, earlier, seed=0,
-                       rejected=(), on_progress=self.on_progress())  # fmt: skip
+                       rejected=(), license=self.license or None, on_progress=self.on_progress())  # fmt: skip

@@ -13,6 +13,10 @@ from tasks.split import SplitDataset
 class TrainModel(Stage):
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
     epochs = luigi.IntParameter(description="Passes over the training pictures.")
+    recipe = luigi.ChoiceParameter(
+        choices=["head", "mirrored", "finetune"],
+        description="head: only the head; mirrored: on mirror images too; finetune: then the whole network.",
+    )
     image_size = luigi.IntParameter(description="Side in pixels of the square that the model sees.")
 
     code = ("greenr_luigi.training",)
@@ -30,4 +34,4 @@ class TrainModel(Stage):
         from greenr_luigi.training import train
 
         return train(self.requires().place, out, arch=self.arch, epochs=self.epochs, seed=self.seed,
-                     image_size=self.image_size, on_progress=self.on_progress())  # fmt: skip
+                     image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress())  # fmt: skip

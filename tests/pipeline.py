@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 STAGES = ["DownloadImages(dandelion)", "DownloadImages(grass)", "SplitDataset", "TrainModel", "EvaluateModel",
           "ExportModel", "DeployApp"]  # fmt: skip
 #: Small enough that a run is a matter of seconds, large enough that the model learns something.
-SMALL = ("--epochs", "3", "--image-size", "64", "--web-workers", "1")
+SMALL = ("--epochs", "3", "--image-size", "96", "--web-workers", "1", "--margin", "1")
 
 
 @dataclass

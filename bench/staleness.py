@@ -1,0 +1,125 @@
+"""What it costs to find that nothing is to be done.
+
+    python bench/staleness.py [--dvc PATH_TO_DVC]
+
+Two parts: a whole `luigi` run of the complete graph beside one of a bare complete Luigi task; and `complete()` over
+data sets of 1,000, 10,000 and 100,000 pictures, beside `dvc status` of the same tree where DVC is named.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+BARE = """
+import luigi
+class Bare(luigi.Task):
+    def output(self):
+        return luigi.LocalTarget("bare.txt")
+"""
+
+
+def seconds(command: list[str], home: Path) -> float:
+    start = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{REPOSITORY}"}
+    subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def whole_runs(home: Path, rounds: int = 15) -> None:
+    (home / "bare_luigi.py").write_text(BARE)
+    (home / "bare.txt").write_text("")
+    luigi = [sys.executable, "-m", "luigi", "--local-scheduler", "--module"]
+    bare = [*luigi, "bare_luigi", "Bare", "--log-level", "INFO"]
+    ours = [*luigi, "tasks", "DeployApp", "--source", "sample", "--limit", "60", "--port", "8765"]
+    subprocess.run(
+        ours, cwd=home, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=True, capture_output=True
+    )
+    times: dict[str, list[float]] = {"bare": [], "ours": []}
+    for _ in range(rounds):
+        times["bare"].append(seconds(bare, home))
+        times["ours"].append(seconds(ours, home))
+    subprocess.run(
+        [sys.executable, "-m", "greenr_luigi.cli", "stop"],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        check=True,
+    )
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"whole run, nothing to do: bare Luigi {medians['bare']:.3f} s, ours {medians['ours']:.3f} s, "
+          f"ratio {medians['ours'] / medians['bare']:.2f}")  # fmt: skip
+
+
+def many_files(home: Path, count: int, dvc: str | None) -> None:
+    """The stages that hold pictures, with `count` small files that stand for them; only names and sizes matter here."""
+    from greenr_luigi import stage
+    from greenr_luigi.stage import Stage
+
+    class Fill(Stage):
+        def work(self, out: Path) -> None:
+            for number in range(count):
+                folder = out / str(number % 4)
+                folder.mkdir(exist_ok=True)
+                (folder / f"{number}.jpg").write_bytes(b"%d" % number)
+
+    class Divide(Stage):
+        def requires(self) -> Stage:
+            return self.clone(Fill)
+
+        def work(self, out: Path) -> None:
+            for path in self.requires().place.rglob("*.jpg"):
+                os.link(path, out / path.name)
+
+    class Last(Stage):
+        def requires(self) -> Stage:
+            return self.clone(Divide)
+
+        def work(self, out: Path) -> None:
+            (out / "model").write_text("")
+
+    last = Last(root=home)
+    for task in (Fill(root=home), Divide(root=home), last):
+        task.run()
+    stage.forget()
+    before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    assert last.complete()
+    took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"complete() over two stages of {count:7,} pictures: {cpu:.2f} s of CPU, {took:.2f} s, {1e6 * cpu / count / 2:.1f} us a file"
+    )
+    if dvc:
+        tree = home / "dvc"
+        os.rename(Divide(root=home).place.resolve(), tree / "pictures") if tree.mkdir() is None else None
+        for command in (
+            [dvc, "init", "--no-scm", "-q"],
+            [dvc, "add", "-q", "pictures"],
+            [dvc, "status", "-q"],
+        ):
+            start = time.perf_counter()
+            subprocess.run(command, cwd=tree, check=False, capture_output=True)
+            took = time.perf_counter() - start
+        print(f"  dvc status of one such folder: {took:.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dvc", help="the dvc program to compare with")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        whole_runs(Path(home))
+    for count in (1_000, 10_000, 100_000):
+        with tempfile.TemporaryDirectory() as home:
+            many_files(Path(home), count, arguments.dvc)
+
+
+if __name__ == "__main__":
+    main()
