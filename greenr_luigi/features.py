@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +56,43 @@ def pooled(
     can go on from there. `flip` mirrors each picture.
 
     `progress` hears fractions from 0 to 1.
+
+    Each core takes whole batches. Sharing out each layer instead makes cores wait for each other at every one,
+    which takes several times as long where something else runs too; and so the result does not depend on the
+    number of cores.
     """
+    threads = torch.get_num_threads()
     keep_memory()
     where = device()
     body: nn.Module = learn.model[0].to(where, memory_format=torch.channels_last).eval()
-    found = []
-    done = 0
-    with torch.inference_mode():
-        for batch in pixels.batches(paths, image_size, CPU_BATCH if where.type == "cpu" else GPU_BATCH):
+    on_gpu = where.type == "cuda"
+
+    def look(batch: pixels.Pixels) -> torch.Tensor:
+        with torch.inference_mode():
             x = normalized(batch, mean, std, where)
-            y = body(x.flip(3) if flip else x)
-            found.append((y.mean((2, 3), keepdim=True) if y.ndim == 4 else y).cpu())
-            done += len(batch)
-            progress(done / len(paths), f"looking at pictures: {done} of {len(paths)}")
+            y: torch.Tensor = body(x.flip(3) if flip else x)
+            return (y.mean((2, 3), keepdim=True) if y.ndim == 4 else y).cpu()
+
+    found: list[torch.Tensor] = []
+    ahead: deque[Future[torch.Tensor]] = deque()
+    done = 0
+
+    def take() -> None:
+        nonlocal done
+        found.append(ahead.popleft().result())
+        done += len(found[-1])
+        progress(done / len(paths), f"looking at pictures: {done} of {len(paths)}")
+
+    workers = 1 if on_gpu else threads
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for batch in pixels.batches(paths, image_size, GPU_BATCH if on_gpu else CPU_BATCH):
+                ahead.append(pool.submit(look, batch))
+                if len(ahead) > 2 * workers:
+                    take()
+            while ahead:
+                take()
+    finally:
+        torch.set_num_threads(threads)
     # A clone made outside inference mode may take part in training.
     return torch.cat(found).clone()

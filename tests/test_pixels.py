@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenr_luigi import features, pixels
+from greenr_luigi import architectures, features, pixels
 from greenr_luigi.libraries import fv
+from greenr_luigi.progress import quiet
 from tests import walk
 
 
@@ -28,3 +29,17 @@ def test_pixels_are_those_of_fastai():
     theirs = normalize(fv.IntToFloatTensor()(fv.TensorImage(torch.tensor(ours).permute(2, 0, 1)[None])))
     mine = features.normalized(np.stack([ours]), [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], torch.device("cpu"))
     assert torch.allclose(torch.Tensor(theirs), mine, atol=1e-6)
+
+
+def test_features_do_not_depend_on_the_number_of_threads():
+    learn = architectures.learner(architectures.find(architectures.DEFAULT), ["a", "b"], 64, pretrained=True)
+    paths = sorted(walk.walk().dataset.glob("*/*/*.jpg"))
+    threads, seen = torch.get_num_threads(), []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            seen.append(features.pooled(learn, paths, 64, [0.5] * 3, [0.5] * 3, quiet))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*seen)
