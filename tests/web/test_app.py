@@ -107,3 +107,10 @@ def test_every_answer_carries_the_security_headers_and_its_id(live: Live) -> Non
     )
     assert "no-store" in answers[0].headers["cache-control"]
     assert "immutable" in answers[2].headers["cache-control"]
+
+
+def test_the_model_page_of_a_release_that_carries_little(live: Live) -> None:
+    page = live.get("/model", params={"label": "<b>", "predicted": "grass"})
+    assert page.status_code == 200 and live.server.digest in page.text
+    assert "Confusion matrix" not in page.text and "<b>, recognised" not in page.text
+    assert live.get("/model/pictures/0000000000000000.jpg").status_code == 404
