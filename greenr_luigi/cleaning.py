@@ -11,7 +11,7 @@ from pathlib import Path
 
 from greenr_luigi import curation as decisions
 from greenr_luigi.collection import MANIFEST, describe
-from greenr_luigi.duplicates import looks, near_pairs
+from greenr_luigi.duplicates import looks, near_pairs, telling
 from greenr_luigi.manifest import Excluded, Row, read_jsonl
 
 #: A picture's two perceptual hashes.
@@ -34,7 +34,8 @@ class Near:
     def __init__(self, pictures: Iterable[Picture]) -> None:
         every = sorted({picture.look for picture in pictures})
         self.of: dict[Look, list[Look]] = defaultdict(list)
-        for i, j in zip(*near_pairs(looks(every)), strict=True):
+        found = looks(every)
+        for i, j in zip(*near_pairs(found, telling(found)), strict=True):
             self.of[every[i]].append(every[j])
             self.of[every[j]].append(every[i])
 

@@ -22,6 +22,8 @@ Places = NDArray[np.int64]
 #: are looked at alone to begin with. docs/benchmarks.md, Cleaning, shows what this finds and what it wrongly
 #: takes for alike.
 NEAR, NEAR_FIRST = 65, 16
+#: Bits, pairs a picture, and pictures looked at, in finding out how much NEAR must be lowered; see `telling`.
+STEP, ALIKE, SAMPLE = 8, 0.1, 2000
 #: The arrays of a block, 10 bytes a pair, are to fit into the cache of a core; tried from 16 x 8192 to 256 x 4096.
 ROWS, COLUMNS = 64, 4096
 
@@ -30,6 +32,22 @@ def looks(hashes: Sequence[tuple[str, str]]) -> Looks:
     """Pairs of dhash (16 hex digits) and phash (44 hex digits) as an array of shape (n, 4)."""
     parts = [[int(d, 16), *(int(p[at : at + 16], 16) for at in (0, 16, 32))] for d, p in hashes]
     return np.array(parts, np.uint64).reshape(-1, 4)
+
+
+def telling(found: Looks) -> int:
+    """The most bits, at most NEAR, that pictures of this kind may differ in and still be copies rather than merely
+    alike. Digits or X-rays all look alike to a hash that tells photographs apart: there, many pairs differ in just
+    so many bits, while copies differ in few. Goes down by STEP until at most ALIKE pairs a picture are in a step."""
+    some = found[:: -(-len(found) // SAMPLE)] if len(found) else found
+    i, j = np.triu_indices(len(some), 1)
+    bits = np.bitwise_count(some[i] ^ some[j]).sum(1, dtype=np.int64)
+    counts = np.bincount(bits[np.bitwise_count(some[i, 0] ^ some[j, 0]) <= NEAR_FIRST], minlength=NEAR + 1)
+    # Pairs grow with the square of the pictures.
+    allowed = max(1.0, ALIKE * len(found)) * (len(some) / max(len(found), 1)) ** 2
+    limit = NEAR
+    while limit > 0 and counts[max(limit - STEP, 0) + 1 : limit + 1].sum() > allowed:
+        limit -= STEP
+    return max(limit, 0)
 
 
 def near_pairs(found: Looks, distance: int = NEAR, first: int = NEAR_FIRST) -> tuple[Places, Places]:

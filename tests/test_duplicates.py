@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from greenr_luigi import duplicates, hashing, pictures
-from greenr_luigi.duplicates import looks, near_pairs
+from greenr_luigi.duplicates import looks, near_pairs, telling
 from tests.photographs import PHOTOS, needs_photos
 
 WORDS = st.lists(st.integers(0, 2**48 - 1), min_size=4, max_size=4)
@@ -54,6 +54,30 @@ def test_more_pictures_than_a_block_holds(monkeypatch: pytest.MonkeyPatch) -> No
     found = np.random.default_rng(0).integers(0, 8, (100, 4), dtype=np.uint64)
     i, j = near_pairs(found, 3, 2)
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == all_pairs(found, 3, 2)
+
+
+def alike(count: int, bits: int) -> duplicates.Looks:
+    """Looks that differ in some of so many bits only, as those of digits or X-rays do."""
+    rng = random.Random(0)
+    mask = sum(1 << bit for bit in rng.sample(range(240), bits))
+    rows = [rng.getrandbits(240) & mask for _ in range(count)]
+    return looks([(f"{row >> 176:016x}", f"{row % 2**176:044x}") for row in rows])
+
+
+def test_pictures_that_all_look_alike_are_not_all_taken_for_copies() -> None:
+    assert telling(alike(500, 240)) == telling(looks([])) == duplicates.NEAR
+    assert telling(alike(3000, 240)) == duplicates.NEAR
+    found = alike(500, 90)
+    i, _ = near_pairs(found)
+    assert len(i) > 10_000
+    i, _ = near_pairs(found, telling(found))
+    assert len(i) < 100
+
+
+def test_a_copy_of_every_picture_leaves_the_search_as_it_is() -> None:
+    base = alike(300, 240)
+    copies = base ^ np.array([0, 0xFFFF, 0xFFFF << 20, 0], np.uint64)
+    assert telling(np.concatenate([base, copies])) == duplicates.NEAR
 
 
 def test_no_pictures_have_no_pairs() -> None:
