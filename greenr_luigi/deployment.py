@@ -31,11 +31,15 @@ def deploy(
     `floor`, `margin` and `force` are gate.judge's. Raises Refused, ServerError or ReleaseError; then `current` points
     to the release that served before.
     """
+    from greenr_luigi import album
+
     store = root / "releases"
     before = releases.current(store)
     on_progress(0.1, "compares with the release that serves")
     examine(root, dataset, model, evaluation, exported, out, floor, margin, force)
-    digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir())])
+    album.write(dataset, out)
+    shown = [out / "sources.json", out / "pictures"]
+    digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir()), *shown])
     releases.point(store, digest)
     on_progress(0.5, f"waits until every worker serves release {digest}")
     try:
