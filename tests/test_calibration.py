@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -9,6 +9,7 @@ from greenr_luigi import calibration
 LOGITS = arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(2, 6)), elements=st.floats(-60, 60))
 
 
+@settings(deadline=None)
 @given(LOGITS, st.floats(0.05, 20))
 def test_softmax_gives_probabilities_and_keeps_the_order(logits, temperature):
     probabilities = calibration.softmax(logits, temperature)
@@ -31,6 +32,7 @@ def test_temperature_finds_what_was_done_to_honest_logits():
     assert after < 0.01 < 0.1 < before
 
 
+@settings(deadline=None)
 @given(LOGITS, st.randoms())
 def test_temperature_is_never_absurd(logits, random):
     """Also for a handful of pictures, all right or all wrong."""
@@ -39,6 +41,7 @@ def test_temperature_is_never_absurd(logits, random):
     assert 0.3 < calibration.temperature(np.array([[4.0, 0.0]] * 20), np.zeros(20, np.int64)) <= 1
 
 
+@settings(deadline=None)
 @given(LOGITS, st.floats(0, 1))
 def test_threshold_answers_as_often_as_was_asked(logits, coverage):
     probabilities = calibration.softmax(logits)
@@ -46,6 +49,7 @@ def test_threshold_answers_as_often_as_was_asked(logits, coverage):
     assert (probabilities.max(1) >= threshold).mean() >= coverage - 1e-9
 
 
+@settings(deadline=None)
 @given(LOGITS, st.randoms())
 def test_reliability_counts_every_picture_once(logits, random):
     labels = np.array([random.randrange(logits.shape[1]) for _ in logits])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import export, gate, learner
@@ -86,6 +86,7 @@ def comparison(worse: int, better: int, same: int) -> gate.Comparison:
     return gate.Comparison(ours, theirs, (worse - better) / n, (0, 0), p, [], [])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 300))
 def test_only_a_worse_model_meets_an_objection(worse, better, same):
     c = comparison(worse, better, same)

@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import architectures, features, pixels
@@ -9,6 +9,7 @@ from greenr_luigi.progress import quiet
 from tests import walk
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9))
 def test_batches_keep_every_picture_in_order(batch):
     dataset = walk.walk().dataset
