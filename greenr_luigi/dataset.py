@@ -14,7 +14,6 @@ import bisect
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from greenr_luigi import cleaning
@@ -164,7 +163,7 @@ def _write(
         side = sides[picture.look]
         file = f"{side}/{folder_name(picture.row.label)}/{picture.row.sha256[:16]}{picture.path.suffix}"
         link(picture.path, out / file)
-        rows.append(SplitRow(**asdict(picture.row) | {"file": file, "side": side}))
+        rows.append(SplitRow(**vars(picture.row) | {"file": file, "side": side}))
         if done % 1000 == 0:
             on_progress(
                 0.5 + 0.5 * done / len(pictures), f"{done} of {len(pictures)} pictures in their places"

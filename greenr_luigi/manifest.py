@@ -78,7 +78,7 @@ R = TypeVar("R", Row, SplitRow, Refusal, Excluded)
 
 def write_jsonl(path: Path, rows: Iterable[R]) -> None:
     """A JSON object a line, sorted: pictures by sha256, refusals by address and reason."""
-    records = sorted((dataclasses.asdict(row) for row in rows), key=_order)
+    records = sorted((vars(row) for row in rows), key=_order)
     path.write_text(
         "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8"
     )
@@ -110,7 +110,7 @@ def columns(kind: type[R]) -> list[str]:
 def write_csv(path: Path, rows: Iterable[R], kind: type[R]) -> None:
     """A table with a header, sorted by file, label and sha256; None is an empty cell."""
     records = sorted(
-        (dataclasses.asdict(row) for row in rows), key=lambda r: (r["file"], r["label"], r["sha256"])
+        (vars(row) for row in rows), key=lambda r: (r["file"], r["label"], r["sha256"])
     )
     with path.open("w", encoding="utf-8", newline="") as file:
         names = columns(kind)
