@@ -1,16 +1,21 @@
-"""The gunicorn worker: uvicorn's, with a deadline for a request's headers."""
+"""The gunicorn worker: uvicorn's, with a deadline for a request's headers and a fair share of connections."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
+log = logging.getLogger("greenr")
 #: Seconds from a connection, or from the last answer on it, to the end of the next request's headers.
 HEADER_SECONDS = 15.0
+#: Seconds that a worker waits before it takes another connection, for each that it has; and at most.
+COURTESY, MOST_COURTESY = 0.001, 0.004
 
 
 class Protocol(HttpToolsProtocol):
@@ -50,6 +55,52 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
+class Server(uvicorn.Server):
+    """Takes connections one by one, the slower the more it has.
+
+    libuv takes all that wait at once, so that one worker may hold every kept-alive connection of a crowd while
+    its neighbour, and a core, stands idle. Here the worker that has fewer is the quicker to take the next.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        self.arriving: set[asyncio.Task[Any]] = set()
+        for listening in sockets or []:
+            listening.setblocking(False)
+            self.listen(listening)
+
+    def listen(self, listening: socket.socket) -> None:
+        if not self.should_exit:
+            asyncio.get_running_loop().add_reader(listening.fileno(), self.accept, listening)
+
+    def accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # Another worker was quicker, or the visitor has gone.
+        except OSError as error:
+            log.error("no connection can be taken: %s", error)
+        else:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            arriving = loop.create_task(loop.connect_accepted_socket(self.protocol, connection))
+            self.arriving.add(arriving)
+            arriving.add_done_callback(self.arriving.discard)
+        held = len(self.server_state.connections) + len(self.arriving)
+        loop.remove_reader(listening.fileno())
+        loop.call_later(min(COURTESY * held, MOST_COURTESY), self.listen, listening)
+
+    def protocol(self) -> asyncio.Protocol:
+        return Protocol(self.config, self.server_state, self.lifespan.state)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.should_exit = True
+        for listening in sockets or []:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await super().shutdown(sockets)
+
+
 class Worker(UvicornWorker):
     CONFIG_KWARGS = {  # noqa: RUF012 (uvicorn_worker's own name and type)
         "loop": "uvloop",
@@ -70,3 +121,12 @@ class Worker(UvicornWorker):
         ours.handlers = self.log.error_log.handlers
         ours.setLevel(logging.INFO)
         ours.propagate = False
+
+    async def _serve(self) -> None:
+        """As uvicorn_worker's, with our Server."""
+        self.config.app = self.wsgi
+        server = Server(config=self.config)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            raise SystemExit(3)  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR

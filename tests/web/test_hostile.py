@@ -226,3 +226,27 @@ def test_no_upload_is_kept(live: Live) -> None:
     assert kept == [] and not (live.place / "feedback").exists()
     response = live.post("/feedback", files={"file": data}, data={"label": "grass"})
     assert response.status_code == 403 and response.json()["error"]["code"] == "feedback-off"
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_kept_connections_are_shared_between_the_workers(live: Live, _: int) -> None:
+    """A crowd that arrives at once does not all end up with one worker, as it does with libuv's accept."""
+    before = {pid: sockets_of(pid) for pid in live.server.workers}
+    with contextlib.ExitStack() as open_ones:
+        address = ("127.0.0.1", live.server.port)
+        crowd = [open_ones.enter_context(socket.create_connection(address, timeout=30)) for _ in range(12)]
+        for visitor in crowd:
+            visitor.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        for visitor in crowd:
+            assert visitor.recv(1000).startswith(b"HTTP/1.1 200")
+        held = [sockets_of(pid) - before[pid] for pid in live.server.workers]
+    assert min(held) >= 3, held
+
+
+def sockets_of(pid: int) -> int:
+    """The open sockets of a process."""
+    found = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(path.readlink()).startswith("socket:")
+    return found
