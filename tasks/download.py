@@ -1,11 +1,10 @@
 """DownloadImages: pictures of one class."""
 
-import time
 from pathlib import Path
 
 import luigi
 
-from greenr_luigi.stage import Stage
+from greenr_luigi.stage import STARTED, Stage
 
 
 class Search:
@@ -50,7 +49,7 @@ class DownloadImages(Search, Stage):
         return {}
 
     def overtaken(self, stamp):
-        days = (time.time() - stamp["finished"]) / 86400
+        days = (STARTED - stamp["finished"]) / 86400
         if self.source not in ("folder", "sample") and days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None

@@ -1,0 +1,120 @@
+"""Collecting again: what the web still has, has anew, or has lost, and what a person has said of it meanwhile."""
+
+import csv
+import functools
+import http.server
+import threading
+from typing import ClassVar
+
+import pytest
+
+from tests.pipeline import Pipeline, draw
+
+BOTH = ["DownloadImages(dandelion)", "DownloadImages(grass)"]
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path):
+    folder = tmp_path / "web"
+    draw(folder, {"dandelion": 30, "grass": 30})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    server.folder = folder
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def pipeline(tmp_path, web):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for label in ("dandelion", "grass"):
+        addresses = [f"http://127.0.0.1:{web.server_port}/{label}/{n}.jpg" for n in range(25)]
+        (lists / f"{label}.txt").write_text("\n".join(addresses) + "\n")
+    (tmp_path / "home").mkdir()
+    return Pipeline(tmp_path / "home", "--source", "urls", "--folder", str(lists))
+
+
+def collect(pipeline, *options):
+    run = pipeline.run(*options, stage="SplitDataset")
+    assert run.status == 0, run.output
+    return run
+
+
+def rows(pipeline):
+    with (pipeline.place("SplitDataset") / "manifest.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_recrawl_keeps_adds_and_never_brings_back(pipeline, web, tmp_path):
+    assert list(collect(pipeline).ran) == [*BOTH, "SplitDataset"]
+    before = rows(pipeline)
+    assert len(before) == 50
+    assert collect(pipeline).ran == {}
+
+    Handler.asked.clear()
+    again = collect(pipeline, "--refresh-days", "0")
+    assert list(again.ran) == BOTH
+    assert again.ran[BOTH[0]].startswith("collected 0 days ago, refresh_days is 0")
+    assert "SplitDataset is up to date" in again.output
+    assert Handler.asked == []
+
+    (web.folder / "grass" / "7.jpg").unlink()
+    assert list(collect(pipeline, "--refresh-days", "0").ran) == BOTH
+    assert rows(pipeline) == before
+
+    with (tmp_path / "lists" / "grass.txt").open("a") as file:
+        file.write(f"http://127.0.0.1:{web.server_port}/grass/27.jpg\n")
+    added = collect(pipeline)
+    assert added.ran["DownloadImages(grass)"] == "the list of addresses file grass.txt was edited"
+    after = {row["sha256"]: row for row in rows(pipeline)}
+    assert len(after) == 51
+    assert {row["sha256"]: row["side"] for row in before}.items() <= {
+        s: r["side"] for s, r in after.items()
+    }.items()
+
+    rejected, relabelled = before[0], before[1]
+    for words in (["reject", rejected["sha256"]], ["relabel", "grass", relabelled["sha256"]]):
+        told = pipeline.greenr(*words)
+        assert told.returncode == 0, told.stderr
+    assert list(collect(pipeline).ran) == ["SplitDataset"]
+    assert list(collect(pipeline, "--refresh-days", "0").ran) == BOTH
+    after = {row["sha256"]: row for row in rows(pipeline)}
+    assert rejected["sha256"] not in after
+    assert after[relabelled["sha256"]]["label"] == "grass"
+
+    mine = tmp_path / "mine.jpg"
+    mine.write_bytes((web.folder / "dandelion" / "29.jpg").read_bytes())
+    assert pipeline.greenr("add", "dandelion", str(mine)).returncode == 0
+    assert list(collect(pipeline).ran) == ["SplitDataset"]
+    assert len(rows(pipeline)) == 51
+    mine.unlink()
+    pipeline.greenr("prune", "--keep", "1")
+    assert len(list((pipeline.root / "added").rglob("*.jpg"))) == 1
+    assert pipeline.greenr("restore", rejected["sha256"]).returncode == 0
+    collect(pipeline)
+    assert len(rows(pipeline)) == 52
+
+
+def test_a_source_that_brings_too_little_says_what_came_and_what_to_try(pipeline, web):
+    for number in range(25):
+        (web.folder / "grass" / f"{number}.jpg").write_bytes(b"<html>not found</html>")
+    run = pipeline.run(stage="SplitDataset")
+    assert run.status == 30
+    assert "brought no pictures of 'grass'" in run.output
+    assert "25 format" in run.output
+    assert "Try " in run.output
