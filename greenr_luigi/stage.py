@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import socket
@@ -131,17 +132,25 @@ class Stage(luigi.Task):
     def stale_because(self) -> str | None:
         """The first cause to run again, in words; None if the output is what a run would make now.
 
-        Luigi asks every stage in turn, and each asks those below it. An answer that took long to find is
-        therefore remembered for as long as it took: what changes within that time may have been missed by the
-        look itself. `run` forgets all answers before it looks again.
+        Each stage asks those below it, and Luigi asks every stage in turn. Within one look a stage is looked at
+        once; and an answer that took long to find is remembered for as long as it took, since what changes within
+        that time may have been missed by the look itself. `run` forgets all answers before it looks again.
         """
         identity = (type(self), tuple(self.param_kwargs.items()))
-        until, cause = _answers.get(identity, (0.0, None))
-        now = time.monotonic()
-        if now >= until:
+        start = time.monotonic()
+        if identity in _answers and start < _answers[identity][0]:
+            return _answers[identity][1]
+        _looking.append(identity)
+        try:
             cause = self._look()
-            took = time.monotonic() - now
-            _answers[identity] = (time.monotonic() + (took if took > 0.05 else 0), cause)
+            _answers[identity] = (math.inf, cause, time.monotonic() - start)
+        finally:
+            _looking.pop()
+            if not _looking:
+                now = time.monotonic()
+                for key, (until, answer, took) in list(_answers.items()):
+                    if until == math.inf:
+                        _answers[key] = (now + took if took > 0.05 else 0.0, answer, took)
         return cause
 
     def _look(self) -> str | None:
@@ -296,7 +305,10 @@ class Stage(luigi.Task):
         return progress
 
 
-_answers: dict[object, tuple[float, str | None]] = {}
+#: By stage: until when its answer holds on the monotonic clock, the answer, and the seconds that it took to find.
+_answers: dict[object, tuple[float, str | None, float]] = {}
+#: The stages that are being looked at now, the outermost first.
+_looking: list[object] = []
 
 
 def forget() -> None:

@@ -42,8 +42,8 @@ def test_static_templates_and_configuration_travel(installed):
 
 
 def test_it_runs_from_any_folder(installed, tmp_path):
-    command = [sys.executable, "-m", "luigi", "--module", "tasks", "SplitDataset", "--local-scheduler", "--source", "sample",
-               "--limit", "20"]  # fmt: skip
+    command = [sys.executable, "-m", "luigi", "--module", "tasks", "SplitDataset", "--local-scheduler"]
+    command += ["--source", "sample", "--limit", "20"]
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

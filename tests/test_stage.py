@@ -229,18 +229,38 @@ def test_rubbish_of_killed_runs_is_swept(root):
     assert not list(place.parent.glob("*.link"))
 
 
-def test_long_answers_are_remembered_and_forgotten(root, monkeypatch):
+def test_one_look_looks_at_each_stage_once(root, monkeypatch):
     build(root)
     looks = []
-    monkeypatch.setattr(toys.Merge, "_look", lambda self: looks.append(1) and None)
-    clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(stage.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(
+        toys.Toy, "_look", lambda self, look=toys.Toy._look: looks.append(self.title) or look(self)
+    )
+    stage.forget()
+    assert toys.Final(root=root).complete()
+    assert sorted(looks) == sorted(ALL)
+    (root / "inputs" / "a").write_text("eve")
+    assert not toys.Final(root=root).complete()  # quick answers are not remembered
+
+
+def test_an_answer_that_took_long_is_remembered_as_long_and_forgotten_by_a_run(root, monkeypatch):
+    build(root)
+    now, looks = [0.0], []
+
+    def slow(self):
+        looks.append(self.title)
+        now[0] += 10
+
+    monkeypatch.setattr(toys.Merge, "_look", slow)
+    monkeypatch.setattr(stage.time, "monotonic", lambda: now[0])
     stage.forget()
     merge = toys.Merge(root=root)
-    assert [merge.stale_because(), merge.stale_because()] == [None, None]
+    for later, expected in [(0, 1), (9, 1), (11, 2), (0, 2)]:
+        now[0] += later
+        assert merge.complete()
+        assert len(looks) == expected
     stage.forget()
-    merge.stale_because()
-    assert len(looks) >= 2
+    assert merge.complete()
+    assert len(looks) == 3
 
 
 def test_stamp_tells_what_made_it(root):
