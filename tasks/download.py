@@ -10,7 +10,7 @@ from greenr_luigi.stage import STARTED, Stage
 class Search:
     """Where pictures come from; the same for every class."""
 
-    source = luigi.Parameter(description="bing, google, baidu, flickr, urls, folder or sample.")
+    source = luigi.Parameter(description="bing, google, baidu, flickr, openverse, commons, urls, folder, feedback, sample.")
     folder = luigi.OptionalPathParameter(
         absolute=True,
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
@@ -44,20 +44,20 @@ class DownloadImages(Search, Stage):
     def reads(self):
         if self.source == "urls" and self.folder:
             return {"the list of addresses": self.folder}
-        if self.source == "folder" and self.folder:
+        if self.source in ("folder", "feedback") and self.folder:
             return {f"folder {self.label}": self.folder / self.label}
         return {}
 
     def overtaken(self, stamp):
         days = (STARTED - stamp["finished"]) / 86400
-        if self.source not in ("folder", "sample") and days > self.refresh_days:
+        if self.source not in ("folder", "feedback", "sample") and days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None
 
     def work(self, out: Path):
         from greenr_luigi.collection import collect
 
-        limit = self.limit or (0 if self.source == "folder" else 200)
+        limit = self.limit or (0 if self.source in ("folder", "feedback") else 200)
         earlier = self.place.resolve() if self.place.exists() else None
         # What a person removed is left out by SplitDataset: a rejection need not search again.
         return collect(self.source, self.label, self.query or self.label, limit, self.folder, out, earlier, seed=0,
