@@ -109,9 +109,7 @@ def columns(kind: type[R]) -> list[str]:
 
 def write_csv(path: Path, rows: Iterable[R], kind: type[R]) -> None:
     """A table with a header, sorted by file, label and sha256; None is an empty cell."""
-    records = sorted(
-        (vars(row) for row in rows), key=lambda r: (r["file"], r["label"], r["sha256"])
-    )
+    records = sorted((vars(row) for row in rows), key=lambda r: (r["file"], r["label"], r["sha256"]))
     with path.open("w", encoding="utf-8", newline="") as file:
         names = columns(kind)
         file.write(_line(names))

@@ -8,7 +8,7 @@ import pytest
 
 from greenr_luigi.collection import collect
 from greenr_luigi.manifest import Refusal, Row, read_jsonl
-from greenr_luigi.sources import SourceError
+from greenr_luigi.sources import SourceError, Unavailable, download
 from greenr_luigi.sources.listed import addresses
 from tests.sources.conftest import Internet
 
@@ -78,3 +78,13 @@ def test_what_left_the_list_leaves_and_what_died_stays(internet: Internet, tmp_p
     rows = read_jsonl(tmp_path / "two/manifest.jsonl", Row)
     assert {row.file_url for row in rows} == {URL.format(n) for n in range(2, 15)}
     assert all((tmp_path / "two" / row.file).is_file() for row in rows)
+
+
+@pytest.mark.parametrize(("bound", "reason"), [("MAX_BYTES", "too-large"), ("DEADLINE", "slow")])
+def test_a_picture_takes_neither_memory_nor_time_without_end(
+    bound: str, reason: str, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, bound, 0)
+    with pytest.raises(Unavailable) as caught:
+        download.fetch(download.session(), URL.format(1))
+    assert caught.value.reason == reason
