@@ -1,12 +1,12 @@
-"""How long training takes and how good it is, against the tutorial's recipe: `python bench/training.py PART`.
+"""How long training takes and how good it is, against the tutorial's recipe: `python -m bench.training PART`.
 
-Every part looks at the same photographs (--photos, a folder with a sub-folder a class) in the same folds, on the
-machine that it runs on, and prints a table for docs/benchmarks.md.
-"""
+Every part looks at the same photographs (--photos, a folder with a sub-folder a class) in the same folds, on
+the machine that it runs on, and prints a table for docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +56,8 @@ class Photographs:
 def head(
     x: torch.Tensor, y: torch.Tensor, seed: int, epochs: int = EPOCHS, smoothing: float = 0.0
 ) -> torch.nn.Module:
-    made = architectures.head_for(x, int(y.max()) + 1, seed)
+    torch.manual_seed(seed)
+    made = fv.create_head(x.shape[1], int(y.max()) + 1, lin_ftrs=[], concat_pool=False)
     heads.fit(made, (x, y), (x[:1], y[:1]), epochs, seed, quiet, smoothing)
     return made.eval()
 
@@ -67,16 +68,18 @@ def say(model: torch.nn.Module, x: torch.Tensor) -> np.ndarray:
 
 
 def tutorial(photos: Photographs, fold: Fold, seed: int) -> tuple[np.ndarray, float]:
-    """The tutorial's recipe in plain fastai: a frozen body that sees augmented pictures at each of four epochs."""
+    """The tutorial's recipe in plain fastai: a frozen body that sees augmented pictures at each of four
+    epochs."""
     held = fold[1]
     torch.manual_seed(seed)
     fv.set_seed(seed)
+    architecture = photos.architecture
     block = fv.DataBlock(
         blocks=(fv.ImageBlock, fv.CategoryBlock(vocab=photos.classes)),
         get_y=fv.parent_label,
         splitter=fv.IndexSplitter(list(held)),
         item_tfms=fv.RandomResizedCrop(SIZE, min_scale=0.5),
-        batch_tfms=[*fv.aug_transforms(), fv.Normalize.from_stats(photos.architecture.mean, photos.architecture.std, cuda=False)],
+        batch_tfms=[*fv.aug_transforms(), fv.Normalize.from_stats(architecture.mean, architecture.std, cuda=False)],
     )  # fmt: skip
     loaders = block.dataloaders(photos.paths, bs=64, num_workers=0)
     learn = fv.vision_learner(
@@ -113,7 +116,8 @@ def yardstick(photos: Photographs, options: argparse.Namespace) -> None:
         ours_wrong += int((say(model, photos.x[held]).argmax(1) != truth).sum())
         n += len(held)
         print(
-            f"fold {seed}: tutorial {theirs[-1]:.1f} s, ours {ours[-1]:.1f} s, wrong {wrong} and {ours_wrong} of {n}",
+            f"fold {seed}: tutorial {theirs[-1]:.1f} s, ours {ours[-1]:.1f} s, wrong {wrong} and "
+            f"{ours_wrong} of {n}",
             flush=True,
         )
     print("\n| recipe | training, s | error |\n| --- | ---: | ---: |")
@@ -123,7 +127,8 @@ def yardstick(photos: Photographs, options: argparse.Namespace) -> None:
 
 
 def recipes(photos: Photographs, options: argparse.Namespace) -> None:
-    """Mean error over repeated 5-fold cross-validation, spread over the repeats, loss, and seconds a training."""
+    """Mean error over repeated 5-fold cross-validation, spread over the repeats, loss, and seconds a
+    training."""
     mirrored = photos.features(photos.paths, flip=True)
     look = photos.seconds * 0.8
     x, y = photos.x, photos.y
@@ -175,10 +180,12 @@ def recipes(photos: Photographs, options: argparse.Namespace) -> None:
 
 
 def noise(photos: Photographs, options: argparse.Namespace) -> None:
-    """Labels flipped on purpose in each fold's training part: how many are found, and what taking the suspects out, or
-    relabelling them as suggested, does to the error on the held-out part, whose labels are left as they are."""
+    """Labels flipped on purpose in each fold's training part: how many are found, and what taking the
+    suspects out, or relabelling them as suggested, does to the error on the held-out part, whose labels are
+    left as they are."""
     print(
-        "| flipped | found (recall) | right (precision) | error before | suspects out | suspects relabelled | no flips |"
+        "| flipped | found (recall) | right (precision) | error before | suspects out | suspects "
+        "relabelled | no flips |"
     )
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     x, classes = photos.x, photos.classes
@@ -194,7 +201,7 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
                 SplitRow(str(i), classes[int(k)], "", "", 0, 0, 0, "", side="train")
                 for i, k in enumerate(noisy)
             ]
-            others = suspects.out_of_fold(x[rest], noisy.numpy(), len(classes), seed, quiet)
+            others = suspects.out_of_fold(x[rest], noisy.numpy(), seed)
             found = {int(s.file): classes.index(s.suggested) for s in suspects.find(rows, others, classes)}
             hits += len(found.keys() & set(map(int, flips)))
             planted += len(flips)
@@ -204,7 +211,8 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
             for i, k in found.items():
                 mended[i] = k
             for name, (a, b) in {
-                "before": (x[rest], noisy), "out": (x[rest][keep], noisy[keep]), "relabelled": (x[rest], mended), "clean": (x[rest], y),
+                "before": (x[rest], noisy), "out": (x[rest][keep], noisy[keep]),
+                "relabelled": (x[rest], mended), "clean": (x[rest], y),
             }.items():  # fmt: skip
                 errors[name].append((say(head(a, b, seed), x[held]).argmax(1) != truth).mean())
         cells = " | ".join(f"{np.mean(values):.1%}" for values in errors.values())
@@ -212,8 +220,8 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
 
 
 def outsiders(folder: Path) -> list[Path]:
-    """Pictures of neither class: scikit-learn's and scikit-image's own sample photographs, whole and in quarters, and
-    drawings. Nothing is fetched; what a package has not brought is left out."""
+    """Pictures of neither class: scikit-learn's and scikit-image's own sample photographs, whole and in
+    quarters, and drawings. Nothing is fetched; what a package has not brought is left out."""
     found: list[Image.Image] = []
     import skimage.data
     from sklearn.datasets import load_digits, load_sample_images
@@ -222,7 +230,7 @@ def outsiders(folder: Path) -> list[Path]:
         found.append(Image.fromarray(array))
     for file in sorted(Path(skimage.data.__file__).parent.glob("*.*")):
         # The package's own picture of grass is no outsider.
-        if file.suffix in {".png", ".jpg", ".jpeg", ".tif"} and "grass" not in file.name:
+        if file.suffix in {".png", ".jpg"} and "grass" not in file.name:
             found.append(Image.open(file).convert("RGB"))
     for image in found.copy():
         w, h = image.size
@@ -248,8 +256,8 @@ def outsiders(folder: Path) -> list[Path]:
 
 
 def neither(photos: Photographs, options: argparse.Namespace) -> None:
-    """What the threshold for "I can't tell" does to pictures of the classes and of neither, by coverage asked for on
-    a validation quarter of each fold's training part."""
+    """What the threshold for "I can't tell" does to pictures of the classes and of neither, by coverage
+    asked for on a validation quarter of each fold's training part."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -257,7 +265,8 @@ def neither(photos: Photographs, options: argparse.Namespace) -> None:
         strange = photos.features(paths)
     print(f"{len(paths)} pictures of neither class.\n")
     print(
-        "| coverage asked | answered | wrong of all | wrong of answered | answers to neither | calibration error before | after |"
+        "| coverage asked | answered | wrong of all | wrong of answered | answers to neither | calibration "
+        "error before | after |"
     )
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     rows: dict[float, list[list[float]]] = {0.90: [], 0.95: [], 0.97: [], 0.99: []}
@@ -283,7 +292,55 @@ def neither(photos: Photographs, options: argparse.Namespace) -> None:
         print(f"| {coverage:.0%} | " + " | ".join(f"{value:.1%}" for value in np.mean(cells, 0)) + " |")
 
 
-PARTS = {"yardstick": yardstick, "recipes": recipes, "noise": noise, "neither": neither}
+def many(photos: Photographs, options: argparse.Namespace) -> None:
+    """Seconds a stage and error by number of classes: each a letter and a colour, drawn 24 times."""
+    import io
+    import tempfile
+
+    from greenr_luigi import evaluation, export, training
+    from tests.walk import split
+
+    def drawn(classes: int) -> Iterator[tuple[str, str, bytes]]:
+        generator = np.random.default_rng(0)
+        for k in range(classes):
+            letter, colour = "AEHKMRSTXZ"[k % 10], ("red", "gold", "lime", "cyan", "magenta")[k // 10]
+            for i in range(24):
+                image = Image.new("RGB", (160, 160), tuple(map(int, generator.integers(0, 90, 3))))
+                place = tuple(map(int, generator.integers(0, 70, 2)))
+                ImageDraw.Draw(image).text(place, letter, colour, font_size=int(generator.integers(60, 100)))
+                file = io.BytesIO()
+                image.save(file, "JPEG", quality=90)
+                yield f"{colour} {letter}", ("valid", "test", "train", "train")[i % 4], file.getvalue()
+
+    print("| classes | pictures | TrainModel | EvaluateModel | ExportModel | error |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    for classes in (2, 10, 50):
+        with tempfile.TemporaryDirectory() as folder:
+            dataset, model, evaluated, exported = (Path(folder) / name for name in "dmex")
+            for place in (dataset, model, evaluated, exported):
+                place.mkdir()
+            split(dataset, drawn(classes))
+            seconds = [time.perf_counter()]
+            training.train(
+                dataset,
+                model,
+                arch=architectures.DEFAULT,
+                epochs=EPOCHS,
+                seed=1,
+                image_size=SIZE,
+                on_progress=quiet,
+            )
+            seconds.append(time.perf_counter())
+            evaluation.evaluate(dataset, model, evaluated, on_progress=quiet)
+            seconds.append(time.perf_counter())
+            export.export(dataset, model, evaluated, exported, on_progress=quiet)
+            seconds.append(time.perf_counter())
+            error = json.loads((evaluated / "metrics.json").read_text())["error"]
+        stages = " | ".join(f"{s:.1f} s" for s in np.diff(seconds))
+        print(f"| {classes} | {24 * classes} | {stages} | {error:.1%} |", flush=True)
+
+
+PARTS = {"yardstick": yardstick, "recipes": recipes, "noise": noise, "neither": neither, "many": many}
 
 
 def main() -> None:
@@ -298,7 +355,8 @@ def main() -> None:
     options = parser.parse_args()
     photos = Photographs(options.photos)
     print(
-        f"{len(photos.paths)} photographs, {os.cpu_count()} cores, torch {torch.__version__}; features: {photos.seconds:.1f} s\n"
+        f"{len(photos.paths)} photographs, {os.cpu_count()} cores, torch {torch.__version__}; features: "
+        f"{photos.seconds:.1f} s\n"
     )
     PARTS[options.part](photos, options)
 

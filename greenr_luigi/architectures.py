@@ -122,23 +122,11 @@ def learner(architecture: Architecture, classes: list[str], image_size: int, *, 
     return learn
 
 
-def head_for(features: torch.Tensor, classes: int, seed: int) -> nn.Sequential:
-    """A fresh head of the same make as a learner's, for features as `features.pooled` gives them."""
-    torch.manual_seed(seed)
-    head: nn.Sequential = fv.create_head(
-        features.shape[1], classes, lin_ftrs=[], pool=features.ndim == 4, concat_pool=False
-    )
-    fv.apply_init(head, nn.init.kaiming_normal_)
-    return head
-
-
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What torch.hub and the Hugging Face hub raise without a network: OSErrors, and whatever their HTTP
-    client has."""
-    import httpx
+    """What torch.hub and the Hugging Face hub raise without a network or without such weights."""
     import huggingface_hub.errors
 
-    return (OSError, httpx.HTTPError, huggingface_hub.errors.HfHubHTTPError, RuntimeError)
+    return (OSError, huggingface_hub.errors.HfHubHTTPError, RuntimeError)
 
 
 def _load_bundled(body: nn.Module) -> None:

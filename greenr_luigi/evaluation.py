@@ -47,17 +47,18 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
         found = torch.cat([head(part) for part in torch.split(seen, 1024)]).numpy().astype(np.float64)
     held = np.array([row.side != "train" for row in rows])
     held_rows = [row for row in rows if row.side != "train"]
-    metrics = measure(classes, held_rows, found[held]) | {"data": data(rows)}
+    metrics = measure(classes, held_rows, found[held]) | {"data": data(rows), "command": command}
     write_predictions(out / "predictions.csv", classes, held_rows, found[held])
     write_json(out / "metrics.json", metrics)
 
     labels = np.array([classes.index(row.label) for row in rows], np.int64)
-    others = suspects.out_of_fold(
-        seen, labels, len(classes), info["seed"], lambda f, w: progress(0.7 + 0.25 * f, w)
-    )
-    suspects.write(out / "suspects.csv", suspects.find(rows, others, classes))
+    progress(0.75, "looking for wrong labels")
+    doubtful: list[suspects.Suspect] = []
+    if np.bincount(labels, minlength=len(classes)).min() > 1:
+        doubtful = suspects.find(rows, suspects.out_of_fold(seen, labels, info["seed"]), classes)
+    suspects.write(out / "suspects.csv", doubtful)
     progress(0.95, "writing the report")
-    report.write(out / "report.html", dataset, model, out, command=command)
+    report.write(out / "report.html", dataset, model, out)
     progress(1, f"accuracy {metrics['accuracy']:.1%} on {metrics['pictures']['test']} held-out pictures")
 
 

@@ -90,7 +90,9 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
         "temperature": metrics["temperature"],
         "threshold": metrics["threshold"],
         "metrics": {
-            name: metrics[name] for name in sorted(metrics) if name not in ("data", "reliability", "classes")
+            name: metrics[name]
+            for name in sorted(metrics)
+            if name not in ("data", "reliability", "classes", "command")
         },
         "data": metrics["data"],
         "versions": {name: version(name) for name in LIBRARIES},

@@ -32,13 +32,12 @@ def write(
     model: Path,
     evaluation: Path,
     *,
-    command: str = "",
     verdict: dict[str, Any] | None = None,
 ) -> None:
     """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV
     files).
 
-    command: the line that reproduces the model. verdict: `gate.Verdict` as a dictionary, when the model has
+    verdict: `gate.Verdict` as a dictionary, when the model has
     stood before the gate. The same folders give the same bytes: no times, no paths."""
     info = json.loads((model / "training.json").read_text(encoding="utf-8"))
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
@@ -46,7 +45,6 @@ def write(
     context = {
         "info": info,
         "metrics": metrics,
-        "command": command,
         "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "verdict": verdict,
         "changes": changes(dataset, verdict),
