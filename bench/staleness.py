@@ -60,52 +60,32 @@ def whole_runs(home: Path, rounds: int = 15) -> None:
 
 def many_files(home: Path, count: int, dvc: str | None) -> None:
     """The stages that hold pictures, with `count` small files that stand for them; only names and sizes matter here."""
+    from bench.filled import Divide, Fill, Last
     from greenr_luigi import stage
-    from greenr_luigi.stage import Stage
 
-    class Fill(Stage):
-        def work(self, out: Path) -> None:
-            for number in range(count):
-                folder = out / str(number % 4)
-                folder.mkdir(exist_ok=True)
-                (folder / f"{number}.jpg").write_bytes(b"%d" % number)
-
-    class Divide(Stage):
-        def requires(self) -> Stage:
-            return self.clone(Fill)
-
-        def work(self, out: Path) -> None:
-            for path in self.requires().place.rglob("*.jpg"):
-                os.link(path, out / path.name)
-
-    class Last(Stage):
-        def requires(self) -> Stage:
-            return self.clone(Divide)
-
-        def work(self, out: Path) -> None:
-            (out / "model").write_text("")
-
-    last = Last(root=home)
-    for task in (Fill(root=home), Divide(root=home), last):
+    last = Last(root=home, count=count)
+    for task in (Fill(root=home, count=count), Divide(root=home, count=count), last):
         task.run()
     stage.forget()
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     assert last.complete()
     took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    each = 1e6 * cpu / count / 2
     print(
-        f"complete() over two stages of {count:7,} pictures: {cpu:.2f} s of CPU, {took:.2f} s, {1e6 * cpu / count / 2:.1f} us a file"
+        f"complete(), two stages of {count:7,} pictures: {cpu:.2f} s of CPU, {took:.2f} s, {each:.1f} us a file"
     )
     if dvc:
         tree = home / "dvc"
-        os.rename(Divide(root=home).place.resolve(), tree / "pictures") if tree.mkdir() is None else None
+        tree.mkdir()
+        Divide(root=home, count=count).place.resolve().rename(tree / "pictures")
         for command in (
             [dvc, "init", "--no-scm", "-q"],
             [dvc, "add", "-q", "pictures"],
             [dvc, "status", "-q"],
         ):
             start = time.perf_counter()
-            subprocess.run(command, cwd=tree, check=False, capture_output=True)
+            subprocess.run(command, cwd=tree, check=True, capture_output=True)
             took = time.perf_counter() - start
         print(f"  dvc status of one such folder: {took:.2f} s")
 

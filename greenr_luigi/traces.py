@@ -125,6 +125,8 @@ def versions(libraries: Iterable[str]) -> dict[str, str | None]:
 @functools.cache
 def _home(package: str) -> Path:
     """The folder that holds a top-level package, found without importing it."""
+    if package == "__main__":
+        raise ModuleNotFoundError("a stage in a script has no module to name: put it into a module and import it")
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"no package {package!r}: mend the stage's `code`")

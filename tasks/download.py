@@ -10,7 +10,9 @@ from greenr_luigi.stage import STARTED, Stage
 class Search:
     """Where pictures come from; the same for every class."""
 
-    source = luigi.Parameter(description="bing, google, baidu, flickr, openverse, commons, urls, folder, feedback, sample.")
+    source = luigi.Parameter(
+        description="Where to look: bing, flickr, openverse, commons, urls, folder, sample, ..."
+    )
     folder = luigi.OptionalPathParameter(
         absolute=True,
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
@@ -55,9 +57,10 @@ class DownloadImages(Search, Stage):
         return None
 
     def work(self, out: Path):
+        from greenr_luigi import sources
         from greenr_luigi.collection import collect
 
-        limit = self.limit or (0 if self.source in ("folder", "feedback") else 200)
+        limit = self.limit or (200 if sources.find(self.source).endless else 0)
         earlier = self.place.resolve() if self.place.exists() else None
         # What a person removed is left out by SplitDataset: a rejection need not search again.
         return collect(self.source, self.label, self.query or self.label, limit, self.folder, out, earlier, seed=0,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import luigi
 from luigi.util import requires
 
 from greenr_luigi.stage import Stage
@@ -12,6 +13,10 @@ from tasks.train import TrainModel
 
 @requires(SplitDataset, TrainModel, EvaluateModel)
 class ExportModel(Stage):
+    tracking = luigi.Parameter(
+        significant=False, description="Address of an MLflow server to tell of each model; empty for none."
+    )
+
     code = ("greenr_luigi.export",)
     libraries = (*TrainModel.libraries, "onnx", "onnxscript", "onnxruntime")
 
@@ -19,4 +24,15 @@ class ExportModel(Stage):
         from greenr_luigi.export import export
 
         dataset, model, evaluation = (task.place for task in self.requires())
-        return export(dataset, model, evaluation, out, on_progress=self.on_progress())
+        export(dataset, model, evaluation, out, on_progress=self.on_progress())
+        if self.tracking:
+            self.track(model, evaluation, out)
+
+    def track(self, model: Path, evaluation: Path, out: Path):
+        """Tell MLflow. All of it is on disk in any case: a tracking server that is down holds no release up."""
+        from greenr_luigi.tracking import TrackingError, track
+
+        try:
+            self.tell(f"tracked as run {track(self.tracking, model, evaluation, out)} on {self.tracking}")
+        except TrackingError as error:
+            self.tell(f"not tracked: {error}")
