@@ -84,14 +84,18 @@ def resident(pids: list[int]) -> list[float]:
 
 
 def cpu(leader: int) -> float:
-    """Seconds of processor time that the processes of a session have used so far, ended children included."""
-    ticks = 0
+    """Seconds of processor time that a process, its session and its descendants have used so far."""
+    seen: dict[int, tuple[int, int, int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader:
-                ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+            seen[int(path.parent.name)] = (int(fields[1]), int(fields[3]), sum(map(int, fields[11:15])))
+
+    def belongs(pid: int) -> bool:
+        parent, session, _ = seen.get(pid, (0, 0, 0))
+        return pid == leader or session == leader or (parent in seen and belongs(parent))
+
+    return sum(ticks for pid, (_, _, ticks) in seen.items() if belongs(pid)) / os.sysconf("SC_CLK_TCK")
 
 
 def whole(numbers: list[float]) -> list[int]:
