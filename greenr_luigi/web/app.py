@@ -78,7 +78,7 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
     return Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(Envelope, settings=chosen), Middleware(Prefix, settings=chosen)],
+        middleware=[Middleware(Prefix, settings=chosen), Middleware(Envelope, settings=chosen)],
         exception_handlers=handlers,
     )
 

@@ -71,6 +71,7 @@ class Envelope:
             slow = Problem(503, "too-slow", "the answer took too long: try again", retry_after=5)
             await JSONResponse(slow.as_json(), slow.status, slow.headers)(scope, receive, with_headers)
         finally:
+            status = status or 500  # What nobody foresaw; answered further out.
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()

@@ -29,6 +29,7 @@ def test_a_forwarded_prefix_is_used_where_it_is_configured(behind: Live, live: L
     for path in ("/", "/deep/app/"):
         page = behind.get(path, headers={"X-Forwarded-Prefix": "/deep/app"}).text
         assert 'action="/deep/app/upload"' in page and '"/deep/app/static/app.css' in page
+    assert 'route="/",status="200"' in behind.get("/metrics").text
     page = live.get("/", headers={"X-Forwarded-Prefix": "/deep/app"}).text
     assert 'action="/upload"' in page
 
