@@ -50,13 +50,23 @@ def out_of_fold(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
 
 
 def find(rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]) -> list[Suspect]:
-    """Confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in
-    Dataset Labels", 2021) over out-of-fold probabilities (pictures, classes), by cleanlab: the most
-    suspicious picture first."""
+    """Pictures that out-of-fold probabilities (pictures, classes) call something else than their label does, by
+    cleanlab; the one with the least probable label first.
+
+    A person looks at each, so missing one costs more than showing one too many: confident learning's own rule
+    (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021) names fewer,
+    and none where labels are nearly clean (docs/benchmarks.md).
+    """
     from cleanlab.filter import find_label_issues
 
     labels = np.array([classes.index(row.label) for row in rows])
-    ranked = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    ranked = find_label_issues(
+        labels,
+        probabilities,
+        filter_by="predicted_neq_given",
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
+    )
     found = []
     for i in map(int, ranked):
         others = probabilities[i].copy()
