@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,12 @@ class Live:
 
     def log(self) -> str:
         return self.server.log.read_text()
+
+    def logged(self, text: str) -> None:
+        """Fails unless the log says this soon; an answer may arrive before its line is written."""
+        deadline = time.monotonic() + 10
+        while text not in self.log():
+            assert time.monotonic() < deadline, f"not in the log: {text}"
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_every_answer_carries_the_security_headers_and_its_id(live: Live) -> Non
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["x-content-type-options"] == "nosniff"
         assert "server" not in response.headers
-        assert f"{response.headers['x-request-id']} 127.0.0.1" in live.log()
+        live.logged(f"{response.headers['x-request-id']} 127.0.0.1")
     assert (
         answers[4].headers["x-request-id"] == "mine-1" and answers[5].headers["x-request-id"] != "not\tmine"
     )
