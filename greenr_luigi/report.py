@@ -110,7 +110,7 @@ def summary(metrics: dict[str, Any], suspects: int) -> list[str]:
     )
     if suspects:
         lines.append(
-            f"{suspects} {'picture has' if suspects == 1 else 'pictures have'} a label that is probably "
+            f"{suspects} {'picture has' if suspects == 1 else 'pictures have'} a label that may well be "
             "wrong: see below."
         )
     return lines
