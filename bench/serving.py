@@ -213,8 +213,10 @@ def main() -> None:
         source = given.releases
         digests = [releases.publish(store, source / digest) for digest in releases.releases(source)[-2:]]
         releases.point(store, digests[-1])
-        compare(store, run_dir, digests, given)
-        server.stop(run_dir)
+        try:
+            compare(store, run_dir, digests, given)
+        finally:
+            server.stop(run_dir)
 
 
 def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Namespace) -> None:
