@@ -124,13 +124,22 @@ def versions(libraries: Iterable[str]) -> dict[str, str | None]:
 
 @functools.cache
 def _home(package: str) -> Path:
-    """The folder that holds a top-level package, found without importing it."""
+    """The folder that holds a top-level package or module, found without importing it."""
     if package == "__main__":
-        raise ModuleNotFoundError("a stage in a script has no module to name: put it into a module and import it")
+        raise ModuleNotFoundError(
+            "a stage in a script has no module to name: put it into a module and import it"
+        )
     spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no package {package!r}: mend the stage's `code`")
-    return Path(spec.origin).parent.parent
+    if spec is None:
+        raise ModuleNotFoundError(f"no module {package!r}: mend the stage's `code`")
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).parent
+    return Path(str(spec.origin)).parent
+
+
+def _source(name: str) -> Path:
+    """Where the source file of that name lies now, as in "greenr_luigi/training.py"."""
+    return _home(name.split("/")[0].removesuffix(".py")) / name
 
 
 def _module_path(name: str) -> Path | None:
@@ -178,7 +187,7 @@ def _imports(path: Path, package: str) -> list[str]:
 
 def code_digests(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """By source file: the digest of its bytes and that of its syntax."""
-    paths = {name: _home(name.split("/")[0]) / name for name in names}
+    paths = {name: _source(name) for name in names}
     return {name: {"bytes": file_sha256(path), "syntax": _syntax(path)} for name, path in paths.items()}
 
 
@@ -190,7 +199,7 @@ def code_changed(recorded: Mapping[str, Mapping[str, str]], own: str, code: Iter
         now = sources(own, code)
         for name in now:
             if name not in recorded or (
-                name in edited and _syntax(_home(name.split("/")[0]) / name) != recorded[name]["syntax"]
+                name in edited and _syntax(_source(name)) != recorded[name]["syntax"]
             ):
                 return f"code of {name} changed"
         return first(f"code of {name} is gone" for name in recorded if name not in now)
@@ -198,7 +207,7 @@ def code_changed(recorded: Mapping[str, Mapping[str, str]], own: str, code: Iter
 
 
 def _bytes(name: str) -> str | None:
-    path = _home(name.split("/")[0]) / name
+    path = _source(name)
     return file_sha256(path) if path.exists() else None
 
 

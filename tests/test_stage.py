@@ -158,6 +158,27 @@ def test_code(root, monkeypatch, tmp_path):
         cause(root, toys.Count)
 
 
+def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeypatch, tmp_path):
+    (tmp_path / "toy_single.py").write_text("ONE = 1\n")
+    (tmp_path / "toy_bare").mkdir()
+    (tmp_path / "toy_bare" / "inner.py").write_text("ONE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(toys.Count, "code", ("toy_single", "toy_bare.inner"))
+    build(root)
+    assert set(toys.Count(root=root).stamp()["code"]) == {
+        "tests/toys.py",
+        "toy_bare/inner.py",
+        "toy_single.py",
+    }
+    for name in ("toy_single.py", "toy_bare/inner.py"):
+        (tmp_path / name).write_text("ONE = 2\n")
+        assert cause(root, toys.Count) == f"code of {name} changed"
+        assert build(root) == ["Count"]
+    monkeypatch.setattr(toys.Count, "__module__", "__main__")
+    with pytest.raises(ModuleNotFoundError, match="put it into a module and import it"):
+        toys.Count(root=root, times=2).run()
+
+
 def test_libraries(root, monkeypatch):
     build(root)
     monkeypatch.setattr(toys.Merge, "libraries", ("pytest",))
