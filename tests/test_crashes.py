@@ -38,7 +38,10 @@ def pipeline(tmp_path, pictures):
 
 
 def digests(pipeline):
-    return {stage: json.loads((pipeline.place(stage) / "stamp.json").read_text())["digest"] for stage in STAGES[:-1]}
+    return {
+        stage: json.loads((pipeline.place(stage) / "stamp.json").read_text())["digest"]
+        for stage in STAGES[:-1]
+    }
 
 
 def check(pipeline):
@@ -63,7 +66,9 @@ def test_killed_at_any_moment(pipeline, tmp_path, pictures):
         stage = STAGES[killed % len(STAGES)]
         place = pipeline.place(stage) if killed // len(STAGES) % 2 == 0 else None
         if place is not None:
-            next(path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "stamp.json").unlink()
+            next(
+                path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "stamp.json"
+            ).unlink()
         else:
             pipeline.place(stage).unlink()
         process = pipeline.start()
@@ -125,7 +130,9 @@ def test_two_runs_at_once_under_luigid(pipeline):
             tasks = json.load(answer)["response"]
         assert {task["status"] for task in tasks.values()} == {"DONE"}
         for run in runs:
-            assert run.status == 0 or re.search("another worker|not granted run permission", run.output), run.output
+            assert run.status == 0 or re.search("another worker|not granted run permission", run.output), (
+                run.output
+            )
         check(pipeline)
         assert pipeline.run(**how).ran == {}
     finally:
@@ -155,18 +162,24 @@ def test_a_full_disk_and_a_read_only_one_lose_nothing(pipeline, small_disk):
     with contextlib.suppress(OSError), (small_disk / "more").open("wb") as file:
         while file.write(bytes(4096)):
             file.flush()
-    full = pipeline.run("--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages")
+    full = pipeline.run(
+        "--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages"
+    )
     assert full.status != 0
     assert "the disk is full: free some space" in full.output
     assert traces.snapshot(place) == before
     (small_disk / "more").unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    closed = pipeline.run("--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages")
+    closed = pipeline.run(
+        "--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages"
+    )
     assert closed.status != 0
     assert "the file system is read-only: choose another --root" in closed.output
     assert traces.snapshot(place) == before
     assert pipeline.run("--label", "grass", "--limit", "15", stage="DownloadImages").status == 0
     subprocess.run(["mount", "-o", "remount,rw,size=5m", str(small_disk)], check=True)
-    again = pipeline.run("--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages")
+    again = pipeline.run(
+        "--label", "grass", "--limit", "15", "--force", "DownloadImages", stage="DownloadImages"
+    )
     assert again.status == 0, again.output
     assert traces.digest(traces.snapshot(place)) == traces.digest(before)

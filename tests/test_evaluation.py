@@ -77,7 +77,5 @@ def test_nothing_to_judge_by_is_an_error(tmp_path):
     with pytest.raises(learner.DataSetError, match="'test', expected at least one"):
         evaluation.evaluate(dataset, walk.walk().model, tmp_path, on_progress=quiet)
     strange = walk.drawn(tmp_path / "s", ("disc", "four"), each=4)
-    with pytest.raises(
-        learner.DataSetError, match=r"does not know \['four'\], it knows \['disc', 'three'\]"
-    ):
+    with pytest.raises(learner.DataSetError, match=r"does not know \['four'\], it knows \['disc', 'three'\]"):
         evaluation.evaluate(strange, walk.walk().model, tmp_path, on_progress=quiet)

@@ -21,12 +21,14 @@ def pipeline(tmp_path_factory):
     home = tmp_path_factory.mktemp("a home")
     draw(home / "my pictures", {"dandelion": 30, "grass": 30})
     pipeline = Pipeline(home, "--source", "folder", "--folder", str(home / "my pictures"))
-    first = pipeline.run()
-    assert first.status == 0, first.output
-    assert list(first.ran) == STAGES
-    assert f"your classifier is live: {pipeline.url}" in first.output
-    yield pipeline
-    pipeline.stop()
+    try:
+        first = pipeline.run()
+        assert first.status == 0, first.output
+        assert list(first.ran) == STAGES
+        assert f"your classifier is live: {pipeline.url}" in first.output
+        yield pipeline
+    finally:
+        pipeline.stop()
 
 
 def predict(pipeline, file):
