@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -100,6 +101,15 @@ class Stage(luigi.Task):
     def title(self) -> str:
         """What to call this stage among others of its graph."""
         return str(self.task_family)
+
+    @property
+    def command(self) -> str:
+        """The line that makes this output again, under whatever root."""
+        options = " ".join(
+            f"--{k.replace('_', '-')} {shlex.quote(v)}" for k, v in self.parameters.items() if v
+        )
+        package = type(self).__module__.split(".")[0]
+        return f"luigi --module {package} {self.task_family} --local-scheduler {options}".rstrip()
 
     # Where the output lies
 

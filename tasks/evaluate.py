@@ -22,4 +22,4 @@ class EvaluateModel(Stage):
         from greenr_luigi.evaluation import evaluate
 
         dataset, model = (task.place for task in self.requires())
-        return evaluate(dataset, model, out, on_progress=self.on_progress())
+        return evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())

@@ -4,6 +4,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import sys
 
@@ -294,6 +295,13 @@ def test_stamp_tells_what_made_it(root):
     assert set(stamp["code"]) == {"tests/toys.py"}
     assert stamp["finished"] >= stamp["started"]
     json.dumps(stamp)
+
+
+def test_the_command_makes_the_output_again(root):
+    task = toys.Count(root=root, glue="a 'b'")
+    words = shlex.split(task.command)
+    assert words[:5] == ["luigi", "--module", "tests", "Count", "--local-scheduler"]
+    assert words[5:] == ["--glue", "a 'b'", "--times", "1"]
 
 
 def test_a_data_root_may_move(root, tmp_path):
