@@ -76,6 +76,9 @@ class Stage(luigi.Task):
     #: Installed distributions whose version shapes the output.
     libraries: ClassVar[tuple[str, ...]] = ()
 
+    #: Why it runs, which luigid shows below whatever it is doing.
+    _because = ""
+
     root = luigi.PathParameter(absolute=True, description="Folder for everything that the pipeline writes.")
     force = Stages(
         default=(),
@@ -223,6 +226,7 @@ class Stage(luigi.Task):
             with self._held():
                 if cause := self.stale_because():
                     self.tell(f"{self.title} runs: {cause}")
+                    self._because = f"\nruns: {cause}"
                     self._make(cause)
                 else:
                     self.tell(
@@ -298,7 +302,7 @@ class Stage(luigi.Task):
         logger.info("%s%s", "" if percent is None else f"{self.title} {percent:3d} %  ", words)
         # Luigi lends a task these two for as long as it runs.
         if callback := getattr(self, "set_status_message", None):
-            callback(words)
+            callback(words + self._because)
         if percent is not None and (callback := getattr(self, "set_progress_percentage", None)):
             callback(percent)
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -133,6 +134,12 @@ def test_two_runs_at_once_under_luigid(pipeline):
             assert run.status == 0 or re.search("another worker|not granted run permission", run.output), (
                 run.output
             )
+        for task in tasks:
+            asked = urllib.parse.quote(json.dumps({"task_id": task}))
+            url = f"http://127.0.0.1:{port}/api/get_task_status_message?data={asked}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                message = json.load(answer)["response"]["statusMessage"]
+            assert message.endswith("\nruns: no output yet"), message
         check(pipeline)
         assert pipeline.run(**how).ran == {}
     finally:
