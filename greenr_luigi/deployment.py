@@ -85,6 +85,10 @@ def astray(root: Path, host: str, port: int, place: Path) -> str | None:
     pointed = releases.current(root / "releases")
     if pointed != digest:
         return f"the release store points to {pointed or 'nothing'}, not to {digest}"
+    release = root / "releases" / digest
+    for name, entry in server.read(release / "release.json").get("files", {}).items():
+        if not (release / name).exists() or (release / name).stat().st_size != entry["size"]:
+            return f"file {name} of release {digest} is missing or was cut short"
     served = server.serving(root / "server", host, port)
     if served is None:
         return f"no server of ours answers on {host}:{port}"

@@ -177,6 +177,13 @@ CASES = [
         lambda p: edit(p.code / "greenr_luigi/web/pages.py", "\n\n\n", "\n\n\nUNUSED = 1\n\n\n"),
         [], [DEPLOY], "code of greenr_luigi/web/pages.py changed",
     ),
+    (
+        "a file of the release that serves deleted",
+        lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(),
+        [],
+        [DEPLOY],
+        "file model.onnx of release ",
+    ),
     ("the server killed", kill_server, [], [DEPLOY], "no server of ours answers"),
     ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
     (
