@@ -103,10 +103,19 @@ def _live(root: Path, stamps: dict[Path, dict[str, Any]]) -> set[Path]:
 
 
 def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Remove outputs that are not live, but for the newest `keep` of each stage. What a person gave lies elsewhere,
-    in folders that no stage writes, and is not touched. Returns the rows of what went."""
+    """Remove outputs that are not live, but for the newest `keep` of each stage, and what killed runs left. What a
+    person gave lies elsewhere, in folders that no stage writes, and is not touched. Returns the rows of what went."""
     if keep < 0:
         raise ValueError(f"--keep {keep}: expected 0 or more outputs a stage")
+
+    def waits(holder: str) -> None:
+        print(f"waits for another run: {holder}")
+
+    if not dry_run:
+        for path in sorted(root.glob("*/*.lock")):
+            place = path.with_suffix("")
+            with stage.lock(place, fcntl.LOCK_EX, waits):
+                stage.sweep(place)
     kept: dict[str, int] = {}
     gone = []
     for row in usage(root):
@@ -116,7 +125,7 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
         gone.append(row)
         if not dry_run:
             place = root / row["place"]
-            with stage.lock(place, fcntl.LOCK_EX, lambda holder: print(f"waits for another run: {holder}")):
+            with stage.lock(place, fcntl.LOCK_EX, waits):
                 folder = place.resolve()
                 place.unlink()
                 shutil.rmtree(folder)

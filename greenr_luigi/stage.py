@@ -255,7 +255,7 @@ class Stage(luigi.Task):
             "host": socket.gethostname(),
             "started": time.time(),
         }
-        self._sweep()
+        sweep(self.place)
         out = self.place.parent / f".{self.place.name}.{uuid.uuid4().hex[:8]}"
         out.mkdir()
         try:
@@ -270,16 +270,7 @@ class Stage(luigi.Task):
             link.symlink_to(out.name)
             link.replace(self.place)
         finally:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Remove what no link points to: the output just replaced, and what a killed run left half-done."""
-        live = self.place.parent / self.place.readlink() if self.place.is_symlink() else None
-        for path in self.place.parent.glob(f".{self.place.name}.*"):
-            if path.is_symlink():
-                path.unlink()
-            elif path != live and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+            sweep(self.place)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -328,6 +319,17 @@ _looking: list[object] = []
 def forget() -> None:
     """Forget what looks have found."""
     _answers.clear()
+
+
+def sweep(place: Path) -> None:
+    """Remove what no link points to: the output just replaced, and what a killed run left half-done. Only for whoever
+    holds the place's lock."""
+    live = place.parent / place.readlink() if place.is_symlink() else None
+    for path in place.parent.glob(f".{place.name}.*"):
+        if path.is_symlink():
+            path.unlink()
+        elif path != live and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

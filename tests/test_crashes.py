@@ -90,6 +90,7 @@ def test_killed_at_any_moment(pipeline, tmp_path, pictures):
         check(pipeline)
         assert digests(pipeline) == undisturbed
         assert releases.current(pipeline.root / "releases") == serving
+    assert pipeline.greenr("prune", "--keep", "9").returncode == 0
     hidden = [p for p in pipeline.root.glob("*/.*") if p.is_dir()]
     assert len(hidden) == len(STAGES), hidden
 

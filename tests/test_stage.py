@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi import stage, traces
+from greenr_luigi import graph, stage, traces
 from tests import toys
 
 ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
@@ -249,6 +249,20 @@ def test_rubbish_of_killed_runs_is_swept(root):
     build(root)
     assert not rubbish.exists()
     assert not list(place.parent.glob("*.link"))
+
+
+def test_prune_removes_what_a_killed_run_left_behind_a_complete_stage(root):
+    build(root)
+    place = toys.Merge(root=root).place
+    rubbish = place.parent / f".{place.name}.0ld"
+    rubbish.mkdir()
+    (rubbish / "text").write_text("before")
+    assert build(root) == []
+    graph.prune(root, 9, dry_run=True)
+    assert rubbish.exists()
+    assert graph.prune(root, 9) == []
+    assert not rubbish.exists()
+    assert build(root) == []
 
 
 def test_one_look_looks_at_each_stage_once(root, monkeypatch):
