@@ -224,6 +224,8 @@ def test_every_stage_can_be_run_alone(pipeline, tmp_path):
 
 
 def test_usage_and_prune_keep_what_is_live(pipeline):
+    for options in (["--epochs", "5"], []):
+        assert pipeline.run(*options).status == 0
     before = json.loads(pipeline.greenr("usage", "--json").stdout)
     live = {row["place"] for row in before if row["live"]}
     assert {row["stage"] for row in before if row["live"]} == set(STAGES)
