@@ -14,7 +14,7 @@ from greenr_luigi import calibration, pixels, report
 from greenr_luigi.calibration import Floats, Ints
 from greenr_luigi.learner import DataSetError, load, write_json
 from greenr_luigi.manifest import SplitRow
-from greenr_luigi.progress import OnProgress, Progress
+from greenr_luigi.progress import OnProgress
 
 #: The fraction of pictures of the known classes that the threshold lets through to an answer.
 COVERAGE = 0.95
@@ -29,7 +29,6 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     Raises DataSetError if the side "test" is empty or there is a class that the model does not know.
     """
     rows = pixels.rows(dataset, "train", "valid", "test")
-    progress = Progress("evaluation", on_progress)
 
     import torch
 
@@ -40,7 +39,7 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     check(dataset, rows, classes)
     paths = [dataset / row.file for row in rows]
     seen = features.pooled(
-        learn, paths, info["image_size"], info["mean"], info["std"], lambda f, w: progress(0.7 * f, w)
+        learn, paths, info["image_size"], info["mean"], info["std"], lambda f, w: on_progress(0.7 * f, w)
     )
     with torch.inference_mode():
         head = learn.model[1].cpu().eval()
@@ -52,14 +51,14 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     write_json(out / "metrics.json", metrics)
 
     labels = np.array([classes.index(row.label) for row in rows], np.int64)
-    progress(0.75, "looking for wrong labels")
+    on_progress(0.75, "looking for wrong labels")
     doubtful: list[suspects.Suspect] = []
     if np.bincount(labels, minlength=len(classes)).min() > 1:
         doubtful = suspects.find(rows, suspects.out_of_fold(seen, labels, info["seed"]), classes)
     suspects.write(out / "suspects.csv", doubtful)
-    progress(0.95, "writing the report")
+    on_progress(0.95, "writing the report")
     report.write(out / "report.html", dataset, model, out)
-    progress(1, f"accuracy {metrics['accuracy']:.1%} on {metrics['pictures']['test']} held-out pictures")
+    on_progress(1, f"accuracy {metrics['accuracy']:.1%} on {metrics['pictures']['test']} held-out pictures")
 
 
 def check(dataset: Path, rows: list[SplitRow], classes: list[str]) -> None:

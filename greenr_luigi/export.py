@@ -20,7 +20,7 @@ from torch import nn
 from greenr_luigi import pictures, pixels
 from greenr_luigi.learner import load, write_json
 from greenr_luigi.libraries import fv
-from greenr_luigi.progress import OnProgress, Progress
+from greenr_luigi.progress import OnProgress
 
 FORMAT = 1
 OPSET = 18
@@ -77,12 +77,11 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
 
     Raises ParityError unless the two models agree on random and on real pixels, and from the bytes of real
     pictures."""
-    progress = Progress("export", on_progress)
-    progress(0, "loading the model")
+    on_progress(0, "loading the model")
     learn, info = load(model)
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     write_learner(learn, out / "export.pkl")
-    progress(0.3, "writing model.onnx")
+    on_progress(0.3, "writing model.onnx")
     served = Served(learn.model, info["mean"], info["std"], metrics["temperature"]).eval()
     write_onnx(served, info["image_size"], out / "model.onnx")
     card = {name: info[name] for name in ("classes", "image_size", "mean", "std", "resize", "arch")} | {
@@ -100,11 +99,11 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
         "weights": info["weights"]["source"],
     }
     write_json(out / "model.json", card)
-    progress(0.8, "checking that fastai and ONNX Runtime agree")
+    on_progress(0.8, "checking that fastai and ONNX Runtime agree")
     rows = pixels.rows(dataset, "test", "valid")
     files = [dataset / row.file for row in rows[:: max(1, len(rows) // PARITY_PICTURES)][:PARITY_PICTURES]]
     worst = parity(out, files)
-    progress(1, f"fastai and ONNX Runtime agree to {worst:.0e} on {len(files)} pictures")
+    on_progress(1, f"fastai and ONNX Runtime agree to {worst:.0e} on {len(files)} pictures")
 
 
 def write_learner(learn: Any, path: Path) -> None:

@@ -191,9 +191,10 @@ class Stage(luigi.Task):
     def _why_no_output(self) -> str:
         """No output at this place: if the stage has run with other parameters, say which one is new."""
         stamps = []
-        for path in self.place.parent.glob(f"*/{STAMP}"):
-            with contextlib.suppress(ValueError, FileNotFoundError):
-                stamps.append(traces.read_stamp(path))
+        for place in self.place.parent.glob("*"):
+            if place.is_symlink():
+                with contextlib.suppress(ValueError, FileNotFoundError):
+                    stamps.append(traces.read_stamp(place / STAMP))
         mine = [stamp for stamp in stamps if stamp["title"] == self.title]
         latest = max(mine, key=lambda stamp: float(stamp["finished"]), default=None)
         return (

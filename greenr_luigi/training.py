@@ -12,7 +12,7 @@ from pathlib import Path
 from greenr_luigi import pixels
 from greenr_luigi.learner import DataSetError, write_json
 from greenr_luigi.manifest import SplitRow
-from greenr_luigi.progress import OnProgress, Progress
+from greenr_luigi.progress import OnProgress
 
 #: With fewer than this a class has nothing to generalize from.
 LEAST_TRAINING_PICTURES = 2
@@ -52,8 +52,7 @@ def train(
 
     from greenr_luigi import architectures, features, finetuning, heads
 
-    progress = Progress("training", on_progress)
-    progress(0, f"{len(train_rows)} pictures of {len(classes)} classes, {len(valid_rows)} to validate on")
+    on_progress(0, f"{len(train_rows)} pictures of {len(classes)} classes, {len(valid_rows)} to validate on")
     architecture = architectures.find(arch)
     info = {
         "arch": arch,
@@ -75,27 +74,27 @@ def train(
     # What part of the work is done once all pictures, then their mirror images, then the head are through.
     looked, mirrored, learned = SHARES[recipe]
     mean, std = architecture.mean, architecture.std
-    seen = features.pooled(learn, paths, image_size, mean, std, lambda f, w: progress(looked * f, w))
+    seen = features.pooled(learn, paths, image_size, mean, std, lambda f, w: on_progress(looked * f, w))
     x, y = seen[:n], labels[:n]
     if recipe == "mirrored":
         others = features.pooled(
             learn, paths[:n], image_size, mean, std,
-            lambda f, w: progress(looked + (mirrored - looked) * f, w), flip=True,
+            lambda f, w: on_progress(looked + (mirrored - looked) * f, w), flip=True,
         )  # fmt: skip
         x, y = torch.cat([x, others]), torch.cat([y, y])
     history = heads.fit(
         learn.model[1], (x, y), (seen[n:], labels[n:]), epochs, seed,
-        lambda f, w: progress(min(mirrored + (learned - mirrored) * f, 0.999), w),
+        lambda f, w: on_progress(min(mirrored + (learned - mirrored) * f, 0.999), w),
     )  # fmt: skip
     if recipe == "finetune":
         history += finetuning.fit(
             learn, (paths[:n], labels[:n]), (paths[n:], labels[n:]), info, seed,
-            lambda f, w: progress(min(learned + (1 - learned) * f, 0.999), w),
+            lambda f, w: on_progress(min(learned + (1 - learned) * f, 0.999), w),
         )  # fmt: skip
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
     save_file(state, out / "model.safetensors")
     write_json(out / "training.json", info | {"history": history})
-    progress(1, f"trained; {history[-1]['error_rate']:.1%} of the validation pictures are wrong")
+    on_progress(1, f"trained; {history[-1]['error_rate']:.1%} of the validation pictures are wrong")
 
 
 def check(dataset: Path, train_rows: list[SplitRow], valid_rows: list[SplitRow]) -> list[str]:
