@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     server.stop(folder / "server")
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
+        time.sleep(0.02)
 
 
 def ensure(place: Path, digest: str, port: int = 0, workers: int = 2, **more: str) -> server.Server:
@@ -179,6 +188,7 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
     releases.point(place / "releases", bad)
     with pytest.raises(server.ServerError, match=r"refuses the release.*model\.json cannot be used.*high"):
         ensure(place, bad)
+    until(lambda: all(state["problem"] for state in server.told(place / "server", running.pid)))
     assert server.serving(place / "server", "127.0.0.1", running.port) == good
     status, body = get(running.port, "/readyz")
     assert status == 200 and body["release"] == good

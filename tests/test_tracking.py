@@ -1,5 +1,4 @@
 import base64
-import importlib.util
 import json
 import os
 import socket
@@ -16,11 +15,6 @@ from greenr_luigi import gate, tracking
 from tests import walk
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
-#: The extra brings MLflow's client; its server needs the whole of it, which asks for an older gunicorn than ours.
-needs_mlflow = pytest.mark.skipif(
-    not MLFLOW.exists() or importlib.util.find_spec("sqlalchemy") is None,
-    reason="MLflow's server is not installed: pip install mlflow",
-)
 #: No word to MLflow's makers, and no repository to look for.
 ENVIRONMENT = os.environ | {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -61,7 +55,6 @@ def server(tmp_path_factory):
         process.wait(30)
 
 
-@needs_mlflow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     import mlflow
@@ -92,7 +85,6 @@ def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     assert again != run and client.get_run(again).info.experiment_id == told.info.experiment_id
 
 
-@needs_mlflow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     """In a process that does not find this project, only what the MLflow model brought."""
@@ -124,7 +116,6 @@ def walk_row(file: Path, dataset: Path):
     return next(row for row in pixels.rows(dataset, "test") if dataset / row.file == file)
 
 
-@needs_mlflow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_a_server_that_is_not_there_is_an_error_with_a_remedy(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
