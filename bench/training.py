@@ -6,15 +6,18 @@ the machine that it runs on, and prints a table for docs/benchmarks.md."""
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import RepeatedStratifiedKFold
 
 from greenr_luigi import architectures, calibration, features, finetuning, heads, suspects
@@ -25,10 +28,13 @@ from greenr_luigi.progress import quiet
 SIZE = 224
 EPOCHS = 12
 Fold = tuple[np.ndarray, np.ndarray]
+#: Logits of the held-out pictures; seconds by the wall and of the processor.
+Tried = tuple[np.ndarray, np.ndarray]
 
 
 class Photographs:
-    """The pictures, their class numbers, and the body's features of them and of their mirror images."""
+    """The pictures, their class numbers, and the body's features of them and of others made from them, each
+    looked at when first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = sorted(folder.glob("*/*.jpg"))
@@ -36,11 +42,34 @@ class Photographs:
         self.y = torch.tensor([self.classes.index(path.parent.name) for path in self.paths])
         self.architecture = architectures.find(architectures.DEFAULT)
         self.learn = self.learner()
-        start = time.perf_counter()
-        self.x = self.features(self.paths)
-        self.seconds = time.perf_counter() - start
+        #: Seconds by the wall and of the processor to look at all pictures once.
+        self.look = np.zeros(2)
 
-    def learner(self) -> object:
+    @functools.cached_property
+    def x(self) -> torch.Tensor:
+        start = clocks()
+        found = self.features(self.paths)
+        self.look = clocks() - start
+        return found
+
+    @functools.cached_property
+    def mirrored(self) -> torch.Tensor:
+        return self.features(self.paths, flip=True)
+
+    @functools.cached_property
+    def crops(self) -> torch.Tensor:
+        """Of three random parts of each picture, (3, pictures, features, 1, 1): what RandomResizedCrop with
+        min_scale=0.5 takes, every other one mirrored."""
+        fv.set_seed(0)
+        cut = fv.RandomResizedCrop(SIZE, min_scale=0.5)
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder, f"{k}-{i:04}.png") for k in range(3) for i in range(len(self.paths))]
+            for n, file in enumerate(files):
+                image = cut(fv.PILImage.create(self.paths[n % len(self.paths)]), split_idx=0)
+                (ImageOps.mirror(image) if n % 2 else image).save(file)
+            return self.features(files).reshape(3, len(self.paths), *self.x.shape[1:])
+
+    def learner(self) -> Any:
         return architectures.learner(self.architecture, self.classes, SIZE, pretrained=True)
 
     def features(self, paths: list[Path], flip: bool = False) -> torch.Tensor:
@@ -49,16 +78,25 @@ class Photographs:
 
     def folds(self, repeats: int) -> Iterator[Fold]:
         yield from RepeatedStratifiedKFold(n_splits=5, n_repeats=repeats, random_state=0).split(
-            self.x, self.y
+            self.paths, self.y
         )
 
 
+#: A fold and a seed to what came of it.
+Recipe = Callable[[Photographs, Fold, int], Tried]
+
+
 def head(
-    x: torch.Tensor, y: torch.Tensor, seed: int, epochs: int = EPOCHS, smoothing: float = 0.0
+    x: torch.Tensor,
+    y: torch.Tensor,
+    seed: int,
+    epochs: int = EPOCHS,
+    smoothing: float = 0.0,
+    cbs: Sequence[Any] = (),
 ) -> torch.nn.Module:
     torch.manual_seed(seed)
     made = fv.create_head(x.shape[1], int(y.max()) + 1, lin_ftrs=[], concat_pool=False)
-    heads.fit(made, (x, y), (x[:1], y[:1]), epochs, seed, quiet, smoothing)
+    heads.fit(made, (x, y), (x[:1], y[:1]), epochs, seed, quiet, smoothing, cbs)
     return made.eval()
 
 
@@ -67,11 +105,17 @@ def say(model: torch.nn.Module, x: torch.Tensor) -> np.ndarray:
         return model(x).numpy()
 
 
-def tutorial(photos: Photographs, fold: Fold, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def clocks() -> np.ndarray:
+    """Seconds by the wall and of the processor; the second does not mind what else the machine does."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def tutorial(photos: Photographs, fold: Fold, seed: int) -> Tried:
     """The tutorial's recipe in plain fastai: a frozen body that sees augmented pictures at each of four
     epochs."""
+    # With memory kept, as the features have it, this takes half the time: it must come before them.
+    assert not features.keep_memory.cache_info().currsize
     held = fold[1]
-    torch.manual_seed(seed)
     fv.set_seed(seed)
     architecture = photos.architecture
     block = fv.DataBlock(
@@ -90,98 +134,115 @@ def tutorial(photos: Photographs, fold: Fold, seed: int) -> tuple[np.ndarray, np
     start = clocks()
     with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(4)
-    seconds = clocks() - start
-    with learn.no_bar(), learn.no_logging():
+        seconds = clocks() - start
         said, _ = learn.get_preds(
             dl=loaders.test_dl([photos.paths[i] for i in held], num_workers=0), act=fv.noop
         )
     return said.numpy(), seconds
 
 
-def clocks() -> np.ndarray:
-    """Seconds by the wall and of the processor; the second does not mind what else the machine does."""
-    return np.array([time.perf_counter(), time.process_time()])
+def of_features(looks: int, run: Callable[[Photographs, Fold, int], np.ndarray]) -> Recipe:
+    """A recipe for the head. Its time is the head's and that of as many looks at all pictures, the held-out
+    ones too, as fastai validates on them."""
 
-
-def yardstick(photos: Photographs, options: argparse.Namespace) -> None:
-    """Seconds of training and error of the tutorial's recipe and of ours, on the first --folds folds."""
-    theirs, ours, wrong, ours_wrong, n = [], [], 0, 0, 0
-    for seed, fold in enumerate(photos.folds(1)):
-        if seed >= options.folds:
-            break
-        rest, held = fold
-        truth = photos.y[held].numpy()
+    def recipe(photos: Photographs, fold: Fold, seed: int) -> Tried:
+        _ = photos.x, photos.mirrored if looks == 2 else None, photos.crops if looks == 4 else None
         start = clocks()
-        x = photos.features([photos.paths[i] for i in rest])
-        model = head(x, photos.y[rest], seed)
-        ours.append(clocks() - start)
-        ours_wrong += int((say(model, photos.x[held]).argmax(1) != truth).sum())
-        said, seconds = tutorial(photos, fold, seed)
-        theirs.append(seconds)
-        wrong += int((said.argmax(1) != truth).sum())
-        n += len(held)
-        print(
-            f"fold {seed}: tutorial {theirs[-1]}, ours {ours[-1]}, wrong {wrong} and {ours_wrong} of {n}",
-            flush=True,
-        )
-    (wall, cpu), (our_wall, our_cpu) = np.mean(theirs, 0), np.mean(ours, 0)
-    print("\n| recipe | training, s | of the processor, s | error |\n| --- | ---: | ---: | ---: |")
-    print(f"| the tutorial's | {wall:.1f} | {cpu:.1f} | {wrong / n:.1%} |")
-    print(f"| ours | {our_wall:.1f} | {our_cpu:.1f} | {ours_wrong / n:.1%} |")
-    print(f"| ratio | 1 / {wall / our_wall:.0f} | 1 / {cpu / our_cpu:.0f} | |")
+        said = run(photos, fold, seed)
+        return said, looks * photos.look + clocks() - start
+
+    return recipe
+
+
+def finetuned(*stages: tuple[int, int], mixup: bool = False) -> Recipe:
+    """The whole network trained on after the head, in stages of so many epochs at such a size."""
+
+    def recipe(photos: Photographs, fold: Fold, seed: int) -> Tried:
+        (rest, held), x, y = fold, photos.x, photos.y
+        start = clocks()
+        learn = photos.learner()
+        heads.fit(learn.model[1], (x[rest], y[rest]), (x[held], y[held]), EPOCHS, seed, quiet)
+        info = {"image_size": SIZE, "mean": photos.architecture.mean, "std": photos.architecture.std}
+        sides = [([photos.paths[i] for i in side], y[side]) for side in fold]
+        for epochs, size in stages:
+            cbs = [fv.MixUp(0.4)] if mixup else []
+            finetuning.fit(learn, *sides, info | {"image_size": size}, seed, quiet, epochs, cbs)
+        seconds = photos.look + clocks() - start
+        seen = features.pooled(learn, sides[1][0], SIZE, info["mean"], info["std"], quiet)
+        return say(learn.model[1].cpu().eval(), seen), seconds
+
+    return recipe
+
+
+def mirrored(p: Photographs, fold: Fold, seed: int, asked: bool = False) -> np.ndarray:
+    """The head on each picture and its mirror image; `asked`: both are asked about afterwards, too."""
+    rest, held = fold
+    made = head(torch.cat([p.x[rest], p.mirrored[rest]]), torch.cat([p.y[rest]] * 2), seed)
+    return (say(made, p.x[held]) + say(made, p.mirrored[held])) / 2 if asked else say(made, p.x[held])
+
+
+def cropped(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
+    """The head on each picture and three random parts of it."""
+    rest, held = fold
+    made = head(torch.cat([p.x[rest], *p.crops[:, rest]]), torch.cat([p.y[rest]] * 4), seed)
+    return say(made, p.x[held])
+
+
+def plain(**how: Any) -> Recipe:
+    def run(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
+        rest, held = fold
+        return say(head(p.x[rest], p.y[rest], seed, **how), p.x[held])
+
+    return of_features(1, run)
+
+
+#: The tutorial's first, as it must not find memory kept.
+RECIPES: dict[str, Recipe] = {
+    "tutorial": tutorial,
+    "head, 12 epochs (default)": plain(),
+    "head, 4 epochs": plain(epochs=4),
+    "head, 30 epochs": plain(epochs=30),
+    "head, label smoothing 0.1": plain(smoothing=0.1),
+    "head, mixup 0.4": plain(cbs=[fv.MixUp(0.4)]),
+    "head, mirrored": of_features(2, mirrored),
+    "head, mirrored, averaged over both when asked": of_features(2, functools.partial(mirrored, asked=True)),
+    "head, three random crops": of_features(4, cropped),
+    "finetune, 3 epochs": finetuned((3, SIZE)),
+    "finetune, 2 epochs at 128, 1 at 224": finetuned((2, 128), (1, SIZE)),
+    "finetune, 3 epochs, mixup 0.4": finetuned((3, SIZE), mixup=True),
+}
 
 
 def recipes(photos: Photographs, options: argparse.Namespace) -> None:
     """Mean error over repeated 5-fold cross-validation, spread over the repeats, loss, and seconds a
-    training."""
-    mirrored = photos.features(photos.paths, flip=True)
-    look = photos.seconds * 0.8
-    x, y = photos.x, photos.y
-
-    def fine(rest: np.ndarray, held: np.ndarray, seed: int) -> np.ndarray:
-        learn = photos.learner()
-        heads.fit(learn.model[1], (x[rest], y[rest]), (x[held], y[held]), EPOCHS, seed, quiet)
-        info = {"image_size": SIZE, "mean": photos.architecture.mean, "std": photos.architecture.std}
-        sides = [([photos.paths[i] for i in side], y[side]) for side in (rest, held)]
-        finetuning.fit(learn, *sides, info, seed, quiet)
-        seen = features.pooled(learn, sides[1][0], SIZE, info["mean"], info["std"], quiet)
-        return say(learn.model[1].cpu().eval(), seen)
-
-    def both(rest: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.cat([x[rest], mirrored[rest]]), torch.cat([y[rest], y[rest]])
-
-    tried: dict[str, tuple[float, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]] = {
-        "head, 12 epochs (default)": (look, lambda r, h, s: say(head(x[r], y[r], s), x[h])),
-        "head, 4 epochs": (look, lambda r, h, s: say(head(x[r], y[r], s, 4), x[h])),
-        "head, 30 epochs": (look, lambda r, h, s: say(head(x[r], y[r], s, 30), x[h])),
-        "head, label smoothing 0.1": (look, lambda r, h, s: say(head(x[r], y[r], s, smoothing=0.1), x[h])),
-        "mirrored": (2 * look, lambda r, h, s: say(head(*both(r), s), x[h])),
-        "mirrored, averaged over both when asked": (
-            2 * look,
-            lambda r, h, s: (say(m := head(*both(r), s), x[h]) + say(m, mirrored[h])) / 2,
-        ),
-    }
-    if options.finetune:
-        tried = {"finetune": (look, fine)}
-    print(
-        "| recipe | error, mean of repeats | spread | loss | seconds |\n| --- | ---: | ---: | ---: | ---: |",
-        flush=True,
-    )
-    for name, (before, run) in tried.items():
-        errors, losses, seconds = [], [], []
-        for seed, (rest, held) in enumerate(photos.folds(options.repeats)):
-            start = time.perf_counter()
-            said = run(rest, held, seed)
-            seconds.append(time.perf_counter() - start)
-            truth = y[held].numpy()
-            errors.append((said.argmax(1) != truth).mean())
-            losses.append(calibration.loss(calibration.softmax(said), truth))
-        by_repeat = np.array(errors).reshape(-1, 5).mean(1)
-        print(
-            f"| {name} | {by_repeat.mean():.2%} | {by_repeat.std():.2%} | {np.mean(losses):.3f} | "
-            f"{before + np.mean(seconds):.1f} |",
-            flush=True,
-        )
+    training. With --results, each fold is a line of that file, and what is there is not run again."""
+    begun = time.monotonic()
+    rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
+    done = {(row["recipe"], row["fold"]) for row in rows}
+    for name in options.only.split(";") if options.only else RECIPES:
+        for n, fold in enumerate(photos.folds(options.repeats)):
+            if (name, n) in done or time.monotonic() - begun > options.seconds:
+                continue
+            said, (wall, cpu) = RECIPES[name](photos, fold, n)
+            truth = photos.y[fold[1]].numpy()
+            row = {
+                "recipe": name, "fold": n, "wrong": int((said.argmax(1) != truth).sum()), "of": len(truth),
+                "loss": float(calibration.loss(calibration.softmax(said), truth)), "wall": wall, "cpu": cpu,
+            }  # fmt: skip
+            rows.append(row)
+            with options.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    print("| recipe | folds | error | spread | loss | seconds | of the processor |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name in RECIPES:
+        found = [row for row in rows if row["recipe"] == name]
+        if found:
+            repeats = [found[k : k + 5] for k in range(0, len(found), 5)]
+            errors = [sum(r["wrong"] for r in some) / sum(r["of"] for r in some) for some in repeats]
+            loss, wall, cpu = (np.mean([row[key] for row in found]) for key in ("loss", "wall", "cpu"))
+            error = sum(r["wrong"] for r in found) / sum(r["of"] for r in found)
+            spread = f"{np.std(errors):.2%}" if len(errors) > 1 else ""
+            print(f"| {name} | {len(found)} | {error:.2%} | {spread} | {loss:.3f} | {wall:.1f} | {cpu:.1f} |")
 
 
 def noise(photos: Photographs, options: argparse.Namespace) -> None:
@@ -263,8 +324,6 @@ def outsiders(folder: Path) -> list[Path]:
 def neither(photos: Photographs, options: argparse.Namespace) -> None:
     """What the threshold for "I can't tell" does to pictures of the classes and of neither, by coverage
     asked for on a validation quarter of each fold's training part."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         paths = outsiders(Path(folder))
         strange = photos.features(paths)
@@ -300,7 +359,6 @@ def neither(photos: Photographs, options: argparse.Namespace) -> None:
 def many(photos: Photographs, options: argparse.Namespace) -> None:
     """Seconds a stage and error by number of classes: each a letter and a colour, drawn 24 times."""
     import io
-    import tempfile
 
     from greenr_luigi import evaluation, export, training
     from tests.walk import split
@@ -345,24 +403,20 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
         print(f"| {classes} | {24 * classes} | {stages} | {error:.1%} |", flush=True)
 
 
-PARTS = {"yardstick": yardstick, "recipes": recipes, "noise": noise, "neither": neither, "many": many}
+PARTS = {"recipes": recipes, "noise": noise, "neither": neither, "many": many}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--photos", type=Path, default=Path(__file__).parents[2] / "shared" / "photos")
-    parser.add_argument("--folds", type=int, default=5, help="folds of the yardstick (5)")
     parser.add_argument("--repeats", type=int, default=3, help="repeats of the 5-fold cross-validation (3)")
-    parser.add_argument(
-        "--finetune", action="store_true", help="recipes: fine-tuning only, which takes minutes"
-    )
+    parser.add_argument("--only", default="", help="recipes: names of some, with ; between them")
+    parser.add_argument("--results", type=Path, default=Path("recipes.jsonl"), help="recipes: where to go on")
+    parser.add_argument("--seconds", type=float, default=1e9, help="recipes: begin no fold after so many")
     options = parser.parse_args()
     photos = Photographs(options.photos)
-    print(
-        f"{len(photos.paths)} photographs, {os.cpu_count()} cores, torch {torch.__version__}; features: "
-        f"{photos.seconds:.1f} s\n"
-    )
+    print(f"{len(photos.paths)} photographs, {os.cpu_count()} cores, torch {torch.__version__}\n", flush=True)
     PARTS[options.part](photos, options)
 
 

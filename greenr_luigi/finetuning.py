@@ -53,10 +53,12 @@ def fit(
     info: dict[str, Any],
     seed: int,
     progress: OnProgress,
+    epochs: int = EPOCHS,
+    cbs: Sequence[Any] = (),
 ) -> list[dict[str, float]]:
     """Train a learner's body and head in place by fastai's fit_one_cycle, the body more slowly; in mixed
-    precision on a GPU. Paths and class numbers on either side; `info` has image_size, mean and std. A row an
-    epoch, as heads.fit."""
+    precision on a GPU. Paths and class numbers on either side; `info` has image_size, mean and std; `cbs` are
+    further fastai callbacks. A row an epoch, as heads.fit."""
     from greenr_luigi.heads import Epochs, history
 
     features.keep_memory()
@@ -72,6 +74,6 @@ def fit(
         if features.device().type == "cuda":
             learn.to_fp16()
         learn.unfreeze()
-        with learn.no_bar(), learn.no_logging(), learn.added_cbs(Epochs(progress)):
-            learn.fit_one_cycle(EPOCHS, LEARNING_RATES)
+        with learn.no_bar(), learn.no_logging(), learn.added_cbs([Epochs(progress), *cbs]):
+            learn.fit_one_cycle(epochs, LEARNING_RATES)
     return history(learn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,10 +48,11 @@ class Epochs(fv.Callback):  # type: ignore[misc]
 
 def fit(
     head: nn.Module, train: tuple[torch.Tensor, torch.Tensor], valid: tuple[torch.Tensor, torch.Tensor],
-    epochs: int, seed: int, progress: OnProgress, smoothing: float = 0.0,
+    epochs: int, seed: int, progress: OnProgress, smoothing: float = 0.0, cbs: Sequence[Any] = (),
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train `head` in place by fastai's fit_one_cycle; x is (n, features, 1, 1) as `features.pooled` gives
     it and y the class numbers. The same seed on the same machine and thread count gives the same head.
+    `cbs`: further fastai callbacks, such as MixUp.
 
     A row an epoch: train_loss, valid_loss, error_rate.
     """
@@ -63,7 +65,7 @@ def fit(
         _Tensors(*valid, bs=256, num_workers=0),
     )
     loss = fv.LabelSmoothingCrossEntropyFlat(smoothing) if smoothing else fv.CrossEntropyLossFlat()
-    learn = fv.Learner(loaders, head, loss_func=loss, metrics=fv.error_rate, cbs=Epochs(progress))
+    learn = fv.Learner(loaders, head, loss_func=loss, metrics=fv.error_rate, cbs=[Epochs(progress), *cbs])
     threads = torch.get_num_threads()
     # So little arithmetic is slower on several threads than on one, much slower where others want the cores too.
     torch.set_num_threads(1)
