@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -16,13 +17,15 @@ from typing import Any
 from greenr_luigi import releases
 from greenr_luigi.pictures import UnusablePicture
 from greenr_luigi.web import metrics
-from greenr_luigi.web.model import Answer, Model, ModelError, load
+from greenr_luigi.web.model import Answer, Model, ModelError, load, trim
 from greenr_luigi.web.problem import Problem, busy, unusable
 from greenr_luigi.web.settings import Settings
 
 log = logging.getLogger("greenr")
 #: Seconds between two looks at `current`; a look is one readlink.
 LOOK = 0.1
+#: Seconds without a picture after which a worker gives back what pictures took.
+IDLE = 1.0
 
 
 class Classifier:
@@ -36,6 +39,8 @@ class Classifier:
         self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=give_way)
         self.waiting = 0
+        #: When the last picture was done; None once what it took was given back.
+        self.busy: float | None = None
         self.refused: tuple[object, ...] | None = None
         self.parent = os.getppid()
 
@@ -74,6 +79,7 @@ class Classifier:
 
     def leave(self) -> None:
         self.waiting -= 1
+        self.busy = time.monotonic()
 
     def swap(self) -> None:
         """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
@@ -118,6 +124,9 @@ class Classifier:
             if told != self.state():
                 told = self.state()
                 self.tell()
+            if self.busy is not None and not self.waiting and time.monotonic() - self.busy > IDLE:
+                self.busy = None
+                await asyncio.get_running_loop().run_in_executor(self.loader, trim)
             if os.getppid() != self.parent:
                 log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.parent)
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -38,6 +38,8 @@ class Settings:
     batch: int = 16
     #: Bytes of uploads that a worker holds at a time, over all requests.
     held_bytes: int = 8 * MAX_BYTES
+    #: Seconds from a connection, or from the last answer on it, to the end of the next request's headers.
+    header_seconds: float = 15.0
     #: Seconds in which a request's body must have arrived.
     body_seconds: float = 20.0
     #: Seconds in which a request must be answered, body included.

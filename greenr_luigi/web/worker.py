@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from typing import Any
 
@@ -11,9 +12,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
+from greenr_luigi.web.settings import Settings, from_environment
+
 log = logging.getLogger("greenr")
-#: Seconds from a connection, or from the last answer on it, to the end of the next request's headers.
-HEADER_SECONDS = 15.0
 #: Seconds that a worker waits before it takes another connection, for each that it has; and at most.
 COURTESY, MOST_COURTESY = 0.001, 0.004
 
@@ -22,13 +23,14 @@ class Protocol(HttpToolsProtocol):
     """uvicorn waits without end for headers that were begun; this does not."""
 
     patience: asyncio.TimerHandle | None = None
+    header_seconds = Settings.header_seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.wait()
 
     def wait(self) -> None:
-        self.patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        self.patience = self.loop.call_later(self.header_seconds, self.transport.close)
 
     def relax(self) -> None:
         if self.patience is not None:
@@ -62,6 +64,8 @@ class Server(uvicorn.Server):
     its neighbour, and a core, stands idle. Here the worker that has fewer is the quicker to take the next.
     """
 
+    header_seconds = Settings.header_seconds
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
         self.arriving: set[asyncio.Task[Any]] = set()
@@ -92,7 +96,9 @@ class Server(uvicorn.Server):
         loop.call_later(min(COURTESY * held, MOST_COURTESY), self.listen, listening)
 
     def protocol(self) -> asyncio.Protocol:
-        return Protocol(self.config, self.server_state, self.lifespan.state)
+        made = Protocol(self.config, self.server_state, self.lifespan.state)
+        made.header_seconds = self.header_seconds
+        return made
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.should_exit = True
@@ -126,6 +132,7 @@ class Worker(UvicornWorker):
         """As uvicorn_worker's, with our Server."""
         self.config.app = self.wsgi
         server = Server(config=self.config)
+        server.header_seconds = from_environment(os.environ).header_seconds
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
         if not server.started:

@@ -37,6 +37,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     digest = tiny_release.deploy(place / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_BODY_SECONDS", "1")
+        patch.setenv("GREENR_HEADER_SECONDS", "2")
         running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
     found = Live(running, place)
     yield found
@@ -136,13 +137,11 @@ def test_a_sender_that_never_ends_is_cut_off(patient: Live) -> None:
     assert resident(patient) - before < 150
 
 
-def test_headers_that_never_end_are_cut_off(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    from greenr_luigi.web import worker
-
+def test_headers_that_never_end_are_cut_off(patient: Live) -> None:
     began = time.monotonic()
-    received = say(live, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", timeout=60)
+    received = say(patient, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", timeout=60)
     assert not received.startswith(b"HTTP/1.1 200")
-    assert time.monotonic() - began < worker.HEADER_SECONDS + 5
+    assert 1 < time.monotonic() - began < 12
 
 
 @pytest.mark.parametrize("length", [0, 10, 5_000, -1, "x", "1e3", 99**20, 21 * 2**20, 2**40])
