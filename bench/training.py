@@ -217,7 +217,7 @@ def recipes(photos: Photographs, options: argparse.Namespace) -> None:
     """Mean error over repeated 5-fold cross-validation, spread over the repeats, loss, and seconds a
     training. With --results, each fold is a line of that file, and what is there is not run again."""
     begun = time.monotonic()
-    rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
+    rows = [*map(json.loads, options.results.read_text().splitlines())] if options.results.exists() else []
     done = {(row["recipe"], row["fold"]) for row in rows}
     for name in options.only.split(";") if options.only else RECIPES:
         for n, fold in enumerate(photos.folds(options.repeats)):

@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("label", help="the class")
     add.add_argument("pictures", nargs="+", type=Path, help="picture files")
 
+    look = command("review", review_pictures, "go through doubtful pictures on a local page, with keys")
+    look.add_argument("--port", type=int, default=0, help="of 127.0.0.1; any free one if absent")
+
     command("rollback", rollback, "let the server serve the release before this one")
     command("releases", list_releases, "list the releases, oldest first")
     command("stop", stop_server, "stop the web classifier")
@@ -124,6 +127,17 @@ def curate(action: str) -> Command:
         return 0
 
     return run
+
+
+def review_pictures(arguments: argparse.Namespace) -> int:
+    from greenr_luigi import review
+
+    dataset, evaluation = graph.judged(arguments.root) or (None, None)
+    metrics = json.loads((evaluation / "metrics.json").read_text()) if evaluation else {"classes": []}
+    cases = review.waiting(arguments.root, dataset, evaluation)
+    classes = metrics["classes"] or sorted({case.label for case in cases if case.label})
+    review.serve(review.Review(arguments.root, cases, classes), arguments.port)
+    return 0
 
 
 def rollback(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ own.
     relabel,91ab...,,grass,2026-01-02T10:01:00+00:00,
     restore,5f0c...,,,2026-01-03T09:00:00+00:00,not that bad
     add,77de...,dandelion,,2026-01-03T09:05:00+00:00,from my garden
+    keep,c40d...,,,2026-01-03T09:06:00+00:00,looked at and right
 
 Lines may be edited, added and removed by hand; empty ones and those that start with # mean nothing. A picture
 added by hand is copied to `added/<label>/` beside the file; nothing of ours deletes it.
@@ -32,7 +33,7 @@ from greenr_luigi.manifest import folder_name
 
 FILE, ADDED = "curation.csv", "added"
 COLUMNS = ("action", "sha256", "label", "to", "when", "comment")
-ACTIONS = ("reject", "relabel", "restore", "add")
+ACTIONS = ("reject", "relabel", "restore", "add", "keep")
 
 
 class CurationError(ValueError):
@@ -58,6 +59,25 @@ def read(path: Path) -> Curation:
     expected."""
     rejected: dict[str, None] = {}
     relabelled: dict[str, str] = {}
+    for action, sha, to in _decisions(path):
+        if action == "reject":
+            rejected[sha] = None
+        elif action == "relabel":
+            relabelled[sha] = to
+        else:
+            rejected.pop(sha, None)
+            relabelled.pop(sha, None)
+    return Curation(frozenset(rejected), MappingProxyType(relabelled))
+
+
+def decided(path: Path) -> frozenset[str]:
+    """The sha256 of every picture that a decision in a file is about and was not taken back. Raises as `read`."""
+    last = {sha: action for action, sha, _ in _decisions(path)}
+    return frozenset(sha for sha, action in last.items() if action != "restore")
+
+
+def _decisions(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Action, sha256 and new label of each line."""
     for where, record in _records(path):
         action, sha = record["action"].lower(), record["sha256"].lower()
         if action not in ACTIONS:
@@ -72,14 +92,7 @@ def read(path: Path) -> Curation:
             )
         if action == "relabel" and not record["to"]:
             raise CurationError(f"{where}: relabel without a label; expected the new one in the column `to`")
-        if action == "reject":
-            rejected[sha] = None
-        elif action == "relabel":
-            relabelled[sha] = record["to"]
-        else:
-            rejected.pop(sha, None)
-            relabelled.pop(sha, None)
-    return Curation(frozenset(rejected), MappingProxyType(relabelled))
+        yield action, sha, record["to"]
 
 
 def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
@@ -98,6 +111,11 @@ def relabel(root: Path, label: str, items: Iterable[str | Path], comment: str = 
 def restore(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
     """Take back what was decided about these pictures; items as in `reject`."""
     return _decide(root, "restore", items, comment=comment)
+
+
+def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
+    """Say that these pictures are what they are called, so that nobody is asked again; items as in `reject`."""
+    return _decide(root, "keep", items, comment=comment)
 
 
 def add(root: Path, label: str, file: Path, comment: str = "") -> Path:

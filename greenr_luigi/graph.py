@@ -102,6 +102,20 @@ def _live(root: Path, stamps: dict[Path, dict[str, Any]]) -> set[Path]:
     return live
 
 
+def judged(root: Path) -> tuple[Path, Path] | None:
+    """The newest EvaluateModel output and the SplitDataset output that it judged; None before the first."""
+    stamps = {
+        root / row["place"]: traces.read_stamp(root / row["place"] / stage.STAMP) for row in usage(root)
+    }
+    for place, stamp in stamps.items():
+        if stamp["title"] == "EvaluateModel":
+            digest = stamp["inputs"]["SplitDataset"]["digest"]
+            for dataset, made in stamps.items():
+                if (made["title"], made["digest"]) == ("SplitDataset", digest):
+                    return dataset, place
+    return None
+
+
 def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     """Remove outputs that are not live, but for the newest `keep` of each stage, and what killed runs left. What a
     person gave lies elsewhere, in folders that no stage writes, and is not touched. Returns the rows of what went."""

@@ -1,0 +1,190 @@
+"""Going through doubtful pictures in a real browser, and what becomes of the decisions."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from greenr_luigi import curation, pictures, review, suspects
+from greenr_luigi.web.feedback import Feedback
+from greenr_luigi.web.settings import Settings
+from tests import tiny_release
+from tests.web import browser
+
+COLOURS = {"dandelion": ("gold", "orange", "yellow"), "grass": ("green",)}
+SHOTS = os.environ.get("GREENR_TEST_SHOTS")
+
+
+class Place:
+    """A data root with what visitors said, and with the outputs of two stages beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.dataset, self.evaluation = folder / "data", folder / "dataset", folder / "evaluation"
+        self.root.mkdir()
+        self.evaluation.mkdir()
+        self.sha: dict[str, str] = {}
+        found = []
+        for label, colours in COLOURS.items():
+            for colour in colours:
+                data = tiny_release.picture(colour, 320)
+                self.sha[colour] = pictures.sha256(data)
+                file = self.dataset / "train" / label / f"{self.sha[colour][:16]}.jpg"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                other = "grass" if label == "dandelion" else "dandelion"
+                found.append(suspects.Suspect(str(file.relative_to(self.dataset)), label, other, 0.2))
+        suspects.write(self.evaluation / "suspects.csv", found)
+        said = Feedback(Settings(self.root / "releases", feedback=True))
+        for colour, label in (("lime", "grass"), ("red", "")):
+            data = tiny_release.picture(colour, 320)
+            self.sha[colour] = pictures.sha256(data)
+            said.keep(data, label, "dandelion", "0" * 16)
+
+    def waiting(self) -> list[review.Case]:
+        return review.waiting(self.root, self.dataset, self.evaluation)
+
+    def curation(self) -> curation.Curation:
+        return curation.read(self.root / curation.FILE)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def address(place: Place) -> Iterator[str]:
+    """The page, served by a process of its own."""
+    code = (
+        "import sys; from pathlib import Path; from greenr_luigi import review\n"
+        "r, d, e = map(Path, sys.argv[1:])\n"
+        "review.serve(review.Review(r, review.waiting(r, d, e), ['dandelion', 'grass']), 0)"
+    )
+    command = [sys.executable, "-u", "-c", code, *map(str, (place.root, place.dataset, place.evaluation))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        yield found[0]
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert "the next run of DeployApp takes it in" in said
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[webdriver.Chrome]:
+    with browser.chromium() as driver:
+        yield driver
+
+
+def title(driver: webdriver.Chrome, words: str) -> None:
+    WebDriverWait(driver, 20).until(lambda d: words in d.title, words)
+
+
+def press(driver: webdriver.Chrome, key: str, then: str) -> None:
+    driver.find_element(By.TAG_NAME, "body").send_keys(key)
+    title(driver, then)
+
+
+def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver.Chrome) -> None:
+    cases = place.waiting()
+    assert [case.sha256 for case in cases] == [
+        place.sha[colour] for colour in ("lime", "red", "gold", "orange", "yellow", "green")
+    ]
+    chrome.get(address)
+    title(chrome, "1 of 6: is this grass?")
+    press(chrome, "k", "2 of 6: what is this?")
+    assert [path.read_bytes() for path in curation.added(place.root, "grass")] == [
+        tiny_release.picture("lime", 320)
+    ]
+    press(chrome, "k", "2 of 6")  # There is nothing to keep where a visitor named no class.
+    press(chrome, "x", "3 of 6: is this dandelion?")
+    press(chrome, "1", "4 of 6")
+    press(chrome, Keys.ARROW_LEFT, "3 of 6")
+    assert "You said: grass" in chrome.find_element(By.CSS_SELECTOR, ".why").text
+    press(chrome, Keys.ARROW_RIGHT, "4 of 6")
+    press(chrome, Keys.DELETE, "5 of 6")
+    press(chrome, "k", "6 of 6: is this grass?")
+    press(chrome, "K", "All looked through")
+    found = place.curation()
+    assert found.rejected == {place.sha["red"], place.sha["orange"]}
+    assert found.relabelled == {place.sha["gold"]: "grass"}
+    assert place.waiting() == []
+
+    press(chrome, "u", "6 of 6")
+    assert [case.sha256 for case in place.waiting()] == [place.sha["green"]]
+    for at in range(5, 0, -1):
+        press(chrome, "u", f"{at} of 6")
+    assert len(place.waiting()) == 6 and place.curation() == curation.Curation()
+    assert curation.added(place.root, "grass") == []
+
+
+def test_buttons_do_without_a_script(place: Place, address: str) -> None:
+    with browser.chromium(390, 800, javascript=False) as phone:
+        phone.get(address)
+        phone.find_element(By.CSS_SELECTOR, "button[value='=dandelion']").click()
+        title(phone, "2 of 6")
+        assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert len(curation.added(place.root, "dandelion")) == 1
+
+
+def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    axe = browser.axe(tmp_path)
+    for width, scheme in ((1200, "light"), (390, "dark")):
+        browser.resize(chrome, width, 900)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        for at in (0, 2, 6):
+            chrome.get(f"{address}?at={at}")
+            # The policy forbids what a page would inject; this comes from outside the page.
+            chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
+            found = chrome.execute_async_script("axe.run().then(r => arguments[0](r.violations))")
+            assert not found, json.dumps(found, indent=1)
+            if SHOTS:
+                chrome.save_screenshot(str(Path(SHOTS) / f"review {at} {width}.png"))
+    assert not [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("headers", "verdict", "status"),
+    [
+        ({}, "reject", 403),
+        ({"Sec-Fetch-Site": "cross-site"}, "reject", 403),
+        ({"Sec-Fetch-Site": "same-origin", "Host": "evil.example"}, "reject", 400),
+        ({"Sec-Fetch-Site": "same-origin"}, "=daisy", 400),
+        ({"Sec-Fetch-Site": "same-origin"}, "", 400),
+        ({"Sec-Fetch-Site": "same-origin"}, "reject", 303),
+    ],
+)
+def test_only_its_own_page_decides(
+    place: Place, address: str, headers: dict[str, str], verdict: str, status: int
+) -> None:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=20)
+    body = urllib.parse.urlencode({"at": "0", "verdict": verdict})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/decide", body, form | headers)
+    assert connection.getresponse().status == status
+    connection.close()
+    assert (place.root / curation.FILE).exists() == (status == 303)
+
+
+@pytest.mark.parametrize("path", ["/?at=7", "/?at=-1", "/?at=x", "/picture/6", "/picture/../../etc/passwd"])
+def test_what_is_not_there(address: str, path: str) -> None:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=20)
+    connection.request("GET", path)
+    assert connection.getresponse().status == 404
+    connection.close()
