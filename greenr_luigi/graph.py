@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import stage, traces
+from greenr_luigi import releases, server, stage, traces
+
+#: What `usage` calls a release among the stages.
+RELEASE = "release"
 
 
 def default_root() -> Path:
@@ -63,8 +66,38 @@ def status(name: str, options: Sequence[str], root: Path) -> list[dict[str, Any]
 
 
 def usage(root: Path) -> list[dict[str, Any]]:
-    """Rows of every output under the root: stage, place, bytes, when it was finished, and whether it is live: in use
-    by the deployment that serves now."""
+    """Rows of every output and release under the root: stage ("release" for those), place, bytes, when it was
+    finished, and whether it is live: in use by the deployment that serves now."""
+    rows = [*_outputs(root), *_releases(root)]
+    return sorted(rows, key=lambda row: str(row["finished"]), reverse=True)
+
+
+def _releases(root: Path) -> Iterator[dict[str, Any]]:
+    store = root / "releases"
+    serving = {releases.current(store), *served(root)}
+    for digest in releases.releases(store):
+        folder = store / digest
+        yield {
+            "stage": RELEASE,
+            "place": str(folder.relative_to(root)),
+            "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            "finished": _when(folder.stat().st_mtime),
+            "live": digest in serving,
+        }
+
+
+def served(root: Path) -> set[str]:
+    """The releases that the workers of the running server have in memory."""
+    run_dir = root / "server"
+    pid = server.master(run_dir)
+    return {str(state["digest"]) for state in server.told(run_dir, pid)} if pid is not None else set()
+
+
+def _when(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "minutes")
+
+
+def _outputs(root: Path) -> list[dict[str, Any]]:
     stamps = {
         place: traces.read_stamp(place / stage.STAMP)
         for place in sorted(root.glob("*/*"))
@@ -76,7 +109,7 @@ def usage(root: Path) -> list[dict[str, Any]]:
             "stage": stamp["title"],
             "place": str(place.relative_to(root)),
             "bytes": sum(size for size, _, _ in stamp["files"].values()),
-            "finished": datetime.datetime.fromtimestamp(stamp["finished"]).isoformat(" ", "minutes"),
+            "finished": _when(stamp["finished"]),
             "live": place in live,
         }
         for place, stamp in sorted(stamps.items(), key=lambda item: -float(item[1]["finished"]))
@@ -105,7 +138,7 @@ def _live(root: Path, stamps: dict[Path, dict[str, Any]]) -> set[Path]:
 def judged(root: Path) -> tuple[Path, Path] | None:
     """The newest EvaluateModel output and the SplitDataset output that it judged; None before the first."""
     stamps = {
-        root / row["place"]: traces.read_stamp(root / row["place"] / stage.STAMP) for row in usage(root)
+        root / row["place"]: traces.read_stamp(root / row["place"] / stage.STAMP) for row in _outputs(root)
     }
     for place, stamp in stamps.items():
         if stamp["title"] == "EvaluateModel":
@@ -117,8 +150,9 @@ def judged(root: Path) -> tuple[Path, Path] | None:
 
 
 def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Remove outputs that are not live, but for the newest `keep` of each stage, and what killed runs left. What a
-    person gave lies elsewhere, in folders that no stage writes, and is not touched. Returns the rows of what went."""
+    """Remove outputs and releases that are not live, but for the newest `keep` of each stage, and what killed runs
+    left; the release that a rollback would bring back stays, too. What a person gave lies elsewhere, in folders that
+    no stage writes, and is not touched. Returns the rows of what went."""
     if keep < 0:
         raise ValueError(f"--keep {keep}: expected 0 or more outputs a stage")
 
@@ -132,7 +166,8 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
                 stage.sweep(place)
     kept: dict[str, int] = {}
     gone = []
-    for row in usage(root):
+    before = {row["place"]: row for row in _releases(root)}
+    for row in _outputs(root):
         kept[row["stage"]] = kept.get(row["stage"], 0) + 1
         if row["live"] or kept[row["stage"]] <= keep:
             continue
@@ -143,4 +178,6 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
                 folder = place.resolve()
                 place.unlink()
                 shutil.rmtree(folder)
+    for digest in releases.prune(root / "releases", keep, served(root), dry_run):
+        gone.append(before[f"releases/{digest}"])
     return gone

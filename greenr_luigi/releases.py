@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -227,13 +227,16 @@ def rollback(store: Path) -> str:
     return earlier
 
 
-def prune(store: Path, keep: int) -> list[str]:
-    """Delete all but the newest `keep` releases, never the current or the one before it; returns the gone."""
+def prune(store: Path, keep: int, serving: Collection[str] = (), dry_run: bool = False) -> list[str]:
+    """Delete all but the newest `keep` releases, never the current, the one before it or one of those `serving`;
+    returns the gone."""
     if keep < 0:
         raise ReleaseError(f"keep={keep}: expected the number of releases to keep, 0 or more")
     there = releases(store)
-    kept = {current(store), previous(store), *there[max(0, len(there) - keep) :]}
+    kept = {current(store), previous(store), *serving, *there[max(0, len(there) - keep) :]}
     gone = [digest for digest in there if digest not in kept]
+    if dry_run:
+        return gone
     for digest in gone:
         doomed = store / f".old-{digest}-{time.monotonic_ns()}"
         (store / digest).rename(doomed)

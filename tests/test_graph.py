@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi import graph, releases
 from tests.pipeline import STAGES, Pipeline, draw
 
 DOWNLOAD_D, DOWNLOAD_G, SPLIT, TRAIN, EVALUATE, EXPORT, DEPLOY = STAGES
@@ -228,13 +229,16 @@ def test_usage_and_prune_keep_what_is_live(pipeline):
         assert pipeline.run(*options).status == 0
     before = json.loads(pipeline.greenr("usage", "--json").stdout)
     live = {row["place"] for row in before if row["live"]}
-    assert {row["stage"] for row in before if row["live"]} == set(STAGES)
+    assert {row["stage"] for row in before if row["live"]} == {*STAGES, "release"}
+    assert graph.judged(pipeline.root) == (pipeline.place(SPLIT), pipeline.place(EVALUATE))
+    store = pipeline.root / "releases"
+    spared = {f"releases/{releases.previous(store)}"}
     pictures = {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}
     assert "would remove" in pipeline.greenr("prune", "--keep", "0", "--dry-run").stdout
     assert len(json.loads(pipeline.greenr("usage", "--json").stdout)) == len(before)
     pipeline.greenr("prune", "--keep", "0")
     after = json.loads(pipeline.greenr("usage", "--json").stdout)
-    assert {row["place"] for row in after} == live
+    assert {row["place"] for row in after} == live | spared
     assert pictures == {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}
     assert pipeline.run().ran == {}
 

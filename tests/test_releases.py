@@ -110,6 +110,8 @@ def test_prune_keeps_the_current_and_the_one_before(tmp_path: Path) -> None:
     releases.point(store, all_of_them[2])
     (store / ".new-abandoned").mkdir()
     os.utime(store / ".new-abandoned", (0, 0))
+    assert releases.prune(store, 1, {all_of_them[4]}, dry_run=True) == [all_of_them[n] for n in (1, 3)]
+    assert len(releases.releases(store)) == 6
     assert releases.prune(store, 1) == [all_of_them[n] for n in (1, 3, 4)]
     assert set(releases.releases(store)) == {all_of_them[n] for n in (0, 2, 5)}
     assert not (store / ".new-abandoned").exists()
