@@ -91,7 +91,8 @@ def test_killed_at_any_moment(pipeline, tmp_path, pictures):
         assert digests(pipeline) == undisturbed
         assert releases.current(pipeline.root / "releases") == serving
     assert pipeline.greenr("prune", "--keep", "9").returncode == 0
-    hidden = [p for p in pipeline.root.glob("*/.*") if p.is_dir()]
+    # The release store sweeps its own, an hour later (test_releases.py): a publisher holds no lock to tell by.
+    hidden = [p for p in pipeline.root.glob("*/.*") if p.is_dir() and p.parent.name != "releases"]
     assert len(hidden) == len(STAGES), hidden
 
 
