@@ -49,9 +49,15 @@ def collected(downloads: Mapping[str, Path]) -> list[Picture]:
     ]
 
 
-def added(root: Path, downloads: Mapping[str, Path]) -> list[Picture]:
-    """What a person added by hand to these classes."""
-    paths = [(label, path) for label in sorted(downloads) for path in decisions.added(root, label)]
+def added(root: Path, downloads: Mapping[str, Path], known: Iterable[Picture] = ()) -> list[Picture]:
+    """What a person added by hand to these classes, but for what the source `feedback` has taken from there."""
+    taken = {(p.row.label, p.row.sha256[:16]) for p in known if p.row.engine == "feedback"}
+    paths = [
+        (label, path)
+        for label in sorted(downloads)
+        for path in decisions.added(root, label)
+        if (label, path.stem) not in taken
+    ]
     with ThreadPoolExecutor() as pool:
         rows = pool.map(lambda item: describe(item[1], "added"), paths)
         return [

@@ -48,7 +48,7 @@ def split(
     on_progress(0, "reading manifests")
     pictures = cleaning.collected(downloads)
     if curation is not None:
-        pictures += cleaning.added(curation.parent, downloads)
+        pictures += cleaning.added(curation.parent, downloads, pictures)
     excluded: list[Excluded] = []
     decided = decisions.read(curation) if curation else decisions.Curation()
     pictures = cleaning.curated(pictures, decided, set(downloads), excluded)

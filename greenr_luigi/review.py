@@ -6,7 +6,6 @@ What visitors said of answers comes first, then the pictures whose label is prob
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from greenr_luigi import HERE, curation, pictures, suspects
-from greenr_luigi.web.feedback import folder, same_origin
+from greenr_luigi.web import feedback
+from greenr_luigi.web.feedback import same_origin
 from greenr_luigi.web.security import Envelope
 from greenr_luigi.web.settings import Settings
 
@@ -49,19 +49,17 @@ class Case:
 
 def from_visitors(root: Path) -> Iterator[Case]:
     """What visitors said, the last word on each picture."""
-    place = folder(root / "releases")
-    log = place / "feedback.jsonl"
-    rows = map(json.loads, log.read_text(encoding="utf-8").splitlines() if log.exists() else [])
-    for sha, row in {row["sha256"]: row for row in rows}.items():
-        if (place / row["file"]).is_file():
-            yield Case(place / row["file"], sha, row["label"], row["predicted"], None)
+    place = feedback.folder(root / "releases")
+    for sha, row in {row["sha256"]: row for row in feedback.read(place)}.items():
+        yield Case(place / row["file"], sha, row["label"], row["predicted"], None)
 
 
 def from_evaluation(dataset: Path, evaluation: Path) -> Iterator[Case]:
     """The suspects of an EvaluateModel folder; their pictures lie in its SplitDataset folder."""
     for one in suspects.read(evaluation / "suspects.csv"):
         path = dataset / one.file
-        yield Case(path, pictures.sha256(path.read_bytes()), one.label, one.suggested, one.probability)
+        if path.is_file():
+            yield Case(path, pictures.sha256(path.read_bytes()), one.label, one.suggested, one.probability)
 
 
 @dataclass
@@ -111,6 +109,16 @@ def waiting(root: Path, dataset: Path | None, evaluation: Path | None) -> list[C
         found += from_evaluation(dataset, evaluation)
     done = curation.decided(root / curation.FILE)
     return [case for case in found if case.sha256 not in done]
+
+
+def sweep(root: Path) -> None:
+    """Remove visitors' pictures that have been decided about: what was kept lies in `added/`, and the room is for new
+    ones."""
+    place = feedback.folder(root / "releases")
+    done = curation.decided(root / curation.FILE)
+    for row in feedback.read(place):
+        if row["sha256"] in done:
+            (place / row["file"]).unlink(missing_ok=True)
 
 
 def create(review: Review) -> Starlette:
@@ -185,4 +193,5 @@ def serve(review: Review, port: int) -> None:
             uvicorn.Server(uvicorn.Config(create(review), log_level="warning", lifespan="off")).run(
                 [listening]
             )
+    sweep(review.root)
     print(f"{len(review.decided)} decided; the next run of DeployApp takes it in")

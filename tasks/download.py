@@ -46,8 +46,12 @@ class DownloadImages(Search, Stage):
     def reads(self):
         if self.source == "urls" and self.folder:
             return {"the list of addresses": self.folder}
-        if self.source in ("folder", "feedback") and self.folder:
+        if self.source == "folder" and self.folder:
             return {f"folder {self.label}": self.folder / self.label}
+        if self.source == "feedback":
+            from greenr_luigi.manifest import folder_name
+
+            return {f"kept as {self.label}": Path(self.root, "added", folder_name(self.label))}
         return {}
 
     def overtaken(self, stamp):
@@ -62,6 +66,7 @@ class DownloadImages(Search, Stage):
 
         limit = self.limit or (200 if sources.find(self.source).endless else 0)
         earlier = self.place.resolve() if self.place.exists() else None
+        folder = Path(self.root, "added") if self.source == "feedback" else self.folder
         # What a person removed is left out by SplitDataset: a rejection need not search again.
-        return collect(self.source, self.label, self.query or self.label, limit, self.folder, out, earlier, seed=0,
+        return collect(self.source, self.label, self.query or self.label, limit, folder, out, earlier, seed=0,
                        rejected=(), license=self.license or None, on_progress=self.on_progress())  # fmt: skip

@@ -19,10 +19,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi import curation, pictures, review, suspects
+from greenr_luigi import curation, manifest, pictures, review, suspects
+from greenr_luigi.web import feedback
 from greenr_luigi.web.feedback import Feedback
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
+from tests.pipeline import Pipeline
+from tests.sources.conftest import picture
 from tests.web import browser
 
 COLOURS = {"dandelion": ("gold", "orange", "yellow"), "grass": ("green",)}
@@ -188,3 +191,44 @@ def test_what_is_not_there(address: str, path: str) -> None:
     connection.request("GET", path)
     assert connection.getresponse().status == 404
     connection.close()
+
+
+def test_what_is_torn_or_gone_is_not_asked_about(place: Place) -> None:
+    log = place.root / "feedback" / "feedback.jsonl"
+    log.write_text(log.read_text() + '{"file": "grass/a.jpg", "la')
+    next((place.dataset / "train" / "grass").iterdir()).unlink()
+    assert [case.sha256 for case in place.waiting()] == [
+        place.sha[colour] for colour in ("lime", "red", "gold", "orange", "yellow")
+    ]
+
+
+def test_what_visitors_said_teaches_once_a_person_kept_it(tmp_path: Path) -> None:
+    """From a visitor's word, through the review, to the data set of the source `feedback`."""
+    pipeline = Pipeline(tmp_path, "--source", "feedback", "--classes", "grass,was?")
+    said = Feedback(Settings(pipeline.root / "releases", feedback=True))
+    for number in range(26):
+        said.keep(picture(number), ("grass", "was?")[number % 2], "grass", "0" * 16)
+    walk = review.Review(pipeline.root, review.waiting(pipeline.root, None, None), ["grass", "was?"])
+    assert len(walk.cases) == 26
+    for at in range(2, 26):
+        walk.decide(at, "keep" if at > 2 else "=was?")
+    walk.decide(25, "reject")
+    kept = {case.sha256: case.label for case in walk.cases[3:25]} | {walk.cases[2].sha256: "was?"}
+    review.sweep(pipeline.root)
+    left = feedback.read(pipeline.root / "feedback")
+    assert [row["sha256"] for row in left] == [case.sha256 for case in walk.cases[:2]]
+
+    process = pipeline.start(stage="SplitDataset")
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    split = pipeline.place("SplitDataset")
+    rows = manifest.read_csv(split / "manifest.csv", manifest.SplitRow)
+    out = manifest.read_csv(split / "excluded.csv", manifest.Excluded)
+    assert {"duplicate", "rejected"}.isdisjoint(row.reason for row in out)
+    assert {row.sha256: row.label for row in [*rows, *out]} == kept
+    options = ("status", "--json", "SplitDataset", *pipeline.options[2:])
+    causes = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
+    assert causes == [None] * 3
+    walk.decide(0, "keep")
+    stale = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
+    assert "kept as grass" in stale[0] and stale[1] is None and "grass" in stale[2]

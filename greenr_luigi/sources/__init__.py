@@ -58,7 +58,7 @@ SOURCES: dict[str, Source] = {
         local.folder, "none", "your own pictures: --folder holds one sub-folder a class", endless=False
     ),
     "feedback": Source(
-        local.feedback, "none", "what users of the page put right: --folder is data/feedback", endless=False
+        local.feedback, "none", "what users of the page put right and `greenr review` kept", endless=False
     ),
     "sample": Source(drawn.sample, "none", "pictures drawn here, to try the pipeline without a network"),
 }
@@ -76,7 +76,7 @@ def find(name: str) -> Source:
 
 def check_folder(name: str, folder: Path | None) -> None:
     """Raises SourceError if the source needs a folder and none is given or it does not exist."""
-    if name in ("folder", "urls", "feedback") and folder is None:
+    if name in ("folder", "urls") and folder is None:
         raise SourceError(f"the source {name!r} needs --folder: {SOURCES[name].hint}")
-    if folder is not None and not folder.exists():
+    if name != "feedback" and folder is not None and not folder.exists():
         raise SourceError(f"--folder {folder} does not exist: give the path of an existing one")

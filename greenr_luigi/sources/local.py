@@ -26,7 +26,14 @@ def folder(request: Request, engine: str = "folder") -> Iterator[Candidate]:
 
 
 def feedback(request: Request) -> Iterator[Candidate]:
-    """What users of the web page put right, in folders as above."""
+    """What a person kept of what visitors said, and added themselves; raises SourceError if there is none of the
+    label."""
+    assert request.folder is not None
+    if not (request.folder / folder_name(request.label)).is_dir():
+        raise SourceError(
+            f"nothing has been kept as {request.label!r} in {request.folder}: go through what visitors said with "
+            "`greenr review`. What you keep there joins the pictures of every source; `feedback` takes it alone"
+        )
     yield from folder(request, "feedback")
 
 

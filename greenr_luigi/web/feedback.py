@@ -1,32 +1,34 @@
 """What visitors say of answers: off unless switched on; kept beside the store, for a person to look through.
 
-feedback/<label>/<sha16>.<ext>    the picture, as it came
+feedback/<label>/<sha16>.<ext>    the picture, as it came; gone once `greenr review` has decided about it
 feedback/feedback.jsonl           a line a verdict: file, label, predicted, release, sha256, when
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
-import os
 import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from greenr_luigi import pictures, releases
+from greenr_luigi import manifest, pictures, releases
 from greenr_luigi.web import intake
 from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.settings import Settings
 
 #: Says that the picture shows none of the classes; no class can be named so, since labels are not empty.
 NEITHER = ""
+#: Its folder. No label's folder is called so: `manifest.folder_name` writes % as %25.
+NONE = "%none"
 #: Verdicts of one visitor in a worker in a minute, and visitors remembered.
 A_MINUTE = 20
 VISITORS = 10_000
@@ -106,13 +108,21 @@ def same_origin(headers: Headers) -> bool:
 
 
 def folder_name(label: str) -> str:
-    """A label as a folder's name: what a path would trip over is percent-encoded."""
-    name = "".join(
-        quote(char, safe="") if char in '/\\:*?"<>|%' or ord(char) < 32 else char for char in label
-    )
-    if not name:
-        return "_none"
-    return f"%{ord(name[0]):02X}{name[1:]}" if name[0] in "._" else os.fsdecode(os.fsencode(name)[:200])
+    """The folder of a verdict, named as every other folder of a label is."""
+    return NONE if label == NEITHER else manifest.folder_name(label)
+
+
+def read(place: Path) -> list[dict[str, str]]:
+    """The verdicts in a feedback folder whose picture is still there, the oldest first. A line that a killed worker
+    left half-written says nothing."""
+    found = []
+    log = place / "feedback.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if (place / row["file"]).is_file():
+                found.append(row)
+    return found
 
 
 def folder(store: Path) -> Path:

@@ -105,6 +105,13 @@ def test_the_photographs(tmp_path: Path) -> None:
 
 
 def test_feedback_is_a_folder_too(mine: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    collect("feedback", "wild grass", "", 0, mine, tmp_path / "out", None, 0, (), lambda share, words: None)
-    assert {row.engine for row in read_jsonl(tmp_path / "out/manifest.jsonl", Row)} == {"feedback"}
+    for label in ("wild grass", "was?"):
+        (tmp_path / label).mkdir()
+        asked = ("feedback", label, "", 0, mine, tmp_path / label, None, 0, (), lambda share, words: None)
+        if label == "was?":
+            with pytest.raises(SourceError, match=r"nothing has been kept as 'was\?'.*`greenr review`"):
+                collect(*asked)
+        else:
+            collect(*asked)
+            rows = read_jsonl(tmp_path / label / "manifest.jsonl", Row)
+            assert {row.engine for row in rows} == {"feedback"}
