@@ -12,10 +12,8 @@ from pathlib import Path
 from greenr_luigi import curation as decisions
 from greenr_luigi.collection import MANIFEST, describe
 from greenr_luigi.duplicates import looks, near_pairs, telling
+from greenr_luigi.hashing import Look
 from greenr_luigi.manifest import Excluded, Row, read_jsonl
-
-#: A picture's two perceptual hashes.
-Look = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class Picture:
 
 
 class Near:
-    """Which looks are near which others."""
+    """Which looks are near which others; `also`: looks of pictures that are not there."""
 
-    def __init__(self, pictures: Iterable[Picture]) -> None:
-        every = sorted({picture.look for picture in pictures})
+    def __init__(self, pictures: Iterable[Picture], also: Iterable[Look] = ()) -> None:
+        every = sorted({*(picture.look for picture in pictures), *also})
         self.of: dict[Look, list[Look]] = defaultdict(list)
         found = looks(every)
         for i, j in zip(*near_pairs(found, telling(found)), strict=True):
@@ -79,6 +77,29 @@ def curated(
             )
         else:
             kept.append(replace(picture, row=replace(picture.row, label=label)))
+    return kept
+
+
+def new(
+    pictures: list[Picture], near: Near, curation: decisions.Curation, excluded: list[Excluded]
+) -> list[Picture]:
+    """Pictures that are no copies, saved anew or resized, of one that a person had rejected before they were found.
+    What was there already stays, as does what a person spoke of: rejecting one of two takes out one."""
+    kept = []
+    for picture in pictures:
+        looks = (picture.look, *near.of.get(picture.look, ()))
+        when = min((curation.looks[look] for look in looks if look in curation.looks), default=None)
+        found = picture.row.fetched
+        if when is None or found is None or found <= when or picture.row.sha256 in curation.spoken:
+            kept.append(picture)
+        else:
+            excluded.append(
+                out(
+                    picture,
+                    "rejected",
+                    "nearly the same as a picture rejected before it was found; relabel it to take it all the same",
+                )
+            )
     return kept
 
 

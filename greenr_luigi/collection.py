@@ -27,8 +27,6 @@ MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
 MINIMUM = 10
 #: Pictures loaded at once; each may take 200 MB while it is decoded.
 WINDOW = 64
-#: The side in pixels to decode to before hashing; the hashes look at 9 x 8 and 32 x 32 of them.
-HASHED_SIDE = 128
 ROTATED = (5, 6, 7, 8)
 
 
@@ -135,7 +133,7 @@ def examine(candidate: Candidate) -> tuple[bytes, Row] | Refusal:
     """Load a candidate and let it through the door, or say why not. The row lacks what the caller knows."""
     try:
         data = candidate.load()
-        image = pictures.open_picture(data, at_least=HASHED_SIDE)
+        image = pictures.open_picture(data, at_least=hashing.HASHED_SIDE)
     except (Unavailable, pictures.UnusablePicture) as error:
         return Refusal(error.reason, str(error), candidate.file_url)
     sha = pictures.sha256(data)

@@ -3,13 +3,14 @@ own.
 
 `curation.csv` under the data root holds a decision a line, the later ones overruling the earlier:
 
-    action,sha256,label,to,when,comment
-    reject,5f0c...,,,2026-01-02T10:00:00+00:00,blurred
+    action,sha256,label,to,when,comment,look
+    reject,5f0c...,,,2026-01-02T10:00:00+00:00,blurred,81c3...
     relabel,91ab...,,grass,2026-01-02T10:01:00+00:00,
     restore,5f0c...,,,2026-01-03T09:00:00+00:00,not that bad
     add,77de...,dandelion,,2026-01-03T09:05:00+00:00,from my garden
     keep,c40d...,,,2026-01-03T09:06:00+00:00,looked at and right
 
+`look` holds the perceptual hashes of what is rejected, by which a copy of it is known when a later search finds one.
 Lines may be edited, added and removed by hand; empty ones and those that start with # mean nothing. A picture
 added by hand is copied to `added/<label>/` beside the file; nothing of ours deletes it.
 """
@@ -21,6 +22,7 @@ import datetime
 import difflib
 import fcntl
 import io
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,11 +30,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from greenr_luigi import pictures
+from greenr_luigi import hashing, pictures
+from greenr_luigi.hashing import Look
 from greenr_luigi.manifest import folder_name
 
 FILE, ADDED = "curation.csv", "added"
-COLUMNS = ("action", "sha256", "label", "to", "when", "comment")
+COLUMNS = ("action", "sha256", "label", "to", "when", "comment", "look")
 ACTIONS = ("reject", "relabel", "restore", "add", "keep")
 
 
@@ -43,10 +46,13 @@ class CurationError(ValueError):
 
 @dataclass(frozen=True)
 class Curation:
-    """What holds now: sha256 of rejected pictures, and of relabelled ones with their new label."""
+    """What holds now: sha256 of rejected pictures, and of relabelled ones with their new label. `looks`: how rejected
+    pictures look, and the time (ISO, UTC) since when; `spoken`: sha256 of those kept, relabelled or added."""
 
     rejected: frozenset[str] = frozenset()
     relabelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    looks: Mapping[Look, str] = field(default_factory=lambda: MappingProxyType({}))
+    spoken: frozenset[str] = frozenset()
 
 
 def inputs(root: Path) -> dict[str, Path]:
@@ -57,17 +63,25 @@ def inputs(root: Path) -> dict[str, Path]:
 def read(path: Path) -> Curation:
     """The decisions in a file; none if there is no file. Raises CurationError naming line, value and what was
     expected."""
-    rejected: dict[str, None] = {}
+    rejected: dict[str, dict[str, str]] = {}
     relabelled: dict[str, str] = {}
-    for action, sha, to in _decisions(path):
+    spoken: set[str] = set()
+    for action, sha, record in _decisions(path):
+        if action in ("reject", "restore"):
+            spoken.discard(sha)
+        else:
+            spoken.add(sha)
         if action == "reject":
-            rejected[sha] = None
+            rejected[sha] = record
         elif action == "relabel":
-            relabelled[sha] = to
+            relabelled[sha] = record["to"]
         else:
             rejected.pop(sha, None)
             relabelled.pop(sha, None)
-    return Curation(frozenset(rejected), MappingProxyType(relabelled))
+    looks = {(r["look"][:16], r["look"][16:]): r["when"] for r in rejected.values() if r["look"]}
+    return Curation(
+        frozenset(rejected), MappingProxyType(relabelled), MappingProxyType(looks), frozenset(spoken)
+    )
 
 
 def decided(path: Path) -> frozenset[str]:
@@ -76,8 +90,8 @@ def decided(path: Path) -> frozenset[str]:
     return frozenset(sha for sha, action in last.items() if action != "restore")
 
 
-def _decisions(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Action, sha256 and new label of each line."""
+def _decisions(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Action and sha256 of each line, and the line."""
     for where, record in _records(path):
         action, sha = record["action"].lower(), record["sha256"].lower()
         if action not in ACTIONS:
@@ -92,13 +106,18 @@ def _decisions(path: Path) -> Iterator[tuple[str, str, str]]:
             )
         if action == "relabel" and not record["to"]:
             raise CurationError(f"{where}: relabel without a label; expected the new one in the column `to`")
-        yield action, sha, record["to"]
+        if not re.fullmatch("([0-9a-f]{60})?", record["look"]):
+            raise CurationError(
+                f"{where}: the look is {record['look']!r}; expected 60 hex digits, as `greenr reject` writes them, "
+                "or nothing"
+            )
+        yield action, sha, record
 
 
 def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
-    """Keep these pictures out of the data set, also when they are found again. An item is a picture's file,
-    its sha256, or the first 16 digits of that, as in the file names under `root`. Returns the sha256 of
-    each."""
+    """Keep these pictures out of the data set, also when they, or copies saved anew, are found again. An item is a
+    picture's file, its sha256, or the first 16 digits of that, as in the file names under `root`. Returns the sha256
+    of each."""
     return _decide(root, "reject", items, comment=comment)
 
 
@@ -144,41 +163,61 @@ def added(root: Path, label: str) -> list[Path]:
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> list[str]:
-    shas = [_sha256(root, item) for item in items]
-    _append(root, [{"action": action, "sha256": sha, **cells} for sha in shas])
-    return shas
+    found = [_find(root, item) for item in items]
+    looks = [look if action == "reject" else "" for _, look in found]
+    _append(
+        root,
+        [
+            {"action": action, "sha256": sha, "look": look, **cells}
+            for (sha, _), look in zip(found, looks, strict=True)
+        ],
+    )
+    return [sha for sha, _ in found]
 
 
-def _sha256(root: Path, item: str | Path) -> str:
-    """Raises CurationError if nothing, or more than one picture, goes by that name."""
+def _find(root: Path, item: str | Path) -> tuple[str, str]:
+    """A picture's sha256 and look, the look empty if the picture lies nowhere here. Raises CurationError if nothing,
+    or more than one picture, goes by that name."""
     path, name = Path(item), Path(item).stem.lower()
     for place in (path, root / path):
         if place.is_file():
-            return pictures.sha256(place.read_bytes())
+            return _seen(place)
     if not re.fullmatch("[0-9a-f]{16,64}", name):
         raise CurationError(
             f"{item} is no file and no sha256: give a picture's path or at least 16 digits of its sha256"
         )
-    if len(name) == 64:
-        return name
     known = _known(root)
-    found = {sha for sha in known if sha.startswith(name)}
+    if len(name) == 64:
+        return name, known.get(name, "")
+    found = [sha for sha in known if sha.startswith(name)]
     if len(found) != 1:
         raise CurationError(
             f"{item} names {len(found)} of the {len(known)} pictures under {root}: give its whole sha256"
         )
-    return found.pop()
+    return found[0], known[found[0]]
 
 
-def _known(root: Path) -> set[str]:
-    """The sha256 of every picture that lies under the root."""
-    known = set()
+def _known(root: Path) -> dict[str, str]:
+    """The look of every picture that lies under the root, by sha256."""
+    known = {}
     for path in root.glob("DownloadImages/*/manifest.jsonl"):
-        known.update(re.findall(r'"sha256": "([0-9a-f]{64})"', path.read_text(encoding="utf-8")))
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            known[row["sha256"]] = row["dhash"] + row["phash"]
     for path in root.glob(f"{ADDED}/*/*"):
         if path.is_file():
-            known.add(pictures.sha256(path.read_bytes()))
+            sha, look = _seen(path)
+            known[sha] = look
     return known
+
+
+def _seen(path: Path) -> tuple[str, str]:
+    """The sha256 and look of a file; what is no picture looks like nothing, and may be rejected all the same."""
+    data = path.read_bytes()
+    try:
+        return pictures.sha256(data), "".join(hashing.look(data))
+    except pictures.UnusablePicture:
+        return pictures.sha256(data), ""
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -219,7 +258,11 @@ def _append(root: Path, rows: list[dict[str, str]]) -> None:
         text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
         read(path)  # what it cannot read, it does not add to
         new = io.StringIO()
-        names = next((_header(line) for line in text.splitlines() if _header(line)), list(COLUMNS))
+        headers = [_header(line) for line in text.splitlines() if _header(line)] or [list(COLUMNS)]
+        names = headers[-1]
+        if any(row.get("look") for row in rows) and "look" not in names:
+            names = [*names, "look"]
+            new.write(",".join(names) + "\n")
         writer = csv.DictWriter(new, names, restval="", extrasaction="ignore", lineterminator="\n")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         # A line break in a comment would make two lines of it.

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from greenr_luigi import cleaning
 from greenr_luigi import curation as decisions
-from greenr_luigi.cleaning import Look, Near, Picture
+from greenr_luigi.cleaning import Near, Picture
 from greenr_luigi.collection import link
+from greenr_luigi.hashing import Look
 from greenr_luigi.manifest import Excluded, SplitRow, folder_name, write_csv
 
 SIDES = ("test", "valid", "train")
@@ -54,7 +55,8 @@ def split(
     pictures = cleaning.curated(pictures, decided, set(downloads), excluded)
     pictures = cleaning.unique(pictures, excluded)
     on_progress(0.2, f"looking for near-duplicates among {len(pictures)} pictures")
-    near = Near(pictures)
+    near = Near(pictures, decided.looks)
+    pictures = cleaning.new(pictures, near, decided, excluded)
     pictures = cleaning.unambiguous(pictures, near, excluded)
     sides = _sides(pictures, near, seed, test_share, valid_share, one_of_near, excluded)
     pictures = [picture for picture in pictures if picture.look in sides]

@@ -1,14 +1,27 @@
-"""A second perceptual hash, which tells apart what `pictures.dhash` alone does not."""
+"""A second perceptual hash, which tells apart what `pictures.dhash` alone does not; and how a picture looks, in
+both."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
+from greenr_luigi import pictures
+
+#: A picture's two perceptual hashes: 16 hex digits of `pictures.dhash` and 44 of `phash`.
+Look = tuple[str, str]
+#: The side in pixels to decode to before hashing; the hashes look at 9 x 8 and 32 x 32 of them.
+HASHED_SIDE = 128
 SIDE, KEPT, PATCHES = 32, 12, 4
 #: Rows of the orthonormal DCT-II: shape (KEPT, SIDE).
 _BASIS = np.cos(np.pi / SIDE * np.outer(np.arange(KEPT), np.arange(SIDE) + 0.5)) * np.sqrt(2 / SIDE)
 _BASIS[0] /= np.sqrt(2)
+
+
+def look(data: bytes) -> Look:
+    """The look of a picture file. Raises pictures.UnusablePicture."""
+    image = pictures.open_picture(data, at_least=HASHED_SIDE)
+    return pictures.dhash(image), phash(image)
 
 
 def phash(image: Image.Image) -> str:

@@ -78,7 +78,7 @@ class Review:
         case, copy = self.cases[number], None
         label = case.label if verdict == KEEP else verdict.removeprefix("=")
         if verdict == REJECT:
-            curation.reject(self.root, [case.sha256])
+            curation.reject(self.root, [case.path])
         elif case.probability is None:
             copy = curation.add(self.root, label, case.path, "a visitor's")
         elif label == case.label:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
 import pytest
 
-from greenr_luigi import curation, pictures
+from greenr_luigi import curation, hashing, pictures
 from greenr_luigi.curation import CurationError
 from tests.sources.conftest import picture
 
@@ -24,6 +25,7 @@ def test_later_decisions_overrule(tmp_path: Path) -> None:
     curation.restore(tmp_path, [B])
     found = curation.read(tmp_path / "curation.csv")
     assert found.rejected == {A} and found.relabelled == {A: "wild grass, dry"}
+    assert found.spoken == {A} and not found.looks
 
 
 def test_a_picture_may_be_named_by_file_and_by_digits(tmp_path: Path) -> None:
@@ -31,9 +33,28 @@ def test_a_picture_may_be_named_by_file_and_by_digits(tmp_path: Path) -> None:
     sha = pictures.sha256(picture(1))
     place = tmp_path / "data/DownloadImages/grass-0"
     place.mkdir(parents=True)
-    (place / "manifest.jsonl").write_text(f'{{"file": "pictures/x.jpg", "sha256": "{sha}"}}\n')
+    row = {"file": "pictures/x.jpg", "sha256": sha, "dhash": A[:16], "phash": A[:44]}
+    (place / "manifest.jsonl").write_text(json.dumps(row) + "\n")
     items = [tmp_path / "x.jpg", sha, sha[:16], f"train/grass/{sha[:16]}.jpg"]
     assert curation.reject(tmp_path / "data", items) == [sha] * 4
+    looks = set(curation.read(tmp_path / "data" / "curation.csv").looks)
+    assert looks == {(A[:16], A[:44])}
+    curation.reject(tmp_path / "data", items[:1])
+    assert set(curation.read(tmp_path / "data" / "curation.csv").looks) == {hashing.look(picture(1))}
+
+
+def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:
+    old = f"action,sha256,label,to,when,comment\nreject,{A},,,2026-01-01T00:00:00+00:00,blurred\n"
+    (tmp_path / "curation.csv").write_text(old)
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    for _ in range(2):
+        curation.reject(tmp_path, [tmp_path / "x.jpg"])
+    lines = (tmp_path / "curation.csv").read_text()
+    assert lines.startswith(old) and lines.count("action") == 2
+    found = curation.read(tmp_path / "curation.csv")
+    assert len(found.rejected) == 2 and set(found.looks) == {hashing.look(picture(1))}
+    curation.restore(tmp_path, [tmp_path / "x.jpg"])
+    assert curation.read(tmp_path / "curation.csv") == curation.Curation(frozenset({A}))
 
 
 @pytest.mark.parametrize("item", ["nowhere.jpg", "0123456789abcdef", "abc"])
@@ -47,10 +68,12 @@ def test_hand_edited_lines_are_understood_and_kept(tmp_path: Path) -> None:
     text = f"\ufeff# mine\r\nto, action ,sha256\r\n\r\n,REJECT, {A.upper()} \r\n dry grass ,relabel,{B}"
     path = tmp_path / "curation.csv"
     path.write_bytes(text.encode())
-    assert curation.read(path) == curation.Curation(frozenset({A}), {B: "dry grass"})
+    found = curation.read(path)
+    assert (found.rejected, found.relabelled) == ({A}, {B: "dry grass"})
     curation.restore(tmp_path, [A])
     assert path.read_bytes().startswith(text.encode())
-    assert curation.read(path) == curation.Curation(frozenset(), {B: "dry grass"})
+    found = curation.read(path)
+    assert (found.rejected, found.relabelled) == (frozenset(), {B: "dry grass"})
 
 
 @pytest.mark.parametrize(
@@ -60,12 +83,13 @@ def test_hand_edited_lines_are_understood_and_kept(tmp_path: Path) -> None:
         ("reject,abc", "line 3: the sha256 is 'abc'; expected 64 hex digits"),
         (f"relabel,{A},grass", "line 3: relabel without a label"),
         (f"reject;{A}", "line 3: 1 cells in .*separated by commas"),
+        (f"reject,{A},,,,,xyz", "line 3: the look is 'xyz'; expected 60 hex digits"),
         ("action,sha", "line 3: there is no column 'sha'"),
     ],
 )
 def test_what_cannot_be_understood_is_an_error_that_says_where(tmp_path: Path, line: str, words: str) -> None:
     path = tmp_path / "curation.csv"
-    path.write_text(f"action,sha256,label,to,when,comment\nreject,{B}\n{line}\n")
+    path.write_text(f"action,sha256,label,to,when,comment,look\nreject,{B}\n{line}\n")
     with pytest.raises(CurationError, match=words):
         curation.read(path)
     before = path.read_bytes()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import curation, dataset, manifest
+from greenr_luigi.collection import describe
 from greenr_luigi.dataset import DataError, split
 from greenr_luigi.duplicates import NEAR
 from greenr_luigi.manifest import Excluded, Row, SplitRow
@@ -195,6 +196,31 @@ def test_a_person_has_the_last_word(root: Path) -> None:
         (row(0).sha256, "rejected"),
         (row(2).sha256, "relabelled"),
     ]
+
+
+def test_a_copy_of_what_was_rejected_does_not_come_back(root: Path, tmp_path: Path) -> None:
+    """What looks like a rejected picture was there, comes later, or is what a person spoke of."""
+    (tmp_path / "rejected.jpg").write_bytes(picture(5, 128))
+    curation.reject(root, [tmp_path / "rejected.jpg"])
+    when = next(iter(curation.read(root / "curation.csv").looks.values()))
+    (tmp_path / "again.jpg").write_bytes(picture(5, 300))
+    found = [describe(tmp_path / name, "bing") for name in ("again.jpg", "rejected.jpg")]
+    assert found[0].sha256 != found[1].sha256
+    again = replace(found[0], file="pictures/again.jpg", label="a")
+
+    def fetched(when: str | None) -> tuple[bool, list[Excluded]]:
+        kept, out = divided([*BASE, replace(again, fetched=when)], curation=root / "curation.csv")
+        return again.sha256 in kept, out
+
+    assert fetched(when) == (True, []) and fetched(None) == (True, [])
+    stays, out = fetched("2999-01-01T00:00:00+00:00")
+    assert not stays and [(one.sha256, one.reason) for one in out] == [(again.sha256, "rejected")]
+    curation.keep(root, [again.sha256])
+    assert fetched("2999-01-01T00:00:00+00:00") == (True, [])
+    curation.restore(root, [again.sha256])
+    assert not fetched("2999-01-01T00:00:00+00:00")[0]
+    curation.restore(root, [tmp_path / "rejected.jpg"])
+    assert fetched("2999-01-01T00:00:00+00:00") == (True, [])
 
 
 def test_relabelling_settles_an_ambiguity(root: Path) -> None:
