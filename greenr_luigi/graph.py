@@ -97,12 +97,18 @@ def _when(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "minutes")
 
 
-def _outputs(root: Path) -> list[dict[str, Any]]:
-    stamps = {
+def _stamps(root: Path) -> dict[Path, dict[str, Any]]:
+    """Every finished output under the root with its stamp, the newest first."""
+    found = {
         place: traces.read_stamp(place / stage.STAMP)
         for place in sorted(root.glob("*/*"))
         if place.is_symlink() and (place / stage.STAMP).exists()
     }
+    return dict(sorted(found.items(), key=lambda item: -float(item[1]["finished"])))
+
+
+def _outputs(root: Path) -> list[dict[str, Any]]:
+    stamps = _stamps(root)
     live = _live(root, stamps)
     return [
         {
@@ -112,7 +118,7 @@ def _outputs(root: Path) -> list[dict[str, Any]]:
             "finished": _when(stamp["finished"]),
             "live": place in live,
         }
-        for place, stamp in sorted(stamps.items(), key=lambda item: -float(item[1]["finished"]))
+        for place, stamp in stamps.items()
     ]
 
 
@@ -137,9 +143,7 @@ def _live(root: Path, stamps: dict[Path, dict[str, Any]]) -> set[Path]:
 
 def judged(root: Path) -> tuple[Path, Path] | None:
     """The newest EvaluateModel output and the SplitDataset output that it judged; None before the first."""
-    stamps = {
-        root / row["place"]: traces.read_stamp(root / row["place"] / stage.STAMP) for row in _outputs(root)
-    }
+    stamps = _stamps(root)
     for place, stamp in stamps.items():
         if stamp["title"] == "EvaluateModel":
             digest = stamp["inputs"]["SplitDataset"]["digest"]
