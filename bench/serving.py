@@ -27,7 +27,7 @@ from pathlib import Path
 from load import Measured, drive, multipart
 
 from greenr_luigi import releases, server
-from greenr_luigi.web.model import load
+from greenr_luigi.web.model import fast_integers, load
 
 HERE = Path(__file__).resolve().parent
 #: Name, command after the port is known, path.
@@ -42,9 +42,11 @@ WAYS = {
         "/predict",
     ),
 }
+#: The same ways on the file in 8-bit integers, where a release has one.
+WAYS |= {f"{name}, int8": WAYS[name] for name in ("LitServe", "BentoML")}
 
 #: LitServe calls the form field by its argument.
-FIELDS = {"LitServe": "request"}
+FIELDS = {"LitServe": "request", "LitServe, int8": "request"}
 
 
 def free_port() -> int:
@@ -109,9 +111,9 @@ def processor() -> str:
     )
 
 
-def floor(store: Path, digest: str, photos: list[bytes]) -> float:
+def floor(store: Path, digest: str, photos: list[bytes], int8: bool) -> float:
     """Milliseconds of decoding and inference of one picture on one core, in a bare loop: the best of five."""
-    model = load(store, digest)
+    model = load(store, digest, int8)
     times = []
     for _ in range(5):
         began = time.perf_counter()
@@ -121,27 +123,29 @@ def floor(store: Path, digest: str, photos: list[bytes]) -> float:
     return 1000 * min(times)
 
 
-def both_cores(store: Path, digest: str, folder: Path) -> float:
+def both_cores(store: Path, digest: str, folder: Path, int8: bool) -> float:
     """Pictures a second that two bare loops get out of two cores at the same time: what a server can reach."""
     code = (
         "import sys,time;from pathlib import Path;from greenr_luigi.web.model import load\n"
-        "m=load(Path(sys.argv[1]),sys.argv[2]);p=[x.read_bytes() for x in sorted(Path(sys.argv[3]).glob('*/*'))[:60]]\n"
+        "m=load(Path(sys.argv[1]),sys.argv[2],bool(sys.argv[4]))\n"
+        "p=[x.read_bytes() for x in sorted(Path(sys.argv[3]).glob('*/*'))[:60]]\n"
         "[m.answer(x) for x in p[:20]];b=time.perf_counter();n=0\n"
         "while time.perf_counter()-b<6: m.answer(p[n%len(p)]);n+=1\n"
         "print(n/(time.perf_counter()-b))"
     )
-    command = [sys.executable, "-c", code, str(store), digest, str(folder)]
+    command = [sys.executable, "-c", code, str(store), digest, str(folder), "1" if int8 else ""]
     loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     return sum(float(loop.communicate()[0]) for loop in loops)
 
 
-def table(found: dict[str, list[Measured]], best: float) -> None:
+def table(found: dict[str, list[Measured]], floors: dict[str, float]) -> None:
     ours = statistics.median(one.rate for one in found["ours"])
-    print("| way | requests/s | p50 ms | p99 ms | ours is | of the floor | CPU ms a request |")
+    print("| way | requests/s | p50 ms | p99 ms | ours is | of its floor | CPU ms a request |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name, runs in found.items():
         rate = statistics.median(one.rate for one in runs)
         p50, p99 = (statistics.median(one.percentile(q) for one in runs) for q in (0.5, 0.99))
+        best = floors["int8" if "int8" in floors and (name == "ours" or name.endswith("int8")) else "float32"]
         used = 1000 * statistics.median(one.cpu / max(1, len(one.latencies)) for one in runs)
         print(
             f"| {name} | {rate:.1f} | {p50:.0f} | {p99:.0f} | {ours / rate:.2f} × | {rate / best:.0%} | {used:.1f} |"
@@ -203,7 +207,7 @@ def main() -> None:
     parser.add_argument(
         "--others", default="", help="a Python with litserve, bentoml and fastai; none: only ours"
     )
-    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--ways", default=";".join(WAYS), help="names with ; between them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--swaps", type=int, default=0)
@@ -216,13 +220,15 @@ def main() -> None:
         try:
             compare(store, run_dir, digests, given)
         finally:
-            server.stop(run_dir)
+            for one in (run_dir, run_dir.with_name("float32")):
+                server.stop(one)
 
 
 def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Namespace) -> None:
     digest = digests[-1]
     photos = [path.read_bytes() for path in sorted(given.photos.glob("*/*"))[:60]]
     about = json.loads((store / digest / "model.json").read_text())
+    integers = (store / digest / "model.int8.onnx").exists() and fast_integers()
     environment = {
         "BENCH_ONNX": str(store / digest / "model.onnx"),
         "BENCH_PICKLE": str(store / digest / "export.pkl"),
@@ -234,24 +240,37 @@ def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Name
     mean = sum(map(len, photos)) // len(photos)
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{len(photos)} JPEGs of {mean:,} bytes, {about['arch']} at {about['image_size']}\n")
-    alone, best = floor(store, digest, photos), both_cores(store, digest, given.photos)
-    print(
-        f"floor: decode and inference {alone:.1f} ms alone on a core; two bare loops on both cores {best:.1f}/s\n"
-    )
+    floors = {}
+    for precision in ("int8", "float32") if integers else ("float32",):
+        alone = floor(store, digest, photos, precision == "int8")
+        floors[precision] = both_cores(store, digest, given.photos, precision == "int8")
+        print(f"floor in {precision}: decode and inference {alone:.1f} ms alone on a core; "
+              f"two bare loops on both cores {floors[precision]:.1f}/s\n")  # fmt: skip
     began = time.perf_counter()
     running = server.ensure(store, run_dir, "127.0.0.1", 0, 2, digest, 60)
     print(f"ours ready in {time.perf_counter() - began:.2f} s (gunicorn, two workers, the model and its self-test); "
           f"resident {[round(x) for x in resident(list(running.workers))]} MB a worker when idle\n")  # fmt: skip
-    found: dict[str, list[Measured]] = {"ours": []}
-    ports = {"ours": running.port}
-    paths = {"ours": "/api/predict"}
-    leaders = {"ours": os.getsid(running.pid)}
+    ours = {"ours": running}
+    if integers:
+        os.environ["GREENR_INT8"] = "0"
+        ours["ours, float32"] = server.ensure(
+            store, run_dir.with_name("float32"), "127.0.0.1", 0, 2, digest, 60
+        )
+        del os.environ["GREENR_INT8"]
+    found: dict[str, list[Measured]] = {name: [] for name in ours}
+    ports = {name: one.port for name, one in ours.items()}
+    paths = dict.fromkeys(ours, "/api/predict")
+    leaders = {name: os.getsid(one.pid) for name, one in ours.items()}
     with contextlib.ExitStack() as stack:
-        for name in filter(None, given.ways.split(",") if given.others else []):
+        for name in filter(None, given.ways.split(";") if given.others else []):
+            if name.endswith("int8") and not integers:
+                continue
             ports[name], paths[name] = free_port(), WAYS[name][1]
             request = multipart(paths[name], photos[0], ports[name], FIELDS.get(name, "file"))
+            file = "model.int8.onnx" if name.endswith("int8") else "model.onnx"
+            chosen = environment | {"BENCH_ONNX": str(store / digest / file)}
             leaders[name], took = stack.enter_context(
-                started(given.others, name, environment, request, ports[name])
+                started(given.others, name, chosen, request, ports[name])
             )
             print(f"{name} ready in {took:.1f} s\n")
             found[name] = []
@@ -267,7 +286,7 @@ def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Name
                 found[name].append(drive(ports[name], requests[name], 8, given.seconds))
                 found[name][-1].cpu = cpu(leaders[name]) - before
         print("8 connections:\n")
-        table(found, best)
+        table(found, floors)
         for name, runs in found.items():
             bad = {status: n for run in runs for status, n in run.statuses.items() if status != 200}
             if bad or any(run.lost for run in runs):

@@ -1,7 +1,8 @@
 """A trained model as files that others can use: for fastai, for ONNX Runtime, and what must be known of it.
 
 Nothing is exported that was not seen to agree: the stage fails unless fastai, plain from the export, and
-ONNX Runtime say the same of the same pixels and of the same picture files."""
+ONNX Runtime say the same of the same pixels and of the same picture files. A version in 8-bit integers is an offer, and
+is withdrawn unless it says what the floats say (quantization.py)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from greenr_luigi import pictures, pixels
+from greenr_luigi import pictures, pixels, quantization
 from greenr_luigi.learner import load, write_json
 from greenr_luigi.libraries import fv
 from greenr_luigi.progress import OnProgress
@@ -72,8 +73,8 @@ class Served(nn.Module):
 
 
 def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> None:
-    """Write `export.pkl` (a fastai Learner), `model.onnx` and `model.json` into the folder `out` from the
-    folders of SplitDataset, TrainModel and EvaluateModel.
+    """Write `export.pkl` (a fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`
+    into the folder `out` from the folders of SplitDataset, TrainModel and EvaluateModel.
 
     Raises ParityError unless the two models agree on random and on real pixels, and from the bytes of real
     pictures."""
@@ -99,11 +100,19 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
         "weights": info["weights"]["source"],
     }
     write_json(out / "model.json", card)
-    on_progress(0.8, "checking that fastai and ONNX Runtime agree")
-    rows = pixels.rows(dataset, "test", "valid")
-    files = [dataset / row.file for row in rows[:: max(1, len(rows) // PARITY_PICTURES)][:PARITY_PICTURES]]
+    on_progress(0.6, "checking that fastai and ONNX Runtime agree")
+    held_out = [dataset / row.file for row in pixels.rows(dataset, "test", "valid")]
+    files = pixels.some(held_out, PARITY_PICTURES)
     worst = parity(out, files)
-    on_progress(1, f"fastai and ONNX Runtime agree to {worst:.0e} on {len(files)} pictures")
+    on_progress(0.7, "trying 8-bit integers")
+    training = [dataset / row.file for row in pixels.rows(dataset, "train")]
+    card["int8"] = quantization.offer(out, training, held_out, info["image_size"])
+    write_json(out / "model.json", card)
+    integers = "also" if card["int8"]["offered"] else "not"
+    on_progress(
+        1,
+        f"fastai and ONNX Runtime agree to {worst:.0e} on {len(files)} pictures; {integers} in 8-bit integers",
+    )
 
 
 def write_learner(learn: Any, path: Path) -> None:

@@ -24,6 +24,12 @@ def rows(dataset: Path, *sides: str) -> list[SplitRow]:
     return sorted((row for row in found if row.side in sides), key=lambda row: row.file)
 
 
+def some(paths: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of the pictures, taken evenly from the whole list."""
+    number = min(most, len(paths))
+    return [paths[i * len(paths) // number] for i in range(number)]
+
+
 def read(path: Path, size: int) -> Pixels:
     """One picture's pixels, uint8 (size, size, 3), through the door that the server uses too."""
     try:

@@ -94,10 +94,10 @@ class Classifier:
         try:
             if digest is None:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
-            self.model = load(store, digest)
+            self.model = load(store, digest, self.settings.int8)
             self.problem = self.refused = None
             metrics.SWAPS.inc()
-            log.info("serving release %s", digest)
+            log.info("serving release %s in %s", digest, self.model.precision)
         except (releases.ReleaseError, ModelError, OSError) as error:
             self.problem, self.refused = {"digest": digest, "message": str(error), "seen": seen[1]}, seen
             serving = self.model.digest if self.model else "nothing"
@@ -113,8 +113,11 @@ class Classifier:
         beside.replace(place)
 
     def state(self) -> dict[str, Any]:
-        digest = self.model.digest if self.model else None
-        return {"pid": os.getpid(), "master": self.parent, "digest": digest, "problem": self.problem}
+        digest, precision = (self.model.digest, self.model.precision) if self.model else (None, None)
+        return {
+            "pid": os.getpid(), "master": self.parent, "digest": digest, "precision": precision,
+            "problem": self.problem,
+        }  # fmt: skip
 
     async def watch(self) -> None:
         """Follow `current` for as long as the worker lives; leave when gunicorn's master has gone."""

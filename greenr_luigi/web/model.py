@@ -47,6 +47,8 @@ class Model:
     threshold: float
     about: dict[str, Any]
     session: Any
+    #: What it computes in: "float32" or "int8".
+    precision: str = "float32"
 
     def answer(self, data: bytes) -> Answer:
         """From a picture's bytes to the answer. Raises UnusablePicture."""
@@ -80,9 +82,19 @@ def evidence(heat: np.ndarray[Any, np.dtype[np.float32]], top: int) -> np.ndarra
     return map_ / np.float32(highest) if highest > 0 else map_
 
 
-def load(store: Path, digest: str) -> Model:
+def fast_integers() -> bool:
+    """Whether this processor multiplies 8-bit integers four at a time (VNNI), which makes them twice as fast as floats;
+    without it they are slower (docs/benchmarks.md)."""
+    try:
+        return "_vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # Not Linux.
+        return False
+
+
+def load(store: Path, digest: str, int8: bool = True) -> Model:
     """Load a release and test it. Raises ModelError or ReleaseError; a release that raises must not serve.
 
+    `int8`: where the release has a version in 8-bit integers and the processor is fast with them, load that one.
     Only the files that are read are verified: a release also carries archives for people.
     """
     # Starts a thread when imported, and threads do not survive gunicorn's fork: so not at the top.
@@ -90,7 +102,10 @@ def load(store: Path, digest: str) -> Model:
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
     ort_errors = tuple(e for e in vars(raised).values() if isinstance(e, type) and issubclass(e, Exception))
-    releases.verify(store, digest, ["model.onnx", "model.json"])
+    has = releases.verify(store, digest, ["model.json"])["files"]
+    precision = "int8" if int8 and "model.int8.onnx" in has and fast_integers() else "float32"
+    file = "model.int8.onnx" if precision == "int8" else "model.onnx"
+    releases.verify(store, digest, [file])
     try:
         about = json.loads((store / digest / "model.json").read_text(encoding="utf-8"))
         classes = tuple(str(label) for label in about["classes"])
@@ -109,14 +124,12 @@ def load(store: Path, digest: str) -> Model:
     options.enable_cpu_mem_arena = False
     try:
         session = onnxruntime.InferenceSession(
-            os.fspath(store / digest / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            os.fspath(store / digest / file), options, providers=["CPUExecutionProvider"]
         )
-        model = Model(digest, classes, size, threshold, about, session)
+        model = Model(digest, classes, size, threshold, about, session, precision)
         test(model)
     except ort_errors as error:
-        raise ModelError(
-            f"release {digest}: ONNX Runtime refuses model.onnx ({error}); export again"
-        ) from None
+        raise ModelError(f"release {digest}: ONNX Runtime refuses {file} ({error}); export again") from None
     trim()
     return model
 

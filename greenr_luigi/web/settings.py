@@ -32,6 +32,8 @@ class Settings:
     forwarded_prefix: bool = False
     #: Pictures that a worker decodes and classifies at a time. One worker a core, so one.
     threads: int = 1
+    #: Compute in 8-bit integers where the processor is fast with them and the release has been checked to agree.
+    int8: bool = True
     #: Pictures that may wait in a worker; the next one is answered 503 with Retry-After.
     queue: int = 16
     #: Pictures in one request.

@@ -1,0 +1,65 @@
+"""Which of a release's files a worker answers from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi import releases
+from greenr_luigi.web import model
+from tests import tiny_release
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A release whose version in integers takes everything for the class after the one it is."""
+    tiny_release.export(tmp_path / "export")
+    turned = tiny_release.model(tiny_release.WEIGHTS[[2, 0, 1]])
+    (tmp_path / "export" / "model.int8.onnx").write_bytes(turned)
+    releases.point(tmp_path / "store", releases.publish(tmp_path / "store", tmp_path / "export"))
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("fast", "wanted", "precision", "label"),
+    [
+        (True, True, "int8", "grass"),
+        (False, True, "float32", "dandelion"),
+        (True, False, "float32", "dandelion"),
+    ],
+)
+def test_integers_where_the_processor_is_fast_with_them_and_nobody_minds(
+    store: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, wanted: bool, precision: str, label: str
+) -> None:
+    monkeypatch.setattr(model, "fast_integers", lambda: fast)
+    loaded = model.load(store, releases.current(store) or "", wanted)
+    assert loaded.precision == precision
+    assert loaded.answer(tiny_release.picture("yellow")).label == label
+
+
+def test_a_damaged_version_in_integers_is_refused_and_not_passed_over(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "fast_integers", lambda: True)
+    digest = releases.current(store) or ""
+    (store / digest / "model.int8.onnx").unlink()
+    with pytest.raises(releases.ReleaseError, match=r"model\.int8\.onnx is missing"):
+        model.load(store, digest)
+    assert model.load(store, digest, int8=False).precision == "float32"
+
+
+def test_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, fast in (
+        ("flags: sse4_2 avx512_vnni", True),
+        ("flags: avx_vnni", True),
+        ("flags: avx2", False),
+    ):
+        monkeypatch.setattr(Path, "read_text", lambda *_, flags=flags, **__: flags)
+        assert model.fast_integers() is fast
+
+    def absent(*_: object, **__: object) -> str:
+        raise FileNotFoundError("/proc/cpuinfo")
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    assert model.fast_integers() is False
