@@ -153,12 +153,22 @@ def table(found: dict[str, list[Measured]], floors: dict[str, float]) -> None:
     print()
 
 
+def merged(runs: list[Measured]) -> Measured:
+    """Runs as one. Each has connections of its own: which worker gets how many is part of what is measured."""
+    return Measured(
+        sum(run.seconds for run in runs),
+        [x for run in runs for x in run.latencies],
+        sum((run.statuses for run in runs), Counter()),
+        lost=sum(run.lost for run in runs),
+    )
+
+
 def swaps(
     store: Path, run_dir: Path, port: int, requests: list[bytes], digests: list[str], count: int
 ) -> None:
     """Swap `count` times under load."""
     pids = list(server.settled(run_dir, releases.current(store) or "", 30).workers)
-    quiet = drive(port, requests, 4, 10)
+    quiet = merged([drive(port, requests, 4, 5) for _ in range(4)])
     before = resident(pids)
     code = (
         "import sys;from pathlib import Path;from greenr_luigi import releases,server\n"
@@ -173,14 +183,9 @@ def swaps(
     took = time.perf_counter() - began
     if swapper.returncode:
         raise SystemExit("the swapping failed: see above")
-    busy = Measured(
-        took,
-        [x for run in runs for x in run.latencies],
-        sum((run.statuses for run in runs), Counter()),
-    )
+    busy = merged(runs)
     after = resident(list(server.settled(run_dir, releases.current(store) or "", 30).workers))
-    lost = sum(run.lost for run in runs)
-    print(f"{count} swaps in {took:.0f} s under 4 connections: {dict(busy.statuses)}, {lost} lost")
+    print(f"{count} swaps in {took:.0f} s under 4 connections: {dict(busy.statuses)}, {busy.lost} lost")
     for name, one in (("quiet", quiet), ("while swapping", busy)):
         print(f"  {name}: p50 {one.percentile(0.5):.0f} ms, p99 {one.percentile(0.99):.0f} ms")
     print(f"  resident MB a worker: {whole(before)} before, {whole(after)} after\n")

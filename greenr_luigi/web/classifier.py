@@ -96,6 +96,7 @@ class Classifier:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
             self.model = load(store, digest, self.settings.int8)
             self.problem = self.refused = None
+            self.pool.submit(trim)
             metrics.SWAPS.inc()
             log.info("serving release %s in %s", digest, self.model.precision)
         except (releases.ReleaseError, ModelError, OSError) as error:

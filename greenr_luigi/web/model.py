@@ -130,12 +130,12 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
         test(model)
     except ort_errors as error:
         raise ModelError(f"release {digest}: ONNX Runtime refuses {file} ({error}); export again") from None
-    trim()
     return model
 
 
 def trim() -> None:
-    """Give back what loading took and freed: a third of a worker's memory, and its growth over many swaps."""
+    """Give back what loading and pictures took and freed: a third of a worker's memory, and its growth over many
+    swaps. Whoever allocates waits meanwhile, so not for a thread that gives way to others."""
     with contextlib.suppress(OSError, AttributeError):  # Not glibc.
         ctypes.CDLL(None).malloc_trim(0)
 

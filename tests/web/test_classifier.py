@@ -34,4 +34,4 @@ def test_what_pictures_took_is_given_back_once_nobody_asks(
             await asyncio.sleep(3 * classifier.LOOK)
 
     asyncio.run(ask())
-    assert len(given_back) == 2, "once for each time of quiet, not at every look"
+    assert len(given_back) == 3, "once after loading and once for each time of quiet, not at every look"
