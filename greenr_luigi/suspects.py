@@ -40,13 +40,17 @@ def out_of_fold(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
     folds = StratifiedKFold(
         max(2, min(FOLDS, int(np.bincount(labels).min()))), shuffle=True, random_state=seed
     )
     x = features.flatten(1).numpy()
-    return np.asarray(cross_val_predict(model, x, labels, cv=folds, method="predict_proba"), np.float64)
+    # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
+    with threadpool_limits(1):
+        found = cross_val_predict(model, x, labels, cv=folds, method="predict_proba")
+    return np.asarray(found, np.float64)
 
 
 def find(rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]) -> list[Suspect]:
