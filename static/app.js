@@ -24,6 +24,16 @@ function percent(value, digits = 0) {
   return `${text} %`;
 }
 
+// Tells the style how wide a picture is to its height.
+function measure(photo) {
+  photo.closest(".frame").style.setProperty("--ratio", photo.naturalWidth / photo.naturalHeight);
+}
+
+for (const photo of answers.querySelectorAll(".photo")) {
+  if (photo.complete) measure(photo);
+  else photo.addEventListener("load", () => measure(photo));
+}
+
 // A card above the earlier answers, at once, with the picture if it is already here.
 function card(name, picture, before) {
   const made = document.getElementById("pattern").content.cloneNode(true).firstElementChild;
@@ -35,6 +45,7 @@ function card(name, picture, before) {
   made.querySelector(".picture label").htmlFor = `${id}-heat`;
   const photo = made.querySelector(".photo");
   photo.alt = `Your picture ${name}`;
+  photo.addEventListener("load", () => measure(photo));
   if (picture) photo.src = picture;
   else photo.hidden = true;
   answers.insertBefore(made, before === undefined ? answers.firstElementChild : before);

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -29,6 +30,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures of mine")
     for colour in ("yellow", "green", "gray"):
         (folder / f"{colour}.png").write_bytes(tiny_release.picture(colour, 320, "PNG"))
+    for name, size in (("tall", (200, 900)), ("wide", (900, 200)), ("tiny", (40, 60))):
+        Image.new("RGB", size, "yellow").save(folder / f"{name}.png")
     (folder / "no picture.jpg").write_bytes(b"no picture")
     return folder
 
@@ -152,6 +155,30 @@ def test_upload_shows_the_picture_at_once_and_then_the_answer(page: webdriver.Ch
     WebDriverWait(page, 5).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
     photo = page.find_element(By.CSS_SELECTOR, ".photo")
     assert page.execute_script("return arguments[0].naturalWidth", heat) > 0 and heat.size == photo.size
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("script", [True, False])
+@pytest.mark.parametrize("shape", ["tall", "wide", "tiny"])
+def test_the_heat_map_lies_on_the_picture_and_on_nothing_else(
+    request: pytest.FixtureRequest, pictures: Path, site: Live, width: int, script: bool, shape: str
+) -> None:
+    page = request.getfixturevalue("page" if script else "plain")
+    browser.resize(page, width, 844)
+    page.get(site.url + "/")
+    choose(page, pictures / f"{shape}.png")
+    if not script:
+        page.find_element(By.CSS_SELECTOR, "#upload button").click()
+    assert cards(page, 1) == ["dandelion"]
+    photo, heat, frame = (page.find_element(By.CSS_SELECTOR, name) for name in (".photo", ".heat", ".frame"))
+    with Image.open(pictures / f"{shape}.png") as image:
+        ratio = image.width / image.height
+    WebDriverWait(page, 5).until(
+        lambda _: photo.rect["width"] == pytest.approx(photo.rect["height"] * ratio, abs=1.5)
+    )
+    assert photo.rect == pytest.approx(heat.rect, abs=1) and photo.rect == pytest.approx(frame.rect, abs=1)
+    assert photo.rect["height"] <= 32 * 16 + 1 and photo.rect["width"] < width
+    browser.resize(page, 1200, 900)
 
 
 def test_several_at_once_one_of_them_no_picture(page: webdriver.Chrome, pictures: Path) -> None:
