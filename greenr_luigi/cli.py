@@ -123,7 +123,9 @@ def curate(action: str) -> Command:
                 curation.add(arguments.root, arguments.label, picture)
         else:
             call(arguments.root, *label, arguments.pictures)
-        print(f"{action}: {len(arguments.pictures)} noted; the next run of DeployApp takes it in")
+        print(
+            f"{action}: {len(arguments.pictures)} noted; the next run takes it in: {graph.again(arguments.root)}"
+        )
         return 0
 
     return run
@@ -136,7 +138,8 @@ def review_pictures(arguments: argparse.Namespace) -> int:
     metrics = json.loads((evaluation / "metrics.json").read_text()) if evaluation else {"classes": []}
     cases = review.waiting(arguments.root, dataset, evaluation)
     classes = metrics["classes"] or sorted({case.label for case in cases if case.label})
-    review.serve(review.Review(arguments.root, cases, classes), arguments.port)
+    walk = review.Review(arguments.root, cases, classes, graph.again(arguments.root))
+    review.serve(walk, arguments.port)
     return 0
 
 

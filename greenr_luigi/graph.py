@@ -153,10 +153,18 @@ def judged(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
+def again(root: Path) -> str:
+    """The line that runs the graph of the newest deployment under the root once more, as it was asked for."""
+    deployed = (stamp for stamp in _stamps(root).values() if stamp["title"] == "DeployApp")
+    parameters: dict[str, str] = next(deployed, {}).get("parameters", {})
+    elsewhere = {} if root == default_root() else {"root": str(root)}
+    return stage.command_line("tasks", "DeployApp", elsewhere | parameters)
+
+
 def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     """Remove outputs and releases that are not live, but for the newest `keep` of each stage, and what killed runs
-    left; the release that a rollback would bring back stays, too. What a person gave lies elsewhere, in folders that
-    no stage writes, and is not touched. Returns the rows of what went."""
+    left; the release that a rollback would bring back and the newest pictures of each class stay, too. What a person
+    gave lies elsewhere, in folders that no stage writes, and is not touched. Returns the rows of what went."""
     if keep < 0:
         raise ValueError(f"--keep {keep}: expected 0 or more outputs a stage")
 
@@ -173,7 +181,9 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     before = {row["place"]: row for row in _releases(root)}
     for row in _outputs(root):
         kept[row["stage"]] = kept.get(row["stage"], 0) + 1
-        if row["live"] or kept[row["stage"]] <= keep:
+        # What a search once found, the web may have no more: the newest pictures of each class stay.
+        least = max(keep, 1) if row["stage"].startswith("DownloadImages") else keep
+        if row["live"] or kept[row["stage"]] <= least:
             continue
         gone.append(row)
         if not dry_run:

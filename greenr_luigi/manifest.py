@@ -189,5 +189,13 @@ def same_text(one: str, other: str) -> bool:
     return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
+def label_folder(place: Path, label: str) -> Path | None:
+    """The sub-folder of a label in a person's folder: of that very name, or of the name that we would give it; None if
+    there is none. The first one by name if there are several."""
+    folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
+    found = [f for f in folders if same_text(f.name, label) or f.name == folder_name(label)]
+    return min((path for path in found if not path.name.startswith(".")), default=None)
+
+
 def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())

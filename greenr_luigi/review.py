@@ -69,6 +69,8 @@ class Review:
     root: Path
     cases: Sequence[Case]
     classes: Sequence[str]
+    #: What to type for the graph to take the decisions in.
+    again: str = "luigi --module tasks DeployApp --local-scheduler"
     #: Verdict by case, in the order in which they fell, and the copy that was made of a visitor's picture.
     decided: dict[int, tuple[str, Path | None]] = field(default_factory=dict)
 
@@ -131,6 +133,7 @@ def create(review: Review) -> Starlette:
         verdict = review.decided.get(at, ("", None))[0]
         labels = sorted(review.classes, key=lambda label: case is None or label != case.other)
         shown = {
+            "again": review.again,
             "case": case, "at": at, "count": len(review.cases), "done": len(review.decided), "verdict": verdict,
             "labels": [label for label in labels if case and label != case.label],
         }  # fmt: skip
@@ -194,4 +197,4 @@ def serve(review: Review, port: int) -> None:
                 [listening]
             )
     sweep(review.root)
-    print(f"{len(review.decided)} decided; the next run of DeployApp takes it in")
+    print(f"{len(review.decided)} decided; the next run takes it in: {review.again}")

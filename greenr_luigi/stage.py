@@ -108,11 +108,7 @@ class Stage(luigi.Task):
     @property
     def command(self) -> str:
         """The line that makes this output again, under whatever root."""
-        options = " ".join(
-            f"--{k.replace('_', '-')} {shlex.quote(v)}" for k, v in self.parameters.items() if v
-        )
-        package = type(self).__module__.split(".")[0]
-        return f"luigi --module {package} {self.task_family} --local-scheduler {options}".rstrip()
+        return command_line(type(self).__module__.split(".")[0], self.task_family, self.parameters)
 
     # Where the output lies
 
@@ -309,6 +305,14 @@ class Stage(luigi.Task):
                 self.tell(words, fraction)
 
         return progress
+
+
+def command_line(package: str, family: str, parameters: Mapping[str, str]) -> str:
+    """What to type to run a stage with these parameters."""
+    options = [
+        f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in parameters.items() if value
+    ]
+    return " ".join([f"luigi --module {package} {family} --local-scheduler", *options])
 
 
 #: By stage: until when its answer holds on the monotonic clock, the answer, and the seconds that it took to find.

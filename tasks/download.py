@@ -4,6 +4,7 @@ from pathlib import Path
 
 import luigi
 
+from greenr_luigi.manifest import folder_name, label_folder
 from greenr_luigi.stage import STARTED, Stage
 
 
@@ -39,18 +40,15 @@ class DownloadImages(Search, Stage):
 
     @property
     def place(self):
-        from greenr_luigi.manifest import folder_name
-
         return super().place.with_name(f"{folder_name(self.label)}-{super().place.name}")
 
     def reads(self):
         if self.source == "urls" and self.folder:
             return {"the list of addresses": self.folder}
         if self.source == "folder" and self.folder:
-            return {f"folder {self.label}": self.folder / self.label}
+            found = label_folder(self.folder, self.label)
+            return {f"folder {self.label}": found or self.folder / self.label}
         if self.source == "feedback":
-            from greenr_luigi.manifest import folder_name
-
             return {f"kept as {self.label}": Path(self.root, "added", folder_name(self.label))}
         return {}
 

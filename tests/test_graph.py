@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -222,6 +223,9 @@ def test_every_stage_can_be_run_alone(pipeline, tmp_path):
     assert (run.status, list(run.ran)) == (0, [DOWNLOAD_G])
     run = pipeline.run("--epochs", "1", "--image-size", "64", *alone, stage="ExportModel")
     assert (run.status, list(run.ran)) == (0, [DOWNLOAD_D, SPLIT, TRAIN, EVALUATE, EXPORT])
+    # Nothing is deployed, so nothing is live; the pictures stay all the same.
+    gone = graph.prune(tmp_path / "data", 0)
+    assert {row["stage"] for row in gone} == {SPLIT, TRAIN, EVALUATE, EXPORT}
 
 
 def test_usage_and_prune_keep_what_is_live(pipeline):
@@ -231,6 +235,10 @@ def test_usage_and_prune_keep_what_is_live(pipeline):
     live = {row["place"] for row in before if row["live"]}
     assert {row["stage"] for row in before if row["live"]} == {*STAGES, "release"}
     assert graph.judged(pipeline.root) == (pipeline.place(SPLIT), pipeline.place(EVALUATE))
+    # The line that a person is told to type finds everything as it is.
+    told = shlex.split(graph.again(pipeline.root))
+    assert told[:4] == ["luigi", "--module", "tasks", "DeployApp"]
+    assert not any(pipeline.causes(*told[5:]).values())
     store = pipeline.root / "releases"
     spared = {f"releases/{releases.previous(store)}"}
     pictures = {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}

@@ -85,7 +85,7 @@ def address(place: Place) -> Iterator[str]:
         yield found[0]
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
-        assert "the next run of DeployApp takes it in" in said
+        assert "the next run takes it in: luigi --module tasks DeployApp --local-scheduler" in said
 
 
 @pytest.fixture(scope="module")

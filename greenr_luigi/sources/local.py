@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from greenr_luigi import pictures
-from greenr_luigi.manifest import folder_name, same_text
+from greenr_luigi import manifest, pictures
+from greenr_luigi.manifest import folder_name
 from greenr_luigi.sources.candidates import Candidate, Request, SourceError, Unavailable
 
 
@@ -38,15 +38,14 @@ def feedback(request: Request) -> Iterator[Candidate]:
 
 
 def label_folder(place: Path, label: str) -> Path:
-    """The sub-folder of a label: of that very name, or of the name that we would give it."""
+    """The sub-folder of a label (manifest.label_folder); raises SourceError, with what there is, if there is none."""
     if not place.is_dir():
         raise SourceError(
             f"--folder {place} is not a folder: give one that holds a sub-folder for each class"
         )
+    if found := manifest.label_folder(place, label):
+        return found
     names = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    for name in names:
-        if same_text(name, label) or name == folder_name(label):
-            return place / name
     near = difflib.get_close_matches(label.lower(), [name.lower() for name in names], 1)
     meant = f"; did you mean {next(name for name in names if name.lower() == near[0])!r}?" if near else ""
     there = f"it holds {', '.join(names)}" if names else "it holds no sub-folder"

@@ -11,6 +11,7 @@ import pytest
 from greenr_luigi.collection import collect
 from greenr_luigi.manifest import Refusal, Row, read_jsonl
 from greenr_luigi.sources import SourceError
+from tasks import DownloadImages
 from tests.photographs import PHOTOS, needs_photos
 from tests.sources.conftest import picture
 
@@ -77,6 +78,17 @@ def test_finds_a_label_however_its_accents_are_stored(tmp_path: Path) -> None:
         collected(tmp_path / "mine", unicodedata.normalize("NFC", "Löwenzahn"), tmp_path / "out")["pictures"]
         == 10
     )
+
+
+def test_a_folder_under_another_spelling_goes_stale_with_its_pictures(tmp_path: Path) -> None:
+    stored = {"Löwenzahn": unicodedata.normalize("NFD", "Löwenzahn"), "was?": "was?", "a/b": "a%2Fb"}
+    for label, name in stored.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(picture(1))
+        task = DownloadImages(
+            label=label, source="folder", folder=tmp_path, limit=0, license="", refresh_days=30, root=tmp_path
+        )
+        assert task.reads() == {f"folder {label}": tmp_path / name}
 
 
 def test_a_missing_folder_is_an_error_that_helps(mine: Path, tmp_path: Path) -> None:
