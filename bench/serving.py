@@ -26,7 +26,7 @@ from pathlib import Path
 
 from load import Measured, drive, multipart
 
-from greenr_luigi import releases, server
+from greenr_luigi import processes, releases, server
 from greenr_luigi.web.model import fast_integers, load
 
 HERE = Path(__file__).resolve().parent
@@ -193,7 +193,7 @@ def swaps(
 
 def replaced(run_dir: Path, digest: str, pids: list[int]) -> None:
     """How long until a worker that was killed has a successor that answers."""
-    server.kill(pids[0], signal.SIGKILL, 10)
+    processes.kill(pids[0], signal.SIGKILL, 10)
     began = time.perf_counter()
     while pids[0] in (now := server.settled(run_dir, digest, 30).workers) or len(now) < len(pids):
         continue

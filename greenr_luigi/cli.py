@@ -144,10 +144,10 @@ def review_pictures(arguments: argparse.Namespace) -> int:
 
 
 def rollback(arguments: argparse.Namespace) -> int:
-    from greenr_luigi import releases, server
+    from greenr_luigi import processes, releases, server
 
     earlier = releases.rollback(arguments.root / "releases")
-    if server.master(arguments.root / "server") is None:
+    if processes.master(arguments.root / "server") is None:
         print(
             f"release {earlier} will be served when a server runs: luigi --module tasks DeployApp starts one"
         )

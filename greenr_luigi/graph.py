@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import releases, server, stage, traces
+from greenr_luigi import processes, releases, stage, traces
+from greenr_luigi.place import lock, sweep
 
 #: What `usage` calls a release among the stages.
 RELEASE = "release"
@@ -89,8 +90,8 @@ def _releases(root: Path) -> Iterator[dict[str, Any]]:
 def served(root: Path) -> set[str]:
     """The releases that the workers of the running server have in memory."""
     run_dir = root / "server"
-    pid = server.master(run_dir)
-    return {str(state["digest"]) for state in server.told(run_dir, pid)} if pid is not None else set()
+    pid = processes.master(run_dir)
+    return {str(state["digest"]) for state in processes.told(run_dir, pid)} if pid is not None else set()
 
 
 def _when(seconds: float) -> str:
@@ -174,8 +175,8 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     if not dry_run:
         for path in sorted(root.glob("*/*.lock")):
             place = path.with_suffix("")
-            with stage.lock(place, fcntl.LOCK_EX, waits):
-                stage.sweep(place)
+            with lock(place, fcntl.LOCK_EX, waits):
+                sweep(place)
     kept: dict[str, int] = {}
     gone = []
     before = {row["place"]: row for row in _releases(root)}
@@ -188,7 +189,7 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
         gone.append(row)
         if not dry_run:
             place = root / row["place"]
-            with stage.lock(place, fcntl.LOCK_EX, waits):
+            with lock(place, fcntl.LOCK_EX, waits):
                 folder = place.resolve()
                 place.unlink()
                 shutil.rmtree(folder)

@@ -6,38 +6,34 @@
     run_dir/metrics/                      the workers' counters
     run_dir/lock                          held while a server is started or stopped
 
-A pid file proves nothing, since pids are used again: a process is ours when its environment names run_dir.
+A pid file proves nothing, since pids are used again: a process is ours when its environment names run_dir
+(processes.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import json
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from greenr_luigi import HERE, releases
+from greenr_luigi.processes import end, locked, master, ours, read, sweep, told
 
 #: Seconds between two looks at a state that is waited for.
 LOOK = 0.05
 #: Seconds for one question to our own server.
 ASK = 2.0
-#: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
-GRACE = 30.0
 
 
 class ServerError(RuntimeError):
@@ -283,83 +279,8 @@ def ask(host: str, port: int) -> str | None:
     return str(release) if release else None
 
 
-def told(run_dir: Path, pid: int) -> list[dict[str, Any]]:
-    """What the living workers of the gunicorn with this pid say of themselves."""
-    found = []
-    for path in sorted(run_dir.glob("workers/*.json")):
-        state = read(path)
-        if state.get("master") == pid and ours(int(state["pid"]), run_dir):
-            found.append(state)
-    return found
-
-
-def master(run_dir: Path, name: str = "gunicorn.pid") -> int | None:
-    """The pid of our gunicorn; None for no pid file, a stale one, or a pid that is somebody else's now."""
-    try:
-        pid = int((run_dir / name).read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if ours(pid, run_dir) else None
-
-
-def ours(pid: int, run_dir: Path) -> bool:
-    """Whether a living process was started with this run_dir (Linux; a dead one has no environment)."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return b"GREENR_RUN_DIR=" + os.fsencode(run_dir) in environment.split(b"\0")
-
-
-def end(run_dir: Path, name: str) -> bool:
-    """End the gunicorn of a pid file, gently and then not. False when it was not running."""
-    pid = master(run_dir, name)
-    if pid is not None:
-        workers = [int(state["pid"]) for state in told(run_dir, pid)]
-        kill(pid, signal.SIGTERM, GRACE)
-        for one in [pid, *workers]:
-            if ours(one, run_dir):
-                kill(one, signal.SIGKILL, ASK)
-    (run_dir / name).unlink(missing_ok=True)
-    return pid is not None
-
-
-def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
-    """Send a signal and wait until the process is gone, at most `timeout` seconds."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(handle, sign)
-        select.select([handle], [], [], timeout)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(handle)
-
-
-def sweep(run_dir: Path) -> None:
-    """Clear away what a gunicorn that was killed left: workers that have not noticed yet, and their words."""
-    for path in run_dir.glob("workers/*"):
-        pid = read(path).get("pid")
-        if isinstance(pid, int) and ours(pid, run_dir):
-            kill(pid, signal.SIGKILL, ASK)
-        path.unlink(missing_ok=True)
-    (run_dir / "gunicorn.pid").unlink(missing_ok=True)
-
-
 def note(run_dir: Path) -> dict[str, Any]:
     return read(run_dir / "server.json")
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty when there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def same(noted: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -386,11 +307,3 @@ def tail(run_dir: Path, lines: int = 25) -> str:
     except OSError:
         return "; there is no log"
     return f"; the end of {run_dir / 'gunicorn.log'}:\n" + "\n".join(text.splitlines()[-lines:])
-
-
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """One caller at a time starts or stops a server; the kernel lets go of the lock of a killed one."""
-    with (run_dir / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -3,7 +3,8 @@
 Luigi calls a task complete when its output exists. A `Stage` is complete when its output is what a run now would
 make, by the verifying traces of *Build Systems a la Carte* (Mokhov, Mitchell, Peyton Jones, ICFP 2018): next to
 its output lies a stamp that records what it was made from, and the stage is complete while all that still holds.
-docs/staleness.md tells the whole story on a page; this module and `traces.py` can be lifted into any Luigi project.
+docs/staleness.md tells the whole story on a page; this module, `traces.py`, `looks.py` and `place.py` can be lifted
+into any Luigi project.
 """
 
 from __future__ import annotations
@@ -15,13 +16,9 @@ import fcntl
 import hashlib
 import json
 import logging
-import math
-import os
 import shlex
-import shutil
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +26,8 @@ from typing import Any, ClassVar
 import luigi
 
 from greenr_luigi import traces
+from greenr_luigi.looks import Looks
+from greenr_luigi.place import lock, made
 
 logger = logging.getLogger("luigi-interface")
 
@@ -41,6 +40,10 @@ REMEDIES = {
     "EROFS": "the file system is read-only: choose another --root",
     "EACCES": "no permission to write there: choose another --root or mend its permissions",
 }
+
+
+_looks = Looks()
+forget = _looks.forget
 
 
 class StageError(RuntimeError):
@@ -139,28 +142,8 @@ class Stage(luigi.Task):
         return self.stale_because() is None
 
     def stale_because(self) -> str | None:
-        """The first cause to run again, in words; None if the output is what a run would make now.
-
-        Each stage asks those below it, and Luigi asks every stage in turn. Within one look a stage is looked at
-        once; and an answer that took long to find is remembered for as long as it took, since what changes within
-        that time may have been missed by the look itself. `run` forgets all answers before it looks again.
-        """
-        identity = (type(self), tuple(self.param_kwargs.items()))
-        start = time.monotonic()
-        if identity in _answers and start < _answers[identity][0]:
-            return _answers[identity][1]
-        _looking.append(identity)
-        try:
-            cause = self._look()
-            _answers[identity] = (math.inf, cause, time.monotonic() - start)
-        finally:
-            _looking.pop()
-            if not _looking:
-                now = time.monotonic()
-                for key, (until, answer, took) in list(_answers.items()):
-                    if until == math.inf:
-                        _answers[key] = (now + took if took > 0.05 else 0.0, answer, took)
-        return cause
+        """The first cause to run again, in words; None if the output is what a run would make now."""
+        return _looks.at((type(self), tuple(self.param_kwargs.items())), self._look)
 
     def _look(self) -> str | None:
         try:
@@ -252,10 +235,7 @@ class Stage(luigi.Task):
             "host": socket.gethostname(),
             "started": time.time(),
         }
-        sweep(self.place)
-        out = self.place.parent / f".{self.place.name}.{uuid.uuid4().hex[:8]}"
-        out.mkdir()
-        try:
+        with made(self.place) as out:
             stamp["summary"] = dict(self.work(out) or {})
             stamp["files"] = traces.snapshot(out)
             if not stamp["files"]:
@@ -263,16 +243,11 @@ class Stage(luigi.Task):
             stamp["digest"] = traces.digest(stamp["files"])
             stamp["finished"] = time.time()
             traces.write_stamp(out / STAMP, stamp)
-            link = out.with_name(out.name + ".link")
-            link.symlink_to(out.name)
-            link.replace(self.place)
-        finally:
-            sweep(self.place)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         """Nobody else makes this output, nor replaces an input, meanwhile. Locks go upstream, so none can wait in
-        a circle; POSIX record locks are given up by the kernel when the process dies, and no child inherits them."""
+        a circle."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock(self.place, fcntl.LOCK_EX, self._waits))
             for task in self.inputs().values():
@@ -313,43 +288,3 @@ def command_line(package: str, family: str, parameters: Mapping[str, str]) -> st
         f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in parameters.items() if value
     ]
     return " ".join([f"luigi --module {package} {family} --local-scheduler", *options])
-
-
-#: By stage: until when its answer holds on the monotonic clock, the answer, and the seconds that it took to find.
-_answers: dict[object, tuple[float, str | None, float]] = {}
-#: The stages that are being looked at now, the outermost first.
-_looking: list[object] = []
-
-
-def forget() -> None:
-    """Forget what looks have found."""
-    _answers.clear()
-
-
-def sweep(place: Path) -> None:
-    """Remove what no link points to: the output just replaced, and what a killed run left half-done. Only for whoever
-    holds the place's lock."""
-    live = place.parent / place.readlink() if place.is_symlink() else None
-    for path in place.parent.glob(f".{place.name}.*"):
-        if path.is_symlink():
-            path.unlink()
-        elif path != live and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def lock(place: Path, kind: int, waits: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of a place, LOCK_EX to change it or LOCK_SH to read it; `waits` hears who holds it, if anyone."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with (place.parent / f"{place.name}.lock").open("a+") as file:
-        try:
-            fcntl.lockf(file, kind | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            waits(file.read().strip() or "it reads what this one would replace")
-            fcntl.lockf(file, kind)
-        if kind == fcntl.LOCK_EX:
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%H:%M:%S')}\n")
-            file.flush()
-        yield

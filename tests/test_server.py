@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import releases, server
+from greenr_luigi import processes, releases, server
 from tests import tiny_release
 
 
@@ -72,7 +72,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert server.stop(place / "server")
     assert not server.stop(place / "server")
     assert server.serving(place / "server", "127.0.0.1", running.port) is None
-    assert not Path(f"/proc/{running.pid}").exists() or not server.ours(running.pid, place / "server")
+    assert not Path(f"/proc/{running.pid}").exists() or not processes.ours(running.pid, place / "server")
 
 
 def parents(pid: int) -> list[int]:
@@ -102,7 +102,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
 def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = ensure(place, digest)
-    server.kill(running.pid, signal.SIGKILL, 10)
+    processes.kill(running.pid, signal.SIGKILL, 10)
     again = ensure(place, digest, running.port)
     assert again.started and again.pid != running.pid and again.port == running.port
     assert not set(again.workers) & set(running.workers)
@@ -111,7 +111,7 @@ def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
 def test_killed_worker_comes_back(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = ensure(place, digest)
-    server.kill(running.workers[0], signal.SIGKILL, 10)
+    processes.kill(running.workers[0], signal.SIGKILL, 10)
     again = ensure(place, digest)
     assert not again.started and len(again.workers) == 2
     while running.workers[0] in again.workers:
@@ -127,7 +127,7 @@ def test_orphaned_workers_end_by_themselves(place: Path) -> None:
     for handle in handles:
         server.select.select([handle], [], [], 20)
         os.close(handle)
-    assert not any(server.ours(pid, place / "server") for pid in running.workers)
+    assert not any(processes.ours(pid, place / "server") for pid in running.workers)
 
 
 def test_a_recycled_pid_is_not_ours(place: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
     releases.point(place / "releases", bad)
     with pytest.raises(server.ServerError, match=r"refuses the release.*model\.json cannot be used.*high"):
         ensure(place, bad)
-    until(lambda: all(state["problem"] for state in server.told(place / "server", running.pid)))
+    until(lambda: all(state["problem"] for state in processes.told(place / "server", running.pid)))
     assert server.serving(place / "server", "127.0.0.1", running.port) == good
     status, body = get(running.port, "/readyz")
     assert status == 200 and body["release"] == good
@@ -199,7 +199,7 @@ def test_a_first_release_that_is_broken_leaves_no_server(place: Path) -> None:
     bad = tiny_release.deploy(place / "releases", 0, image_size=-1)
     with pytest.raises(server.ServerError, match="image_size"):
         ensure(place, bad)
-    assert server.master(place / "server") is None
+    assert processes.master(place / "server") is None
 
 
 def test_a_server_that_cannot_start_shows_its_log(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

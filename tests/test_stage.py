@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import graph, stage, traces
+from greenr_luigi.place import lock
 from tests import toys
 
 ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
@@ -328,7 +329,7 @@ def test_a_data_root_may_move(root, tmp_path):
 
 
 def _hold(place, ready, release):
-    with stage.lock(place, fcntl.LOCK_EX, print):
+    with lock(place, fcntl.LOCK_EX, print):
         ready.set()
         release.wait()
 
@@ -346,7 +347,7 @@ def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):
         heard.append(words)
         holder.kill()
 
-    with stage.lock(place, fcntl.LOCK_SH, waits):
+    with lock(place, fcntl.LOCK_SH, waits):
         assert heard[0].startswith(f"process {holder.pid} on ")
     holder.join()
 
