@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from greenr_luigi import architectures, calibration, features, finetuning, heads, suspects
+from greenr_luigi import architectures, calibration, familiarity, features, finetuning, heads, suspects
 from greenr_luigi.libraries import fv
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import quiet
@@ -322,38 +322,60 @@ def outsiders(folder: Path) -> list[Path]:
 
 
 def neither(photos: Photographs, options: argparse.Namespace) -> None:
-    """What the threshold for "I can't tell" does to pictures of the classes and of neither, by coverage
-    asked for on a validation quarter of each fold's training part."""
+    """What "I can't tell" does to pictures of the classes and of neither: by the threshold alone, by familiarity
+    alone, and by both, as in use; each chosen on a validation fifth of each fold's training part."""
     with tempfile.TemporaryDirectory() as folder:
         paths = outsiders(Path(folder))
         strange = photos.features(paths)
     print(f"{len(paths)} pictures of neither class.\n")
     print(
-        "| coverage asked | answered | wrong of all | wrong of answered | answers to neither | calibration "
-        "error before | after |"
+        "| an answer needs | coverage asked | answered | wrong of all | wrong of answered | answers to neither |"
     )
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    rows: dict[float, list[list[float]]] = {0.90: [], 0.95: [], 0.97: [], 0.99: []}
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    rows: dict[tuple[str, float], list[list[float]]] = {}
+    errors = []
     for seed, (rest, held) in enumerate(photos.folds(options.repeats)):
         shuffled = np.random.default_rng(seed).permutation(rest)
         valid, train = shuffled[: len(rest) // 5], shuffled[len(rest) // 5 :]
+        y = photos.y.numpy()
         model = head(photos.x[train], photos.y[train], seed)
-        t = calibration.temperature(say(model, photos.x[valid]).astype(float), photos.y[valid].numpy())
-        chosen = calibration.softmax(say(model, photos.x[valid]), t)
-        truth = photos.y[held].numpy()
+        t = calibration.temperature(say(model, photos.x[valid]).astype(float), y[valid])
+        known = familiarity.centers(photos.x[train].flatten(1).numpy(), y[train])
+
+        def see(
+            x: torch.Tensor, model: Any = model, t: float = t, known: Any = known
+        ) -> tuple[np.ndarray, ...]:
+            near = familiarity.familiarity(x.flatten(1).numpy(), known)
+            said = calibration.softmax(say(model, x), t)
+            return said.argmax(1), said.max(1), near
+
+        _, sure, near = see(photos.x[valid])
+        looked = see(photos.x[held]), see(strange)
+        wrong = looked[0][0] != y[held]
+        for coverage in (0.90, 0.95, 0.975):
+            each = 1 - (1 - coverage) / 2
+            for what, p, f in (
+                ("threshold", coverage, 1),
+                ("familiarity", 1, coverage),
+                ("both", each, each),
+            ):
+                least = (
+                    calibration.least(sure, p) if p < 1 else 0,
+                    calibration.least(near, f) if f < 1 else -1,
+                )
+                answered, strangers = ((one[1] >= least[0]) & (one[2] >= least[1]) for one in looked)
+                cells = [answered.mean(), wrong.mean(), wrong[answered].mean(), strangers.mean()]
+                rows.setdefault((what, coverage), []).append(cells)
         raw = say(model, photos.x[held])
-        p, q = calibration.softmax(raw, t), calibration.softmax(say(model, strange), t)
-        wrong = p.argmax(1) != truth
-        for coverage, cells in rows.items():
-            least = calibration.threshold(chosen, coverage)
-            answered = p.max(1) >= least
-            cells.append([
-                answered.mean(), wrong.mean(), wrong[answered].mean(), (q.max(1) >= least).mean(),
-                calibration.expected_calibration_error(calibration.softmax(raw), truth),
-                calibration.expected_calibration_error(p, truth),
-            ])  # fmt: skip
-    for coverage, cells in rows.items():
-        print(f"| {coverage:.0%} | " + " | ".join(f"{value:.1%}" for value in np.mean(cells, 0)) + " |")
+        errors.append([
+            calibration.expected_calibration_error(calibration.softmax(raw, at), y[held]) for at in (1, t)
+        ])  # fmt: skip
+    for (what, coverage), found in sorted(rows.items(), key=lambda row: row[0][1]):
+        print(
+            f"| {what} | {coverage:.1%} | " + " | ".join(f"{value:.1%}" for value in np.mean(found, 0)) + " |"
+        )
+    before, after = np.mean(errors, 0)
+    print(f"\ncalibration error {before:.1%} before the temperature, {after:.1%} after")
 
 
 def many(photos: Photographs, options: argparse.Namespace) -> None:

@@ -52,8 +52,13 @@ def threshold(probabilities: Floats, coverage: float) -> float:
     """The least top probability that counts as an answer, so that at least the fraction `coverage` of the
     given pictures (pictures, classes) get one; the rest hear "I can't tell". 0 where there are no
     pictures."""
-    top = np.sort(probabilities.max(-1)) if len(probabilities) else np.zeros(1)
-    return float(top[min(len(top) - 1, math.floor((1 - coverage) * len(top) + 1e-9))])
+    return least(probabilities.max(-1), coverage) if len(probabilities) else 0.0
+
+
+def least(values: Floats, coverage: float) -> float:
+    """The value that at least the fraction `coverage` of the given ones, one or more, reach."""
+    ordered = np.sort(values)
+    return float(ordered[min(len(ordered) - 1, math.floor((1 - coverage) * len(ordered) + 1e-9))])
 
 
 class Bin(NamedTuple):

@@ -10,20 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from greenr_luigi import calibration, pixels, report
+from greenr_luigi import calibration, familiarity, pixels, report
 from greenr_luigi.calibration import Floats, Ints
 from greenr_luigi.learner import DataSetError, load, write_json
 from greenr_luigi.manifest import SplitRow
 from greenr_luigi.progress import OnProgress
 
-#: The fraction of pictures of the known classes that the threshold lets through to an answer.
+#: The fraction of pictures of the known classes that get an answer. Threshold and familiarity let half each of the
+#: others go.
 COVERAGE = 0.95
+EACH = 1 - (1 - COVERAGE) / 2
 
 
 def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, command: str = "") -> None:
     """Judge a TrainModel folder on a SplitDataset folder: write `metrics.json`, `predictions.csv`,
-    `suspects.csv` (on every side, pictures whose label is probably wrong) and `report.html` into the folder
-    `out`. Temperature and threshold come from the side "valid", all other metrics from the side "test".
+    `suspects.csv` (on every side, pictures whose label is probably wrong), `centers.npy` (familiarity.centers of the
+    training pictures) and `report.html` into the folder `out`. Temperature, threshold and the least familiarity come
+    from the side "valid", all other metrics from the side "test".
     `command` is the line that reproduces the model, for the report.
 
     Raises DataSetError if the side "test" is empty or there is a class that the model does not know.
@@ -46,11 +49,15 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
         found = torch.cat([head(part) for part in torch.split(seen, 1024)]).numpy().astype(np.float64)
     held = np.array([row.side != "train" for row in rows])
     held_rows = [row for row in rows if row.side != "train"]
-    metrics = measure(classes, held_rows, found[held]) | {"data": data(rows), "command": command}
-    write_predictions(out / "predictions.csv", classes, held_rows, found[held])
+    labels = np.array([classes.index(row.label) for row in rows], np.int64)
+    flat = seen.flatten(1).numpy()
+    known = familiarity.centers(flat[~held], labels[~held])
+    familiar = familiarity.familiarity(flat[held], known)
+    np.save(out / "centers.npy", known)
+    metrics = measure(classes, held_rows, found[held], familiar) | {"data": data(rows), "command": command}
+    write_predictions(out / "predictions.csv", classes, held_rows, found[held], familiar)
     write_json(out / "metrics.json", metrics)
 
-    labels = np.array([classes.index(row.label) for row in rows], np.int64)
     on_progress(0.75, "looking for wrong labels")
     doubtful: list[suspects.Suspect] = []
     if np.bincount(labels, minlength=len(classes)).min() > 1:
@@ -73,19 +80,23 @@ def check(dataset: Path, rows: list[SplitRow], classes: list[str]) -> None:
         )
 
 
-def measure(classes: list[str], rows: list[SplitRow], found: Floats) -> dict[str, Any]:
-    """The metrics of logits (pictures, classes) for the rows: test pictures only, after the temperature and
-    with the threshold that the validation pictures ask for. Rates are fractions, the confusion matrix has a
-    row a true class."""
+def measure(
+    classes: list[str], rows: list[SplitRow], found: Floats, familiar: familiarity.Features
+) -> dict[str, Any]:
+    """The metrics of logits (pictures, classes) and familiarity (pictures,) for the rows: test pictures only, after the
+    temperature and with the threshold and least familiarity that the validation pictures ask for. Rates are fractions,
+    the confusion matrix has a row a true class."""
     labels = np.array([classes.index(row.label) for row in rows], np.int64)
     valid, test = (np.array([row.side == side for row in rows]) for side in ("valid", "test"))
     temperature = calibration.temperature(found[valid], labels[valid])
-    threshold = calibration.threshold(calibration.softmax(found[valid], temperature), COVERAGE)
+    threshold = calibration.threshold(calibration.softmax(found[valid], temperature), EACH)
+    least = calibration.least(familiar[valid], EACH) if valid.any() else -1.0
     probabilities = calibration.softmax(found[test], temperature)
     truth = labels[test]
     said = probabilities.argmax(1)
     wrong = int((said != truth).sum())
-    answered = probabilities.max(1) >= threshold
+    known = familiar[test] >= least
+    answered = (probabilities.max(1) >= threshold) & known
     confusion = np.zeros((len(classes), len(classes)), int)
     np.add.at(confusion, (truth, said), 1)
     return {
@@ -98,6 +109,8 @@ def measure(classes: list[str], rows: list[SplitRow], found: Floats) -> dict[str
         "confusion": confusion.tolist(),
         "temperature": temperature,
         "threshold": threshold,
+        "familiarity": least,
+        "unfamiliar": float((~known).mean()),
         "coverage_asked": COVERAGE,
         "coverage": float(answered.mean()),
         "error_of_answered": float((said != truth)[answered].mean()) if answered.any() else None,
@@ -134,19 +147,21 @@ def data(rows: list[SplitRow]) -> dict[str, Any]:
     }
 
 
-def write_predictions(path: Path, classes: list[str], rows: list[SplitRow], found: Floats) -> None:
-    """A line a picture with its logits to six digits, sorted by file."""
+def write_predictions(
+    path: Path, classes: list[str], rows: list[SplitRow], found: Floats, familiar: familiarity.Features
+) -> None:
+    """A line a picture with its familiarity and logits to six digits, sorted by file."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "label", "side", "predicted", *(f"logit:{label}" for label in classes)])
-        for row, values in zip(rows, found, strict=True):
-            writer.writerow(
-                [row.file, row.label, row.side, classes[int(values.argmax())], *(f"{v:.6g}" for v in values)]
-            )
+        names = [f"logit:{label}" for label in classes]
+        writer.writerow(["file", "label", "side", "predicted", "familiarity", *names])
+        for row, values, near in zip(rows, found, familiar, strict=True):
+            numbers = (f"{value:.6g}" for value in (near, *values))
+            writer.writerow([row.file, row.label, row.side, classes[int(values.argmax())], *numbers])
 
 
 def read_predictions(path: Path) -> tuple[list[str], list[dict[str, str]], Floats]:
-    """The classes, the rows (file, label, side, predicted) and the logits (pictures, classes) of
+    """The classes, the rows (file, label, side, predicted, familiarity) and the logits (pictures, classes) of
     `predictions.csv`."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))

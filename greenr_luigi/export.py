@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from greenr_luigi import pictures, pixels, quantization
+from greenr_luigi.familiarity import Features, familiarity
 from greenr_luigi.learner import load, write_json
 from greenr_luigi.libraries import fv
 from greenr_luigi.progress import OnProgress
@@ -37,8 +38,8 @@ class ParityError(RuntimeError):
 
 
 class Served(nn.Module):
-    """The model as it is served, from uint8 pixels (n, S, S, 3) to probabilities (n, classes) and heat (n,
-    classes, h, w).
+    """The model as it is served, from uint8 pixels (n, S, S, 3) to probabilities (n, classes), heat (n, classes, h, w)
+    and familiarity (n,), the cosine of the pooled features with the nearest of `centers` (classes, features).
 
     Heat is the head applied at each location: its BatchNorm folded into its Linear layer, as a 1 x 1
     convolution. Its mean over locations is the class's logit."""
@@ -47,8 +48,11 @@ class Served(nn.Module):
     std: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
+    centers: torch.Tensor
 
-    def __init__(self, model: nn.Sequential, mean: list[float], std: list[float], temperature: float) -> None:
+    def __init__(
+        self, model: nn.Sequential, mean: list[float], std: list[float], temperature: float, centers: Features
+    ) -> None:
         super().__init__()
         body, head = model[0], model[1]
         norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
@@ -62,14 +66,16 @@ class Served(nn.Module):
         # (x / 255 - mean) / std as one multiplication and one addition.
         self.register_buffer("std", 1 / (255 * torch.tensor(std))[:, None, None])
         self.register_buffer("mean", -(torch.tensor(mean) / torch.tensor(std))[:, None, None])
+        self.register_buffer("centers", torch.from_numpy(centers).T.contiguous())
         self.temperature = temperature
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         found = self.body(pixels.permute(0, 3, 1, 2).float() * self.std + self.mean)
         if found.ndim == 2:
             found = found[:, :, None, None]
         heat = nn.functional.conv2d(found, self.weight, self.bias)
-        return torch.softmax(heat.mean((2, 3)) / self.temperature, 1), heat
+        near = nn.functional.normalize(found.mean((2, 3))) @ self.centers
+        return torch.softmax(heat.mean((2, 3)) / self.temperature, 1), heat, near.amax(1)
 
 
 def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> None:
@@ -83,12 +89,14 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     write_learner(learn, out / "export.pkl")
     on_progress(0.3, "writing model.onnx")
-    served = Served(learn.model, info["mean"], info["std"], metrics["temperature"]).eval()
+    centers = np.load(evaluation / "centers.npy")
+    served = Served(learn.model, info["mean"], info["std"], metrics["temperature"], centers).eval()
     write_onnx(served, info["image_size"], out / "model.onnx")
     card = {name: info[name] for name in ("classes", "image_size", "mean", "std", "resize", "arch")} | {
         "format": FORMAT,
         "temperature": metrics["temperature"],
         "threshold": metrics["threshold"],
+        "familiarity": metrics["familiarity"],
         "metrics": {
             name: metrics[name]
             for name in sorted(metrics)
@@ -103,7 +111,7 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     on_progress(0.6, "checking that fastai and ONNX Runtime agree")
     held_out = [dataset / row.file for row in pixels.rows(dataset, "test", "valid")]
     files = pixels.some(held_out, PARITY_PICTURES)
-    worst = parity(out, files)
+    worst = parity(out, files, centers)
     on_progress(0.7, "trying 8-bit integers")
     training = [dataset / row.file for row in pixels.rows(dataset, "train")]
     card["int8"] = quantization.offer(out, training, held_out, info["image_size"])
@@ -141,7 +149,7 @@ def write_onnx(served: Served, image_size: int, path: Path) -> None:
             served,
             (example,),
             input_names=["pixels"],
-            output_names=["probabilities", "heat"],
+            output_names=["probabilities", "heat", "familiarity"],
             opset_version=OPSET,
             dynamo=True,
             dynamic_shapes={"pixels": {0: torch.export.Dim("pictures")}},
@@ -169,11 +177,12 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def parity(folder: Path, files: list[Path]) -> float:
+def parity(folder: Path, files: list[Path], centers: Features) -> float:
     """The largest difference between the probabilities of `export.pkl` in fastai's own pipeline and of
     `model.onnx`.
 
-    Raises ParityError if it exceeds SAME_PIXELS: on random pixels, on each picture alone and in a batch.
+    Raises ParityError if it, or one of heat or of familiarity (with `centers`), exceeds SAME_PIXELS: on random pixels,
+    on each picture alone and in a batch.
     """
     with warnings.catch_warnings():
         # load_learner warns that a pickle can run code; this one was written a moment ago.
@@ -187,10 +196,13 @@ def parity(folder: Path, files: list[Path]) -> float:
     squares = [noise, *(pictures.square(image, size)[None] for image in opened)]
     ours = np.concatenate([running.run(["probabilities"], {"pixels": square})[0] for square in squares])
     batch = np.concatenate(squares)
-    together, heat = running.run(["probabilities", "heat"], {"pixels": batch})
+    together, heat, near = running.run(["probabilities", "heat", "familiarity"], {"pixels": batch})
     images = [*(fv.PILImage.create(square) for square in noise), *(fv.PILImage(image) for image in opened)]
-    with learn.no_bar(), learn.no_logging():
-        raw = learn.get_preds(dl=learn.dls.test_dl(images, num_workers=0, bs=8), act=fv.noop)[0].numpy()
+    loader = learn.dls.test_dl(images, num_workers=0, bs=8)
+    with learn.no_bar(), learn.no_logging(), torch.inference_mode():
+        raw = learn.get_preds(dl=loader, act=fv.noop)[0].numpy()
+        seen = torch.cat([learn.model.eval()[0](x) for (x,) in loader])
+    pooled = (seen.mean((2, 3)) if seen.ndim == 4 else seen).numpy()
     theirs = torch.softmax(torch.tensor(raw) / card["temperature"], 1).numpy()
     logits = heat.mean((2, 3))
     checks = {
@@ -198,6 +210,7 @@ def parity(folder: Path, files: list[Path]) -> float:
         "ONNX Runtime alone and in a batch": np.abs(together - ours),
         "the mean of the heat and fastai's logits (relative)": np.abs(logits - raw)
         / max(1.0, np.abs(raw).max()),
+        "familiarity in fastai and in ONNX Runtime": np.abs(familiarity(pooled, centers) - near)[:, None],
     }
     names = [*(f"random pixels {i}" for i in range(len(noise))), *map(str, files)]
     for what, difference in checks.items():

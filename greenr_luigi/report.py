@@ -104,7 +104,8 @@ def summary(metrics: dict[str, Any], suspects: int) -> list[str]:
     lines.append(
         f"When it says how sure it is, it is off by {percent(gap)} on average"
         f"{'' if gap < 0.05 else ' (or seems so: it takes many pictures to measure that)'}. Below "
-        f"{percent(metrics['threshold'], 0)} it says “I can’t tell”; it answers for "
+        f"{percent(metrics['threshold'], 0)}, and of a picture that is like none it has learned from, it says “I can’t "
+        "tell”; it answers for "
         f"{percent(metrics['coverage'], 0)} of the "
         f"pictures and is wrong on {percent(metrics['error_of_answered'])} of those."
     )

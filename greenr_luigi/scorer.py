@@ -14,7 +14,7 @@ from greenr_luigi import pictures
 
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unused-ignore]
-    """A column `picture` of base64 bytes to a row a picture: `label`, empty below the threshold, and a
+    """A column `picture` of base64 bytes to a row a picture: `label`, empty where it cannot tell, and a
     column a class."""
 
     def load_context(self, context: Any) -> None:
@@ -31,8 +31,12 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unu
             pictures.square(pictures.open_picture(base64.b64decode(data), at_least=size), size)
             for data in model_input["picture"]
         ]
-        found = self.session.run(["probabilities"], {"pixels": np.stack(squares)})[0]
-        said = [classes[int(p.argmax())] if p.max() >= self.card["threshold"] else "" for p in found]
+        outputs = ["probabilities", *(["familiarity"] if "familiarity" in self.card else [])]
+        found, *near = self.session.run(outputs, {"pixels": np.stack(squares)})
+        sure = found.max(1) >= self.card["threshold"]
+        if near:
+            sure &= near[0] >= self.card["familiarity"]
+        said = [classes[int(p.argmax())] if answers else "" for p, answers in zip(found, sure, strict=True)]
         return pd.DataFrame({"label": said} | {name: found[:, i] for i, name in enumerate(classes)})
 
 

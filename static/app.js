@@ -72,8 +72,13 @@ function show(made, answer, send) {
     const closest = document.createElement("b");
     closest.textContent = answer.label;
     const coverage = document.getElementById("coverage")?.content.textContent ?? "";
-    why.replaceChildren("The closest is ", closest, ` with ${percent(rows[0][1])}. An answer needs `
-      + `${percent(answer.threshold)}${coverage}: this picture may show something else.`);
+    if (answer.familiar) {
+      why.replaceChildren("The closest is ", closest, ` with ${percent(rows[0][1])}. An answer needs `
+        + `${percent(answer.threshold)}${coverage}: this picture may show something else.`);
+    } else {
+      why.replaceChildren("This is like none of the pictures that the model has learned from. Of what it knows, "
+        + "the closest is ", closest, ".");
+    }
   }
   bars(made.querySelector(".bars"), rows.slice(0, SHOWN_CLASSES));
   const rest = made.querySelector("details");

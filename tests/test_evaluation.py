@@ -12,7 +12,7 @@ from tests.test_training import without
 def test_writes_what_the_contract_says():
     folders = walk.walk()
     assert sorted(p.name for p in folders.evaluation.iterdir()) == [
-        "metrics.json", "predictions.csv", "report.html", "suspects.csv",
+        "centers.npy", "metrics.json", "predictions.csv", "report.html", "suspects.csv",
     ]  # fmt: skip
     metrics = json.loads((folders.evaluation / "metrics.json").read_text())
     assert metrics["pictures"] == {"valid": 6, "test": 6}
@@ -44,8 +44,13 @@ def test_temperature_and_threshold_do_not_see_the_test_pictures():
     found = generator.normal(0, 1, (len(rows), 2))
     other = found.copy()
     other[[row.side == "test" for row in rows]] *= -7
-    first, second = (evaluation.measure(["disc", "three"], rows, logits) for logits in (found, other))
-    assert (first["temperature"], first["threshold"]) == (second["temperature"], second["threshold"])
+    near = generator.uniform(0, 1, len(rows))
+    farther = np.where([row.side == "test" for row in rows], 0, near)
+    first = evaluation.measure(["disc", "three"], rows, found, near)
+    second = evaluation.measure(["disc", "three"], rows, other, farther)
+    for name in ("temperature", "threshold", "familiarity"):
+        assert first[name] == second[name]
+    assert second["unfamiliar"] == 1 and second["coverage"] == 0 and second["error_of_answered"] is None
     assert first["loss"] != second["loss"]
 
 
@@ -53,7 +58,7 @@ def test_metrics_by_hand():
     rows = pixels.rows(walk.walk().dataset, "test")
     said = np.zeros((6, 3))
     said[:, 0] = 1
-    metrics = evaluation.measure(["disc", "else", "three"], rows, said)
+    metrics = evaluation.measure(["disc", "else", "three"], rows, said, np.zeros(6))
     assert metrics["confusion"] == [[3, 0, 0], [0, 0, 0], [3, 0, 0]]
     assert metrics["per_class"]["disc"] == {"precision": 0.5, "recall": 1.0, "pictures": 3}
     assert metrics["per_class"]["else"] == {"precision": None, "recall": None, "pictures": 0}

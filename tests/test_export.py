@@ -48,6 +48,7 @@ def test_writes_what_the_contract_says():
         "resize",
         "temperature",
         "threshold",
+        "familiarity",
         "arch",
         "metrics",
         "data",
@@ -75,7 +76,7 @@ def test_onnx_is_one_file_with_the_contract_s_names_and_no_trace_of_this_machine
     file = walk.walk().export / "model.onnx"
     model = onnx.load(file, load_external_data=False)
     assert [i.name for i in model.graph.input] == ["pixels"]
-    assert [o.name for o in model.graph.output] == ["probabilities", "heat"]
+    assert [o.name for o in model.graph.output] == ["probabilities", "heat", "familiarity"]
     running = export.session(file)
     assert running.get_inputs()[0].type == "tensor(uint8)" and running.get_inputs()[0].shape[1:] == [
         walk.SIZE,
@@ -93,7 +94,8 @@ def test_heat_s_mean_is_the_logit_and_a_batch_is_its_pictures(number, seed):
     card = json.loads((walk.walk().export / "model.json").read_text())
     running = session()
     pixels = np.random.default_rng(seed).integers(0, 256, (number, walk.SIZE, walk.SIZE, 3), np.uint8)
-    probabilities, heat = running.run(["probabilities", "heat"], {"pixels": pixels})
+    probabilities, heat, near = running.run(None, {"pixels": pixels})
+    assert near.shape == (number,) and (np.abs(near) <= 1 + 1e-6).all()
     assert heat.shape == (number, 2, 2, 2) and np.allclose(probabilities.sum(1), 1, atol=1e-5)
     assert np.allclose(calibration.softmax(heat.mean((2, 3)), card["temperature"]), probabilities, atol=1e-5)
     alone = np.concatenate([running.run(["probabilities"], {"pixels": one[None]})[0] for one in pixels])
@@ -110,7 +112,9 @@ def test_onnx_says_what_the_evaluation_measured():
     for row, logit in zip(rows, logits, strict=True):
         data = (folders.dataset / row["file"]).read_bytes()
         pixels = pictures.square(pictures.open_picture(data, at_least=walk.SIZE), walk.SIZE)[None]
-        assert np.allclose(session().run(["heat"], {"pixels": pixels})[0].mean((2, 3))[0], logit, atol=1e-3)
+        heat, near = session().run(["heat", "familiarity"], {"pixels": pixels})
+        assert np.allclose(heat.mean((2, 3))[0], logit, atol=1e-3)
+        assert near[0] == pytest.approx(float(row["familiarity"]), abs=1e-4)
 
 
 def test_same_bytes_again(tmp_path):
@@ -126,19 +130,22 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
     for file in folders.export.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     learn, info = learner.load(folders.model)
+    centers = np.load(folders.evaluation / "centers.npy")
     with torch.no_grad():
         learn.model[1][-1].weight[0, :200] += 0.05
     card = json.loads((folders.export / "model.json").read_text())
     export.write_onnx(
-        export.Served(learn.model, info["mean"], info["std"], card["temperature"]).eval(),
+        export.Served(learn.model, info["mean"], info["std"], card["temperature"], centers).eval(),
         walk.SIZE,
         tmp_path / "model.onnx",
     )
     files = sorted((folders.dataset / "test").glob("*/*.jpg"))
+    with pytest.raises(export.ParityError, match=r"familiarity in fastai and in ONNX Runtime differ by"):
+        export.parity(folders.export, files, np.roll(centers, 1, 1))
     with pytest.raises(
         export.ParityError, match=r"fastai and ONNX Runtime differ by .* expected at most 0.0001"
     ):
-        export.parity(tmp_path, files)
+        export.parity(tmp_path, files, centers)
 
 
 def test_a_body_without_a_feature_map_exports_too(tmp_path):
@@ -150,9 +157,11 @@ def test_a_body_without_a_feature_map_exports_too(tmp_path):
     )
     learn.model.eval()
     export.write_onnx(
-        export.Served(learn.model, [0.5] * 3, [0.5] * 3, 1.0).eval(), 224, tmp_path / "model.onnx"
+        export.Served(learn.model, [0.5] * 3, [0.5] * 3, 1.0, np.eye(2, 192, dtype=np.float32)).eval(),
+        224,
+        tmp_path / "model.onnx",
     )
-    probabilities, heat = export.session(tmp_path / "model.onnx").run(
+    probabilities, heat, near = export.session(tmp_path / "model.onnx").run(
         None, {"pixels": np.zeros((3, 224, 224, 3), np.uint8)}
     )
-    assert probabilities.shape == (3, 2) and heat.shape == (3, 2, 1, 1)
+    assert probabilities.shape == (3, 2) and heat.shape == (3, 2, 1, 1) and near.shape == (3,)

@@ -22,7 +22,11 @@ def spoilt(folder: Path, how) -> Path:
         how(learn.model[1][-1].weight)
     shutil.copy(walk.walk().export / "model.json", folder)
     export.write_onnx(
-        export.Served(learn.model, info["mean"], info["std"], 1.0).eval(), walk.SIZE, folder / "model.onnx"
+        export.Served(
+            learn.model, info["mean"], info["std"], 1.0, np.load(walk.walk().evaluation / "centers.npy")
+        ).eval(),
+        walk.SIZE,
+        folder / "model.onnx",
     )
     return folder
 

@@ -1,4 +1,5 @@
-"""Releases with a tiny model, built without torch: it tells pictures apart by their mean colour."""
+"""Releases with a tiny model, built without torch: it tells pictures apart by their mean colour, and dark ones are
+strange to it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ WEIGHTS = np.array([[10, 10, -20], [-20, 20, 0], [-10, -10, 20]], np.float32)
 
 
 def model(weights: np.ndarray = WEIGHTS, size: int = SIZE) -> bytes:
-    """uint8 (N, S, S, 3) to `probabilities` (N, C) and `heat` (N, C, S/8, S/8)."""
+    """uint8 (N, S, S, 3) to `probabilities` (N, C), `heat` (N, C, S/8, S/8) and `familiarity` (N,), the mean of
+    all values from 0 to 1."""
     count = len(weights)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
@@ -30,6 +32,7 @@ def model(weights: np.ndarray = WEIGHTS, size: int = SIZE) -> bytes:
         helper.make_node("Conv", ["pooled", "weights"], ["heat"]),
         helper.make_node("ReduceMean", ["heat", "axes"], ["logits"], keepdims=0),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceMean", ["scaled", "all but the first"], ["familiarity"], keepdims=0),
     ]
     graph = helper.make_graph(
         nodes,
@@ -38,11 +41,13 @@ def model(weights: np.ndarray = WEIGHTS, size: int = SIZE) -> bytes:
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", count]),
             helper.make_tensor_value_info("heat", TensorProto.FLOAT, ["n", count, size // 8, size // 8]),
+            helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, ["n"]),
         ],
         [
             numpy_helper.from_array(np.float32(1 / 255), "scale"),
             numpy_helper.from_array(weights.reshape(count, 3, 1, 1).astype(np.float32), "weights"),
             numpy_helper.from_array(np.array([2, 3], np.int64), "axes"),
+            numpy_helper.from_array(np.array([1, 2, 3], np.int64), "all but the first"),
         ],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -65,6 +70,7 @@ def export(folder: Path, variant: int = 0, **about: object) -> Path:
         "resize": "squish-bilinear",
         "temperature": 1.0,
         "threshold": 0.6,
+        "familiarity": 0.12,
         "arch": f"tiny-{variant}",
         "metrics": {"accuracy": 0.9},
         "data": {"counts": {label: {"train": 8, "valid": 1, "test": 1} for label in classes}},
@@ -84,6 +90,10 @@ def deploy(store: Path, variant: int = 0, **about: object) -> str:
     digest = publish(store, variant, **about)
     releases.point(store, digest)
     return digest
+
+
+#: A dandelion by its probability, and too dark to be familiar.
+STRANGE = "#282800"
 
 
 def picture(colour: str = "yellow", side: int = 64, kind: str = "JPEG") -> bytes:

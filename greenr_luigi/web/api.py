@@ -77,6 +77,7 @@ def as_json(answer: Answer, show: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "label": answer.label,
         "sure": answer.sure,
+        "familiar": answer.familiar,
         "threshold": answer.threshold,
         "probabilities": dict(answer.probabilities),
         "release": answer.release,

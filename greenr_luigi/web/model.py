@@ -15,6 +15,8 @@ import numpy as np
 from greenr_luigi import releases
 from greenr_luigi.pictures import open_picture, square
 
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
 
 class ModelError(RuntimeError):
     """A release that cannot be served; the message says why."""
@@ -26,8 +28,10 @@ class Answer:
 
     #: The label with the highest probability.
     label: str
-    #: Whether that probability reaches the model's threshold.
+    #: Whether that probability reaches the model's threshold, and the picture is familiar.
     sure: bool
+    #: Whether the picture is like those that the model has learned from.
+    familiar: bool
     threshold: float
     #: Every class with its probability, the highest first.
     probabilities: tuple[tuple[str, float], ...]
@@ -45,6 +49,8 @@ class Model:
     classes: tuple[str, ...]
     size: int
     threshold: float
+    #: The least familiarity that counts as familiar; None for a release that does not tell.
+    familiarity: float | None
     about: dict[str, Any]
     session: Any
     #: What it computes in: "float32" or "int8".
@@ -56,18 +62,26 @@ class Model:
 
     def see(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Answer:
         """From pixels, uint8 (size, size, 3), to the answer."""
-        probabilities, heat = self.session.run(["probabilities", "heat"], {"pixels": pixels[None]})
+        probabilities, heat, near = self.run(pixels)
+        familiar = near is None or float(near[0]) >= (self.familiarity or 0.0)
         order = np.argsort(-probabilities[0], kind="stable")
         top = int(order[0])
         ranked = tuple((self.classes[i], float(probabilities[0, i])) for i in order)
         return Answer(
             label=self.classes[top],
-            sure=ranked[0][1] >= self.threshold,
+            sure=familiar and ranked[0][1] >= self.threshold,
+            familiar=familiar,
             threshold=self.threshold,
             probabilities=ranked,
             heat=evidence(heat[0], top),
             release=self.digest,
         )
+
+    def run(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[Floats, Floats, Floats | None]:
+        """Probabilities (1, classes), heat (1, classes, h, w) and familiarity (1,), if the release tells it."""
+        names = ["probabilities", "heat", *(["familiarity"] if self.familiarity is not None else [])]
+        probabilities, heat, *near = self.session.run(names, {"pixels": pixels[None]})
+        return probabilities, heat, near[0] if near else None
 
 
 def evidence(heat: np.ndarray[Any, np.dtype[np.float32]], top: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -110,6 +124,7 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
         about = json.loads((store / digest / "model.json").read_text(encoding="utf-8"))
         classes = tuple(str(label) for label in about["classes"])
         size, threshold = int(about["image_size"]), float(about["threshold"])
+        familiarity = None if about.get("familiarity") is None else float(about["familiarity"])
         if about["format"] != 1 or len(classes) < 2 or not 8 <= size <= 2048 or not 0 <= threshold <= 1:
             raise ValueError("expected format 1, two classes or more, image_size 8 to 2048, threshold 0 to 1")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -126,7 +141,7 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
         session = onnxruntime.InferenceSession(
             os.fspath(store / digest / file), options, providers=["CPUExecutionProvider"]
         )
-        model = Model(digest, classes, size, threshold, about, session, precision)
+        model = Model(digest, classes, size, threshold, familiarity, about, session, precision)
         test(model)
     except ort_errors as error:
         raise ModelError(f"release {digest}: ONNX Runtime refuses {file} ({error}); export again") from None
@@ -145,14 +160,15 @@ def test(model: Model) -> None:
     size, count = model.size, len(model.classes)
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     for pixels in (np.zeros_like(noise), np.full_like(noise, 255), noise):
-        probabilities, heat = model.session.run(["probabilities", "heat"], {"pixels": pixels[None]})
+        probabilities, heat, near = model.run(pixels)
         if probabilities.shape != (1, count) or heat.ndim != 4 or heat.shape[:2] != (1, count):
             raise ModelError(
                 f"release {model.digest}: self-test failed, shapes {probabilities.shape} and {heat.shape} "
                 f"for {count} classes; export the model again"
             )
         total = float(probabilities.sum())
-        if not (np.isfinite(probabilities).all() and np.isfinite(heat).all() and abs(total - 1) < 1e-3):
+        sound = all(np.isfinite(found).all() for found in (probabilities, heat, near) if found is not None)
+        if not (sound and abs(total - 1) < 1e-3):
             raise ModelError(
                 f"release {model.digest}: self-test failed, probabilities that sum to {total}; export again"
             )

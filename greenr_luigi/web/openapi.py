@@ -34,7 +34,14 @@ TEXT: Json = {"type": "string"}
 RATE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 ANSWER = {
     "label": {**TEXT, "description": "The class with the highest probability."},
-    "sure": {"type": "boolean", "description": "Whether that probability reaches the threshold."},
+    "sure": {
+        "type": "boolean",
+        "description": "Whether that probability reaches the threshold, of a familiar picture.",
+    },
+    "familiar": {
+        "type": "boolean",
+        "description": "Whether the picture is like those that the model has learned from.",
+    },
     "threshold": RATE,
     "probabilities": {
         "type": "object",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from greenr_luigi import releases
@@ -47,6 +48,30 @@ def test_a_damaged_version_in_integers_is_refused_and_not_passed_over(
     with pytest.raises(releases.ReleaseError, match=r"model\.int8\.onnx is missing"):
         model.load(store, digest)
     assert model.load(store, digest, int8=False).precision == "float32"
+
+
+def test_what_is_strange_gets_no_answer_however_probable(tmp_path: Path) -> None:
+    loaded = model.load(tmp_path, tiny_release.deploy(tmp_path))
+    strange = loaded.answer(tiny_release.picture(tiny_release.STRANGE))
+    assert strange.label == "dandelion" and strange.probabilities[0][1] > loaded.threshold
+    assert not strange.familiar and not strange.sure
+    known = loaded.answer(tiny_release.picture("yellow"))
+    assert known.familiar and known.sure
+
+
+def test_a_release_of_before_there_was_familiarity_answers_as_it_did(tmp_path: Path) -> None:
+    loaded = model.load(tmp_path, tiny_release.deploy(tmp_path, familiarity=None))
+    answer = loaded.answer(tiny_release.picture(tiny_release.STRANGE))
+    assert answer.familiar and answer.sure
+
+
+def test_a_release_that_promises_familiarity_and_does_not_tell_it_is_refused(tmp_path: Path) -> None:
+    tiny_release.export(tmp_path / "export")
+    made = onnx.load(tmp_path / "export" / "model.onnx")
+    made.graph.output.pop()
+    onnx.save(made, tmp_path / "export" / "model.onnx")
+    with pytest.raises(model.ModelError, match="familiarity"):
+        model.load(tmp_path / "store", releases.publish(tmp_path / "store", tmp_path / "export"))
 
 
 def test_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures of mine")
     for colour in ("yellow", "green", "gray"):
         (folder / f"{colour}.png").write_bytes(tiny_release.picture(colour, 320, "PNG"))
+    (folder / "strange.png").write_bytes(tiny_release.picture(tiny_release.STRANGE, 320, "PNG"))
     for name, size in (("tall", (200, 900)), ("wide", (900, 200)), ("tiny", (40, 60))):
         Image.new("RGB", size, "yellow").save(folder / f"{name}.png")
     (folder / "no picture.jpg").write_bytes(b"no picture")
@@ -200,6 +201,23 @@ const event = arguments[1] === "paste" ? new ClipboardEvent("paste", {clipboardD
     : new DragEvent(arguments[1], {dataTransfer: data, bubbles: true, cancelable: true});
 document.body.dispatchEvent(event);
 """
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_picture_of_neither_is_told_from_one_between(
+    request: pytest.FixtureRequest, site: Live, pictures: Path, script: bool
+) -> None:
+    page = request.getfixturevalue("page" if script else "plain")
+    page.get(site.url + "/")
+    for name, words in (("strange", "like none of the pictures"), ("gray", "An answer needs 60 %")):
+        choose(page, pictures / f"{name}.png")
+        if not script:
+            page.find_element(By.CSS_SELECTOR, "#upload button").click()
+        WebDriverWait(page, 10).until(
+            lambda _, words=words: words in page.find_element(By.CSS_SELECTOR, ".card .why").text
+        )
+        assert page.find_element(By.CSS_SELECTOR, ".card h2").text == "I can’t tell"
+    shot(page, "neither")
 
 
 @pytest.mark.parametrize("way", ["paste", "drop"])
