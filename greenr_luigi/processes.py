@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from greenr_luigi.releases import read_json
 
 #: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
 GRACE = 30.0
@@ -22,7 +23,7 @@ def told(run_dir: Path, pid: int) -> list[dict[str, Any]]:
     """What the living workers of the gunicorn with this pid say of themselves."""
     found = []
     for path in sorted(run_dir.glob("workers/*.json")):
-        state = read(path)
+        state = read_json(path)
         if state.get("master") == pid and ours(int(state["pid"]), run_dir):
             found.append(state)
     return found
@@ -43,7 +44,7 @@ def ours(pid: int, run_dir: Path) -> bool:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
-    return b"GREENR_RUN_DIR=" + os.fsencode(run_dir) in environment.split(b"\0")
+    return b"GREENR_RUN_DIR=" + os.fsencode(run_dir.resolve()) in environment.split(b"\0")
 
 
 def end(run_dir: Path, name: str) -> bool:
@@ -77,20 +78,11 @@ def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
 def sweep(run_dir: Path) -> None:
     """Clear away what a gunicorn that was killed left: workers that have not noticed yet, and their words."""
     for path in run_dir.glob("workers/*"):
-        pid = read(path).get("pid")
+        pid = read_json(path).get("pid")
         if isinstance(pid, int) and ours(pid, run_dir):
             kill(pid, signal.SIGKILL, SOON)
         path.unlink(missing_ok=True)
     (run_dir / "gunicorn.pid").unlink(missing_ok=True)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty when there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @contextlib.contextmanager

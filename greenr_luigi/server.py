@@ -12,15 +12,12 @@ A pid file proves nothing, since pids are used again: a process is ours when its
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
 import os
 import select
 import shutil
-import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -28,16 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi import HERE, releases
-from greenr_luigi.processes import end, locked, master, ours, read, sweep, told
+from greenr_luigi.launch import LOOK, ServerError, launch, tail
+from greenr_luigi.processes import end, locked, master, ours, sweep, told
 
-#: Seconds between two looks at a state that is waited for.
-LOOK = 0.05
 #: Seconds for one question to our own server.
 ASK = 2.0
-
-
-class ServerError(RuntimeError):
-    """A server that does not start or does not serve what it should; the message ends with its log's end."""
 
 
 @dataclass(frozen=True)
@@ -154,90 +146,14 @@ def stop(run_dir: Path) -> bool:
 
 
 def start(run_dir: Path, wanted: dict[str, Any], digest: str, timeout: float) -> Server:
-    """Start gunicorn on a socket that is bound here, so that a taken port is known at once."""
-    (run_dir / "workers").mkdir(exist_ok=True)
-    metrics = run_dir / f"metrics-{time.time_ns()}"
-    metrics.mkdir()
-    listening = bind(wanted["host"], wanted["port"])
-    # Closes when the last process that holds the other end is gone: how a death at birth is seen.
-    alive, held = os.pipe()
-    try:
-        wanted = {**wanted, "port": listening.getsockname()[1]}
-        environment = {
-            **{name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON},
-            "GREENR_STORE": wanted["store"],
-            "GREENR_RUN_DIR": str(run_dir),
-            "GREENR_ROOT_PATH": wanted["root_path"],
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
-            "PYTHONSAFEPATH": "1",
-            # One worker a core; what a library would start besides only takes memory.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MALLOC_ARENA_MAX": "2",
-        }
-        command = [sys.executable, "-m", "gunicorn", "-c", "python:greenr_luigi.web.gunicorn_conf"]
-        command += ["--daemon", "--enable-stdio-inheritance", "--pid", str(run_dir / "gunicorn.pid")]
-        command += ["--log-file", str(run_dir / "gunicorn.log"), "--workers", str(wanted["workers"])]
-        command += ["--bind", f"fd://{listening.fileno()}"]
-        with (run_dir / "gunicorn.log").open("ab") as log:
-            starting = subprocess.Popen(
-                command,
-                cwd=run_dir,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=(listening.fileno(), held),
-            )
-        os.close(held)
-        held = -1
-        starting.wait(timeout)
-        releases.write(run_dir / "server.json", json.dumps({**wanted, "metrics": metrics.name}))
-        deadline = time.monotonic() + timeout
-        while (pid := master(run_dir)) is None:
-            if select.select([alive], [], [], LOOK)[0] or time.monotonic() > deadline:
-                raise ServerError(
-                    f"gunicorn did not start on {wanted['host']}:{wanted['port']}{tail(run_dir)}"
-                )
-        server = wait(run_dir, pid, digest, deadline - time.monotonic(), started=True)
-    except subprocess.TimeoutExpired:
-        raise ServerError(f"gunicorn did not start in {timeout:g} seconds{tail(run_dir)}") from None
-    finally:
-        listening.close()
-        os.close(alive)
-        if held >= 0:
-            os.close(held)
-    for old in run_dir.glob("metrics-*"):
-        if old != metrics:
-            shutil.rmtree(old, ignore_errors=True)
+    """Launch a gunicorn and wait until each of its workers answers with the release."""
+    deadline = time.monotonic() + timeout
+    pid = launch(run_dir, wanted, timeout)
+    server = wait(run_dir, pid, digest, deadline - time.monotonic(), started=True)
+    for metrics in run_dir.glob("metrics-*"):
+        if metrics.name != note(run_dir)["metrics"]:
+            shutil.rmtree(metrics, ignore_errors=True)
     return server
-
-
-#: Variables that would change what gunicorn is told.
-NOT_PASSED_ON = ("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID", "GUNICORN_FD", "PORT")
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ServerError when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ServerError(f"host {host!r}: no address of this machine ({error}); try 127.0.0.1") from None
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)
-    except (OSError, OverflowError) as error:
-        listening.close()
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        why = "another program listens there" if taken else str(error)
-        raise ServerError(
-            f"cannot listen on {host}:{port}: {why}; stop it or choose another --port"
-        ) from None
-    return listening
 
 
 def wait(run_dir: Path, pid: int, digest: str, timeout: float, started: bool) -> Server:
@@ -280,7 +196,7 @@ def ask(host: str, port: int) -> str | None:
 
 
 def note(run_dir: Path) -> dict[str, Any]:
-    return read(run_dir / "server.json")
+    return releases.read_json(run_dir / "server.json")
 
 
 def same(noted: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -298,12 +214,3 @@ def code_digest() -> str:
 
 #: The modules beside web/ that the web application imports.
 USED = ("__init__.py", "pictures.py", "releases.py")
-
-
-def tail(run_dir: Path, lines: int = 25) -> str:
-    """The end of the log, as the end of a message."""
-    try:
-        text = (run_dir / "gunicorn.log").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "; there is no log"
-    return f"; the end of {run_dir / 'gunicorn.log'}:\n" + "\n".join(text.splitlines()[-lines:])

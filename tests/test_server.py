@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import processes, releases, server
+from greenr_luigi import graph, processes, releases, server
 from tests import tiny_release
 
 
@@ -73,6 +73,25 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not server.stop(place / "server")
     assert server.serving(place / "server", "127.0.0.1", running.port) is None
     assert not Path(f"/proc/{running.pid}").exists() or not processes.ours(running.pid, place / "server")
+
+
+def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = tiny_release.deploy(place / "releases", 0)
+    running = ensure(place, digest)
+    (place.parent / "link").symlink_to(place)
+    monkeypatch.chdir(place.parent)
+    for folder in (Path("a place"), Path("link"), place):
+        assert processes.master(folder / "server") == running.pid
+        assert {state["digest"] for state in processes.told(folder / "server", running.pid)} == {digest}
+        assert graph.served(folder) == {digest}
+    second = tiny_release.deploy(place / "releases", 1)
+    assert server.settled(place / "server", second, 5).digest == second
+    told = subprocess.run(
+        [sys.executable, "-m", "greenr_luigi.cli", "--root", "a place", "rollback"],
+        capture_output=True,
+        text=True,
+    )
+    assert f"now serves release {digest} in all 2 workers" in told.stdout, told.stderr
 
 
 def parents(pid: int) -> list[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from greenr_luigi.releases import read_json
 
 PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
 #: Pictures of a class on the model page, and of a cell of the confusion matrix.
@@ -87,14 +88,6 @@ def read(folder: Path, digest: str) -> Card:
             path.name for path in folder.glob("pictures/*.jpg") if PICTURE.fullmatch(path.name)
         ),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def sources(rows: list[dict[str, str]]) -> list[dict[str, Any]]:

@@ -96,9 +96,10 @@ class Classifier:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
             self.model = load(store, digest, self.settings.int8)
             self.problem = self.refused = None
-            self.pool.submit(trim)
             metrics.SWAPS.inc()
             log.info("serving release %s in %s", digest, self.model.precision)
+            with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
+                self.pool.submit(trim)
         except (releases.ReleaseError, ModelError, OSError) as error:
             self.problem, self.refused = {"digest": digest, "message": str(error), "seen": seen[1]}, seen
             serving = self.model.digest if self.model else "nothing"
@@ -130,7 +131,7 @@ class Classifier:
                 self.tell()
             if self.busy is not None and not self.waiting and time.monotonic() - self.busy > IDLE:
                 self.busy = None
-                await asyncio.get_running_loop().run_in_executor(self.loader, trim)
+                await asyncio.get_running_loop().run_in_executor(self.pool, trim)
             if os.getppid() != self.parent:
                 log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.parent)
                 os.kill(os.getpid(), signal.SIGTERM)
