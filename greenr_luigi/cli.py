@@ -37,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "prune", prune_outputs, "remove outputs of earlier parameters; never a picture that a person gave"
     )
     prune.add_argument(
-        "--keep", type=int, default=2, help="the newest N of each stage stay, and all that is live (2)"
+        "--keep",
+        type=int,
+        default=2,
+        help="the newest N of each stage stay (2), all that is live, and the last pictures found on the web",
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
@@ -69,7 +70,7 @@ def status(name: str, options: Sequence[str], root: Path) -> list[dict[str, Any]
 def usage(root: Path) -> list[dict[str, Any]]:
     """Rows of every output and release under the root: stage ("release" for those), place, bytes, when it was
     finished, and whether it is live: in use by the deployment that serves now."""
-    rows = [*_outputs(root), *_releases(root)]
+    rows = [*(row for row, _ in _outputs(root)), *_releases(root)]
     return sorted(rows, key=lambda row: str(row["finished"]), reverse=True)
 
 
@@ -100,25 +101,30 @@ def _when(seconds: float) -> str:
 
 def _stamps(root: Path) -> dict[Path, dict[str, Any]]:
     """Every finished output under the root with its stamp, the newest first."""
-    found = {
-        place: traces.read_stamp(place / stage.STAMP)
-        for place in sorted(root.glob("*/*"))
-        if place.is_symlink() and (place / stage.STAMP).exists()
-    }
+    found: dict[Path, dict[str, Any]] = {}
+    for place in sorted(root.glob("*/*")):
+        if place.is_symlink():
+            # One that is torn or just being replaced: the stage itself says so when it is asked.
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                found[place] = traces.read_stamp(place / stage.STAMP)
     return dict(sorted(found.items(), key=lambda item: -float(item[1]["finished"])))
 
 
-def _outputs(root: Path) -> list[dict[str, Any]]:
+def _outputs(root: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """A row for each finished output, the newest first, and its stamp."""
     stamps = _stamps(root)
     live = _live(root, stamps)
     return [
-        {
-            "stage": stamp["title"],
-            "place": str(place.relative_to(root)),
-            "bytes": sum(size for size, _, _ in stamp["files"].values()),
-            "finished": _when(stamp["finished"]),
-            "live": place in live,
-        }
+        (
+            {
+                "stage": stamp["title"],
+                "place": str(place.relative_to(root)),
+                "bytes": sum(size for size, _, _ in stamp["files"].values()),
+                "finished": _when(stamp["finished"]),
+                "live": place in live,
+            },
+            stamp,
+        )
         for place, stamp in stamps.items()
     ]
 
@@ -155,17 +161,27 @@ def judged(root: Path) -> tuple[Path, Path] | None:
 
 
 def again(root: Path) -> str:
-    """The line that runs the graph of the newest deployment under the root once more, as it was asked for."""
+    """The line that runs the graph of the newest deployment under the root once more: what its parameters differ in
+    from the configured ones. Those that shape no output (--floor, --margin, --refresh-days, --tracking) are not
+    recorded, so the line leaves them as they are configured."""
+    import tasks
+    from greenr_luigi import settings
+
     deployed = (stamp for stamp in _stamps(root).values() if stamp["title"] == "DeployApp")
     parameters: dict[str, str] = next(deployed, {}).get("parameters", {})
-    elsewhere = {} if root == default_root() else {"root": str(root)}
-    return stage.command_line("tasks", "DeployApp", elsewhere | parameters)
+    configured = settings.configured(tasks.STAGES[-1])
+    elsewhere = {} if root.absolute() == default_root() else {"root": str(root)}
+    differing = {name: value for name, value in parameters.items() if value != configured.get(name)}
+    return stage.command_line("tasks", "DeployApp", elsewhere | differing)
 
 
 def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     """Remove outputs and releases that are not live, but for the newest `keep` of each stage, and what killed runs
-    left; the release that a rollback would bring back and the newest pictures of each class stay, too. What a person
-    gave lies elsewhere, in folders that no stage writes, and is not touched. Returns the rows of what went."""
+    left. The release that a rollback would bring back stays, too, and so do the newest pictures of each class that a
+    search or a list of addresses found: the web may have no more of them. What a person gave lies elsewhere, in
+    folders that no stage writes, and is not touched. Returns the rows of what went."""
+    from greenr_luigi.sources import SOURCES
+
     if keep < 0:
         raise ValueError(f"--keep {keep}: expected 0 or more outputs a stage")
 
@@ -180,11 +196,11 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     kept: dict[str, int] = {}
     gone = []
     before = {row["place"]: row for row in _releases(root)}
-    for row in _outputs(root):
+    at_hand = {name for name, source in SOURCES.items() if source.keeps == "none"}
+    for row, stamp in _outputs(root):
         kept[row["stage"]] = kept.get(row["stage"], 0) + 1
-        # What a search once found, the web may have no more: the newest pictures of each class stay.
-        least = max(keep, 1) if row["stage"].startswith("DownloadImages") else keep
-        if row["live"] or kept[row["stage"]] <= least:
+        found = row["stage"].startswith("DownloadImages") and stamp["parameters"]["source"] not in at_hand
+        if row["live"] or kept[row["stage"]] <= (max(keep, 1) if found else keep):
             continue
         gone.append(row)
         if not dry_run:

@@ -59,6 +59,16 @@ def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None)
     check_command_line(stages, sys.argv[1:] if argv is None else argv)
 
 
+def configured(stage: type[luigi.Task]) -> dict[str, str]:
+    """The parameters that need not be given, and what they are then."""
+    name = stage.__name__
+    return {
+        option: parameter.serialize(parameter.task_value(name, option))
+        for option, parameter in stage.get_params()
+        if parameter.has_task_value(name, option)
+    }
+
+
 def check_command_line(stages: Iterable[type[luigi.Task]], argv: Sequence[str]) -> None:
     """Name the nearest parameter for a misspelled one; argparse, which speaks next, only says that it is unknown."""
     before = dict(zip(argv[1:], argv, strict=False))

@@ -111,7 +111,8 @@ class Stage(luigi.Task):
     @property
     def command(self) -> str:
         """The line that makes this output again, under whatever root."""
-        return command_line(type(self).__module__.split(".")[0], self.task_family, self.parameters)
+        given = {name: value for name, value in self.parameters.items() if value}
+        return command_line(type(self).__module__.split(".")[0], self.task_family, given)
 
     # Where the output lies
 
@@ -284,7 +285,5 @@ class Stage(luigi.Task):
 
 def command_line(package: str, family: str, parameters: Mapping[str, str]) -> str:
     """What to type to run a stage with these parameters."""
-    options = [
-        f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in parameters.items() if value
-    ]
+    options = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in parameters.items()]
     return " ".join([f"luigi --module {package} {family} --local-scheduler", *options])

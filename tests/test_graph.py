@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import graph, releases
+import tasks
+from greenr_luigi import graph, releases, traces
 from tests.pipeline import STAGES, Pipeline, draw
 
 DOWNLOAD_D, DOWNLOAD_G, SPLIT, TRAIN, EVALUATE, EXPORT, DEPLOY = STAGES
@@ -223,9 +224,9 @@ def test_every_stage_can_be_run_alone(pipeline, tmp_path):
     assert (run.status, list(run.ran)) == (0, [DOWNLOAD_G])
     run = pipeline.run("--epochs", "1", "--image-size", "64", *alone, stage="ExportModel")
     assert (run.status, list(run.ran)) == (0, [DOWNLOAD_D, SPLIT, TRAIN, EVALUATE, EXPORT])
-    # Nothing is deployed, so nothing is live; the pictures stay all the same.
+    # Nothing is deployed, so nothing is live.
     gone = graph.prune(tmp_path / "data", 0)
-    assert {row["stage"] for row in gone} == {SPLIT, TRAIN, EVALUATE, EXPORT}
+    assert {row["stage"] for row in gone} == {DOWNLOAD_D, DOWNLOAD_G, SPLIT, TRAIN, EVALUATE, EXPORT}
 
 
 def test_usage_and_prune_keep_what_is_live(pipeline):
@@ -278,3 +279,61 @@ def test_a_misspelled_setting_in_luigi_cfg_is_refused(pipeline):
         assert words in run.output
     file.unlink()
     shutil.rmtree(pipeline.home / "fake packages")
+
+
+def finished(root, title, key, **parameters):
+    """An output that is no more than its stamp; returns its place."""
+    stage = title.split("(")[0]
+    place, folder = root / stage / key, root / stage / f".{key}-x"
+    folder.mkdir(parents=True)
+    place.symlink_to(folder.name)
+    stamp = {key: {} for key in traces.STAMP_KEYS} | {
+        "title": title,
+        "finished": float(key),
+        "parameters": parameters,
+    }
+    (place / "stamp.json").write_text(json.dumps(stamp))
+    return place
+
+
+def test_the_line_to_run_again_holds_what_is_not_configured_and_no_more(tmp_path):
+    configured = {name: p.task_value("DeployApp", name) for name, p in tasks.DeployApp.get_params()}
+    assert configured["source"] == "bing" and configured["host"]
+    plain = f"luigi --module tasks DeployApp --local-scheduler --root {tmp_path}"
+    assert graph.again(tmp_path) == plain
+    finished(
+        tmp_path,
+        "DeployApp",
+        "1",
+        source="bing",
+        host="",
+        query="a b",
+        epochs=str(configured["epochs"]),
+        port="99",
+    )
+    assert graph.again(tmp_path) == f"{plain} --host '' --query 'a b' --port 99"
+
+
+def test_a_torn_stamp_does_not_keep_others_from_being_seen(tmp_path):
+    assert "--port 99" in graph.again(finished(tmp_path, "DeployApp", "1", port="99").parents[1])
+    torn = tmp_path / "TrainModel"
+    (torn / ".made").mkdir(parents=True)
+    (torn / "0").symlink_to(".made")
+    (torn / "1").symlink_to("gone")
+    for text in ("", "{", "{}"):
+        (torn / "0" / "stamp.json").write_text(text)
+        assert "--port 99" in graph.again(tmp_path)
+        assert graph.judged(tmp_path) is None
+
+
+def test_prune_keeps_the_last_pictures_that_the_web_gave(tmp_path):
+    """Of each class; what lies in a folder or is drawn can be had again."""
+    for number, source in enumerate(("bing", "urls", "folder", "sample")):
+        for key in (f"1{number}", f"2{number}"):
+            finished(tmp_path, f"DownloadImages({source})", key, source=source)
+    gone = {row["place"].removeprefix("DownloadImages/") for row in graph.prune(tmp_path, 0)}
+    assert gone == {"10", "11", "12", "22", "13", "23"}
+    assert {path.name for path in (tmp_path / "DownloadImages").iterdir() if path.is_symlink()} == {
+        "20",
+        "21",
+    }
