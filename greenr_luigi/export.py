@@ -114,7 +114,8 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     worst = parity(out, files, centers)
     on_progress(0.7, "trying 8-bit integers")
     training = [dataset / row.file for row in pixels.rows(dataset, "train")]
-    card["int8"] = quantization.offer(out, training, held_out, info["image_size"])
+    limits = quantization.Limits(metrics["threshold"], metrics["familiarity"])
+    card["int8"] = quantization.offer(out, training, held_out, info["image_size"], limits)
     write_json(out / "model.json", card)
     integers = "also" if card["int8"]["offered"] else "not"
     on_progress(

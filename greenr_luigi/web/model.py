@@ -97,8 +97,8 @@ def evidence(heat: np.ndarray[Any, np.dtype[np.float32]], top: int) -> np.ndarra
 
 
 def fast_integers() -> bool:
-    """Whether this processor multiplies 8-bit integers four at a time (VNNI), which makes them twice as fast as floats;
-    without it they are slower (docs/benchmarks.md)."""
+    """Whether this processor multiplies 8-bit integers four at a time (VNNI), which halves a run of the model;
+    without it they are slower than floats (docs/benchmarks.md)."""
     try:
         return "_vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # Not Linux.
