@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from greenr_luigi import curation as decisions
+from greenr_luigi import decisions
 from greenr_luigi.collection import MANIFEST, describe
 from greenr_luigi.duplicates import looks, near_pairs, telling
 from greenr_luigi.hashing import Look

@@ -16,8 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from greenr_luigi import cleaning
-from greenr_luigi import curation as decisions
+from greenr_luigi import cleaning, decisions
 from greenr_luigi.cleaning import Near, Picture
 from greenr_luigi.collection import link
 from greenr_luigi.hashing import Look

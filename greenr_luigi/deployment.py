@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from greenr_luigi import releases, server
+from greenr_luigi import files, releases, server
 from greenr_luigi.launch import ServerError
 from greenr_luigi.releases import ReleaseError
 
@@ -86,7 +86,7 @@ def astray(root: Path, host: str, port: int, place: Path) -> str | None:
     if pointed != digest:
         return f"the release store points to {pointed or 'nothing'}, not to {digest}"
     release = root / "releases" / digest
-    for name, entry in releases.read_json(release / "release.json").get("files", {}).items():
+    for name, entry in files.read_json(release / "release.json").get("files", {}).items():
         if not (release / name).exists() or (release / name).stat().st_size != entry["size"]:
             return f"file {name} of release {digest} is missing or was cut short"
     served = server.serving(root / "server", host, port)

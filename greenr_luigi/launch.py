@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import HERE, releases
+from greenr_luigi import HERE, files
 from greenr_luigi.processes import master
 
 #: Seconds between two looks at a state that is waited for.
@@ -72,7 +72,7 @@ def launch(run_dir: Path, wanted: dict[str, Any], timeout: float) -> int:
         os.close(held)
         held = -1
         starting.wait(timeout)
-        releases.write(run_dir / "server.json", json.dumps({**wanted, "metrics": metrics.name}))
+        files.write(run_dir / "server.json", json.dumps({**wanted, "metrics": metrics.name}).encode())
         deadline = time.monotonic() + timeout
         while (pid := master(run_dir)) is None:
             if select.select([alive], [], [], LOOK)[0] or time.monotonic() > deadline:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi.releases import read_json
+from greenr_luigi.files import read_json
 
 #: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
 GRACE = 30.0

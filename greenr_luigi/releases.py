@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from greenr_luigi.files import flush, write
+
 #: Without these two a folder is no release: the web application reads them.
 REQUIRED = ("model.onnx", "model.json")
 #: Says how and when a stage ran, not what it made; in a digest it would make each run a new release.
@@ -56,7 +58,7 @@ def publish(store: Path, files: Path | Iterable[Path], extras: Iterable[Path] = 
             flush(place)
         digest = listing_digest(listing)
         note = {"digest": digest, "files": listing, "created": now()}
-        write(beside / "release.json", json.dumps(note, indent=1) + "\n")
+        write(beside / "release.json", (json.dumps(note, indent=1) + "\n").encode())
         settle(beside, store / digest)
         flush(store)
     finally:
@@ -256,32 +258,6 @@ def listing_digest(listing: dict[str, dict[str, Any]]) -> str:
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty when there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file that appears whole."""
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    flush(beside)
-    beside.replace(path)
-
-
-def flush(path: Path) -> None:
-    """To the disk, so that a power cut after a rename does not leave an empty file under the new name."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def now() -> str:

@@ -6,6 +6,7 @@ What visitors said of answers comes first, then the pictures whose label is prob
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from greenr_luigi import HERE, curation, pictures, suspects
+from greenr_luigi import HERE, curation, decisions, pictures, suspects
 from greenr_luigi.web import feedback
 from greenr_luigi.web.feedback import same_origin
 from greenr_luigi.web.security import Envelope
@@ -109,7 +110,7 @@ def waiting(root: Path, dataset: Path | None, evaluation: Path | None) -> list[C
     found = [*from_visitors(root)]
     if dataset is not None and evaluation is not None:
         found += from_evaluation(dataset, evaluation)
-    done = curation.decided(root / curation.FILE)
+    done = decisions.decided(root / decisions.FILE)
     return [case for case in found if case.sha256 not in done]
 
 
@@ -117,15 +118,16 @@ def sweep(root: Path) -> None:
     """Remove visitors' pictures that have been decided about: what was kept lies in `added/`, and the room is for new
     ones."""
     place = feedback.folder(root / "releases")
-    done = curation.decided(root / curation.FILE)
+    done = decisions.decided(root / decisions.FILE)
     for row in feedback.read(place):
         if row["sha256"] in done:
             (place / row["file"]).unlink(missing_ok=True)
 
 
-def create(review: Review) -> Starlette:
-    """The page. Nobody but this machine's own browser is answered, under no name but this machine's (DNS rebinding),
-    and decisions come from the page itself only."""
+def create(review: Review, token: str) -> Starlette:
+    """The page, below /`token`/: the machine's other users, who may ask it too, do not know that. Nobody but this
+    machine's own browser is answered, under no name but this machine's (DNS rebinding), and decisions come from the
+    page itself only."""
 
     def index(request: Request[Any]) -> Response:
         at = number(request.query_params.get("at") or str(review.after(-1)), len(review.cases))
@@ -152,20 +154,21 @@ def create(review: Review) -> Starlette:
         if verdict == "undo":
             last = next(reversed(review.decided), at)
             review.take_back(last)
-            return RedirectResponse(f"/?at={last}", 303)
+            return RedirectResponse(f"./?at={last}", 303)
         if at >= len(review.cases) or verdict not in allowed(review.cases[at], review.classes):
             raise HTTPException(400, f"{verdict!r} is no verdict on picture {at + 1}: use the page's buttons")
         review.decide(at, verdict)
-        return RedirectResponse(f"/?at={review.after(at)}", 303)
+        return RedirectResponse(f"./?at={review.after(at)}", 303)
 
     settings = Settings(review.root / "releases")
+    routes = [
+        Route("/", index),
+        Route("/picture/{at}", picture),
+        Route("/decide", decide, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
     return Starlette(
-        routes=[
-            Route("/", index),
-            Route("/picture/{at}", picture),
-            Route("/decide", decide, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
-        ],
+        routes=[Mount(f"/{token}", routes=routes)],
         middleware=[
             Middleware(Envelope, settings=settings),
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
@@ -185,15 +188,14 @@ def number(text: str, most: int) -> int:
 
 def serve(review: Review, port: int) -> None:
     """Serve the page on this machine until Ctrl-C. Raises OSError if the port is taken."""
+    token = secrets.token_urlsafe(16)
     with socket.create_server(("127.0.0.1", port)) as listening:
-        print(
-            f"{len(review.cases)} pictures to look at: http://127.0.0.1:{listening.getsockname()[1]}/",
-            flush=True,
-        )
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
+        print(f"{len(review.cases)} pictures to look at: {address}", flush=True)
         print("Ctrl-C when you are done", flush=True)
         # uvicorn ends its work in good order and passes Ctrl-C on.
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(create(review), log_level="warning", lifespan="off")).run(
+            uvicorn.Server(uvicorn.Config(create(review, token), log_level="warning", lifespan="off")).run(
                 [listening]
             )
     sweep(review.root)

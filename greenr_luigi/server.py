@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import HERE, releases
+from greenr_luigi import HERE, files, releases
 from greenr_luigi.launch import LOOK, ServerError, launch, tail
 from greenr_luigi.processes import end, locked, master, ours, sweep, told
 
@@ -102,7 +102,7 @@ def ensure(
             end(run_dir, "gunicorn.pid")
             if pid is not None:
                 (run_dir / "gunicorn.old.pid").replace(run_dir / "gunicorn.pid")
-                releases.write(run_dir / "server.json", json.dumps(noted))
+                files.write(run_dir / "server.json", json.dumps(noted).encode())
             raise
         end(run_dir, "gunicorn.old.pid")
         return server
@@ -196,7 +196,7 @@ def ask(host: str, port: int) -> str | None:
 
 
 def note(run_dir: Path) -> dict[str, Any]:
-    return releases.read_json(run_dir / "server.json")
+    return files.read_json(run_dir / "server.json")
 
 
 def same(noted: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -213,4 +213,4 @@ def code_digest() -> str:
 
 
 #: The modules beside web/ that the web application imports.
-USED = ("__init__.py", "pictures.py", "releases.py")
+USED = ("__init__.py", "files.py", "pictures.py", "releases.py")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi import curation, dataset, manifest
+from greenr_luigi import curation, dataset, decisions, manifest
 from greenr_luigi.collection import describe
 from greenr_luigi.dataset import DataError, split
 from greenr_luigi.duplicates import NEAR
@@ -202,7 +202,7 @@ def test_a_copy_of_what_was_rejected_does_not_come_back(root: Path, tmp_path: Pa
     """What looks like a rejected picture was there, comes later, or is what a person spoke of."""
     (tmp_path / "rejected.jpg").write_bytes(picture(5, 128))
     curation.reject(root, [tmp_path / "rejected.jpg"])
-    when = next(iter(curation.read(root / "curation.csv").looks.values()))
+    when = next(iter(decisions.read(root / "curation.csv").looks.values()))
     (tmp_path / "again.jpg").write_bytes(picture(5, 300))
     found = [describe(tmp_path / name, "bing") for name in ("again.jpg", "rejected.jpg")]
     assert found[0].sha256 != found[1].sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -19,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi import curation, manifest, pictures, review, suspects
+from greenr_luigi import decisions, manifest, pictures, review, suspects
 from greenr_luigi.web import feedback
 from greenr_luigi.web.feedback import Feedback
 from greenr_luigi.web.settings import Settings
@@ -60,8 +61,8 @@ class Place:
     def waiting(self) -> list[review.Case]:
         return review.waiting(self.root, self.dataset, self.evaluation)
 
-    def curation(self) -> curation.Curation:
-        return curation.read(self.root / curation.FILE)
+    def curation(self) -> decisions.Curation:
+        return decisions.read(self.root / decisions.FILE)
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     chrome.get(address)
     title(chrome, "1 of 6: is this grass?")
     press(chrome, "k", "2 of 6: what is this?")
-    assert [path.read_bytes() for path in curation.added(place.root, "grass")] == [
+    assert [path.read_bytes() for path in decisions.added(place.root, "grass")] == [
         tiny_release.picture("lime", 320)
     ]
     press(chrome, "k", "2 of 6")  # There is nothing to keep where a visitor named no class.
@@ -132,8 +133,8 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     assert [case.sha256 for case in place.waiting()] == [place.sha["green"]]
     for at in range(5, 0, -1):
         press(chrome, "u", f"{at} of 6")
-    assert len(place.waiting()) == 6 and place.curation() == curation.Curation()
-    assert curation.added(place.root, "grass") == []
+    assert len(place.waiting()) == 6 and place.curation() == decisions.Curation()
+    assert decisions.added(place.root, "grass") == []
 
 
 def test_buttons_do_without_a_script(place: Place, address: str) -> None:
@@ -142,7 +143,7 @@ def test_buttons_do_without_a_script(place: Place, address: str) -> None:
         phone.find_element(By.CSS_SELECTOR, "button[value='=dandelion']").click()
         title(phone, "2 of 6")
         assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
-    assert len(curation.added(place.root, "dandelion")) == 1
+    assert len(decisions.added(place.root, "dandelion")) == 1
 
 
 def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
@@ -176,21 +177,37 @@ def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chro
 def test_only_its_own_page_decides(
     place: Place, address: str, headers: dict[str, str], verdict: str, status: int
 ) -> None:
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=20)
+    page = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection(page.netloc, timeout=20)
     body = urllib.parse.urlencode({"at": "0", "verdict": verdict})
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    connection.request("POST", "/decide", body, form | headers)
+    connection.request("POST", f"{page.path}decide", body, form | headers)
     assert connection.getresponse().status == status
     connection.close()
-    assert (place.root / curation.FILE).exists() == (status == 303)
+    assert (place.root / decisions.FILE).exists() == (status == 303)
 
 
-@pytest.mark.parametrize("path", ["/?at=7", "/?at=-1", "/?at=x", "/picture/6", "/picture/../../etc/passwd"])
+@pytest.mark.parametrize("path", ["?at=7", "?at=-1", "?at=x", "picture/6", "picture/../../etc/passwd"])
 def test_what_is_not_there(address: str, path: str) -> None:
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=20)
+    page = urllib.parse.urlsplit(address)
+    assert get(page.netloc, page.path + path) == 404
+
+
+@pytest.mark.parametrize("path", ["", "decide", "picture/0", "static/app.css"])
+def test_who_does_not_know_the_address_sees_nothing(address: str, path: str) -> None:
+    """The token, 128 bits of chance, is in the address that the terminal shows."""
+    page = urllib.parse.urlsplit(address)
+    token = page.path.strip("/")
+    assert len(token) == 22 and get(page.netloc, page.path) == 200
+    for other in ("", "A" * 22 + "/", token[:-1] + "/", "static/../"):
+        assert get(page.netloc, f"/{other}{path}") == 404
+
+
+def get(host: str, path: str) -> int:
+    connection = http.client.HTTPConnection(host, timeout=20)
     connection.request("GET", path)
-    assert connection.getresponse().status == 404
-    connection.close()
+    with contextlib.closing(connection):
+        return connection.getresponse().status
 
 
 def test_what_is_torn_or_gone_is_not_asked_about(place: Place) -> None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi.releases import read_json
+from greenr_luigi.files import read_json
 
 PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
 #: Pictures of a class on the model page, and of a cell of the confusion matrix.

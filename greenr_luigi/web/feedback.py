@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from greenr_luigi import manifest, pictures, releases
+from greenr_luigi import files, manifest, pictures, releases
 from greenr_luigi.web import intake
 from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.settings import Settings
@@ -72,9 +72,7 @@ class Feedback:
                     raise Problem(
                         507, "feedback-full", "there is no room for more feedback: tell who runs this page"
                     )
-                beside = place.with_name(f".{place.name}")
-                beside.write_bytes(data)
-                beside.replace(place)
+                files.write(place, data)
             row = {"file": name, "label": label, "predicted": predicted, "release": release, "sha256": digest}
             log.write(json.dumps({**row, "when": releases.now()}, ensure_ascii=False) + "\n")
         return name

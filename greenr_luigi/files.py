@@ -1,0 +1,34 @@
+"""Files that are written whole, and read though they may be missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all, after a power cut too."""
+    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    beside.write_bytes(data)
+    flush(beside)
+    beside.replace(path)
+
+
+def flush(path: Path) -> None:
+    """To the disk, so that a power cut after a rename does not leave an empty file under the new name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
