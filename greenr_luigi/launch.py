@@ -26,17 +26,18 @@ class ServerError(RuntimeError):
     """A server that does not start or does not serve what it should; the message ends with its log's end."""
 
 
-def launch(run_dir: Path, wanted: dict[str, Any], timeout: float) -> int:
+def launch(run_dir: Path, wanted: dict[str, Any], timeout: float, beside: bool) -> int:
     """Start gunicorn on a socket that is bound here, so that a taken port is known at once; returns its pid and writes
     server.json: `wanted`, and the port and the folder of counters that it got.
 
     `wanted`: `store`, `host`, `port` (0 for a free one), `workers`, `root_path`. `timeout` in seconds.
+    `beside`: as in `bind`.
     Raises ServerError; the message ends with the log's end.
     """
     (run_dir / "workers").mkdir(exist_ok=True)
     metrics = run_dir / f"metrics-{time.time_ns()}"
     metrics.mkdir()
-    listening = bind(wanted["host"], wanted["port"])
+    listening = bind(wanted["host"], wanted["port"], beside)
     # Closes when the last process that holds the other end is gone: how a death at birth is seen.
     alive, held = os.pipe()
     try:
@@ -89,15 +90,23 @@ def launch(run_dir: Path, wanted: dict[str, Any], timeout: float) -> int:
             os.close(held)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ServerError when the address cannot be had."""
+def bind(host: str, port: int, beside: bool) -> socket.socket:
+    """A listening socket, which shares its address (SO_REUSEPORT) with the one that takes its place later. `beside`: it
+    is that one, and our own server still has the address. Raises ServerError when the address cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise ServerError(f"host {host!r}: no address of this machine ({error}); try 127.0.0.1") from None
     try:
+        if not beside:
+            # Without SO_REUSEPORT: another server of ours, of another data root, shall not share it unawares.
+            with socket.socket(family, kind, protocol) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(address)
+                address = alone.getsockname()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind(address)
         listening.listen(2048)
     except (OSError, OverflowError) as error:

@@ -60,8 +60,9 @@ def ensure(
     """A server of this store on this address, all of whose workers answer with `digest`.
 
     Starts one if there is none, and a new one if it was started differently (address, workers, prefix,
-    GREENR_* variables, code); on another address the new one serves before the old one stops. `workers`: one
-    a core by default. `port` 0 takes a free one. `timeout` in seconds. Safe to call from two processes.
+    GREENR_* variables, code); the new one serves before the old one stops, and the old one serves on if the new one
+    does not start. `workers`: one a core by default. `port` 0 takes a free one. `timeout` in seconds. Safe to call from
+    two processes.
 
     Raises ServerError: address taken by another program, release refused, no answer in time.
     """
@@ -91,13 +92,11 @@ def ensure(
             return wait(run_dir, pid, digest, timeout, started=False)
         if pid is None:
             sweep(run_dir)
-        elif noted.get("host") == host and noted.get("port") == port:
-            end(run_dir, "gunicorn.pid")
-            pid = None
         else:
             (run_dir / "gunicorn.pid").replace(run_dir / "gunicorn.old.pid")
+        beside = pid is not None and (noted.get("host"), noted.get("port")) == (host, port)
         try:
-            server = start(run_dir, wanted, digest, timeout)
+            server = start(run_dir, wanted, digest, timeout, beside)
         except ServerError:
             end(run_dir, "gunicorn.pid")
             if pid is not None:
@@ -145,10 +144,11 @@ def stop(run_dir: Path) -> bool:
     return any(ended)
 
 
-def start(run_dir: Path, wanted: dict[str, Any], digest: str, timeout: float) -> Server:
-    """Launch a gunicorn and wait until each of its workers answers with the release."""
+def start(run_dir: Path, wanted: dict[str, Any], digest: str, timeout: float, beside: bool) -> Server:
+    """Launch a gunicorn and wait until each of its workers answers with the release. `beside`: on the address of our
+    own server, which still serves."""
     deadline = time.monotonic() + timeout
-    pid = launch(run_dir, wanted, timeout)
+    pid = launch(run_dir, wanted, timeout, beside)
     server = wait(run_dir, pid, digest, deadline - time.monotonic(), started=True)
     for metrics in run_dir.glob("metrics-*"):
         if metrics.name != note(run_dir)["metrics"]:

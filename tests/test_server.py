@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -236,9 +237,52 @@ def test_wrong_digest_and_wrong_host(place: Path) -> None:
         server.ensure(place / "releases", place / "server", "no.such.invalid", 0, 1, digest, 5)
 
 
-def test_started_differently_is_started_anew(place: Path) -> None:
+def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
+    """Those who come anew and those who stay connected are answered by the old server or by the new one."""
     digest = tiny_release.deploy(place / "releases")
     running = ensure(place, digest)
-    again = ensure(place, digest, running.port, root_path="/app")
-    assert again.started and again.port == running.port
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def knock(stays: bool) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+        while not done.is_set():
+            # After an answer with `Connection: close`, http.client connects anew by itself.
+            connection.request("GET", "/readyz", headers={} if stays else {"Connection": "close"})
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+        connection.close()
+
+    with ThreadPoolExecutor(6) as visitors:
+        knocking = [visitors.submit(knock, stays) for stays in (True, False) * 3]
+        try:
+            until(lambda: len(statuses) > 50)
+            again = ensure(place, digest, running.port, root_path="/app")
+            count = len(statuses)
+            until(lambda: len(statuses) > count + 50)
+        finally:
+            done.set()
+        for one in knocking:
+            one.result()
+    assert again.started and again.port == running.port and set(statuses) == {200}
     assert get(again.port, "/app/readyz")[0] == get(again.port, "/readyz")[0] == 200
+    assert not processes.ours(running.pid, place / "server")
+
+
+def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    monkeypatch.setenv("GREENR_QUEUE", "many")
+    with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
+        ensure(place, digest, running.port)
+    assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+    monkeypatch.delenv("GREENR_QUEUE")
+    assert ensure(place, digest, running.port).pid == running.pid
+
+
+def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
+    running = ensure(place, tiny_release.deploy(place / "releases"))
+    other = place / "other"
+    with pytest.raises(server.ServerError, match="another program listens there; stop it or choose another"):
+        ensure(other, tiny_release.deploy(other / "releases", 1), running.port)

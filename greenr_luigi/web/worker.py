@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -17,13 +18,17 @@ from greenr_luigi.web.settings import Settings, from_environment
 log = logging.getLogger("greenr")
 #: Seconds that a worker waits before it takes another connection, for each that it has; and at most.
 COURTESY, MOST_COURTESY = 0.001, 0.004
+#: Seconds that a connection without a request gets to send one when the worker is told to end.
+LAST_CALL = 0.5
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn waits without end for headers that were begun; this does not."""
+    """uvicorn waits without end for headers that were begun, and when it ends resets what was sent but not yet read;
+    this does neither."""
 
     patience: asyncio.TimerHandle | None = None
     header_seconds = Settings.header_seconds
+    leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -45,12 +50,28 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.relax()
         super().on_headers_complete()
+        if self.leaving:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         unread = self.cycle.more_body
         super().on_response_complete()
         if unread and self.patience is None and not self.transport.is_closing():
             self.wait()  # An answer given before the whole request came; what comes now nobody waits for.
+
+    def shutdown(self) -> None:
+        self.leaving = True
+        if self.idle():
+            self.loop.call_later(LAST_CALL, self.close)
+        else:
+            self.cycle.keep_alive = False
+
+    def idle(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def close(self) -> None:
+        if self.idle():
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.relax()
@@ -80,20 +101,23 @@ class Server(uvicorn.Server):
     def accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            connection, _ = listening.accept()
+            self.take(listening)
         except (BlockingIOError, ConnectionAbortedError):
             return  # Another worker was quicker, or the visitor has gone.
         except OSError as error:
             log.error("no connection can be taken: %s", error)
-        else:
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            arriving = loop.create_task(loop.connect_accepted_socket(self.protocol, connection))
-            self.arriving.add(arriving)
-            arriving.add_done_callback(self.arriving.discard)
         held = len(self.server_state.connections) + len(self.arriving)
         loop.remove_reader(listening.fileno())
         loop.call_later(min(COURTESY * held, MOST_COURTESY), self.listen, listening)
+
+    def take(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        connection, _ = listening.accept()
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        arriving = loop.create_task(loop.connect_accepted_socket(self.protocol, connection))
+        self.arriving.add(arriving)
+        arriving.add_done_callback(self.arriving.discard)
 
     def protocol(self) -> asyncio.Protocol:
         made = Protocol(self.config, self.server_state, self.lifespan.state)
@@ -104,6 +128,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
         for listening in sockets or []:
             asyncio.get_running_loop().remove_reader(listening.fileno())
+            # Those who wait would be reset when the last worker closes the socket.
+            with contextlib.suppress(OSError):
+                while True:
+                    self.take(listening)
+            listening.close()
+        await asyncio.gather(*self.arriving, return_exceptions=True)
         await super().shutdown(sockets)
 
 
