@@ -29,6 +29,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from greenr_luigi import bombs
+
 PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 #: What Pillow may try to decode, decided by content and not by name. MPO, which phones write as JPEG, comes
 #: in through JPEG's decoder and has no entry of its own.
@@ -45,13 +47,22 @@ SUFFIXES = {
 MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
+#: Their decoders hold a picture two to four times; other formats' once.
+MAX_PIXELS_OF = {"WEBP": MAX_PIXELS // 2, "AVIF": MAX_PIXELS // 2}
+#: With more pixels than this, a picture is shrunk while it is flattened, so as not to be in memory several times.
+LARGE = 4_000_000
+#: Rows that are flattened at a time.
+STRIP = 256
 TOO_MANY = f"the picture has too many pixels; at most {MAX_PIXELS:,} are read: shrink it first"
 #: Smaller than this on one side, there is nothing to see.
 MIN_SIDE = 32
 
+#: BMP's compressions by runs, written in Python and slow: BI_RLE8 and BI_RLE4.
+RUN_LENGTH = (1, 2)
+
 #: What Pillow's decoders are known to raise on hostile bytes.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError,
-                 IndexError, KeyError, TypeError, MemoryError, RuntimeError)  # fmt: skip
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, ArithmeticError,
+                 LookupError, TypeError, AttributeError, AssertionError, MemoryError, RuntimeError)  # fmt: skip
 
 
 class UnusablePicture(ValueError):
@@ -66,13 +77,18 @@ def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
     """Decode bytes to an upright RGB image; the first frame of an animation, transparency laid on white.
 
     `at_least`: the side in pixels that the caller will shrink to. A JPEG larger than that is decoded at a
-    half, a quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT).
+    half, a quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is
+    LARGE then is shrunk to no less than twice that.
 
     Raises UnusablePicture with reason "too-large" (bytes or pixels), "format", "too-small" or "broken".
     """
     if len(data) > MAX_BYTES:
         raise UnusablePicture(
             "too-large", f"the file has {len(data):,} bytes; at most {MAX_BYTES:,} are read: shrink it first"
+        )
+    if too_many := bombs.excess(data):
+        raise UnusablePicture(
+            "broken", f"the picture cannot be read ({too_many}): save it anew and try again"
         )
     with warnings.catch_warnings():
         # Pillow warns of what it then repairs or refuses; the refusal is an exception and is caught below.
@@ -90,19 +106,26 @@ def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
                 "broken", f"the picture cannot be read ({error}): save it anew and try again"
             ) from None
         width, height = image.size
-        if width * height > MAX_PIXELS:
+        most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
+        if width * height > most:
             raise UnusablePicture(
-                "too-large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read: shrink it first"
+                "too-large", f"{width} x {height} pixels; at most {most:,} are read: shrink it first"
             )
         if min(width, height) < MIN_SIDE:
             raise UnusablePicture(
                 "too-small",
                 f"the picture has {width} x {height} pixels; each side must have at least {MIN_SIDE}",
             )
+        if image.info.get("compression") in RUN_LENGTH:
+            raise UnusablePicture(
+                "format", "run-length encoded BMP is not read: save it as PNG and try again"
+            )
         try:
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
             image.load()
+            if at_least is not None and image.width * image.height > LARGE:
+                return ImageOps.exif_transpose(shrunk(image, max(1, min(image.size) // (2 * at_least))))
             return flatten(ImageOps.exif_transpose(image))
         except Image.DecompressionBombError:
             raise UnusablePicture("too-large", TOO_MANY) from None
@@ -112,11 +135,36 @@ def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
             ) from None
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB: 16-bit scaled (Pillow alone would clip it), alpha laid on white."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+def shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """A decoded picture in RGB with a `factor`-th of its sides, each pixel the mean of those it stands for; flattened
+    strip by strip. Its EXIF data stay."""
+    width, height = image.size
+    rows = max(STRIP // factor, 1) * factor
+    top = brightest(image)
+    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for above in range(0, height, rows):
+        strip = flatten(image.crop((0, above, width, min(above + rows, height))), top)
+        small.paste(strip.reduce(factor), (0, above // factor))
+    small.info = image.info
+    return small
+
+
+def deep(image: Image.Image) -> bool:
+    """Whether its values have more than 8 bits."""
+    return image.mode.startswith("I;16") or image.mode in ("I", "F")
+
+
+def brightest(image: Image.Image) -> float:
+    """What stands for white."""
+    return 65535.0 if deep(image) and np.asarray(image).max(initial=0) > 255 else 255.0
+
+
+def flatten(image: Image.Image, top: float | None = None) -> Image.Image:
+    """Any Pillow mode to RGB: 16-bit scaled (Pillow alone would clip it), alpha laid on white. `top`: what stands for
+    white in the whole picture, if this is a part."""
+    if deep(image):
+        top = brightest(image) if top is None else top
         values = np.asarray(image).astype(np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
         return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")

@@ -143,7 +143,8 @@ def point(store: Path, digest: str, why: str = "deploy") -> None:
 def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Check a release's files against its name; returns release.json. `names`: hash these only.
 
-    Raises ReleaseError naming the file, what was expected and what was found.
+    Raises ReleaseError naming the file, what was expected and what was found; OSError when that cannot be told, which
+    may pass.
     """
     remedy = "deploy again, or roll back"
     if not DIGEST.fullmatch(digest):
@@ -156,7 +157,7 @@ def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> dict
     except FileNotFoundError:
         there = releases(store) or "none"
         raise ReleaseError(f"no release {digest} in {store}: there are {there}; {remedy}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"release {digest}: release.json cannot be read ({error!r}); {remedy}") from None
     if found != digest:
         raise ReleaseError(f"release {digest}: its list of files has digest {found}; {remedy}")
@@ -168,7 +169,7 @@ def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> dict
                     f"release {digest}: {name} is not the file that was published "
                     f"({size} bytes, sha256 {expected[:16]}…); {remedy}"
                 )
-        except (KeyError, OSError):
+        except (KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ReleaseError(f"release {digest}: {name} is missing; {remedy}") from None
     return dict(note)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import HERE, files, releases
+from greenr_luigi import HERE, files, releases, traces
 from greenr_luigi.launch import LOOK, ServerError, launch, tail
 from greenr_luigi.processes import end, locked, master, ours, sweep, told
 
@@ -205,12 +205,7 @@ def same(noted: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 def code_digest() -> str:
     """Of the code, templates and assets that a server loads when it starts."""
-    names = [*HERE.glob("*.py"), *HERE.glob("web/*.py"), *HERE.glob("templates/*"), *HERE.glob("static/*")]
-    used = [path for path in sorted(names) if path.parent != HERE or path.name in USED]
-    return hashlib.sha256(
-        "".join(releases.file_digest(path) for path in used if path.is_file()).encode()
-    ).hexdigest()
-
-
-#: The modules beside web/ that the web application imports.
-USED = ("__init__.py", "files.py", "pictures.py", "releases.py")
+    code = traces.code_digests(traces.sources("greenr_luigi.web", ["greenr_luigi.web"]))
+    assets = [*sorted(HERE.glob("templates/*")), *sorted(HERE.glob("static/*"))]
+    parts = [code[name]["syntax"] for name in sorted(code)] + [traces.file_sha256(path) for path in assets]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -112,6 +112,35 @@ def test_a_large_jpeg_is_decoded_small_yet_never_too_small() -> None:
     assert np.abs(square(open_picture(data, at_least=224), 224).astype(int) - whole).mean() < 2
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "I;16", "1"])
+def test_a_large_picture_of_any_mode_is_shrunk_as_it_is_flattened(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strip by strip or whole, the pixels are the same, and upright; memory is not wanted for a whole one in RGB."""
+    wide = drawn("RGB", (1003, 701))
+    grey = np.asarray(wide.convert("L"))
+    image = Image.fromarray(grey.astype(np.uint16) * 200) if mode == "I;16" else wide.convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(wide.convert("L"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(image, "PNG", exif=exif)
+    whole = pictures.open_picture(data)
+    monkeypatch.setattr(pictures, "LARGE", 100_000)
+    monkeypatch.setattr(pictures, "STRIP", 64)
+    small = pictures.open_picture(data, at_least=100)
+    assert small.size == (-(-701 // 3), -(-1003 // 3)) and whole.size == (701, 1003)
+    upright = whole.transpose(Image.Transpose.ROTATE_90).reduce(3).transpose(Image.Transpose.ROTATE_270)
+    assert np.abs(np.asarray(small).astype(int) - np.asarray(upright)).max() <= 1
+
+
+def test_some_formats_may_have_fewer_pixels() -> None:
+    """50 megapixels in PNG are read, in WebP they are not."""
+    large = drawn(size=(7000, 7000))
+    assert refusal(encoded(large, "WEBP", method=0)) == "too-large"
+    assert open_picture(encoded(large, "PNG", compress_level=1), at_least=224).size == (467, 467)
+
+
 def test_names_do_not_count() -> None:
     assert refusal(b"GIF89a") in ("broken", "format")
     assert refusal(b"") == refusal(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "format"

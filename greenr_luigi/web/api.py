@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -61,7 +60,7 @@ async def predict_url(request: Request[State]) -> Response:
         raise answer
     found = as_json(answer, show)
     if show:
-        found["picture"] = await run_in_threadpool(heat.shown, data)
+        found["picture"] = await request.state["classifier"].submit(heat.shown, data)
     return JSONResponse(found)
 
 

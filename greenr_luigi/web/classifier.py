@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from greenr_luigi import releases
 from greenr_luigi.pictures import UnusablePicture
@@ -22,10 +23,13 @@ from greenr_luigi.web.problem import Problem, busy, unusable
 from greenr_luigi.web.settings import Settings
 
 log = logging.getLogger("greenr")
+Done = TypeVar("Done")
 #: Seconds between two looks at `current`; a look is one readlink.
 LOOK = 0.1
 #: Seconds without a picture after which a worker gives back what pictures took.
 IDLE = 1.0
+#: Seconds until a release that could not be read, for a reason that may pass, is tried again.
+RETRY = 5.0
 
 
 class Classifier:
@@ -42,7 +46,13 @@ class Classifier:
         #: When the last picture was done; None once what it took was given back.
         self.busy: float | None = None
         self.refused: tuple[object, ...] | None = None
+        #: When the refused release is tried again, by time.monotonic().
+        self.retry = math.inf
+        #: When the pictures that are being worked on were begun.
+        self.begun: set[float] = set()
         self.parent = os.getppid()
+        #: Why the last `tell` failed.
+        self.untold = ""
 
     async def classify(self, pictures: Sequence[bytes]) -> list[Answer | Problem]:
         """An answer or a refusal for each picture, all from one model.
@@ -55,7 +65,6 @@ class Classifier:
             raise Problem(503, "no-model", f"there is no model to answer with: {why}", retry_after=5)
         if self.waiting and self.waiting + len(pictures) > self.settings.threads + self.settings.queue:
             raise busy("pictures")
-        loop = asyncio.get_running_loop()
 
         def one(data: bytes) -> Answer | Problem:
             try:
@@ -63,17 +72,27 @@ class Classifier:
             except UnusablePicture as error:
                 return unusable(error)
 
-        return list(await asyncio.gather(*(self.submit(loop, one, data) for data in pictures)))
+        return list(await asyncio.gather(*(self.submit(one, data) for data in pictures)))
 
-    async def submit(self, loop: asyncio.AbstractEventLoop, work: Callable[[bytes], Any], data: bytes) -> Any:
-        """Run in the pool; a request that gives up still counts until its thread is done."""
+    async def submit(self, work: Callable[..., Done], *given: Any) -> Done:
+        """Run what decodes a picture in the pool, so that no more than `threads` of them are in memory at a time. A
+        request that gives up still counts until its thread is done."""
+        loop = asyncio.get_running_loop()
         self.waiting += 1
 
-        def done(_: Future[Any]) -> None:
+        def timed() -> Done:
+            began = time.monotonic()
+            self.begun.add(began)
+            try:
+                return work(*given)
+            finally:
+                self.begun.discard(began)
+
+        def done(_: Future[Done]) -> None:
             with contextlib.suppress(RuntimeError):  # The loop is closed: the worker is going.
                 loop.call_soon_threadsafe(self.leave)
 
-        future = self.pool.submit(work, data)
+        future = self.pool.submit(timed)
         future.add_done_callback(done)
         return await asyncio.wrap_future(future, loop=loop)
 
@@ -89,7 +108,7 @@ class Classifier:
             self.problem = None
             return
         seen = (digest, releases.seen(store, digest))
-        if seen == self.refused:
+        if seen == self.refused and time.monotonic() < self.retry:
             return
         try:
             if digest is None:
@@ -100,19 +119,36 @@ class Classifier:
             log.info("serving release %s in %s", digest, self.model.precision)
             with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
                 self.pool.submit(trim)
-        except (releases.ReleaseError, ModelError, OSError) as error:
-            self.problem, self.refused = {"digest": digest, "message": str(error), "seen": seen[1]}, seen
-            serving = self.model.digest if self.model else "nothing"
-            log.error("release %s refused, %s serves on: %s", digest, serving, error)
+        except (releases.ReleaseError, ModelError) as error:
+            self.refuse(seen, error, math.inf)
+        except (OSError, MemoryError) as error:
+            self.refuse(seen, error, time.monotonic() + RETRY)
 
-    def tell(self) -> None:
-        """Write what this worker serves where `server` looks for it."""
+    def refuse(self, seen: tuple[str | None, object], error: BaseException, retry: float) -> None:
+        message = str(error) or type(error).__name__
+        if (seen, message) != (self.refused, self.problem and self.problem["message"]):
+            serving = self.model.digest if self.model else "nothing"
+            log.error("release %s refused, %s serves on: %s", seen[0], serving, message)
+        self.problem = {"digest": seen[0], "message": message, "seen": seen[1]}
+        self.refused, self.retry = seen, retry
+
+    def tell(self) -> bool:
+        """Write what this worker serves where `server` looks for it; False if that could not be written."""
         if self.settings.run_dir is None:
-            return
+            return True
         place = self.settings.run_dir / "workers" / f"{os.getpid()}.json"
-        beside = place.with_suffix(".new")
-        beside.write_text(json.dumps(self.state()), encoding="utf-8")
-        beside.replace(place)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside = place.with_suffix(".new")
+            beside.write_text(json.dumps(self.state()), encoding="utf-8")
+            beside.replace(place)
+        except OSError as error:
+            if str(error) != self.untold:
+                log.error("what this worker serves cannot be written down: %s", error)
+            self.untold = str(error)
+            return False
+        self.untold = ""
+        return True
 
     def state(self) -> dict[str, Any]:
         digest, precision = (self.model.digest, self.model.precision) if self.model else (None, None)
@@ -126,9 +162,15 @@ class Classifier:
         told: dict[str, Any] | None = None
         while True:
             await asyncio.get_running_loop().run_in_executor(self.loader, self.swap)
-            if told != self.state():
-                told = self.state()
-                self.tell()
+            state = self.state()
+            if told != state and self.tell():
+                told = state
+            if self.begun and time.monotonic() - min(self.begun) > self.settings.picture_seconds:
+                # A thread cannot be stopped. gunicorn starts another worker.
+                log.critical(
+                    "a picture takes longer than %g s: this worker ends", self.settings.picture_seconds
+                )
+                os._exit(1)
             if self.busy is not None and not self.waiting and time.monotonic() - self.busy > IDLE:
                 self.busy = None
                 await asyncio.get_running_loop().run_in_executor(self.pool, trim)
@@ -145,21 +187,26 @@ def give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
+def unwatched(watching: asyncio.Task[None]) -> None:
+    """A worker that no longer follows `current` must not stay: gunicorn starts another one."""
+    if not watching.cancelled() and (error := watching.exception()) is not None:
+        log.critical("the watch over the release has failed: this worker ends", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Classifier]:
     """A classifier that has looked at `current` once, and goes on looking."""
     classifier = Classifier(settings)
-    if settings.run_dir is not None:
-        (settings.run_dir / "workers").mkdir(parents=True, exist_ok=True)
     classifier.swap()
     classifier.tell()
     watching = asyncio.create_task(classifier.watch())
+    watching.add_done_callback(unwatched)
     try:
         yield classifier
     finally:
         watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        await asyncio.wait([watching])
         for pool in (classifier.pool, classifier.loader):
             pool.shutdown(wait=False, cancel_futures=True)
         if settings.run_dir is not None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,16 +22,17 @@ from starlette.responses import JSONResponse, Response
 from greenr_luigi import files, manifest, pictures, releases
 from greenr_luigi.web import intake
 from greenr_luigi.web.problem import Problem, unusable
+from greenr_luigi.web.security import visitor
 from greenr_luigi.web.settings import Settings
 
 #: Says that the picture shows none of the classes; no class can be named so, since labels are not empty.
 NEITHER = ""
 #: Its folder. No label's folder is called so: `manifest.folder_name` writes % as %25.
 NONE = "%none"
-#: Verdicts of one visitor in a worker in a minute, and visitors remembered.
-A_MINUTE = 20
+#: Verdicts of one visitor and of all, in a worker in a minute, and visitors remembered.
+A_MINUTE, OF_ALL = 20, 200
 VISITORS = 10_000
-#: Bytes of pictures kept at most; then feedback is refused until a person has looked through it.
+#: Bytes kept at most; then feedback is refused until a person has looked through it.
 MOST_BYTES = 2 * 2**30
 
 
@@ -43,15 +43,19 @@ class Feedback:
         self.on = settings.feedback
         self.folder = folder(settings.store)
         self.heard: OrderedDict[str, list[float]] = OrderedDict()
+        self.all: list[float] = []
 
     def admit(self, visitor: str) -> None:
-        """Count a visitor's verdict. Raises Problem: 429 for more than A_MINUTE in a minute."""
+        """Count a visitor's verdict. Raises Problem: 429 for more than A_MINUTE in a minute, or OF_ALL of all: who
+        has many addresses is many visitors."""
         now = time.monotonic()
         recent = [when for when in self.heard.pop(visitor, []) if now - when < 60]
-        if len(recent) >= A_MINUTE:
+        self.all = [when for when in self.all if now - when < 60]
+        if len(recent) >= A_MINUTE or len(self.all) >= OF_ALL:
             self.heard[visitor] = recent
             raise Problem(429, "too-often", "that is a lot of feedback: go on in a minute", retry_after=60)
         self.heard[visitor] = [*recent, now]
+        self.all.append(now)
         while len(self.heard) > VISITORS:
             self.heard.popitem(last=False)
 
@@ -67,14 +71,17 @@ class Feedback:
         place.parent.mkdir(parents=True, exist_ok=True)
         with (self.folder / "feedback.jsonl").open("a", encoding="utf-8") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
-            if not place.exists():
-                if sum(one.stat().st_size for one in self.folder.glob("*/*")) + len(data) > MOST_BYTES:
-                    raise Problem(
-                        507, "feedback-full", "there is no room for more feedback: tell who runs this page"
-                    )
-                files.write(place, data)
+            held = sum(one.stat().st_size for one in [*self.folder.glob("*/*"), *self.folder.glob("*.jsonl")])
+            if held + len(data) > MOST_BYTES:
+                raise Problem(
+                    507, "feedback-full", "there is no room for more feedback: tell who runs this page"
+                )
             row = {"file": name, "label": label, "predicted": predicted, "release": release, "sha256": digest}
+            # The line first: one without a picture says nothing, a picture without one would never be looked at.
             log.write(json.dumps({**row, "when": releases.now()}, ensure_ascii=False) + "\n")
+            log.flush()
+            if not place.exists():
+                files.write(place, data)
         return name
 
 
@@ -85,7 +92,7 @@ async def give(request: Request[Any]) -> Response:
         raise Problem(403, "feedback-off", "feedback is switched off here (GREENR_FEEDBACK=1 switches it on)")
     if not same_origin(request.headers):
         raise Problem(403, "foreign", "feedback is taken from this page only")
-    kept.admit((request.client or ("-",))[0])
+    kept.admit(visitor(request.scope))
     async with request.state["intake"].form(request) as form:
         found = await intake.uploads(form)
         label, predicted = str(form.get("label", NEITHER)), str(form.get("predicted", ""))
@@ -93,7 +100,11 @@ async def give(request: Request[Any]) -> Response:
             raise Problem(400, "no-picture", "no picture came: send it in the form field 'file'")
         if model is None or (label != NEITHER and label not in model.classes):
             raise Problem(400, "no-label", "the model knows no such class: choose one of the page's")
-        name = await run_in_threadpool(kept.keep, found[0][1], label, predicted[:200], model.digest)
+        if predicted not in model.classes:
+            predicted = ""
+        name = await request.state["classifier"].submit(
+            kept.keep, found[0][1], label, predicted, model.digest
+        )
     return JSONResponse({"kept": name})
 
 
@@ -102,7 +113,10 @@ def same_origin(headers: Headers) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin", "")
     if site is not None:
         return site == "same-origin"
-    return bool(origin) and urlsplit(origin).netloc == headers.get("host")
+    try:
+        return bool(origin) and urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # No address: "http://[".
+        return False
 
 
 def folder_name(label: str) -> str:

@@ -22,7 +22,7 @@ MAX_ADDRESS = 2048
 #: Fetches of one worker at a time.
 AT_ONCE = 8
 #: Public by number, yet inside: Azure's metadata and health service.
-DENIED = (ipaddress.ip_network("168.63.129.16/32"),)
+DENIED = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
 NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 ISATAP = (0x00005EFE, 0x02005EFE)
 

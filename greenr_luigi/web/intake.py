@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ Read = TypeVar("Read")
 #: Room for the parts' headers and the small fields beside the pictures.
 OVERHEAD = 64 * 1024
 MAX_FIELD = 4096
+CHARSET = re.compile(rb";\s*charset\s*=\s*(\"[^\"]*\"|[^;]*)", re.IGNORECASE)
 # No upload touches the disk, not even for a moment; Starlette would spool what is over 1 MB.
 MultiPartParser.spool_max_size = MAX_BYTES + OVERHEAD
 
@@ -59,18 +61,23 @@ class Intake:
         async def counted() -> Message:
             nonlocal arrived
             message = await request.receive()
-            arrived += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            arrived += size
+            self.held += size
             count(arrived)
+            if self.held > max(self.settings.held_bytes, arrived):
+                raise busy("uploads")
             return message
 
         count(claimed)
+        # What is only claimed keeps nobody else out.
         if self.held and self.held + claimed > self.settings.held_bytes:
             raise busy("uploads")
-        self.held += claimed
         try:
-            yield Request(request.scope, counted)
+            headers = without_charset(request.scope["headers"])
+            yield Request({**request.scope, "headers": headers}, counted)
         finally:
-            self.held -= claimed
+            self.held -= arrived
 
     async def read(self, reading: Awaitable[Read]) -> Read:
         """What was sent, in time and in form. Raises Problem."""
@@ -85,8 +92,17 @@ class Intake:
         except ClientDisconnect:
             raise Problem(400, "upload-broken", "the upload broke off: try again") from None
         except HTTPException as error:
+            if error.detail.startswith("Too many files"):
+                why = f"{error.detail.rstrip('.')}: send fewer pictures at once"
+                raise Problem(400, "upload-too-many", why) from None
             why = f"the form cannot be read ({error.detail.rstrip('.')}): send multipart/form-data"
             raise Problem(400, "upload-malformed", why) from None
+
+
+def without_charset(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """A form's texts are UTF-8, as browsers send them: of Python's other codecs some raise what no decoder should, and
+    some make half characters that nothing can write."""
+    return [(name, CHARSET.sub(b"", value) if name == b"content-type" else value) for name, value in headers]
 
 
 async def uploads(form: FormData, field: str = "file") -> list[tuple[str, bytes]]:

@@ -18,6 +18,10 @@ from greenr_luigi.pictures import open_picture, square
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
+#: What reading a model.json that anybody may have written, and running a graph that anybody may have, can raise.
+UNUSABLE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError)
+
+
 class ModelError(RuntimeError):
     """A release that cannot be served; the message says why."""
 
@@ -106,7 +110,8 @@ def fast_integers() -> bool:
 
 
 def load(store: Path, digest: str, int8: bool = True) -> Model:
-    """Load a release and test it. Raises ModelError or ReleaseError; a release that raises must not serve.
+    """Load a release and test it. Raises ModelError or ReleaseError; a release that raises must not serve. Raises
+    OSError or MemoryError for what may pass.
 
     `int8`: where the release has a version in 8-bit integers and the processor is fast with them, load that one.
     Only the files that are read are verified: a release also carries archives for people.
@@ -115,7 +120,8 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
-    ort_errors = tuple(e for e in vars(raised).values() if isinstance(e, type) and issubclass(e, Exception))
+    ort_errors = (e for e in vars(raised).values() if isinstance(e, type) and issubclass(e, Exception))
+    unusable: tuple[type[Exception], ...] = (*ort_errors, *UNUSABLE)
     has = releases.verify(store, digest, ["model.json"])["files"]
     precision = "int8" if int8 and "model.int8.onnx" in has and fast_integers() else "float32"
     file = "model.int8.onnx" if precision == "int8" else "model.onnx"
@@ -125,9 +131,11 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
         classes = tuple(str(label) for label in about["classes"])
         size, threshold = int(about["image_size"]), float(about["threshold"])
         familiarity = None if about.get("familiarity") is None else float(about["familiarity"])
+        if not isinstance(about.get("metrics", {}), dict) or not isinstance(about.get("data", {}), dict):
+            raise ValueError("expected objects as metrics and data")
         if about["format"] != 1 or len(classes) < 2 or not 8 <= size <= 2048 or not 0 <= threshold <= 1:
             raise ValueError("expected format 1, two classes or more, image_size 8 to 2048, threshold 0 to 1")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNUSABLE as error:
         raise ModelError(
             f"release {digest}: model.json cannot be used ({error!r}); export the model again"
         ) from None
@@ -143,8 +151,12 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
         )
         model = Model(digest, classes, size, threshold, familiarity, about, session, precision)
         test(model)
-    except ort_errors as error:
-        raise ModelError(f"release {digest}: ONNX Runtime refuses {file} ({error}); export again") from None
+    except ModelError:
+        raise
+    except unusable as error:
+        raise ModelError(
+            f"release {digest}: {file} cannot be run ({error}); export the model again"
+        ) from None
     return model
 
 
@@ -165,6 +177,10 @@ def test(model: Model) -> None:
             raise ModelError(
                 f"release {model.digest}: self-test failed, shapes {probabilities.shape} and {heat.shape} "
                 f"for {count} classes; export the model again"
+            )
+        if near is not None and near.shape != (1,):
+            raise ModelError(
+                f"release {model.digest}: self-test failed, familiarity of shape {near.shape}; export the model again"
             )
         total = float(probabilities.sum())
         sound = all(np.isfinite(found).all() for found in (probabilities, heat, near) if found is not None)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import jinja2
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.templating import Jinja2Templates
@@ -100,15 +99,13 @@ async def classify_url(request: Request[State]) -> Response:
 async def answered(request: Request[State], pictures: list[tuple[str, bytes]], address: str = "") -> Response:
     answers = await classify(request, [data for _, data in pictures])
 
-    def draw() -> list[Shown]:
-        return [
-            Shown(name, problem=answer)
-            if isinstance(answer, Problem)
-            else Shown(name, answer, picture=heat.shown(data), heat=heat.overlay(answer.heat))
-            for (name, data), answer in zip(pictures, answers, strict=True)
-        ]
+    async def draw(name: str, data: bytes, answer: Answer | Problem) -> Shown:
+        if isinstance(answer, Problem):
+            return Shown(name, problem=answer)
+        small = await request.state["classifier"].submit(heat.shown, data)
+        return Shown(name, answer, picture=small, heat=heat.overlay(answer.heat))
 
-    shown = await run_in_threadpool(draw)
+    shown = [await draw(name, data, answer) for (name, data), answer in zip(pictures, answers, strict=True)]
     failed = [one.problem for one in shown if one.problem]
     status = failed[0].status if len(failed) == len(shown) else 200
     return page(request, "index.html", status, shown=shown, problem=None, address=address)

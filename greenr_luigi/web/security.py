@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import re
 import time
@@ -23,6 +24,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+#: Characters of a path in a line of the log.
+SHOWN_PATH = 200
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -76,16 +79,23 @@ class Envelope:
             route = getattr(scope.get("route"), "path", "other")
             metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
             metrics.SECONDS.labels(route).observe(seconds)
-            client = (scope.get("client") or ("-",))[0]
             log.info(
                 "%s %s %s %r %d %.1f ms",
                 request_id,
-                client,
+                visitor(scope),
                 scope["method"],
-                scope["path"],
+                scope["path"][:SHOWN_PATH],
                 status,
                 seconds * 1000,
             )
+
+
+def visitor(scope: Scope) -> str:
+    """The visitor's address, or "-": what a proxy that is believed says of it may be any text."""
+    try:
+        return str(ipaddress.ip_address((scope.get("client") or ("",))[0]))
+    except ValueError:
+        return "-"
 
 
 class Prefix:

@@ -12,6 +12,9 @@ from greenr_luigi.pictures import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+#: First parts of the application's own addresses: below one of them, a proxy that takes the prefix off and one that
+#: leaves it cannot be told apart.
+OWN = ("api", "classify-url", "feedback", "form", "healthz", "metrics", "model", "readyz", "static", "upload")
 
 
 class SettingsError(ValueError):
@@ -46,6 +49,8 @@ class Settings:
     body_seconds: float = 20.0
     #: Seconds in which a request must be answered, body included.
     answer_seconds: float = 60.0
+    #: Seconds that one picture may take; a worker that is held longer is replaced.
+    picture_seconds: float = 20.0
     #: Whether addresses of pictures are fetched at all.
     fetch: bool = True
     #: Seconds for one address, redirects included.
@@ -78,6 +83,8 @@ def prefix(text: str) -> str:
     text = text.rstrip("/")
     if not PREFIX.fullmatch(text):
         raise ValueError("expected a path prefix such as /app, of letters, digits and . _ ~ -")
+    if (own := text[1:].split("/")[0]) in OWN:
+        raise ValueError(f"/{own} is an address of the page itself; expected another prefix, such as /app")
     return text
 
 

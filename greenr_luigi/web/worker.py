@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from typing import Any
 
 import uvicorn
@@ -20,21 +21,47 @@ log = logging.getLogger("greenr")
 COURTESY, MOST_COURTESY = 0.001, 0.004
 #: Seconds that a connection without a request gets to send one when the worker is told to end.
 LAST_CALL = 0.5
+#: Bytes of a request that are no body: its head, its trailers, what frames chunks. As many more as it has of body.
+MOST_FRAMING = 128 * 1024
+#: Connections of a worker; for one more, the one that has been idle longest is closed.
+MOST_CONNECTIONS = 512
+#: Seconds until a worker that could not take a connection tries again.
+BREATH = 1.0
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn waits without end for headers that were begun, and when it ends resets what was sent but not yet read;
-    this does neither."""
+    """uvicorn waits without end for headers that were begun, keeps as many as come, before a body and after it, and
+    when it ends resets what was sent but not yet read; this does none of it."""
 
     patience: asyncio.TimerHandle | None = None
     header_seconds = Settings.header_seconds
     leaving = False
+    #: Bytes of the current request, and of what came last.
+    framing = body = arrived = 0
+    #: Since when it has waited for a request, by time.monotonic().
+    since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.wait()
 
+    def data_received(self, data: bytes) -> None:
+        self.arrived = len(data)
+        self.framing += self.arrived
+        super().data_received(data)
+        if self.framing > MOST_FRAMING + self.body and not self.transport.is_closing():
+            if self.idle():
+                self.send_400_response("The head of the request is too large.")
+            else:
+                self.transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        self.body += len(body)
+        self.framing -= len(body)
+        super().on_body(body)
+
     def wait(self) -> None:
+        self.since = time.monotonic()
         self.patience = self.loop.call_later(self.header_seconds, self.transport.close)
 
     def relax(self) -> None:
@@ -44,6 +71,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.framing, self.body = self.arrived, 0
         if self.patience is None:
             self.wait()
 
@@ -106,9 +134,19 @@ class Server(uvicorn.Server):
             return  # Another worker was quicker, or the visitor has gone.
         except OSError as error:
             log.error("no connection can be taken: %s", error)
+            loop.remove_reader(listening.fileno())
+            loop.call_later(BREATH, self.listen, listening)
+            return
         held = len(self.server_state.connections) + len(self.arriving)
+        if held > MOST_CONNECTIONS:
+            self.make_room()
         loop.remove_reader(listening.fileno())
         loop.call_later(min(COURTESY * held, MOST_COURTESY), self.listen, listening)
+
+    def make_room(self) -> None:
+        idle = [one for one in self.server_state.connections if isinstance(one, Protocol) and one.idle()]
+        if idle:
+            min(idle, key=lambda one: one.since).transport.close()
 
     def take(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -144,8 +182,8 @@ class Worker(UvicornWorker):
         "ws": "none",
         "lifespan": "on",
         "server_header": False,
-        # Many more open connections than pictures may wait; past it uvicorn answers 503 itself.
-        "limit_concurrency": 512,
+        # Past it uvicorn answers 503 itself; idle ones make room for others before.
+        "limit_concurrency": 2 * MOST_CONNECTIONS,
         "timeout_graceful_shutdown": 20,
         # The application writes its own line, with the request's id.
         "access_log": False,

@@ -1,13 +1,15 @@
-"""What a worker holds while nobody asks."""
+"""What a worker holds while nobody asks, and what it does about what fails."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from greenr_luigi import releases
 from greenr_luigi.web import classifier
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
@@ -35,3 +37,90 @@ def test_what_pictures_took_is_given_back_once_nobody_asks(
 
     asyncio.run(ask())
     assert len(given_back) == 3, "once after loading and once for each time of quiet, not at every look"
+
+
+def settled(ours: classifier.Classifier, true: Callable[[], bool]) -> None:
+    """Look at `current` again and again until it is so."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        ours.swap()
+
+
+def test_what_may_pass_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too many open files say nothing of a release; damage in it does."""
+    monkeypatch.setattr(classifier, "RETRY", 0.05)
+    ours = classifier.Classifier(Settings(tmp_path / "releases"))
+    first = tiny_release.deploy(tmp_path / "releases", 0)
+    ours.swap()
+    second, opened = tiny_release.deploy(tmp_path / "releases", 1), releases.file_digest
+
+    def failing(path: Path) -> str:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(releases, "file_digest", failing)
+    for _ in range(20):
+        ours.swap()
+        time.sleep(0.01)
+    assert ours.model is not None and ours.model.digest == first
+    assert ours.problem is not None and "Too many open files" in ours.problem["message"]
+    assert caplog.text.count("refused") == 1
+    monkeypatch.setattr(releases, "file_digest", opened)
+    settled(ours, lambda: ours.model is not None and ours.model.digest == second)
+    assert ours.problem is None
+
+
+def test_what_cannot_be_written_down_is_written_later(tmp_path: Path) -> None:
+    tiny_release.deploy(tmp_path / "releases")
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "workers").write_text("in the way")
+
+    async def look() -> None:
+        async with classifier.running(Settings(tmp_path / "releases", tmp_path / "server")) as ours:
+            await asyncio.sleep(3 * classifier.LOOK)
+            assert ours.untold
+            (tmp_path / "server" / "workers").unlink()
+            async with asyncio.timeout(10):
+                while not [*(tmp_path / "server").glob("workers/*.json")]:
+                    await asyncio.sleep(0.01)
+            assert ours.model is not None
+
+    asyncio.run(look())
+
+
+def test_a_picture_that_holds_a_worker_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_release.deploy(tmp_path / "releases")
+    ended: list[int] = []
+    monkeypatch.setattr(classifier.os, "_exit", ended.append)
+
+    async def hold() -> None:
+        settings = Settings(tmp_path / "releases", picture_seconds=0.3)
+        async with classifier.running(settings) as ours:
+            await ours.submit(time.sleep, 0.1)
+            assert not ended
+            await ours.submit(time.sleep, 1.0)
+
+    asyncio.run(hold())
+    assert set(ended) == {1} and "this worker ends" in caplog.text
+
+
+def test_a_watch_that_fails_ends_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_release.deploy(tmp_path / "releases")
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(classifier.os, "kill", lambda *what: sent.append(what))
+
+    async def fail() -> None:
+        async with classifier.running(Settings(tmp_path / "releases")) as ours:
+            monkeypatch.setattr(ours, "swap", lambda: 1 / 0)
+            async with asyncio.timeout(10):
+                while not sent:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(fail())
+    assert "the watch over the release has failed" in caplog.text

@@ -58,7 +58,7 @@ def test_a_verdict_is_kept_once_with_its_line(open_ears: Live) -> None:
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
-     {"Origin": "null"}, {"X-Nothing": "1"}],
+     {"Origin": "null"}, {"X-Nothing": "1"}, {"Origin": "http://["}],
 )  # fmt: skip
 def test_other_pages_are_not_heard(open_ears: Live, headers: dict[str, str]) -> None:
     response = give(open_ears, tiny_release.picture(), "grass", **headers)
@@ -82,6 +82,33 @@ def test_a_visitor_may_say_only_so_much(tmp_path: object) -> None:
         heard.admit("a")
     assert found.value.status == 429
     heard.admit("b")
+
+
+def test_many_visitors_may_say_only_so_much(tmp_path: object) -> None:
+    """Who has many addresses is many visitors."""
+    heard = Feedback(settings(tmp_path))
+    for number in range(feedback.OF_ALL):
+        heard.admit(f"2001:db8::{number:x}")
+    with pytest.raises(Problem) as found:
+        heard.admit("another")
+    assert found.value.code == "too-often"
+
+
+def test_lines_take_room_too(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "MOST_BYTES", 2000)
+    heard, data = Feedback(settings(tmp_path)), tiny_release.picture("yellow")
+    with pytest.raises(Problem) as found:
+        for _ in range(20):
+            heard.keep(data, "grass", "", "")
+    assert found.value.code == "feedback-full"
+
+
+def test_what_was_predicted_is_one_of_the_classes_or_nothing(open_ears: Live) -> None:
+    data = tiny_release.picture("lime", 99, "PNG")
+    form = {"label": "grass", "predicted": "daisy"}
+    kept = open_ears.post("/feedback", files={"file": data}, data=form, headers={"Origin": open_ears.url})
+    assert kept.status_code == 200
+    assert feedback.read(open_ears.place / "feedback")[-1]["predicted"] == ""
 
 
 def test_there_is_only_so_much_room(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ def test_every_field_can_be_set() -> None:
     ("name", "value"),
     [("QUEUE", "0"), ("QUEUE", "-1"), ("QUEUE", "²"), ("FETCH", "maybe"), ("BODY_SECONDS", "0"),
      ("BODY_SECONDS", "nan"), ("BODY_SECONDS", "x"), ("FETCH_PORTS", "http"), ("FETCH_ALLOW", "10.0.0.1/8"),
-     ("ROOT_PATH", "app"), ("ROOT_PATH", '/a"><script>'), ("ROOT_PATH", "//evil.example")],
+     ("ROOT_PATH", "app"), ("ROOT_PATH", '/a"><script>'), ("ROOT_PATH", "//evil.example"),
+     ("ROOT_PATH", "/api"), ("ROOT_PATH", "/static/x")],
 )  # fmt: skip
 def test_what_cannot_be_used_names_the_variable_and_the_value(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 import requests
 
@@ -88,10 +90,12 @@ def test_a_rollback_is_quick(own: Live) -> None:
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("damage", ["missing", "bytes", "link", "json"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "bytes", "link", "json", "deep json", "another input", "infinite", "no metrics"]
+)
 def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage: str) -> None:
     store = own.place / "releases"
-    bad = tiny_release.publish(store, 1)
+    bad = damaged(own, damage) or tiny_release.publish(store, 1)
     if damage == "missing":
         (store / bad / "model.onnx").unlink()
     elif damage == "bytes":
@@ -116,7 +120,28 @@ def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage:
     releases.point(store, own.server.digest)
     mended = tiny_release.publish(store, 1)
     releases.point(store, mended)
-    assert server.settled(own.place / "server", mended, 20).digest == bad
+    assert server.settled(own.place / "server", mended, 20).digest == mended
+
+
+def damaged(own: Live, damage: str) -> str | None:
+    """A release that is what its digest says, and yet cannot be used; None for any other damage."""
+    exported = tiny_release.export(own.place / "damaged", 1)
+    card, model = exported / "model.json", exported / "model.onnx"
+    if damage == "deep json":
+        card.write_text("[" * 100_000)
+    elif damage == "another input":
+        graph = onnx.load(model)
+        graph.graph.input[0].name = graph.graph.node[0].input[0] = "image"
+        onnx.save(graph, model)
+    elif damage == "infinite":
+        card.write_text(
+            card.read_text().replace(f'"image_size": {tiny_release.SIZE}', '"image_size": Infinity')
+        )
+    elif damage == "no metrics":
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"metrics": None}))
+    else:
+        return None
+    return releases.publish(own.place / "releases", exported)
 
 
 def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
