@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from greenr_luigi.web import app, pages
+from greenr_luigi.web import app, card, pages
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
@@ -133,6 +133,58 @@ def test_every_answer_carries_the_security_headers_and_its_id(live: Live) -> Non
     )
     assert "no-store" in answers[0].headers["cache-control"]
     assert "immutable" in answers[2].headers["cache-control"]
+
+
+#: What a release may lack or have in another shape, and be answered from all the same.
+ODD: list[dict[str, Any]] = [
+    {name: value}
+    for name in ("metrics", "data", "versions", "int8", "license", "arch")
+    for value in (None, [], "text", 5, {}, {"counts": None}, {"counts": {"grass": None}}, {"offered": True})
+] + [
+    {"metrics": {"confusion": [[1, 0, 0]] * 3, name: value}}
+    for name in (
+        "accuracy",
+        "error_interval",
+        "pictures",
+        "per_class",
+        "confusion",
+        "classes",
+        "coverage_asked",
+    )
+    for value in (
+        None,
+        [],
+        [[1], None],
+        "text",
+        5,
+        float("nan"),
+        {"test": None},
+        {"grass": {}},
+        {"grass": None},
+    )
+]
+
+
+def test_a_release_that_tells_little_of_itself_has_its_pages(tmp_path: Path) -> None:
+    with inside(tmp_path) as client:
+        serving = client.app_state["classifier"]
+        for about in ODD:
+            digest = tiny_release.deploy(tmp_path / "releases", **about)
+            serving.loader.submit(serving.swap).result()
+            for path in ("/", "/model"):
+                page = client.get(path)
+                assert page.status_code == 200 and digest in page.text, (path, about)
+
+
+def test_files_beside_the_model_that_tell_little(tmp_path: Path) -> None:
+    exported = tiny_release.export(tmp_path / "export")
+    tiny_release.evaluation(exported)
+    (exported / "predictions.csv").write_text("file,label,side\na.png,grass,test\n")
+    (exported / "sources.json").write_text('{"sources": [null, {"engine": "bing"}, {}]}')
+    (exported / "metrics.json").write_text('{"accuracy": null, "per_class": {"grass": {"precision": 0.5}}}')
+    found = card.read(exported, "")
+    assert (found.held_out, found.sources, found.accuracy) == ((), (), None)
+    assert found.per_class == [("grass", 0.5, None)]
 
 
 def test_the_model_page_of_a_release_that_carries_little(live: Live) -> None:
