@@ -9,6 +9,8 @@ const address = document.getElementById("address");
 const SHOWN_CLASSES = 6;
 const AT_ONCE = 2;
 const TRIES = 5;
+// After any other refusal the same request fares no better, or costs the server what it has just spent in vain.
+const PASSING = ["busy", "no-model"];
 let count = 0;
 let free = AT_ONCE;
 const waiting = [];
@@ -121,19 +123,16 @@ async function ask(path, options) {
     } catch {
       throw new Error("The server cannot be reached: look at your connection, then try again.");
     }
-    if (response.status === 503 && left > 1) {
-      const seconds = Number(response.headers.get("Retry-After")) || 1;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(seconds, 10)));
-      continue;
-    }
     let body;
     try {
       body = await response.json();
     } catch {
       throw new Error(`The server answered ${response.status}: try again.`);
     }
-    if (!response.ok) throw new Error(body.error.message);
-    return body;
+    if (response.ok) return body;
+    if (left <= 1 || !PASSING.includes(body.error.code)) throw new Error(body.error.message);
+    const seconds = Number(response.headers.get("Retry-After")) || 1;
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(seconds, 10)));
   }
 }
 
@@ -163,8 +162,8 @@ function classify(file, before) {
   return made;
 }
 
-function classifyAddress(url) {
-  const made = card(url, null);
+function classifyAddress(url, before) {
+  const made = card(url, null, before);
   run(async () => {
     const body = JSON.stringify({ url });
     const headers = { "Content-Type": "application/json" };
@@ -179,9 +178,9 @@ function classifyAddress(url) {
   return made;
 }
 
-function take(files) {
+function take(given, look = classify) {
   const before = answers.firstElementChild;
-  const made = [...files].map((file) => classify(file, before));
+  const made = [...given].map((one) => look(one, before));
   if (!made.length) return;
   status.textContent = made.length > 1 ? `Looking at ${made.length} pictures` : "Looking at your picture";
   made[0].scrollIntoView({ block: "nearest" });
@@ -232,24 +231,26 @@ document.addEventListener("paste", (event) => {
   if (event.clipboardData.files.length) {
     event.preventDefault();
     take(event.clipboardData.files);
-  } else if (address && !event.target.closest("input")) {
+  } else if (address && !event.target.closest?.("input")) {
     const text = event.clipboardData.getData("text").trim();
     if (/^https?:\/\//.test(text)) classifyAddress(text);
   }
 });
 
-let depth = 0;
-const over = (change) => {
-  depth = change ? depth + change : 0;
-  document.body.classList.toggle("over", depth > 0);
+// What was entered last: entering and leaving do not come in pairs, but the last one entered is the last one left.
+let entered = null;
+const over = (target) => {
+  entered = target;
+  document.body.classList.toggle("over", target !== null);
 };
-document.addEventListener("dragenter", (event) => { event.preventDefault(); over(1); });
-document.addEventListener("dragleave", () => over(-1));
+document.addEventListener("dragenter", (event) => { event.preventDefault(); over(event.target); });
+document.addEventListener("dragleave", (event) => { if (event.target === entered) over(null); });
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  over(0);
+  over(null);
   if (event.dataTransfer.files.length) return take(event.dataTransfer.files);
-  const link = event.dataTransfer.getData("text/uri-list").split("\n")[0];
-  if (address && /^https?:\/\//.test(link)) classifyAddress(link);
+  // A line an address; comments begin with # (RFC 2483).
+  const lines = event.dataTransfer.getData("text/uri-list").split(/\r?\n/);
+  if (address) take(lines.filter((line) => /^https?:\/\//.test(line)), classifyAddress);
 });

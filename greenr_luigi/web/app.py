@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,10 +13,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenr_luigi import HERE
 from greenr_luigi.web import api, classifier, feedback, fetching, health, openapi, pages
@@ -25,7 +26,9 @@ from greenr_luigi.web.security import Envelope, Prefix
 from greenr_luigi.web.settings import Settings, from_environment
 from greenr_luigi.web.state import State
 
-CODES = {404: "not-found", 405: "method-not-allowed"}
+log = logging.getLogger("greenr")
+#: These are asked by programs, which get a refusal as JSON; whoever asks for anything else gets a page.
+FOR_PROGRAMS = ("/api/", "/feedback", "/healthz", "/readyz", "/metrics")
 
 
 class Assets(StaticFiles):
@@ -37,11 +40,45 @@ class Assets(StaticFiles):
         return response
 
 
+class Unforeseen:
+    """Answers what nobody foresaw. The innermost layer, since what Starlette answers for it lies outside the
+    envelope: without its headers and its id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = False
+
+        async def watched(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            log.exception("%s %s %r failed", scope["request_id"], scope["method"], scope["path"])
+            if began:
+                raise  # Only the server can break off what has begun.
+            await fail(Request(scope, receive))(scope, receive, send)
+
+
+async def upload(request: Request[State]) -> Response:
+    """The form; who types or reopens the address of its answer is led back to it."""
+    if request.method == "POST":
+        return await pages.upload(request)
+    return RedirectResponse(f"{root(request)}/", 303)
+
+
 def routes() -> list[BaseRoute]:
     return [
         Route("/", pages.index, name="index"),
         Route("/form", pages.index),
-        Route("/upload", pages.upload, methods=["POST"]),
+        Route("/upload", upload, methods=["GET", "POST"]),
         Route("/classify-url", pages.classify_url),
         Route("/model", pages.model),
         Route("/model/pictures/{name}", pages.picture),
@@ -74,30 +111,67 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
                 "feedback": feedback.Feedback(chosen),
             }
 
-    handlers: dict[Any, Any] = {Problem: refuse, HTTPException: refuse, 500: fail}
+    handlers: dict[Any, Any] = {Problem: refuse, HTTPException: refuse}
     return Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(Prefix, settings=chosen), Middleware(Envelope, settings=chosen)],
+        middleware=[
+            Middleware(Prefix, settings=chosen),
+            Middleware(Envelope, settings=chosen),
+            Middleware(Unforeseen),
+        ],
         exception_handlers=handlers,
     )
 
 
 async def refuse(request: Request[State], error: Any) -> Response:
     """A refusal as JSON under /api, as a page elsewhere."""
-    if isinstance(error, Problem):
-        problem = error
-    else:
-        code = CODES.get(error.status_code, "refused")
-        problem = Problem(error.status_code, code, f"{error.detail}: {request.method} {request.url.path}")
-        problem.headers = dict(error.headers or {})
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    if path.startswith(("/api/", "/feedback", "/healthz", "/readyz", "/metrics")):
+    problem = error if isinstance(error, Problem) else remedied(request, error)
+    if for_programs(request):
         return JSONResponse(problem.as_json(), problem.status, problem.headers)
+    request.scope["root_path"] = root(request)
     return pages.sorry(request, problem)
 
 
-async def fail(request: Request[State], error: Exception) -> Response:
-    """What nobody foresaw: in the log with its trace, without a word of it to the stranger."""
-    problem = Problem(500, "internal", "something went wrong here, not with your picture: try again")
-    return JSONResponse(problem.as_json(), problem.status)
+def remedied(request: Request[State], error: HTTPException) -> Problem:
+    """What Starlette refuses, with what to do instead."""
+    base, path, headers = root(request), request.url.path[:100], dict(error.headers or {})
+    if error.status_code == 404:
+        code = "not-found"
+        message = (
+            f"there is nothing at {path}: the pages are {base}/, {base}/model and {base}/api; "
+            f"what programs may ask is described in {base}/api/openapi.json"
+        )
+    elif error.status_code == 405:
+        code = "method-not-allowed"
+        # Starlette keeps them in a set, whose order changes from start to start.
+        headers["Allow"] = ", ".join(sorted(headers.get("Allow", "GET").split(", ")))
+        message = f"{path} does not take {request.method}: use {headers['Allow'].replace(', ', ' or ')}"
+    else:
+        code = "refused"
+        message = f"{request.method} {path} is refused ({error.detail}): {base}/api says what can be asked"
+    problem = Problem(error.status_code, code, message)
+    problem.headers = headers
+    return problem
+
+
+def fail(request: Request[State]) -> Response:
+    """Without a word of what happened to the stranger; by a page of its own, since it may be the other that failed."""
+    message = (
+        "something went wrong here, not with your picture: try again; if it stays so, "
+        f"tell who runs this page that it was request {request.scope['request_id']}"
+    )
+    problem = Problem(500, "internal", message)
+    if for_programs(request):
+        return JSONResponse(problem.as_json(), problem.status)
+    request.scope["root_path"] = root(request)
+    return pages.page(request, "failed.html", problem.status, problem=problem)
+
+
+def for_programs(request: Request[State]) -> bool:
+    return str(request.scope["path"]).removeprefix(root(request)).startswith(FOR_PROGRAMS)
+
+
+def root(request: Request[State]) -> str:
+    """The path prefix that the visitor sees; inside a mount, `root_path` is that and the mount's own path."""
+    return str(request.scope.get("app_root_path", request.scope.get("root_path", "")))

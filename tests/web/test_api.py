@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 
+from greenr_luigi import server
 from greenr_luigi.web import openapi
+from greenr_luigi.web.problem import PICTURE_STATUS
+from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
 
-schema = schemathesis.openapi.from_dict(openapi.document(""))
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+DEFAULTS = Settings(store=Path())
+OTHERS = Settings(store=Path(), batch=2, fetch=False, feedback=True)
+schema = schemathesis.openapi.from_dict(openapi.document("", DEFAULTS))
+other_schema = schemathesis.openapi.from_dict(openapi.document("", OTHERS))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server whose settings are not the default ones."""
+    place = tmp_path_factory.mktemp("other settings")
+    digest = tiny_release.deploy(place / "releases")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"BATCH": "2", "FETCH": "0", "FEEDBACK": "1"}.items():
+            patch.setenv(f"GREENR_{name}", value)
+        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+    found = Live(running, place)
+    yield found
+    found.session.close()
+    server.stop(place / "server")
 
 
 @schema.parametrize()
@@ -25,12 +51,51 @@ def test_the_server_does_what_its_description_says(case: schemathesis.Case, live
     case.call_and_validate(base_url=live.url, session=live.session, excluded_checks=excluded)
 
 
+@other_schema.parametrize()
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+def test_so_it_does_with_other_settings(case: schemathesis.Case, other: Live) -> None:
+    checks = schemathesis.checks
+    excluded = [checks.CHECKS.get_one("positive_data_acceptance")]
+    case.call_and_validate(base_url=other.url, session=other.session, excluded_checks=excluded)
+
+
 def test_the_description_is_served_and_names_every_api_route(live: Live) -> None:
     described = live.get("/api/openapi.json").json()
-    assert described == openapi.document("")
+    assert described == openapi.document("", DEFAULTS)
+    assert {"/api/predict-url", "/metrics"} < set(described["paths"]) and "/feedback" not in described[
+        "paths"
+    ]
     page = live.get("/api").text
     for path in described["paths"]:
         assert path in page
+
+
+def test_the_description_follows_the_settings(other: Live) -> None:
+    described = other.get("/api/openapi.json").json()
+    assert described == openapi.document("", OTHERS)
+    assert "/feedback" in described["paths"] and "/api/predict-url" not in described["paths"]
+    assert "predict-url" not in other.get("/api").text
+    batch = described["paths"]["/api/predict-batch"]["post"]
+    sent = batch["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["file"]
+    assert sent["maxItems"] == 2 and "At most 2 pictures" in batch["description"]
+    assert not {"415", "422"} & set(batch["responses"])
+    many = [("file", (str(n), tiny_release.picture())) for n in range(3)]
+    assert other.post("/api/predict-batch", files=many[:2]).status_code == 200
+    assert other.post("/api/predict-batch", files=many).status_code == 400
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", other.server.port, timeout=30)) as large:
+        large.request("POST", "/api/predict-batch", headers={"Content-Length": str(2**30)})
+        refused = re.search(r"[\d,]+ bytes in one request", large.getresponse().read().decode())
+    assert refused is not None and refused[0] in batch["description"]
+
+
+def test_every_code_is_described_and_documented() -> None:
+    """A program tells refusals by their code: the sources, the description and the manual know the same ones."""
+    sources = "".join(path.read_text() for path in (REPOSITORY / "greenr_luigi" / "web").glob("*.py"))
+    used = set(re.findall(r'(?:Problem\(\s*\d+,\s*|\bcode = )"([a-z-]+)"', sources))
+    used |= {f"picture-{reason}" for reason in PICTURE_STATUS}
+    manual = (REPOSITORY / "docs" / "serving.md").read_text()
+    documented = re.findall(r"`([a-z-]+)`", manual[manual.index("Codes: ") :].partition("\n\n")[0])
+    assert used == set(openapi.CODES) and sorted(documented) == sorted(openapi.CODES)
 
 
 def test_a_batch_answers_each_by_itself(live: Live) -> None:

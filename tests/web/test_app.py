@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from greenr_luigi.web import app, card, pages
+from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
 
 YELLOW = {"file": ("a.jpg", tiny_release.picture("yellow"), "image/jpeg")}
 GREEN = {"file": ("b.png", tiny_release.picture("green", kind="PNG"), "image/png")}
+
+
+@contextlib.contextmanager
+def inside(
+    place: Path, *routes: Route, about: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[TestClient]:
+    """The application in this process, so that a test may break it; `routes` come before its own."""
+    tiny_release.deploy(place / "releases", **about or {})
+    made = app.create(Settings(store=place / "releases", **settings))
+    made.router.routes[:0] = routes
+    with TestClient(made, raise_server_exceptions=False, follow_redirects=False) as client:
+        yield client
 
 
 def test_the_web_process_loads_no_torch_fastai_luigi_or_pickled_model() -> None:
@@ -109,8 +135,150 @@ def test_every_answer_carries_the_security_headers_and_its_id(live: Live) -> Non
     assert "immutable" in answers[2].headers["cache-control"]
 
 
+#: What a release may lack or have in another shape, and be answered from all the same.
+ODD: list[dict[str, Any]] = [
+    {name: value}
+    for name in ("metrics", "data", "versions", "int8", "license", "arch")
+    for value in (None, [], "text", 5, {}, {"counts": None}, {"counts": {"grass": None}}, {"offered": True})
+] + [
+    {"metrics": {"confusion": [[1, 0, 0]] * 3, name: value}}
+    for name in (
+        "accuracy",
+        "error_interval",
+        "pictures",
+        "per_class",
+        "confusion",
+        "classes",
+        "coverage_asked",
+    )
+    for value in (
+        None,
+        [],
+        [[1], None],
+        "text",
+        5,
+        float("nan"),
+        {"test": None},
+        {"grass": {}},
+        {"grass": None},
+    )
+]
+
+
+def test_a_release_that_tells_little_of_itself_has_its_pages(tmp_path: Path) -> None:
+    with inside(tmp_path) as client:
+        serving = client.app_state["classifier"]
+        for about in ODD:
+            digest = tiny_release.deploy(tmp_path / "releases", **about)
+            serving.loader.submit(serving.swap).result()
+            for path in ("/", "/model"):
+                page = client.get(path)
+                assert page.status_code == 200 and digest in page.text, (path, about)
+
+
+def test_files_beside_the_model_that_tell_little(tmp_path: Path) -> None:
+    exported = tiny_release.export(tmp_path / "export")
+    tiny_release.evaluation(exported)
+    (exported / "predictions.csv").write_text("file,label,side\na.png,grass,test\n")
+    (exported / "sources.json").write_text('{"sources": [null, {"engine": "bing"}, {}]}')
+    (exported / "metrics.json").write_text('{"accuracy": null, "per_class": {"grass": {"precision": 0.5}}}')
+    found = card.read(exported, "")
+    assert (found.held_out, found.sources, found.accuracy) == ((), (), None)
+    assert found.per_class == [("grass", 0.5, None)]
+
+
 def test_the_model_page_of_a_release_that_carries_little(live: Live) -> None:
     page = live.get("/model", params={"label": "<b>", "predicted": "grass"})
     assert page.status_code == 200 and live.server.digest in page.text
     assert "Confusion matrix" not in page.text and "<b>, recognised" not in page.text
     assert live.get("/model/pictures/0000000000000000.jpg").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/app"])
+def test_a_refusal_says_what_to_do(tmp_path: Path, prefix: str) -> None:
+    with inside(tmp_path, root_path=prefix) as client:
+        missing = client.get("/api/nope").json()["error"]["message"]
+        assert f"{prefix}/model" in missing and f"{prefix}/api/openapi.json" in missing
+        for path in ("/nope", "/static/nope.css"):
+            page = client.get(path)
+            assert page.status_code == 404 and f"the pages are {prefix}/, " in page.text
+            assert f'href="{prefix}/static/app.css' in page.text and "/static/static" not in page.text
+        wrong = client.put("/upload")
+        assert wrong.status_code == 405 and wrong.headers["allow"] == "GET, HEAD, POST"
+        assert "use GET or HEAD or POST" in wrong.text
+        assert client.get("/api/predict").json()["error"]["message"].endswith("does not take GET: use POST")
+
+
+def test_what_only_starlette_refuses_has_its_code_too(tmp_path: Path) -> None:
+    async def teapot(_: Request) -> Response:
+        raise HTTPException(418)
+
+    with inside(tmp_path, Route("/api/teapot", teapot)) as client:
+        response = client.get("/api/teapot")
+        assert (response.status_code, response.json()["error"]["code"]) == (418, "refused")
+        assert "/api says" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/app"])
+def test_the_address_of_an_answer_leads_back_to_the_page(tmp_path: Path, prefix: str) -> None:
+    with inside(tmp_path, root_path=prefix) as client:
+        response = client.get("/upload")
+        assert (response.status_code, response.headers["location"]) == (303, f"{prefix}/")
+
+
+async def fall(_: Request) -> Response:
+    raise RuntimeError("a secret of ours")
+
+
+@pytest.mark.parametrize("path", ["/fallen", "/api/fallen"])
+def test_what_nobody_foresaw_comes_in_the_envelope(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    with inside(tmp_path, Route(path, fall), root_path="/app") as client:
+        response = client.get(path, headers={"X-Request-ID": "mine-500"})
+    assert response.status_code == 500 and "secret" not in response.text
+    assert response.headers["x-request-id"] == "mine-500" and "mine-500" in response.text
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    if path.startswith("/api"):
+        assert response.json()["error"]["code"] == "internal"
+    else:
+        assert (
+            "text/html" in response.headers["content-type"] and 'href="/app/static/app.css' in response.text
+        )
+    failed, line = [one for one in caplog.records if "mine-500" in one.getMessage()]
+    assert failed.exc_info is not None and "a secret of ours" in str(failed.exc_info[1])
+    assert line.name == "greenr.access" and " 500 " in line.getMessage()
+
+
+def test_a_page_that_fails_takes_the_one_that_says_so_not_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a filter")
+
+    monkeypatch.setitem(pages.TEMPLATES.env.filters, "percent", broken)
+    with inside(tmp_path, about={"metrics": {"accuracy": 0.9, "coverage_asked": 0.97}}) as client:
+        for path in ("/", "/model"):
+            page = client.get(path)
+            assert page.status_code == 500 and "something went wrong here" in page.text
+
+
+class Half(Response):
+    """An answer that fails once it has begun."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("half way")
+
+
+def test_an_answer_that_breaks_off_is_not_answered_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def half(_: Request) -> Response:
+        return Half()
+
+    with inside(tmp_path, Route("/half", half)) as client:
+        assert client.get("/half", headers={"X-Request-ID": "mine-half"}).status_code == 200
+    (failed,) = [one for one in caplog.records if "mine-half" in one.getMessage() and one.exc_info]
+    assert "half way" in str(failed.exc_info)

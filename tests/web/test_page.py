@@ -234,6 +234,66 @@ def test_paste_and_drop(page: webdriver.Chrome, way: str) -> None:
     assert "over" not in page.find_element(By.TAG_NAME, "body").get_attribute("class")
 
 
+def test_a_drag_that_comes_twice_and_goes_once_is_gone(page: webdriver.Chrome) -> None:
+    for way, shown in (("dragenter", True), ("dragenter", True), ("dragleave", False)):
+        page.execute_script(SEND, "", way)
+        assert ("over" in page.find_element(By.TAG_NAME, "body").get_attribute("class")) == shown
+    into = "arguments[0].dispatchEvent(new DragEvent(arguments[1], {bubbles: true, cancelable: true}))"
+    body, inner = page.find_element(By.TAG_NAME, "body"), page.find_element(By.TAG_NAME, "h1")
+    for target, way, shown in (
+        (body, "dragenter", True),
+        (inner, "dragenter", True),
+        (body, "dragleave", True),
+        (inner, "dragleave", False),
+    ):
+        page.execute_script(into, target, way)
+        assert ("over" in body.get_attribute("class")) == shown
+
+
+def test_a_list_of_addresses_is_dropped(page: webdriver.Chrome, elsewhere: str) -> None:
+    sent = f"# two pictures\r\n{elsewhere}/one.jpg\r\nmailto:me@example.org\r\n{elsewhere}/two.jpg\r\n"
+    page.execute_script(
+        "const data = new DataTransfer(); data.setData('text/uri-list', arguments[0]);"
+        "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}))",
+        sent,
+    )
+    assert cards(page, 2) == ["grass", "grass"]
+    names = [one.text for one in page.find_elements(By.CSS_SELECTOR, "#answers .name")]
+    assert names == [f"{elsewhere}/one.jpg", f"{elsewhere}/two.jpg"]
+
+
+def test_an_address_is_pasted_where_nothing_has_the_focus(page: webdriver.Chrome, elsewhere: str) -> None:
+    page.execute_script(
+        "const data = new DataTransfer(); data.setData('text', arguments[0]);"
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+        f"{elsewhere}/grass.jpg",
+    )
+    assert cards(page, 1) == ["grass"]
+
+
+#: A server that refuses with a code twice and says then that it is no picture; counts what it is asked.
+REFUSING = """
+window.asked = 0;
+window.fetch = async () => {
+  const code = ++window.asked > 2 ? "picture-format" : arguments[0];
+  const error = {status: 503, code, message: `refused: ${code}`};
+  return new Response(JSON.stringify({error}), {status: 503, headers: {"Retry-After": "0.01"}});
+};
+"""
+
+
+@pytest.mark.parametrize(("code", "asked"), [("busy", 3), ("no-model", 3), ("too-slow", 1)])
+def test_only_what_passes_is_asked_again(
+    page: webdriver.Chrome, pictures: Path, code: str, asked: int
+) -> None:
+    page.execute_script(REFUSING, code)
+    choose(page, pictures / "green.png")
+    assert cards(page, 1) == ["No answer"]
+    assert page.execute_script("return window.asked") == asked
+    said = page.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    assert said == f"refused: {code if asked == 1 else 'picture-format'}"
+
+
 def test_an_address_and_a_refused_one(page: webdriver.Chrome, elsewhere: str) -> None:
     page.find_element(By.ID, "url").send_keys(f"{elsewhere}/grass.jpg", Keys.ENTER)
     assert cards(page, 1) == ["grass"]
