@@ -39,7 +39,11 @@ class Intake:
         """The request's form, at most `files` pictures in it. Raises Problem: 400, 408, 413 or 503 "busy"."""
         # A batch may be larger than one picture, and yet not as large as so many of the largest.
         async with self.hold(request, MAX_BYTES * min(files, 3) + OVERHEAD) as limited:
-            yield await self.read(limited.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD))
+            form = await self.read(limited.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD))
+            try:
+                yield form
+            finally:
+                await form.close()
 
     async def body(self, request: Request[Any]) -> bytes:
         """A small body, such as JSON. Raises Problem as `form` does."""

@@ -127,12 +127,11 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
     file = "model.int8.onnx" if precision == "int8" else "model.onnx"
     releases.verify(store, digest, [file])
     try:
-        about = json.loads((store / digest / "model.json").read_text(encoding="utf-8"))
+        text = (store / digest / "model.json").read_text(encoding="utf-8")
+        about = json.loads(text, parse_constant=lambda _: None)  # NaN, which is not JSON.
         classes = tuple(str(label) for label in about["classes"])
         size, threshold = int(about["image_size"]), float(about["threshold"])
         familiarity = None if about.get("familiarity") is None else float(about["familiarity"])
-        if not isinstance(about.get("metrics", {}), dict) or not isinstance(about.get("data", {}), dict):
-            raise ValueError("expected objects as metrics and data")
         if about["format"] != 1 or len(classes) < 2 or not 8 <= size <= 2048 or not 0 <= threshold <= 1:
             raise ValueError("expected format 1, two classes or more, image_size 8 to 2048, threshold 0 to 1")
     except UNUSABLE as error:

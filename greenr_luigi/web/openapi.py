@@ -17,6 +17,7 @@ Json = dict[str, Any]
 #: What programs may tell refusals by; a test holds the code and docs/serving.md to it.
 CODES = [
     "no-picture", "no-address", "show", "upload-malformed", "upload-broken", "upload-slow", "upload-too-large",
+    "upload-too-many",
     "picture-format", "picture-broken", "picture-too-small", "picture-too-large", "address-refused",
     "address-unreachable", "address-slow", "address-disabled", "busy", "no-model", "too-slow", "feedback-off",
     "feedback-full", "foreign", "too-often", "no-label", "not-found", "method-not-allowed", "refused", "internal",

@@ -109,7 +109,7 @@ def test_a_batch_answers_each_by_itself(live: Live) -> None:
     assert [one.get("label") for one in body["answers"]] == ["dandelion", None, "grass"]
     assert body["answers"][1]["error"]["code"] == "picture-format"
     many = [("file", (str(n), tiny_release.picture())) for n in range(17)]
-    assert live.post("/api/predict-batch", files=many).json()["error"]["code"] == "upload-malformed"
+    assert live.post("/api/predict-batch", files=many).json()["error"]["code"] == "upload-too-many"
 
 
 def test_show_brings_the_heat_map(live: Live) -> None:

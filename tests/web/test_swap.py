@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -91,7 +90,7 @@ def test_a_rollback_is_quick(own: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["missing", "bytes", "link", "json", "deep json", "another input", "infinite", "no metrics"]
+    "damage", ["missing", "bytes", "link", "json", "deep json", "another input", "infinite"]
 )
 def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage: str) -> None:
     store = own.place / "releases"
@@ -137,8 +136,6 @@ def damaged(own: Live, damage: str) -> str | None:
         card.write_text(
             card.read_text().replace(f'"image_size": {tiny_release.SIZE}', '"image_size": Infinity')
         )
-    elif damage == "no metrics":
-        card.write_text(json.dumps(json.loads(card.read_text()) | {"metrics": None}))
     else:
         return None
     return releases.publish(own.place / "releases", exported)
