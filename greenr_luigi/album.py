@@ -17,7 +17,9 @@ OF_A_CLASS = 200
 
 
 def write(dataset: Path, out: Path) -> None:
-    """From a SplitDataset folder, write `sources.json` and `pictures/<sha16>.jpg` of the side "test"."""
+    """From a SplitDataset folder, write `pictures/<sha16>.jpg` of the side "test", and `sources.json`: where the
+    pictures came from, and the sha16 of those that the model learned from or was chosen by, which the next one must not
+    be compared on."""
     with (dataset / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     (out / "pictures").mkdir(parents=True, exist_ok=True)
@@ -30,5 +32,13 @@ def write(dataset: Path, out: Path) -> None:
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         image.save(out / "pictures" / f"{Path(row['file']).stem}.jpg", quality=80)
     (out / "sources.json").write_text(
-        json.dumps({"sources": sources(rows)}, indent=1) + "\n", encoding="utf-8"
+        json.dumps(
+            {
+                "sources": sources(rows),
+                "learned_from": sorted(Path(row["file"]).stem for row in rows if row["side"] != "test"),
+            },
+            indent=1,
+        )
+        + "\n",
+        encoding="utf-8",
     )

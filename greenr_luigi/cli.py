@@ -157,6 +157,7 @@ def rollback(arguments: argparse.Namespace) -> int:
     else:
         served = server.settled(arguments.root / "server", earlier, 10)
         print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")
+    print("it stays until there is another model, or until you name the stage: --force DeployApp")
     return 0
 
 

@@ -26,7 +26,8 @@ def deploy(
 ) -> str:  # fmt: skip
     """Judge the model against the release that serves, publish the files of `evaluation` and `exported` as a release,
     let `current` point to it and wait until every worker of the server, started if there is none, answers with it.
-    Writes deployment.json, verdict.json and report.html into `out`; returns the release's digest.
+    Writes deployment.json, verdict.json and report.html into `out`; returns the release's digest: of the one that
+    serves, where a person has rolled this one back and does not `force` it.
 
     `floor`, `margin` and `force` are gate.judge's. Raises Refused, ServerError or ReleaseError; then `current` points
     to the release that served before.
@@ -40,6 +41,9 @@ def deploy(
     album.write(dataset, out)
     shown = [out / "sources.json", out / "pictures"]
     digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir()), *shown])
+    if before is not None and not force and releases.rolled_back(store, digest):
+        on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
+        digest = before
     releases.point(store, digest)
     on_progress(0.5, f"waits until every worker serves release {digest}")
     try:
@@ -48,7 +52,7 @@ def deploy(
         )
     except (ServerError, ReleaseError):
         if before is not None and before != digest:
-            releases.point(store, before, why="rollback")
+            releases.point(store, before, why="failed")
         raise
     (out / "deployment.json").write_text(json.dumps({"release": digest, "address": served.url}) + "\n")
     on_progress(1.0, f"release {digest} is live")
@@ -74,7 +78,8 @@ def examine(
         for path in out.iterdir():
             shutil.copy(path, refused)
         raise Refused(
-            f"the new model is not released, the one before serves on: {verdict.reason} "
+            f"the new model is not released, {'the one before serves on' if serving else 'and none serves'}: "
+            f"{verdict.reason} "
             f"See {refused / 'report.html'}; `--force DeployApp` releases it all the same"
         )
 
@@ -84,7 +89,9 @@ def astray(root: Path, host: str, port: int, place: Path) -> str | None:
     digest = json.loads((place / "deployment.json").read_text())["release"]
     pointed = releases.current(root / "releases")
     if pointed != digest:
-        return f"the release store points to {pointed or 'nothing'}, not to {digest}"
+        if pointed is None or not releases.rolled_back(root / "releases", digest):
+            return f"the release store points to {pointed or 'nothing'}, not to {digest}"
+        digest = pointed  # A person's decision, which no rerun takes back.
     release = root / "releases" / digest
     for name, entry in files.read_json(release / "release.json").get("files", {}).items():
         if not (release / name).exists() or (release / name).stat().st_size != entry["size"]:

@@ -1,11 +1,13 @@
 """Whether a new model may take the place of the one that serves.
 
-Both are run as they would be served, by ONNX Runtime, on the same held-out pictures. Neither torch nor
+Both are run by ONNX Runtime, in 32-bit floats, on the same pictures, which neither has learned from. Neither torch nor
 fastai is needed."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 
 from greenr_luigi import pixels
 from greenr_luigi.calibration import wilson
+from greenr_luigi.files import read_json
 from greenr_luigi.learner import DataSetError
 from greenr_luigi.manifest import SplitRow
 
@@ -21,7 +24,8 @@ from greenr_luigi.manifest import SplitRow
 SIGNIFICANCE = 0.05
 #: A model that is worse by more than this is refused even where so few pictures prove nothing.
 MARGIN = 0.05
-RESAMPLES = 10_000
+#: Where the serving model has learned from some of the held-out pictures, so many others must be left to compare on.
+LEAST_SHARED = 20
 BATCH = 16
 
 
@@ -39,7 +43,7 @@ class Score:
 @dataclass(frozen=True)
 class Comparison:
     """Two models on the same pictures of classes that both know. `difference` is the candidate's error less
-    the serving one's; `interval` is its 95 % paired bootstrap interval; `p` is the exact one-sided McNemar
+    the serving one's; `interval` is its 95 % interval (`paired_interval`); `p` is the exact one-sided McNemar
     probability of the candidate losing so many of the pictures that only one names rightly, were both
     equally good. `worse` and `better` are the files that only the serving model, and only the candidate,
     names rightly."""
@@ -81,8 +85,8 @@ def judge(
     """Judge `candidate`, a folder with model.onnx and model.json, against the folder `serving` of the same
     make (None: nothing serves yet) on the test side of a SplitDataset folder.
 
-    floor: the least accuracy; evenly guessing among the classes is never enough, whatever the floor. margin:
-    the largest difference in error that is let pass unproven. force: accept all the same, and say so.
+    floor: the least accuracy; as much as always naming the most frequent class is never enough, whatever the floor.
+    margin: the largest difference in error that is let pass unproven. force: accept all the same, and say so.
 
     Raises DataSetError if there are no test pictures.
     """
@@ -94,7 +98,7 @@ def judge(
     classes, said = answers(candidate, dataset, rows)
     right = np.array([a == row.label for a, row in zip(said, rows, strict=True)])
     own = score(right)
-    guessing = 1 / len(classes)
+    guessing = max(Counter(row.label for row in rows).values()) / len(rows)
     comparison = None
     if 1 - own.error < floor:
         reason = (
@@ -103,17 +107,29 @@ def judge(
         )
     elif 1 - own.error <= guessing:
         reason = (
-            f"It names {percent(1 - own.error)} of {own.pictures} held-out pictures rightly, no more than "
-            "guessing among "
-            f"{len(classes)} classes would."
+            f"It names {percent(1 - own.error)} of {own.pictures} held-out pictures rightly; always naming the most "
+            f"frequent of the {len(classes)} classes would do as well ({percent(guessing)})."
         )
     else:
         reason = ""
-    if serving is not None and (shared := compare(serving, dataset, rows, classes, right)) is not None:
-        comparison = shared
-        reason = reason or objection(comparison, margin)
+    if serving is not None:
+        apart = held_out_from(serving, rows)
+        if apart.all() or apart.sum() >= LEAST_SHARED:
+            those = [row for row, kept in zip(rows, apart, strict=True) if kept]
+            comparison = compare(serving, dataset, those, classes, right[apart])
+        else:
+            reason = reason or (
+                f"It cannot be compared: the serving model has learned from {(~apart).sum()} of its {own.pictures} "
+                "held-out pictures, as after another seed or other shares, and too few are left."
+            )
+        if comparison is not None:
+            reason = reason or objection(comparison, margin)
     if not reason:
-        verdict = Verdict(True, praise(own, comparison), own, floor, comparison)
+        never = sorted(
+            {row.label for row in rows} - {row.label for row, r in zip(rows, right, strict=True) if r}
+        )
+        blind = f" It finds none of the held-out pictures of {', '.join(never)}." if never else ""
+        verdict = Verdict(True, praise(own, comparison) + blind, own, floor, comparison)
     elif force:
         verdict = Verdict(
             True, f"Forced by name. It would have been refused: {reason}", own, floor, comparison, True
@@ -121,6 +137,12 @@ def judge(
     else:
         verdict = Verdict(False, reason, own, floor, comparison)
     return verdict
+
+
+def held_out_from(release: Path, rows: list[SplitRow]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which pictures a release's model has not learned from, nor been chosen by; all for one that does not tell."""
+    learned = set(read_json(release / "sources.json").get("learned_from", ()))
+    return np.array([Path(row.file).stem not in learned for row in rows])
 
 
 def compare(
@@ -143,15 +165,34 @@ def compare(
     theirs = np.array([a == row.label for a, row in zip(said, rows, strict=True)])
     worse, better = theirs & ~right, right & ~theirs
     differing = int(worse.sum() + better.sum())
-    gap = theirs.astype(float) - right.astype(float)
-    drawn = np.random.default_rng(0).choice(gap, (RESAMPLES, len(gap))).mean(1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    neither = int((~theirs & ~right).sum())
     p = float(binomtest(int(worse.sum()), differing, 0.5, alternative="greater").pvalue) if differing else 1.0
     return Comparison(
-        score(right), score(theirs), float(gap.mean()), (float(low), float(high)), p,
+        score(right), score(theirs), float(theirs.mean() - right.mean()),
+        paired_interval(neither, int(worse.sum()), int(better.sum()), len(rows)), p,
         [row.file for row, w in zip(rows, worse, strict=True) if w],
         [row.file for row, b in zip(rows, better, strict=True) if b],
     )  # fmt: skip
+
+
+def paired_interval(both: int, first: int, second: int, pictures: int) -> tuple[float, float]:
+    """The 95 % interval of the difference of two errors on the same pictures: `both` wrong, the `first` only, the
+    `second` only. Not of no width where they never differ, as a bootstrap's would be: R. G. Newcombe, "Improved
+    confidence intervals for the difference between binomial proportions based on paired data", Statistics in Medicine
+    17 (1998), method 10."""
+    n, wrong, other = pictures, both + first, both + second
+    one, two = wrong / n, other / n
+    (low1, high1), (low2, high2) = wilson(wrong, n), wilson(other, n)
+    right = n - both - first - second
+    margins = wrong * (n - wrong) * other * (n - other)
+    excess = both * right - first * second
+    # Newcombe's correction of the correlation for continuity.
+    phi = (max(excess - n / 2, 0) if excess > 0 else excess) / math.sqrt(margins) if margins else 0.0
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0))
+
+    return one - two - reach(one - low1, high2 - two), one - two + reach(high1 - one, two - low2)
 
 
 def objection(c: Comparison, margin: float) -> str:

@@ -29,6 +29,8 @@ REQUIRED = ("model.onnx", "model.json")
 #: Says how and when a stage ran, not what it made; in a digest it would make each run a new release.
 LEFT_OUT = ("stamp.json", "release.json")
 DIGEST = re.compile(r"[0-9a-f]{16}")
+#: Pointings that go back: a person's, and a deployment's that did not come to serve.
+BACK = ("rollback", "failed")
 #: Half-written folders older than this, in seconds, belong to nobody any more.
 ABANDONED = 3600.0
 
@@ -191,7 +193,7 @@ def releases(store: Path) -> list[str]:
 
 
 def history(store: Path) -> list[dict[str, str]]:
-    """Each pointing of `current`, oldest first: `digest`, `why` ("deploy" or "rollback"), `when`."""
+    """Each pointing of `current`, oldest first: `digest`, `why` ("deploy", "rollback" or "failed"), `when`."""
     try:
         lines = (store / "history.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -209,7 +211,7 @@ def previous(store: Path) -> str | None:
     """The release that served before the current one and is still there; rolling back twice goes back two."""
     stack: list[str] = []
     for row in history(store):
-        if row.get("why") == "rollback" and row["digest"] in stack:
+        if row.get("why") in BACK and row["digest"] in stack:
             del stack[stack.index(row["digest"]) + 1 :]
         elif row["digest"] not in stack[-1:]:
             stack.append(row["digest"])
@@ -217,6 +219,18 @@ def previous(store: Path) -> str | None:
     while stack and (stack[-1] == now_serving or stack[-1] not in there):
         stack.pop()
     return stack[-1] if stack else None
+
+
+def rolled_back(store: Path, digest: str) -> bool:
+    """Whether a person has gone back from a release, and nobody has deployed it since."""
+    serving, gone = "", set()
+    for row in history(store):
+        if row.get("why") == "rollback":
+            gone.add(serving)
+        serving = row["digest"]
+        if row.get("why") not in BACK:
+            gone.discard(serving)
+    return digest in gone
 
 
 def rollback(store: Path) -> str:

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi import export, gate, learner
+from greenr_luigi import export, gate, learner, pixels
 from tests import walk
 from tests.test_training import without
 
@@ -49,7 +50,7 @@ def test_a_model_is_as_good_as_itself():
     assert verdict.accepted and verdict.comparison is not None
     assert (
         verdict.comparison.difference == 0
-        and verdict.comparison.interval == (0, 0)
+        and verdict.comparison.interval[0] < 0 < verdict.comparison.interval[1]
         and verdict.comparison.p == 1
     )
     assert "as good as the serving model" in verdict.reason
@@ -104,6 +105,74 @@ def test_one_picture_more_in_a_hundred_is_let_pass_and_twenty_are_not():
     assert not gate.objection(comparison(3, 2, 95), gate.MARGIN)
     assert "surely worse" in gate.objection(comparison(20, 0, 980), gate.MARGIN)
     assert "though not surely" in gate.objection(comparison(3, 0, 20), gate.MARGIN)
+
+
+def test_the_interval_is_newcombe_s():
+    """The first example of table II in his paper: 36 both, 12 and 2 one alone, none neither."""
+    assert gate.paired_interval(36, 12, 2, 50) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(1, 40))
+def test_the_interval_holds_the_difference_and_turns_with_it(both, first, second, right):
+    n = both + first + second + right
+    low, high = gate.paired_interval(both, first, second, n)
+    assert -1 - 1e-9 <= low < (first - second) / n < high <= 1 + 1e-9
+    assert gate.paired_interval(both, second, first, n) == pytest.approx((-high, -low))
+
+
+def learned_from(folder: Path, rows) -> Path:
+    """The drawings' model as a release that tells what it has learned from."""
+    release = Path(shutil.copytree(walk.walk().export, folder / "release"))
+    learned = [Path(row.file).stem for row in rows]
+    (release / "sources.json").write_text(json.dumps({"sources": [], "learned_from": learned}))
+    return release
+
+
+def test_no_model_is_compared_on_what_it_has_learned_from(tmp_path, monkeypatch):
+    dataset = walk.walk().dataset
+    rows = pixels.rows(dataset, "test")
+    others = learned_from(tmp_path / "a", pixels.rows(dataset, "train", "valid"))
+    assert gate.judge(walk.walk().export, others, dataset).comparison.candidate.pictures == len(rows)
+    some = learned_from(tmp_path / "b", rows[:4])
+    refused = gate.judge(walk.walk().export, some, dataset)
+    assert not refused.accepted and refused.comparison is None
+    assert "the serving model has learned from 4 of its 6 held-out pictures" in refused.reason
+    assert gate.judge(walk.walk().export, some, dataset, force=True).forced
+    monkeypatch.setattr(gate, "LEAST_SHARED", 2)
+    judged = gate.judge(walk.walk().export, some, dataset)
+    assert judged.accepted and judged.comparison.candidate.pictures == 2
+
+
+def test_always_the_most_frequent_class_is_not_enough(tmp_path):
+    """Of six held-out pictures five are of one class, which a useless model always names."""
+    dataset = walk.split(
+        tmp_path / "more",
+        [("disc", "test", drawing("disc", n)) for n in range(5)] + [("three", "test", drawing("three", 1))],
+    )
+    always = spoilt(tmp_path, lambda weight: weight.zero_())
+    verdict = gate.judge(always, None, dataset)
+    named = gate.answers(always, dataset, pixels.rows(dataset, "test"))[1]
+    assert len(set(named)) == 1
+    assert (
+        not verdict.accepted and "most frequent of the 2 classes would do as well (83.3 %)" in verdict.reason
+    )
+
+
+def drawing(label: str, number: int) -> bytes:
+    file = io.BytesIO()
+    walk.drawing(label, number).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_a_class_that_is_never_found_is_named(tmp_path):
+    dataset = walk.split(
+        tmp_path / "d",
+        [("disc", "test", drawing("disc", n)) for n in range(5)]
+        + [("three", "test", drawing("three", n)) for n in range(5)]
+        + [("unknown", "test", drawing("three", 7))],
+    )
+    verdict = gate.judge(walk.walk().export, None, dataset)
+    assert verdict.accepted and "It finds none of the held-out pictures of unknown." in verdict.reason
 
 
 def test_no_held_out_pictures_no_verdict(tmp_path):

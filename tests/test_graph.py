@@ -252,6 +252,29 @@ def test_usage_and_prune_keep_what_is_live(pipeline):
     assert pipeline.run().ran == {}
 
 
+def test_a_rollback_stays_until_there_is_another_model(pipeline):
+    """The next run of cron does not take it back, not even when it must start the server."""
+    store, other = pipeline.root / "releases", ["--epochs", "6"]
+    first = releases.current(store)
+    assert pipeline.run(*other).status == 0
+    second = releases.current(store)
+    assert second != first
+    assert "--force DeployApp" in pipeline.greenr("rollback").stdout
+    assert releases.current(store) == first
+    assert not any(pipeline.causes(*other).values())
+    kill_server(pipeline)
+    run = pipeline.run(*other)
+    assert (run.status, list(run.ran)) == (0, [DEPLOY])
+    assert (
+        releases.current(store)
+        == first
+        == predict(pipeline, pipeline.home / "my pictures" / "grass" / "3.jpg")["release"]
+    )
+    assert not any(pipeline.causes(*other).values())
+    assert pipeline.run(*other, "--force", "DeployApp").status == 0
+    assert releases.current(store) == second
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

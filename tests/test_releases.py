@@ -77,6 +77,20 @@ def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:
     assert releases.previous(store) is None
 
 
+def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    a, b = (releases.publish(store, export(tmp_path / name, text)) for name, text in (("a", "a"), ("b", "b")))
+    releases.point(store, a)
+    releases.point(store, b)
+    releases.point(store, a, why="failed")
+    assert not releases.rolled_back(store, b)
+    releases.point(store, b)
+    assert releases.rollback(store) == a
+    assert releases.rolled_back(store, b) and not releases.rolled_back(store, a)
+    releases.point(store, b)
+    assert not releases.rolled_back(store, b)
+
+
 def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: Path) -> None:
     store = tmp_path / "s"
     good, other = (releases.publish(store, export(tmp_path / "e", text)) for text in ("weights", "others"))
