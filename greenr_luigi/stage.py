@@ -50,6 +50,10 @@ class StageError(RuntimeError):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
 
 
+class SettingError(SystemExit):
+    """A setting that cannot be meant; ends the program with its message alone, for no traceback would help."""
+
+
 class Stages(luigi.Parameter[tuple[str, ...]]):
     """Names of stages with commas between them."""
 
@@ -61,9 +65,8 @@ class Stages(luigi.Parameter[tuple[str, ...]]):
         for name in (names := tuple(value)):
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1, 0.5)
-                raise StageError(
-                    f"--force {name}: there is no such stage; did you mean {close[0] if close else known}?"
-                )
+                meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+                raise SettingError(f"--force {name}: there is no such stage; {meant}")
         return names
 
     def serialize(self, value: Iterable[str]) -> str:
