@@ -15,6 +15,7 @@ import luigi
 import luigi.configuration
 
 from greenr_luigi import HERE
+from greenr_luigi.stage import FolderParameter
 from greenr_luigi.stage import SettingError as SettingError
 
 T = TypeVar("T")
@@ -205,6 +206,10 @@ class ChoiceParameter(Refusing[str]):
         if value not in self.choices:
             raise self.refusal(value, f"one of {', '.join(self.choices)}")
         return value
+
+
+class OptionalFolderParameter(luigi.OptionalPathParameter, FolderParameter):
+    """A folder, or none."""
 
 
 class QueriesParameter(Refusing[Mapping[str, str]], luigi.DictParameter):

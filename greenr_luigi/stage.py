@@ -73,6 +73,16 @@ class Stages(luigi.Parameter[tuple[str, ...]]):
         return ",".join(value)
 
 
+class FolderParameter(luigi.PathParameter):
+    """A folder, made absolute; `~` is a home, as in a shell, which expands none in luigi.cfg or behind `=`."""
+
+    def normalize(self, x: Any) -> Path:
+        try:
+            return Path(x).expanduser().absolute()
+        except RuntimeError:
+            raise SettingError(f"{x}: there is no such user; write the path in full, from / on") from None
+
+
 class Stage(luigi.Task):
     """A task whose output is one folder, made whole by `work`, with a stamp that says what it was made from."""
 
@@ -85,7 +95,7 @@ class Stage(luigi.Task):
     #: Why it runs, which luigid shows below whatever it is doing.
     _because = ""
 
-    root = luigi.PathParameter(absolute=True, description="Folder for everything that the pipeline writes.")
+    root = FolderParameter(description="Folder for everything that the pipeline writes.")
     force = Stages(
         default=(),
         significant=False,

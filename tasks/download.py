@@ -5,7 +5,7 @@ from pathlib import Path
 import luigi
 
 from greenr_luigi.manifest import folder_name, label_folder
-from greenr_luigi.settings import NumberParameter
+from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
 from greenr_luigi.stage import STARTED, Stage
 
 
@@ -15,8 +15,7 @@ class Search:
     source = luigi.Parameter(
         description="Where to look: bing, flickr, openverse, commons, urls, folder, sample, ..."
     )
-    folder = luigi.OptionalPathParameter(
-        absolute=True,
+    folder = OptionalFolderParameter(
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
     )
     limit = NumberParameter(

@@ -175,6 +175,19 @@ def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
     assert {name: getattr(task, name) for name in given} == given
 
 
+def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
+    monkeypatch.setattr(settings, "HERE", HERE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config.set("DownloadImages", "root", "~/data")
+    config.set("DownloadImages", "folder", "~/my pictures")
+    settings.apply(tasks.STAGES, [])
+    assert graph.default_root() == tasks.DownloadImages(label="x").root == tmp_path / "data"
+    assert tasks.DownloadImages(label="x").folder == tmp_path / "my pictures"
+    assert tasks.DownloadImages(label="x", folder=None).folder is None
+    with pytest.raises(settings.SettingError, match="~no one/data: there is no such user"):
+        tasks.DownloadImages(label="x", root="~no one/data")
+
+
 def test_shares_that_leave_nothing_to_learn_from_are_refused(tmp_path):
     task = graph.build("DeployApp", ["--valid-share", "0.5", "--test-share", "0.5"], tmp_path)
     with pytest.raises(settings.SettingError, match=r"--test-share 0\.5: expected less than 1 together"):
