@@ -40,6 +40,10 @@ REMEDIES = {
     "EROFS": "the file system is read-only: choose another --root",
     "EACCES": "no permission to write there: choose another --root or mend its permissions",
 }
+#: Said only where the folder of the outputs cannot be made: a file that `work` misses is another matter.
+NO_FOLDER = dict.fromkeys(
+    ("ENOENT", "ENOTDIR", "EEXIST"), "no folder can be made there: choose another --root or make it a folder"
+)
 
 
 _looks = Looks()
@@ -162,7 +166,7 @@ class Stage(luigi.Task):
     def _look(self) -> str | None:
         try:
             stamp = self.stamp()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._why_no_output()
         except ValueError as error:
             return f"its stamp cannot be read ({error})"
@@ -227,7 +231,8 @@ class Stage(luigi.Task):
                         f"{self.title} is up to date: what came before it came out the same, or another run did it"
                     )
         except OSError as error:
-            if remedy := REMEDIES.get(errno.errorcode.get(error.errno or 0, "")):
+            name = errno.errorcode.get(error.errno or 0, "")
+            if remedy := REMEDIES.get(name) or (not self.place.parent.is_dir() and NO_FOLDER.get(name)):
                 raise StageError(
                     f"{self.title} cannot write {error.filename or self.place}: {remedy}"
                 ) from error

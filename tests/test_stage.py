@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import graph, stage, traces
-from greenr_luigi.place import lock
+from greenr_luigi.place import lock, made
 from tests import toys
 
 ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
@@ -235,6 +235,23 @@ def test_failed_work_leaves_the_last_output(root, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("where", ["/proc/nope", "file", "file/deeper", "/dev/null"])
+def test_a_root_that_is_no_folder_is_told_with_the_remedy(root, where):
+    (root / "file").write_text("")
+    read = toys.Read(root=root / where, name="a")
+    assert read.stale_because() == "no output yet"
+    with pytest.raises(
+        stage.StageError, match=r"cannot write .*: no folder can be made there: choose another --root"
+    ):
+        read.run()
+
+
+def test_a_file_that_work_misses_is_not_taken_for_a_bad_root(root):
+    (root / "inputs" / "a").unlink()
+    with pytest.raises(FileNotFoundError, match="inputs/a"):
+        toys.Read(root=root, name="a").run()
+
+
 def test_a_stage_that_writes_nothing_fails(root, monkeypatch):
     monkeypatch.setattr(toys.Read, "work", lambda self, out: None)
     with pytest.raises(stage.StageError, match="wrote nothing"):
@@ -250,6 +267,15 @@ def test_rubbish_of_killed_runs_is_swept(root):
     build(root)
     assert not rubbish.exists()
     assert not list(place.parent.glob("*.link"))
+
+
+@pytest.mark.parametrize("name", ["[br*]?-0", "[!a]", "*", "plain"])
+def test_what_is_replaced_goes_whatever_its_name(tmp_path, name):
+    for text in ("old", "new"):
+        with made(tmp_path / name) as out:
+            (out / "text").write_text(text)
+    assert (tmp_path / name / "text").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {name, out.name}
 
 
 def test_prune_removes_what_a_killed_run_left_behind_a_complete_stage(root):
