@@ -24,7 +24,7 @@ def default_root() -> Path:
 
     import tasks  # noqa: F401  its import lays the defaults under Luigi's configuration
 
-    return Path(luigi.configuration.get_config().get("DeployApp", "root")).absolute()
+    return stage.FolderParameter().normalize(luigi.configuration.get_config().get("DeployApp", "root"))
 
 
 def build(name: str, options: Sequence[str], root: Path) -> stage.Stage:

@@ -93,6 +93,9 @@ def launch(run_dir: Path, wanted: dict[str, Any], timeout: float, beside: bool) 
 def bind(host: str, port: int, beside: bool) -> socket.socket:
     """A listening socket, which shares its address (SO_REUSEPORT) with the one that takes its place later. `beside`: it
     is that one, and our own server still has the address. Raises ServerError when the address cannot be had."""
+    if not 0 <= port <= 65535:
+        # getaddrinfo would take the rest of a division by 65536.
+        raise ServerError(f"--port {port}: expected a whole number from 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)

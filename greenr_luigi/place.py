@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 import socket
@@ -33,7 +34,7 @@ def sweep(place: Path) -> None:
     """Remove what no link points to: the output just replaced, and what a killed run left half-done. Only for whoever
     holds the place's lock."""
     live = place.parent / place.readlink() if place.is_symlink() else None
-    for path in place.parent.glob(f".{place.name}.*"):
+    for path in place.parent.glob(f".{glob.escape(place.name)}.*"):
         if path.is_symlink():
             path.unlink()
         elif path != live and path.is_dir():

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import itertools
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import luigi
 import luigi.configuration
 
 from greenr_luigi import HERE
+from greenr_luigi.stage import FolderParameter
+from greenr_luigi.stage import SettingError as SettingError
 
-
-class SettingError(SystemExit):
-    """A setting that cannot be meant; ends the program with its message."""
+T = TypeVar("T")
 
 
 def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None) -> None:
     """Lay the packaged defaults under Luigi's configuration, let each stage take over what the stages before it
-    have set, and refuse names that no stage knows. Called once the stages are defined."""
+    have set, and refuse names that no stage knows and values that cannot be meant. Called once the stages are
+    defined."""
     config = luigi.configuration.get_config()
     defaults = configparser.RawConfigParser()
     defaults.optionxform = str  # type: ignore[assignment,method-assign]
@@ -43,6 +46,14 @@ def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None)
         for name, _ in stage.get_params()
         if config.has_option(stage.__name__, name)
     }
+    for stage in stages:
+        for name, parameter in stage.get_params():
+            if (stage.__name__, name) in yours:
+                try:
+                    parameter.normalize(parameter.parse(config.get(stage.__name__, name)))
+                except SettingError as error:
+                    said = str(error).removeprefix("--")
+                    raise SettingError(f"luigi.cfg: [{stage.__name__}] {said}") from None
     for section in defaults.sections():
         for option, value in defaults.items(section):
             if not config.has_option(section, option):
@@ -69,11 +80,15 @@ def configured(stage: type[luigi.Task]) -> dict[str, str]:
     }
 
 
-def check_command_line(stages: Iterable[type[luigi.Task]], argv: Sequence[str]) -> None:
-    """Name the nearest parameter for a misspelled one; argparse, which speaks next, only says that it is unknown."""
+def check_command_line(stages: Sequence[type[luigi.Task]], argv: Sequence[str]) -> None:
+    """Name the nearest stage or parameter for a misspelled one. Luigi, which speaks next, ends in a traceback for the
+    one and only says of the other that it is unknown."""
     before = dict(zip(argv[1:], argv, strict=False))
     stage = next((s for s in stages if s.__name__ in argv and before.get(s.__name__) != "--force"), None)
-    if stage is None or "--module" not in argv:
+    if "--module" not in argv:
+        return
+    if stage is None:
+        _check_stage(stages, argv)
         return
     own = [name.replace("_", "-") for name, _ in stage.get_params()]
     everyones = [
@@ -87,6 +102,40 @@ def check_command_line(stages: Iterable[type[luigi.Task]], argv: Sequence[str]) 
             raise SettingError(f"--{option} is no parameter of {stage.__name__}{nearest(option, own, '--')}")
 
 
+def _check_stage(stages: Sequence[type[luigi.Task]], argv: Sequence[str]) -> None:
+    """Refuse the first word that belongs to no option, if the module is ours: others may have stages of their own."""
+    everyones = luigi.task_register.Register.get_all_params()
+    flags = {
+        f"--{name.replace('_', '-')}"
+        for _, bare, name, parameter in everyones
+        if bare and isinstance(parameter, luigi.BoolParameter)
+    }
+    names = [stage.__name__ for stage in stages]
+    ours = stages[0].__module__.split(".")[0]
+    for before, word in zip(["", *argv], argv, strict=False):
+        takes_it = before.startswith("--") and "=" not in before and before not in flags
+        if not word.startswith("--") and not takes_it:
+            if ("--module", ours) in itertools.pairwise(argv):
+                raise SettingError(f"{word} is no stage{nearest(word, names)}")
+            return
+
+
+def check_shares(valid: float, test: float) -> None:
+    """Raises SettingError if the two sides leave nothing to learn from."""
+    if valid + test >= 1:
+        raise SettingError(
+            f"--valid-share {valid:g} and --test-share {test:g}: expected less than 1 together, for the rest is "
+            "what the model learns from"
+        )
+
+
+def check_queries(queries: Collection[str], classes: Sequence[str]) -> None:
+    """Raises SettingError for a query of no class, which nothing would ever search for."""
+    for name in queries:
+        if name not in classes:
+            raise SettingError(f"--queries: {name} is no class{nearest(name, classes)}")
+
+
 def nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
     """The end of a sentence that names what was probably meant."""
     close = difflib.get_close_matches(word, known, 1, 0.5)
@@ -97,15 +146,104 @@ def _stage(stages: Sequence[type[luigi.Task]], name: str) -> type[luigi.Task]:
     return next(stage for stage in stages if stage.__name__ == name)
 
 
+def _class(name: object) -> str:
+    """A class's name as everyone writes it: file systems and keyboards compose accents differently."""
+    return unicodedata.normalize("NFC", str(name)).strip()
+
+
+class Refusing(luigi.Parameter[T]):
+    """A parameter that refuses what cannot be meant in one line, which names the option."""
+
+    option = "--"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)  # type: ignore[no-untyped-call]
+        self.option = f"--{name.replace('_', '-')}"
+
+    def refusal(self, value: object, expected: str) -> SettingError:
+        return SettingError(f"{self.option} {str(value) or 'is empty'}: expected {expected}")
+
+
+class NumberParameter(Refusing[float]):
+    """A number of a kind, int or float, from `least` to `most`; `between`: neither of these two."""
+
+    def __init__(
+        self, kind: Callable[[Any], float], least: float, most: float = float("inf"), *,
+        between: bool = False, **more: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**more)
+        self.kind, self.least, self.most, self.between = kind, least, most, between
+
+    def parse(self, text: str) -> float:
+        return self.normalize(text)
+
+    def normalize(self, value: object) -> float:
+        try:
+            number = self.kind(value)
+            if self.least < number < self.most or (not self.between and number in (self.least, self.most)):
+                return number
+        except (ValueError, OverflowError):
+            pass
+        whole = "a whole number" if self.kind is int else "a number"
+        if self.between:
+            raise self.refusal(value, f"{whole} above {self.least} and below {self.most}")
+        if self.most == float("inf"):
+            raise self.refusal(value, f"{whole}, at least {self.least}")
+        raise self.refusal(value, f"{whole} from {self.least} to {self.most}")
+
+
+class ChoiceParameter(Refusing[str]):
+    """One of a few words."""
+
+    def __init__(self, *choices: str, **more: Any) -> None:
+        super().__init__(**more)
+        self.choices = choices
+
+    def parse(self, text: str) -> str:
+        return self.normalize(text)
+
+    def normalize(self, value: str) -> str:
+        if value not in self.choices:
+            raise self.refusal(value, f"one of {', '.join(self.choices)}")
+        return value
+
+
+class OptionalFolderParameter(luigi.OptionalPathParameter, FolderParameter):
+    """A folder, or none."""
+
+
+class QueriesParameter(Refusing[Mapping[str, str]], luigi.DictParameter):
+    """What to search for, by class, as a JSON object."""
+
+    def parse(self, text: str) -> Mapping[str, str]:
+        try:
+            return self.normalize(json.loads(text))
+        except ValueError as error:
+            raise self.refusal(text, f'JSON such as {{"grass": "lawn grass"}} ({error})') from None
+
+    def normalize(self, value: Any) -> Mapping[str, str]:
+        if not isinstance(value, Mapping) or not all(
+            isinstance(v, str) and v.strip() for v in value.values()
+        ):
+            raise self.refusal(value, 'words for each class, such as {"grass": "lawn grass"}')
+        named = {_class(name): words for name, words in value.items()}
+        frozen: Mapping[str, str] = super().normalize(named)  # type: ignore[no-untyped-call]
+        return frozen
+
+
 class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
     """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma."""
 
     def parse(self, text: str) -> tuple[str, ...]:
-        names = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
-        return self.normalize(names)
+        try:
+            return self.normalize(json.loads(text) if text.lstrip().startswith("[") else text.split(","))
+        except ValueError as error:
+            raise SettingError(
+                f'--classes {text}: expected names such as dandelion,grass or ["dandelion", "grass"] ({error})'
+            ) from None
 
     def normalize(self, value: Iterable[str]) -> tuple[str, ...]:
-        names = tuple(unicodedata.normalize("NFC", str(name)).strip() for name in value)
+        names = tuple(_class(name) for name in value)
         doubled = {name for name in names if names.count(name) > 1}
         if len(names) < 2 or "" in names or doubled:
             raise SettingError(

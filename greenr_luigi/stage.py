@@ -40,6 +40,10 @@ REMEDIES = {
     "EROFS": "the file system is read-only: choose another --root",
     "EACCES": "no permission to write there: choose another --root or mend its permissions",
 }
+#: Said only where the folder of the outputs cannot be made: a file that `work` misses is another matter.
+NO_FOLDER = dict.fromkeys(
+    ("ENOENT", "ENOTDIR", "EEXIST"), "no folder can be made there: choose another --root or make it a folder"
+)
 
 
 _looks = Looks()
@@ -48,6 +52,10 @@ forget = _looks.forget
 
 class StageError(RuntimeError):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
+
+
+class SettingError(SystemExit):
+    """A setting that cannot be meant; ends the program with its message alone, for no traceback would help."""
 
 
 class Stages(luigi.Parameter[tuple[str, ...]]):
@@ -61,13 +69,22 @@ class Stages(luigi.Parameter[tuple[str, ...]]):
         for name in (names := tuple(value)):
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1, 0.5)
-                raise StageError(
-                    f"--force {name}: there is no such stage; did you mean {close[0] if close else known}?"
-                )
+                meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+                raise SettingError(f"--force {name}: there is no such stage; {meant}")
         return names
 
     def serialize(self, value: Iterable[str]) -> str:
         return ",".join(value)
+
+
+class FolderParameter(luigi.PathParameter):
+    """A folder, made absolute; `~` is a home, as in a shell, which expands none in luigi.cfg or behind `=`."""
+
+    def normalize(self, x: Any) -> Path:
+        try:
+            return Path(x).expanduser().absolute()
+        except RuntimeError:
+            raise SettingError(f"{x}: there is no such user; write the path in full, from / on") from None
 
 
 class Stage(luigi.Task):
@@ -82,7 +99,7 @@ class Stage(luigi.Task):
     #: Why it runs, which luigid shows below whatever it is doing.
     _because = ""
 
-    root = luigi.PathParameter(absolute=True, description="Folder for everything that the pipeline writes.")
+    root = FolderParameter(description="Folder for everything that the pipeline writes.")
     force = Stages(
         default=(),
         significant=False,
@@ -149,7 +166,7 @@ class Stage(luigi.Task):
     def _look(self) -> str | None:
         try:
             stamp = self.stamp()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._why_no_output()
         except ValueError as error:
             return f"its stamp cannot be read ({error})"
@@ -214,7 +231,8 @@ class Stage(luigi.Task):
                         f"{self.title} is up to date: what came before it came out the same, or another run did it"
                     )
         except OSError as error:
-            if remedy := REMEDIES.get(errno.errorcode.get(error.errno or 0, "")):
+            name = errno.errorcode.get(error.errno or 0, "")
+            if remedy := REMEDIES.get(name) or (not self.place.parent.is_dir() and NO_FOLDER.get(name)):
                 raise StageError(
                     f"{self.title} cannot write {error.filename or self.place}: {remedy}"
                 ) from error

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 #: Relative file name -> [size in bytes, mtime in ns, sha256].
 Snapshot = dict[str, list[Any]]
+UNREACHABLE = (FileNotFoundError, NotADirectoryError, PermissionError)
 STAMP_KEYS = frozenset({"title", "parameters", "inputs", "reads", "code", "libraries", "because", "host", "started",
                         "finished", "summary", "files", "digest"})  # fmt: skip
 
@@ -35,23 +39,41 @@ def write_stamp(path: Path, stamp: Mapping[str, Any]) -> None:
 
 
 def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Each file under a folder with its status, by relative name, or the file itself by its own name. Skips stamps."""
+    """Each file under a folder with its status, by relative name, or the file itself by its own name.
+
+    Regular files, or links to such. Left out: what is hidden, folders behind a link (they may go in a circle), the
+    stamp, and what cannot be reached, such as a file that has just vanished or a link to nowhere."""
     if path.is_file():
-        yield path.name, path.stat()
+        with contextlib.suppress(FileNotFoundError):
+            yield path.name, path.stat()
         return
     folders = [("", str(path))]
     while folders:
         prefix, folder = folders.pop()
         try:
             entries = os.scandir(folder)
-        except (FileNotFoundError, NotADirectoryError):
+        except UNREACHABLE:
             continue
         with entries:
             for entry in entries:
-                if entry.is_dir():
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
                     folders.append((f"{prefix}{entry.name}/", entry.path))
-                elif prefix or entry.name != "stamp.json":
-                    yield prefix + entry.name, entry.stat()
+                elif (status := _regular(entry)) and (prefix or entry.name != "stamp.json"):
+                    yield prefix + entry.name, status
+
+
+def _regular(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        status = entry.stat()
+    except UNREACHABLE:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def file_sha256(path: Path) -> str:
@@ -59,10 +81,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _sha256_if_there(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except FileNotFoundError:
+        return None
+
+
 def snapshot(path: Path) -> Snapshot:
     """All files under a folder, or one file. What does not exist is an empty snapshot."""
     base = path.parent if path.is_file() else path
-    return {name: [s.st_size, s.st_mtime_ns, file_sha256(base / name)] for name, s in sorted(walk(path))}
+    found = ((name, s, _sha256_if_there(base / name)) for name, s in sorted(walk(path)))
+    return {name: [s.st_size, s.st_mtime_ns, sha256] for name, s, sha256 in found if sha256}
 
 
 def digest(files: Snapshot) -> str:
@@ -80,20 +110,17 @@ def files_changed(what: str, recorded: Snapshot | None, path: Path) -> str | Non
     def subject(name: str) -> str:
         return f"{what} file {name}" if path.is_dir() else what
 
-    seen = 0
+    seen = set()
     for name, status in walk(path):
         known = recorded.get(name)
         if known is None:
             return f"{subject(name)} was added"
-        seen += 1
+        seen.add(name)
         if (status.st_size, status.st_mtime_ns) != (known[0], known[1]) and (
-            status.st_size != known[0] or file_sha256(base / name) != known[2]
+            status.st_size != known[0] or _sha256_if_there(base / name) != known[2]
         ):
             return f"{subject(name)} was edited"
-    if seen < len(recorded):
-        gone = next(name for name in recorded if not (base / name).exists())
-        return f"{subject(gone)} is missing"
-    return None
+    return first(f"{subject(name)} is missing" for name in recorded if name not in seen)
 
 
 def changed(what: str, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -194,7 +221,7 @@ def code_digests(names: Iterable[str]) -> dict[str, dict[str, str]]:
 def code_changed(recorded: Mapping[str, Mapping[str, str]], own: str, code: Iterable[str]) -> str | None:
     """The first source file whose syntax differs: comments and layout do not count. While no recorded byte has
     changed, nor have the imports in them, so nothing is parsed."""
-    edited = [name for name in recorded if _bytes(name) != recorded[name]["bytes"]]
+    edited = [name for name in recorded if _sha256_if_there(_source(name)) != recorded[name]["bytes"]]
     if edited:
         now = sources(own, code)
         for name in now:
@@ -204,11 +231,6 @@ def code_changed(recorded: Mapping[str, Mapping[str, str]], own: str, code: Iter
                 return f"code of {name} changed"
         return first(f"code of {name} is gone" for name in recorded if name not in now)
     return None
-
-
-def _bytes(name: str) -> str | None:
-    path = _source(name)
-    return file_sha256(path) if path.exists() else None
 
 
 def _syntax(path: Path) -> str:

@@ -7,6 +7,7 @@ import luigi
 from luigi.util import requires
 
 from greenr_luigi import HERE
+from greenr_luigi.settings import NumberParameter
 from greenr_luigi.stage import Stage
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
@@ -17,15 +18,20 @@ from tasks.train import TrainModel
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
 class DeployApp(Stage):
     host = luigi.Parameter(description="Address that the web classifier listens on.")
-    port = luigi.IntParameter(description="Port that the web classifier listens on.")
-    web_workers = luigi.IntParameter(description="Processes that serve; 0 for one a core.")
+    port = NumberParameter(
+        int, 0, 65535, description="Port that the web classifier listens on; 0 for a free one."
+    )
+    web_workers = NumberParameter(int, 0, description="Processes that serve; 0 for one a core.")
     root_path = luigi.Parameter(
         description="Path under which a proxy mounts the page, such as /app; empty for none."
     )
-    floor = luigi.FloatParameter(
-        significant=False, description="The least accuracy, from 0 to 1, that is released."
+    floor = NumberParameter(
+        float, 0, 1, significant=False, description="The least accuracy, from 0 to 1, that is released."
     )
-    margin = luigi.FloatParameter(
+    margin = NumberParameter(
+        float,
+        0,
+        1,
         significant=False,
         description="How much more error than the serving release's is let pass where chance may explain it.",
     )

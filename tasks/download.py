@@ -5,6 +5,7 @@ from pathlib import Path
 import luigi
 
 from greenr_luigi.manifest import folder_name, label_folder
+from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
 from greenr_luigi.stage import STARTED, Stage
 
 
@@ -14,16 +15,17 @@ class Search:
     source = luigi.Parameter(
         description="Where to look: bing, flickr, openverse, commons, urls, folder, sample, ..."
     )
-    folder = luigi.OptionalPathParameter(
-        absolute=True,
+    folder = OptionalFolderParameter(
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
     )
-    limit = luigi.IntParameter(description="Pictures a class; 0 for all of a folder, 200 of a search engine.")
+    limit = NumberParameter(
+        int, 0, description="Pictures a class; 0 for all of a folder, 200 of a search engine."
+    )
     license = luigi.Parameter(
         description="Only pictures of this licence, where the source can tell: any of its names, or empty for all."
     )
-    refresh_days = luigi.IntParameter(
-        significant=False, description="Days after which a search is made again."
+    refresh_days = NumberParameter(
+        int, 0, significant=False, description="Days after which a search is made again."
     )
 
 

@@ -2,23 +2,33 @@
 
 from pathlib import Path
 
-import luigi
-
-from greenr_luigi.settings import ClassesParameter
+from greenr_luigi import settings
+from greenr_luigi.settings import ClassesParameter, NumberParameter, QueriesParameter
 from greenr_luigi.stage import Stage
 from tasks.download import DownloadImages, Search
 
 
 class SplitDataset(Search, Stage):
     classes = ClassesParameter(description="Class names, with commas (dandelion,grass) or as a JSON list.")
-    queries = luigi.DictParameter(
+    queries = QueriesParameter(
         description='What to search for where it is not the name: {"grass": "lawn grass"}.'
     )
-    seed = luigi.IntParameter(description="Another seed gives another split and another model.")
-    valid_share = luigi.FloatParameter(description="Share of the pictures that choose the model.")
-    test_share = luigi.FloatParameter(description="Share of the pictures that judge the model.")
+    seed = NumberParameter(
+        int, 0, 2**32 - 1, description="Another seed gives another split and another model."
+    )
+    valid_share = NumberParameter(
+        float, 0, 1, between=True, description="Share of the pictures that choose the model."
+    )
+    test_share = NumberParameter(
+        float, 0, 1, between=True, description="Share of the pictures that judge the model."
+    )
 
     code = ("greenr_luigi.dataset",)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        settings.check_shares(self.valid_share, self.test_share)
+        settings.check_queries(self.queries, self.classes)
 
     def requires(self):
         return [

@@ -5,6 +5,7 @@ from pathlib import Path
 import luigi
 from luigi.util import requires
 
+from greenr_luigi.settings import ChoiceParameter, NumberParameter
 from greenr_luigi.stage import Stage
 from tasks.split import SplitDataset
 
@@ -12,12 +13,16 @@ from tasks.split import SplitDataset
 @requires(SplitDataset)
 class TrainModel(Stage):
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
-    epochs = luigi.IntParameter(description="Passes over the training pictures.")
-    recipe = luigi.ChoiceParameter(
-        choices=["head", "mirrored", "finetune"],
+    epochs = NumberParameter(int, 1, description="Passes over the training pictures.")
+    recipe = ChoiceParameter(
+        "head",
+        "mirrored",
+        "finetune",
         description="head: only the head; mirrored: on mirror images too; finetune: then the whole network.",
     )
-    image_size = luigi.IntParameter(description="Side in pixels of the square that the model sees.")
+    image_size = NumberParameter(
+        int, 16, 2048, description="Side in pixels of the square that the model sees."
+    )
 
     code = ("greenr_luigi.training",)
     libraries = (

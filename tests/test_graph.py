@@ -121,8 +121,8 @@ CASES = [
     ("back to the earlier parameter", lambda p: None, [], [DEPLOY], "the release store points to "),
     (
         "luigi.cfg",
-        lambda p: (p.home / "luigi.cfg").write_text("[SplitDataset]\nseed = 43\n"),
-        [], [SPLIT, *AFTER_SPLIT], "parameter seed: 42 -> 43",
+        lambda p: (p.home / "luigi.cfg").write_text("[TrainModel]\nrecipe = mirrored\n"),
+        [], AFTER_SPLIT, "parameter recipe: head -> mirrored",
     ),
     ("luigi.cfg as it was", lambda p: (p.home / "luigi.cfg").unlink(), [], [DEPLOY], "the release store points to "),
     ("a picture's time only", lambda p: os.utime(p.home / "my pictures/grass/1.jpg", (1, 1)), [], [], None),

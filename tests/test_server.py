@@ -237,6 +237,17 @@ def test_wrong_digest_and_wrong_host(place: Path) -> None:
         server.ensure(place / "releases", place / "server", "no.such.invalid", 0, 1, digest, 5)
 
 
+def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest, workers=1)
+    for port in (99999, 65536 + running.port, -1):
+        with pytest.raises(
+            server.ServerError, match=f"--port {port}: expected a whole number from 0 to 65535"
+        ):
+            ensure(place, digest, port, workers=1)
+    assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+
+
 def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     """Those who come anew and those who stay connected are answered by the old server or by the new one."""
     digest = tiny_release.deploy(place / "releases")

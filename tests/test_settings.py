@@ -1,11 +1,16 @@
 """Settings: defaults below the user's own, flowing down the graph; misspellings refused."""
 
+import os
+import subprocess
+import sys
+
 import luigi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenr_luigi import settings
+import tasks
+from greenr_luigi import HERE, graph, settings
 
 
 class Above(luigi.Task):
@@ -77,6 +82,16 @@ def test_misspelled_sections_are_refused(config):
         (["--module", "x", "Below", "--threee", "1"], "did you mean --three?"),
         (["--module", "x", "Below", "--zzz", "1"], "expected one of one, two, three"),
         (["Below", "--threee", "1"], None),
+        (
+            ["--module", "tests", "--local-scheduler", "Belo", "--three", "1"],
+            "Belo is no stage: did you mean Below?",
+        ),
+        (
+            ["--module", "tests", "--workers", "2", "Belo", "--force", "Above"],
+            "Belo is no stage: did you mean Below?",
+        ),
+        (["--module", "x", "Belo"], None),
+        (["--module", "tests"], None),
     ],
 )
 def test_command_line(argv, says):
@@ -99,6 +114,115 @@ def test_command_line(argv, says):
 )
 def test_classes(text, names):
     assert settings.ClassesParameter().parse(text) == names
+
+
+#: Of every option that is not any text: what cannot be meant, and what was expected.
+REFUSED = [
+    ("TrainModel", "epochs", "0", "a whole number, at least 1"),
+    ("TrainModel", "epochs", "abc", "a whole number, at least 1"),
+    ("TrainModel", "epochs", "1.5", "a whole number, at least 1"),
+    ("TrainModel", "image-size", "0", "a whole number from 16 to 2048"),
+    ("TrainModel", "image-size", "2049", "a whole number from 16 to 2048"),
+    ("TrainModel", "recipe", "foo", "one of head, mirrored, finetune"),
+    ("SplitDataset", "seed", "-1", "a whole number from 0 to 4294967295"),
+    ("SplitDataset", "seed", "4294967296", "a whole number from 0 to 4294967295"),
+    ("SplitDataset", "valid-share", "0", "a number above 0 and below 1"),
+    ("SplitDataset", "valid-share", "inf", "a number above 0 and below 1"),
+    ("SplitDataset", "test-share", "1", "a number above 0 and below 1"),
+    ("SplitDataset", "test-share", "15 %", "a number above 0 and below 1"),
+    ("SplitDataset", "classes", '["a","b"', 'names such as dandelion,grass or ["dandelion", "grass"]'),
+    ("SplitDataset", "queries", "{bad", 'JSON such as {"grass": "lawn grass"}'),
+    ("SplitDataset", "queries", "[1]", 'words for each class, such as {"grass": "lawn grass"}'),
+    ("SplitDataset", "queries", '{"grass": ""}', 'words for each class, such as {"grass": "lawn grass"}'),
+    ("DownloadImages", "limit", "-5", "a whole number, at least 0"),
+    ("DownloadImages", "refresh-days", "-1", "a whole number, at least 0"),
+    ("DeployApp", "port", "99999", "a whole number from 0 to 65535"),
+    ("DeployApp", "port", "-1", "a whole number from 0 to 65535"),
+    ("DeployApp", "port", "http", "a whole number from 0 to 65535"),
+    ("DeployApp", "web-workers", "-1", "a whole number, at least 0"),
+    ("DeployApp", "floor", "90", "a number from 0 to 1"),
+    ("DeployApp", "floor", "nan", "a number from 0 to 1"),
+    ("DeployApp", "margin", "-0.1", "a number from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(("stage", "option", "value", "expected"), REFUSED)
+def test_a_value_that_cannot_be_meant_is_refused_by_name(stage, option, value, expected, tmp_path):
+    for name in (stage, "DeployApp"):
+        with pytest.raises(settings.SettingError) as error:
+            graph.build(
+                name, [f"--{option}={value}", *(["--label=x"] if name == "DownloadImages" else [])], tmp_path
+            )
+        said = str(error.value)
+        assert said.startswith(f"--{option} ") and f": expected {expected}" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(("stage", "option", "value", "expected"), REFUSED)
+def test_a_value_in_luigi_cfg_is_refused_alike(stage, option, value, expected, config, monkeypatch):
+    monkeypatch.setattr(settings, "HERE", HERE)
+    config.set(stage, option.replace("-", "_"), value.replace("%", "%%"))
+    with pytest.raises(settings.SettingError) as error:
+        settings.apply(tasks.STAGES, [])
+    said = str(error.value)
+    assert said.startswith(f"luigi.cfg: [{stage}] {option} ") and f": expected {expected}" in said
+
+
+def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
+    given = {"epochs": 1, "image_size": 2048, "port": 0, "web_workers": 0, "floor": 1, "margin": 0, "limit": 0,
+             "refresh_days": 0, "seed": 2**32 - 1, "valid_share": 0.001, "recipe": "finetune"}  # fmt: skip
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    task = graph.build("DeployApp", options, tmp_path)
+    assert {name: getattr(task, name) for name in given} == given
+
+
+def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
+    monkeypatch.setattr(settings, "HERE", HERE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config.set("DownloadImages", "root", "~/data")
+    config.set("DownloadImages", "folder", "~/my pictures")
+    settings.apply(tasks.STAGES, [])
+    assert graph.default_root() == tasks.DownloadImages(label="x").root == tmp_path / "data"
+    assert tasks.DownloadImages(label="x").folder == tmp_path / "my pictures"
+    assert tasks.DownloadImages(label="x", folder=None).folder is None
+    with pytest.raises(settings.SettingError, match="~no one/data: there is no such user"):
+        tasks.DownloadImages(label="x", root="~no one/data")
+
+
+def test_shares_that_leave_nothing_to_learn_from_are_refused(tmp_path):
+    task = graph.build("DeployApp", ["--valid-share", "0.5", "--test-share", "0.5"], tmp_path)
+    with pytest.raises(settings.SettingError, match=r"--test-share 0\.5: expected less than 1 together"):
+        task.requires()
+
+
+def test_a_query_of_no_class_is_refused_and_accents_are_one(tmp_path):
+    task = graph.build("DeployApp", ["--queries", '{"gras": "x"}'], tmp_path)
+    with pytest.raises(settings.SettingError, match=r"--queries: gras is no class: did you mean grass\?"):
+        task.requires()
+    options = ["--classes", "Löwe,grass", "--queries", '{" Lo\u0308we": "lion"}']
+    split = graph.build("SplitDataset", options, tmp_path)
+    assert [task.query for task in split.requires()] == ["lion", ""]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["DeployAp"], "DeployAp is no stage: did you mean DeployApp?"),
+        (
+            ["DeployApp", "--force", "Trainmodel"],
+            "--force Trainmodel: there is no such stage; did you mean TrainModel?",
+        ),
+        (["DeployApp", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_line(options, says, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    for program in (["luigi", "--module", "tasks"], ["greenr_luigi.cli", "status"]):
+        command = [sys.executable, "-m", *program, *options]
+        ran = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 1
+        assert ran.stderr.removeprefix("greenr: ").splitlines() == [says]
 
 
 @pytest.mark.parametrize("text", ["one", "a,a", "a,,b", "", "[]", '["a"]', "Lo\u0308we,Löwe"])

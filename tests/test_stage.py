@@ -6,16 +6,20 @@ import multiprocessing
 import os
 import shlex
 import shutil
+import subprocess
 import sys
+import time
+import urllib.request
 
 import luigi
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi import graph, stage, traces
-from greenr_luigi.place import lock
+from greenr_luigi import HERE, graph, stage, traces
+from greenr_luigi.place import lock, made
 from tests import toys
+from tests.pipeline import free_port
 
 ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
 
@@ -74,6 +78,17 @@ def test_input_edited_and_early_cutoff(root):
     assert cause(root, toys.Read, name="a") == "file a is missing"
     (root / "inputs" / "a").write_text("adam")
     assert build(root) == ["Read(a)", "Merge", "Count", "Final"]
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_is_not_there(root, monkeypatch):
+    (root / "inputs" / "c").write_text("cleo")
+    before = traces.snapshot(root / "inputs")
+    walked = list(traces.walk(root / "inputs"))
+    (root / "inputs" / "c").unlink()
+    monkeypatch.setattr(traces, "walk", lambda path: iter(walked))
+    assert traces.snapshot(root / "inputs").keys() == {"a", "b"}
+    before["c"][1] = 0
+    assert traces.files_changed("inputs", before, root / "inputs") == "inputs file c was edited"
 
 
 def test_touched_but_not_changed(root):
@@ -235,6 +250,23 @@ def test_failed_work_leaves_the_last_output(root, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("where", ["/proc/nope", "file", "file/deeper", "/dev/null"])
+def test_a_root_that_is_no_folder_is_told_with_the_remedy(root, where):
+    (root / "file").write_text("")
+    read = toys.Read(root=root / where, name="a")
+    assert read.stale_because() == "no output yet"
+    with pytest.raises(
+        stage.StageError, match=r"cannot write .*: no folder can be made there: choose another --root"
+    ):
+        read.run()
+
+
+def test_a_file_that_work_misses_is_not_taken_for_a_bad_root(root):
+    (root / "inputs" / "a").unlink()
+    with pytest.raises(FileNotFoundError, match="inputs/a"):
+        toys.Read(root=root, name="a").run()
+
+
 def test_a_stage_that_writes_nothing_fails(root, monkeypatch):
     monkeypatch.setattr(toys.Read, "work", lambda self, out: None)
     with pytest.raises(stage.StageError, match="wrote nothing"):
@@ -250,6 +282,15 @@ def test_rubbish_of_killed_runs_is_swept(root):
     build(root)
     assert not rubbish.exists()
     assert not list(place.parent.glob("*.link"))
+
+
+@pytest.mark.parametrize("name", ["[br*]?-0", "[!a]", "*", "plain"])
+def test_what_is_replaced_goes_whatever_its_name(tmp_path, name):
+    for text in ("old", "new"):
+        with made(tmp_path / name) as out:
+            (out / "text").write_text(text)
+    assert (tmp_path / name / "text").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {name, out.name}
 
 
 def test_prune_removes_what_a_killed_run_left_behind_a_complete_stage(root):
@@ -326,6 +367,33 @@ def test_a_data_root_may_move(root, tmp_path):
     for name in ("inputs", "Read", "Merge", "Count", "Final"):
         shutil.move(root / name, moved / name)
     assert build(moved) == []
+
+
+def test_under_luigid_a_stage_runs_again_at_once(root, tmp_path):
+    """With the luigi.cfg that we ship; Luigi by itself grants nothing for ten seconds after."""
+    port = free_port()
+    command = [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", "--address", "127.0.0.1",
+               "--port", str(port), "--state-path", str(tmp_path / "state")]  # fmt: skip
+    luigid = subprocess.Popen(command, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline and luigid.poll() is None
+                time.sleep(0.05)
+        for text in ("adam", "abel"):
+            (root / "inputs" / "a").write_text(text)
+            stage.forget()
+            toys.ran.clear()
+            read = toys.Read(root=root, name="a")
+            assert luigi.build([read], scheduler_host="127.0.0.1", scheduler_port=port, log_level="WARNING")
+            assert toys.ran == ["Read(a)"]
+    finally:
+        luigid.terminate()
+        luigid.wait()
 
 
 def _hold(place, ready, release):

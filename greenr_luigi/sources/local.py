@@ -53,10 +53,12 @@ def label_folder(place: Path, label: str) -> Path:
 
 
 def visible(top: Path) -> Iterator[Path]:
-    """Files below `top` at any depth, sorted; nothing hidden, and no folder behind a symbolic link."""
+    """Files below `top` at any depth, sorted; nothing hidden, and no folder behind a symbolic link. The same as
+    traces.walk sees, so that the stage is stale when these change, and only then; a pipe would never end."""
     for base, folders, files in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(base, name) for name in sorted(files) if not name.startswith("."))
+        paths = (Path(base, name) for name in sorted(files) if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())
 
 
 def read(path: Path) -> bytes:

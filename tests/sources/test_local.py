@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi import traces
 from greenr_luigi.collection import collect
 from greenr_luigi.manifest import Refusal, Row, read_jsonl
-from greenr_luigi.sources import SourceError
+from greenr_luigi.sources import SourceError, local
 from tasks import DownloadImages
 from tests.photographs import PHOTOS, needs_photos
 from tests.sources.conftest import picture
@@ -42,6 +43,9 @@ def mine(tmp_path: Path) -> Path:
     (top / "notes.txt").write_text("bought in Kiel")
     (top / "again.jpg").write_bytes(picture(3))
     (top / "loop").symlink_to(top)
+    (top / "nowhere.jpg").symlink_to("gone.jpg")
+    (top / "myself.jpg").symlink_to("myself.jpg")
+    os.mkfifo(top / "pipe.jpg")
     return tmp_path / "my pictures"
 
 
@@ -54,6 +58,23 @@ def test_takes_all_and_changes_nothing(mine: Path, tmp_path: Path) -> None:
     assert {row.fetched for row in rows} == {None}
     reasons = {row.reason for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
     assert reasons == {"format", "duplicate"}
+
+
+def test_what_is_collected_is_what_makes_the_stage_stale(mine: Path, tmp_path: Path) -> None:
+    top = mine / "wild grass"
+    (top / "12.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (tmp_path / "elsewhere.jpg").write_bytes(picture(12))
+    before = traces.snapshot(top)
+    assert {str(top / name) for name in before} == {str(path) for path in local.visible(top)}
+    assert {"12.jpg", "deep/er/01.JPG"} <= before.keys() and len(before) == 15
+    (top / ".DS_Store").write_text("")
+    (top / "here").symlink_to(".")
+    (top / "nowhere.jpg").unlink()
+    assert traces.files_changed("folder", before, top) is None
+    (tmp_path / "elsewhere.jpg").write_bytes(picture(13))
+    assert traces.files_changed("folder", before, top) == "folder file 12.jpg was edited"
+    (tmp_path / "elsewhere.jpg").unlink()
+    assert traces.files_changed("folder", before, top) == "folder file 12.jpg is missing"
 
 
 def test_the_folder_is_the_truth(mine: Path, tmp_path: Path) -> None:
