@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +39,8 @@ def split(
     on_progress: Callable[[float, str], None],
     test_share: float = TEST, valid_share: float = VALID, one_of_near: bool = False, minimum: int = MINIMUM,
 ) -> dict[str, int]:  # fmt: skip
-    """Fill the empty folder `out` with `train|valid|test/<label folder>/`, `manifest.csv` and `excluded.csv`.
+    """Fill the empty folder `out` with `train|valid|test/<label folder>/`, `manifest.csv`, `excluded.csv` and
+    `refused.json` (cleaning.refused).
 
     `downloads`: the collected folder of each label. `curation`: a person's curation.csv; the pictures that
     they added lie beside it. `test_share` and `valid_share` go from 0 to 1; `one_of_near` keeps only the
@@ -64,6 +66,8 @@ def split(
     rows = _write(pictures, sides, out, on_progress)
     write_csv(out / "manifest.csv", rows, SplitRow)
     write_csv(out / "excluded.csv", excluded, Excluded)
+    refused = json.dumps(cleaning.refused(downloads), indent=1, ensure_ascii=False)
+    (out / "refused.json").write_text(refused + "\n", encoding="utf-8")
     counts = Counter(row.side for row in rows)
     on_progress(
         1, ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES)) + f"; {len(excluded)} excluded"

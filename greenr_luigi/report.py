@@ -78,6 +78,7 @@ def write(
         "matrix": len(metrics["classes"]) <= MATRIX_CLASSES,
         "curves": curves(info["history"]),
         "excluded": excluded(dataset),
+        "refused": refused(dataset),
         "asked": asked(metrics.get("command", "")),
         "shown": SHOWN,
     }
@@ -245,6 +246,13 @@ def excluded(dataset: Path) -> list[tuple[str, int]]:
     """How many pictures were left out of the data set, by reason, the most frequent first."""
     path = dataset / "excluded.csv"
     return Counter(row["reason"] for row in _table(path)).most_common() if path.exists() else []
+
+
+def refused(dataset: Path) -> list[dict[str, Any]]:
+    """What the sources offered and was not taken, by class and reason (cleaning.refused), the most frequent first."""
+    path = dataset / "refused.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return sorted(found, key=lambda kind: -int(kind["count"]))
 
 
 def _side(file: str) -> str:

@@ -98,7 +98,7 @@ def page_with(folder, found):
     """The report of the walk with other suspects, which need not lie anywhere."""
     folders = walk.walk()
     shutil.copytree(folders.evaluation, folder / "e")
-    shutil.copytree(folders.dataset, folder / "d")
+    shutil.copytree(folders.dataset, folder / "d", dirs_exist_ok=True)
     some = next((folders.dataset / "train" / "disc").iterdir())
     for one in found:
         (folder / "d" / one.file).parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +121,38 @@ def test_a_suspect_is_a_disagreement_and_no_verdict(tmp_path):
     (tmp_path / "test").mkdir()
     page = page_with(tmp_path / "test", found[::-1])
     assert "2 of them are held out to measure the model with" in page and page.count(">held out<") == 2
+
+
+def test_the_page_tells_what_was_refused_and_why(tmp_path):
+    assert 'id="left-out"' not in (walk.walk().evaluation / "report.html").read_text()
+    (tmp_path / "d").mkdir()
+    kinds = [
+        {
+            "label": "disc",
+            "reason": "too-large",
+            "count": 1,
+            "examples": [{"name": "disc/v.jpg", "message": "it has"}],
+        },
+        {
+            "label": "three",
+            "reason": "interrupted",
+            "count": 1,
+            "examples": [{"name": "", "message": "no answer"}],
+        },
+        {
+            "label": "three",
+            "reason": "format",
+            "count": 30,
+            "examples": [{"name": "<b>.txt", "message": "no picture"}],
+        },
+        *({"label": "three", "reason": f"http-{n}", "count": 1, "examples": []} for n in range(400, 430)),
+    ]
+    learner.write_json(tmp_path / "d" / "refused.json", kinds)
+    page = page_with(tmp_path, [])
+    part = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page.split('id="left-out"')[1].split("</section>")[0]))
+    assert "62 were offered and refused" in part and "And 9 more" in part
+    first = ["three: 30 format: &lt;b&gt;.txt, no picture; …", "disc: 1 too-large: disc/v.jpg, it has"]
+    assert " ".join([*first, "three: 1 interrupted: no answer"]) in part
 
 
 def test_no_per_cent_sign_stands_alone_and_wide_tables_can_be_reached():
