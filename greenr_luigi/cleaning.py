@@ -97,6 +97,17 @@ def added(root: Path, downloads: Mapping[str, Path], known: Iterable[Picture] = 
         ]
 
 
+def standing(pictures: list[Picture], withdrawn: frozenset[str], excluded: list[Excluded]) -> list[Picture]:
+    """All but what a person added and then took back; the same file found elsewhere stays."""
+    kept = []
+    for picture in pictures:
+        if picture.row.sha256 in withdrawn and picture.row.engine in ("added", "feedback"):
+            excluded.append(out(picture, "taken-back", "a person added it and took that back"))
+        else:
+            kept.append(picture)
+    return kept
+
+
 def curated(
     pictures: list[Picture], curation: decisions.Curation, labels: set[str], excluded: list[Excluded]
 ) -> list[Picture]:

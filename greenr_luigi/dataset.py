@@ -49,9 +49,10 @@ def split(
     """
     on_progress(0, "reading manifests")
     pictures = cleaning.collected(downloads)
+    excluded: list[Excluded] = []
     if curation is not None:
         pictures += cleaning.added(curation.parent, downloads, pictures)
-    excluded: list[Excluded] = []
+        pictures = cleaning.standing(pictures, decisions.withdrawn(curation), excluded)
     decided = decisions.read(curation) if curation else decisions.Curation()
     pictures = cleaning.curated(pictures, decided, set(downloads), excluded)
     pictures = cleaning.unique(pictures, excluded)

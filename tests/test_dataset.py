@@ -242,6 +242,23 @@ def test_pictures_added_by_hand_are_in(root: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / added[0]["file"]).read_bytes() == picture(7)
 
 
+def test_what_was_added_and_taken_back_is_out_and_its_file_stays(root: Path, tmp_path: Path) -> None:
+    """Also where the source `feedback` takes it from there; what was found elsewhere stays."""
+    (tmp_path / "mine.jpg").write_bytes(picture(7))
+    copy = curation.add(root, "a", tmp_path / "mine.jpg")
+    sha = describe(copy, "added").sha256
+    curation.restore(root, [copy])
+    kept, out = divided(BASE, curation=root / "curation.csv")
+    assert sha not in kept and copy.exists()
+    assert [(one.sha256, one.reason) for one in out] == [(sha, "taken-back")]
+    mine = replace(row(7), sha256=sha, file="pictures/mine.jpg")
+    for engine, stays in (("feedback", False), ("bing", True)):
+        kept, _ = divided(
+            [*many("a", 20), *many("b", 1000), replace(mine, engine=engine)], curation=root / "curation.csv"
+        )
+        assert (sha in kept) == stays
+
+
 def test_what_the_sources_refused_is_counted_and_named_wherever_the_folder_lies(tmp_path: Path) -> None:
     told = []
     for where in ("here", "a place elsewhere"):
