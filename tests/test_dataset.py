@@ -159,11 +159,6 @@ def test_near_duplicates_under_two_labels_are_in_neither() -> None:
     ]
 
 
-def test_one_of_near_duplicates_when_asked() -> None:
-    kept, out = divided([*BASE, row(3000, near=5), row(3001, near=5)], one_of_near=True)
-    assert len(kept) == len(BASE) and {one.reason for one in out} == {"near-duplicate"}
-
-
 def test_small_classes_have_something_on_every_side() -> None:
     for seed in range(20):
         kept, _ = divided(many("a", 0, 5) + many("b", 1000, 6), seed)
