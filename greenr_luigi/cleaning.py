@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from greenr_luigi import decisions
-from greenr_luigi.collection import MANIFEST, describe
+from greenr_luigi.collection import MANIFEST, REJECTED, describe
 from greenr_luigi.duplicates import looks, near_pairs, telling
 from greenr_luigi.hashing import Look
-from greenr_luigi.manifest import Excluded, Row, read_jsonl
+from greenr_luigi.manifest import Excluded, Refusal, Row, read_jsonl
+
+#: So many refused files of a kind are named.
+EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,36 @@ def collected(downloads: Mapping[str, Path]) -> list[Picture]:
     ]
 
 
+def refused(downloads: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """What the labels' sources offered and was not taken: `label`, `reason`, how many (`count`), and the first few
+    (`examples`: `name`, empty where a whole search broke off, and `message`)."""
+    kinds: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
+    for label, place in sorted(downloads.items()):
+        for refusal in read_jsonl(place / REJECTED, Refusal) if (place / REJECTED).exists() else []:
+            kinds[label, refusal.reason].append(refusal)
+    return [
+        {
+            "label": label,
+            "reason": reason,
+            "count": len(its),
+            "examples": [
+                {"name": one.file_url or "", "message": _here_or_anywhere(one)} for one in its[:EXAMPLES]
+            ],
+        }
+        for (label, reason), its in sorted(
+            kinds.items(), key=lambda kind: (kind[0][0], -len(kind[1]), kind[0])
+        )
+    ]
+
+
+def _here_or_anywhere(refusal: Refusal) -> str:
+    """The message without the place of the person's folder on this machine."""
+    name = refusal.file_url
+    if name and f"/{name}" in refusal.message:
+        return refusal.message.partition(f"/{name}")[2].strip()
+    return refusal.message
+
+
 def added(root: Path, downloads: Mapping[str, Path], known: Iterable[Picture] = ()) -> list[Picture]:
     """What a person added by hand to these classes, but for what the source `feedback` has taken from there."""
     taken = {(p.row.label, p.row.sha256[:16]) for p in known if p.row.engine == "feedback"}
@@ -61,6 +95,17 @@ def added(root: Path, downloads: Mapping[str, Path], known: Iterable[Picture] = 
         return [
             Picture(replace(row, label=label), path) for (label, path), row in zip(paths, rows, strict=True)
         ]
+
+
+def standing(pictures: list[Picture], withdrawn: frozenset[str], excluded: list[Excluded]) -> list[Picture]:
+    """All but what a person added and then took back; the same file found elsewhere stays."""
+    kept = []
+    for picture in pictures:
+        if picture.row.sha256 in withdrawn and picture.row.engine in ("added", "feedback"):
+            excluded.append(out(picture, "taken-back", "a person added it and took that back"))
+        else:
+            kept.append(picture)
+    return kept
 
 
 def curated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     relabel = command("relabel", curate("relabel"), "say what pictures really show")
     relabel.add_argument("label", help="the right class")
     relabel.add_argument("pictures", nargs="+", help="picture files, or their sha256")
-    restore = command("restore", curate("restore"), "take back what was said of pictures")
+    restore = command(
+        "restore", curate("restore"), "take back what was said of pictures, or that they were added"
+    )
     restore.add_argument("pictures", nargs="+", help="picture files, or their sha256")
     add = command("add", curate("add"), "add pictures of your own to a class")
     add.add_argument("label", help="the class")
     add.add_argument("pictures", nargs="+", type=Path, help="picture files")
+    for sub in (relabel, add):
+        sub.add_argument(
+            "--new", action="store_true", help="the label is a class that the next run brings in"
+        )
 
     look = command("review", review_pictures, "go through doubtful pictures on a local page, with keys")
     look.add_argument("--port", type=int, default=0, help="of 127.0.0.1; any free one if absent")
@@ -120,10 +127,10 @@ def curate(action: str) -> Command:
         from greenr_luigi import curation
 
         call: Any = getattr(curation, action)
-        label = [arguments.label] if "label" in arguments else []
+        label = [meant(arguments.root, arguments.label, arguments.new)] if "label" in arguments else []
         if action == "add":
             for picture in arguments.pictures:
-                curation.add(arguments.root, arguments.label, picture)
+                call(arguments.root, *label, picture)
         else:
             call(arguments.root, *label, arguments.pictures)
         print(
@@ -132,6 +139,27 @@ def curate(action: str) -> Command:
         return 0
 
     return run
+
+
+def meant(root: Path, text: str, new: bool) -> str:
+    """The class of the last run that a person typed. Raises ValueError if there is none of that name and it is not said
+    to be new: no run would use the picture, and nobody would notice."""
+    from greenr_luigi import settings
+    from greenr_luigi.manifest import same_text
+
+    label = unicodedata.normalize("NFC", text).strip()
+    found = graph.judged(root)
+    if found is None:
+        print(f"no model under {root} tells which classes there are: {label!r} is taken as it is")
+        return label
+    classes = json.loads((found[1] / "metrics.json").read_text(encoding="utf-8"))["classes"]
+    known = next((name for name in classes if same_text(name, label)), None)
+    if known is None and not new:
+        raise ValueError(
+            f"{label!r} is no class of the last run (--new if the next one brings it in)"
+            f"{settings.nearest(label, classes)}"
+        )
+    return known or label
 
 
 def review_pictures(arguments: argparse.Namespace) -> int:

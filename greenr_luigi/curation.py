@@ -27,7 +27,8 @@ def relabel(root: Path, label: str, items: Iterable[str | Path], comment: str = 
 
 
 def restore(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
-    """Take back what was decided about these pictures; items as in `reject`."""
+    """Take back what was decided about these pictures, or that they were added, if nothing was decided since: the data
+    set then does without them. Items as in `reject`."""
     return _decide(root, "restore", items, comment=comment)
 
 

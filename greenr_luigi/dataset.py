@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,20 +37,21 @@ class DataError(RuntimeError):
 def split(
     downloads: Mapping[str, Path], out: Path, *, seed: int, curation: Path | None,
     on_progress: Callable[[float, str], None],
-    test_share: float = TEST, valid_share: float = VALID, one_of_near: bool = False, minimum: int = MINIMUM,
+    test_share: float = TEST, valid_share: float = VALID,
 ) -> dict[str, int]:  # fmt: skip
-    """Fill the empty folder `out` with `train|valid|test/<label folder>/`, `manifest.csv` and `excluded.csv`.
+    """Fill the empty folder `out` with `train|valid|test/<label folder>/`, `manifest.csv`, `excluded.csv` and
+    `refused.json` (cleaning.refused).
 
     `downloads`: the collected folder of each label. `curation`: a person's curation.csv; the pictures that
-    they added lie beside it. `test_share` and `valid_share` go from 0 to 1; `one_of_near` keeps only the
-    first of near-duplicates, even on one side. Returns counts for people. Raises DataError if a class is too
-    small.
+    they added lie beside it. `test_share` and `valid_share` go from 0 to 1.
+    Returns counts for people. Raises DataError if a class is too small.
     """
     on_progress(0, "reading manifests")
     pictures = cleaning.collected(downloads)
+    excluded: list[Excluded] = []
     if curation is not None:
         pictures += cleaning.added(curation.parent, downloads, pictures)
-    excluded: list[Excluded] = []
+        pictures = cleaning.standing(pictures, decisions.withdrawn(curation), excluded)
     decided = decisions.read(curation) if curation else decisions.Curation()
     pictures = cleaning.curated(pictures, decided, set(downloads), excluded)
     pictures = cleaning.unique(pictures, excluded)
@@ -57,13 +59,15 @@ def split(
     near = Near(pictures, decided.looks)
     pictures = cleaning.new(pictures, near, decided, excluded)
     pictures = cleaning.unambiguous(pictures, near, excluded)
-    sides = _sides(pictures, near, seed, test_share, valid_share, one_of_near, excluded)
+    sides = _sides(pictures, near, seed, test_share, valid_share, excluded)
     pictures = [picture for picture in pictures if picture.look in sides]
     _fill_empty_sides(pictures, near, sides, seed)
-    _check(downloads, pictures, sides, excluded, minimum)
+    _check(downloads, pictures, sides, excluded)
     rows = _write(pictures, sides, out, on_progress)
     write_csv(out / "manifest.csv", rows, SplitRow)
     write_csv(out / "excluded.csv", excluded, Excluded)
+    refused = json.dumps(cleaning.refused(downloads), indent=1, ensure_ascii=False)
+    (out / "refused.json").write_text(refused + "\n", encoding="utf-8")
     counts = Counter(row.side for row in rows)
     on_progress(
         1, ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES)) + f"; {len(excluded)} excluded"
@@ -83,7 +87,7 @@ def number(look: Look, seed: int) -> float:
 
 
 def _sides(
-    pictures: list[Picture], near: Near, seed: int, test: float, valid: float, one_of_near: bool,
+    pictures: list[Picture], near: Near, seed: int, test: float, valid: float,
     excluded: list[Excluded],
 ) -> dict[Look, str]:  # fmt: skip
     """The side of each hash that stays, the older ones first."""
@@ -93,16 +97,12 @@ def _sides(
     sides: dict[Look, str] = {}
     for look in sorted(by_look, key=lambda h: (by_look[h][0].row.fetched or "", number(h, seed + 1), h)):
         side = SIDES[bisect.bisect((test, test + valid), number(look, seed))]
-        first, *others = by_look[look]
-        against = next((h for h in near.of[look] if h in sides and (one_of_near or sides[h] != side)), None)
+        against = next((h for h in near.of[look] if h in sides and sides[h] != side), None)
         if against is None:
             sides[look] = side
-            alike = others if one_of_near else []
-            detail = f"nearly the same as {first.row.file}"
-        else:
-            alike = [first, *others]
-            detail = f"nearly the same as {by_look[against][0].row.file}, which is in {sides[against]}"
-        excluded += [cleaning.out(picture, "near-duplicate", detail) for picture in alike]
+            continue
+        detail = f"nearly the same as {by_look[against][0].row.file}, which is in {sides[against]}"
+        excluded += [cleaning.out(picture, "near-duplicate", detail) for picture in by_look[look]]
     return sides
 
 
@@ -129,12 +129,11 @@ def _check(
     pictures: list[Picture],
     sides: dict[Look, str],
     excluded: list[Excluded],
-    minimum: int,
 ) -> None:
     faults = []
     for label in sorted(downloads):
         have = Counter(sides[picture.look] for picture in pictures if picture.row.label == label)
-        if have.total() < minimum or any(not have[side] for side in SIDES):
+        if have.total() < MINIMUM or any(not have[side] for side in SIDES):
             reasons = Counter(row.reason for row in excluded if row.label == label)
             out = (
                 f" ({', '.join(f'{n} {reason}' for reason, n in reasons.most_common())} are out)"
@@ -148,7 +147,7 @@ def _check(
     if faults:
         raise DataError(
             "; ".join(faults)
-            + f". Each class needs at least {minimum}, some on each side: collect more with --limit, "
+            + f". Each class needs at least {MINIMUM}, some on each side: collect more with --limit, "
             "or add some by hand"
         )
 

@@ -82,6 +82,23 @@ def decided(path: Path) -> frozenset[str]:
     return frozenset(sha for sha, action in last.items() if action != "restore")
 
 
+def withdrawn(path: Path) -> frozenset[str]:
+    """The sha256 of pictures that a person added and then took back: `restore` takes back what was said of one since,
+    and only then that it was added. Raises as `read`."""
+    given: set[str] = set()
+    found: set[str] = set()
+    last: dict[str, str] = {}
+    for action, sha, _ in _decisions(path):
+        if action == "add":
+            given.add(sha)
+        if action == "restore" and sha in given and last[sha] in ("add", "restore"):
+            found.add(sha)
+        elif action in ("add", "keep", "relabel"):
+            found.discard(sha)
+        last[sha] = action
+    return frozenset(found)
+
+
 def added(root: Path, label: str) -> list[Path]:
     """The pictures that a person added to a label, by name."""
     folder = root / ADDED / folder_name(label)

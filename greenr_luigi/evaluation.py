@@ -1,4 +1,6 @@
-"""How good a model is on pictures that neither training nor any choice has seen."""
+"""How good a model is on the pictures of the side `test`: its weights, temperature, threshold and least familiarity owe
+them nothing. Two later choices look at the same pictures: whether its form in 8-bit integers is offered
+(quantization.py), and whether it may take the place of the one that serves (gate.py)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
+import shlex
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +17,18 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from greenr_luigi import calibration, pictures
+from greenr_luigi.manifest import label_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = 224
+#: What of the command that made the data set a reader wants to know without reading the command.
+ASKED = {
+    "source": "pictures from",
+    "limit": "asked for a class",
+    "license": "licence asked for",
+    "valid-share": "share to choose by",
+    "test-share": "share to test with",
+}
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy", "cleanlab")
 #: As many pictures of a kind are shown.
 SHOWN = 24
@@ -47,19 +58,28 @@ def write(
         "metrics": metrics,
         "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "verdict": verdict,
-        "changes": changes(dataset, verdict),
+        "changes": changes(dataset, evaluation, verdict),
         "title": _title(metrics["classes"]),
         "summary": summary(metrics, len(suspects)),
         "suspects": [
-            s | {"picture": thumbnail(dataset / s["file"]), "name": Path(s["file"]).stem}
+            s
+            | {
+                "picture": thumbnail(dataset / s["file"]),
+                "name": Path(s["file"]).stem,
+                "held_out": _side(s["file"]) == "test",
+            }
             for s in suspects[:SHOWN]
         ],
         "suspects_in_all": len(suspects),
+        "suspects_held_out": sum(_side(s["file"]) == "test" for s in suspects),
+        "remedies": remedies(suspects[0]) if suspects else [],
         "mistakes": mistakes(dataset, evaluation, metrics["temperature"]),
         "confusions": confusions(metrics),
         "matrix": len(metrics["classes"]) <= MATRIX_CLASSES,
         "curves": curves(info["history"]),
         "excluded": excluded(dataset),
+        "refused": refused(dataset),
+        "asked": asked(metrics.get("command", "")),
         "shown": SHOWN,
     }
     environment = Environment(
@@ -74,7 +94,28 @@ def write(
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
+    """In per cent; the sign never stands alone on the next line."""
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def remedies(suspect: dict[str, str]) -> list[str]:
+    """What to type about a suspect; whatever its label holds, a shell and argparse take it as it is."""
+    name, label = Path(suspect["file"]).stem, suspect["suggested"]
+    options_end = ["--"] if label.startswith("-") else []
+    return [
+        "greenr review",
+        shlex.join(["greenr", "reject", name]),
+        shlex.join(["greenr", "relabel", *options_end, label, name]),
+    ]
+
+
+def asked(command: str) -> list[tuple[str, str]]:
+    """What the command that reproduces the model asked of the pictures, with what to call it."""
+    words = shlex.split(command)
+    given = dict(itertools.pairwise(words))
+    if given.get("--limit") == "0":
+        given["--limit"] = "all of a folder, 200 of a search engine"
+    return [(title, given[f"--{name}"]) for name, title in ASKED.items() if f"--{name}" in given]
 
 
 def _title(classes: list[str]) -> str:
@@ -90,8 +131,8 @@ def summary(metrics: dict[str, Any], suspects: int) -> list[str]:
     lines = [
         f"Of {n:,} pictures that it had never seen, the model names {n - wrong:,} rightly: "
         f"{percent(metrics['accuracy'])}. "
-        f"With so many pictures, its true error rate lies between {percent(low)} and {percent(high)} (95 % "
-        "confidence)."
+        f"With so many pictures, its true error rate lies between {percent(low)} and {percent(high)} "
+        f"({percent(0.95, 0)} confidence)."
     ]
     worst = confusions(metrics)[:1]
     if worst:
@@ -110,9 +151,11 @@ def summary(metrics: dict[str, Any], suspects: int) -> list[str]:
         f"pictures and is wrong on {percent(metrics['error_of_answered'])} of those."
     )
     if suspects:
+        them, first = ("it", "") if suspects == 1 else ("them", ", the most doubtful first")
+        pictures = "1 picture" if suspects == 1 else f"{suspects:,} pictures"
         lines.append(
-            f"{suspects} {'picture has' if suspects == 1 else 'pictures have'} a label that may well be "
-            "wrong: see below."
+            f"A model that had not seen {them} disagrees with the label of {pictures}; look at {them}{first}: "
+            "either may be wrong."
         )
     return lines
 
@@ -147,17 +190,29 @@ def mistakes(dataset: Path, evaluation: Path, temperature: float) -> list[dict[s
     ]
 
 
-def changes(dataset: Path, verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The held-out pictures that only one of two compared models names rightly, with a heading each."""
+def changes(dataset: Path, evaluation: Path, verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The held-out pictures that only one of two compared models names rightly, with a heading each, their labels and
+    the new model's answers."""
+    from greenr_luigi.evaluation import read_predictions
+
     comparison = (verdict or {}).get("comparison")
     if not comparison:
         return []
+    said = {row["file"]: row["predicted"] for row in read_predictions(evaluation / "predictions.csv")[1]}
     kinds = (("Newly wrong", "worse"), ("Newly right", "better"))
     return [
         {
             "heading": heading,
             "all": len(comparison[key]),
-            "pictures": [thumbnail(dataset / file) for file in comparison[key][: SHOWN // 2]],
+            "pictures": [
+                {
+                    "label": label_name(Path(file).parent.name),
+                    "predicted": said[file],
+                    "picture": thumbnail(dataset / file),
+                    "name": Path(file).stem,
+                }
+                for file in comparison[key][: SHOWN // 2]
+            ],
         }
         for heading, key in kinds
         if comparison[key]
@@ -191,6 +246,18 @@ def excluded(dataset: Path) -> list[tuple[str, int]]:
     """How many pictures were left out of the data set, by reason, the most frequent first."""
     path = dataset / "excluded.csv"
     return Counter(row["reason"] for row in _table(path)).most_common() if path.exists() else []
+
+
+def refused(dataset: Path) -> list[dict[str, Any]]:
+    """What the sources offered and was not taken, by class and reason (cleaning.refused), the most frequent first."""
+    path = dataset / "refused.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return sorted(found, key=lambda kind: -int(kind["count"]))
+
+
+def _side(file: str) -> str:
+    """The side on which a picture of the data set stands; its files lie by it."""
+    return file.split("/")[0]
 
 
 def _table(path: Path) -> list[dict[str, str]]:

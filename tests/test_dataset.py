@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import tempfile
 from collections import Counter
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import curation, dataset, decisions, manifest
-from greenr_luigi.collection import describe
+from greenr_luigi.collection import collect, describe
 from greenr_luigi.dataset import DataError, split
 from greenr_luigi.duplicates import NEAR
 from greenr_luigi.manifest import Excluded, Row, SplitRow
@@ -158,11 +159,6 @@ def test_near_duplicates_under_two_labels_are_in_neither() -> None:
     ]
 
 
-def test_one_of_near_duplicates_when_asked() -> None:
-    kept, out = divided([*BASE, row(3000, near=5), row(3001, near=5)], one_of_near=True)
-    assert len(kept) == len(BASE) and {one.reason for one in out} == {"near-duplicate"}
-
-
 def test_small_classes_have_something_on_every_side() -> None:
     for seed in range(20):
         kept, _ = divided(many("a", 0, 5) + many("b", 1000, 6), seed)
@@ -239,6 +235,57 @@ def test_pictures_added_by_hand_are_in(root: Path, tmp_path: Path) -> None:
         added = [one for one in csv.DictReader(file) if one["engine"] == "added"]
     assert [one["label"] for one in added] == ["a"]
     assert (tmp_path / "out" / added[0]["file"]).read_bytes() == picture(7)
+
+
+def test_what_was_added_and_taken_back_is_out_and_its_file_stays(root: Path, tmp_path: Path) -> None:
+    """Also where the source `feedback` takes it from there; what was found elsewhere stays."""
+    (tmp_path / "mine.jpg").write_bytes(picture(7))
+    copy = curation.add(root, "a", tmp_path / "mine.jpg")
+    sha = describe(copy, "added").sha256
+    curation.restore(root, [copy])
+    kept, out = divided(BASE, curation=root / "curation.csv")
+    assert sha not in kept and copy.exists()
+    assert [(one.sha256, one.reason) for one in out] == [(sha, "taken-back")]
+    mine = replace(row(7), sha256=sha, file="pictures/mine.jpg")
+    for engine, stays in (("feedback", False), ("bing", True)):
+        kept, _ = divided(
+            [*many("a", 20), *many("b", 1000), replace(mine, engine=engine)], curation=root / "curation.csv"
+        )
+        assert (sha in kept) == stays
+
+
+def test_what_the_sources_refused_is_counted_and_named_wherever_the_folder_lies(tmp_path: Path) -> None:
+    told = []
+    for where in ("here", "a place elsewhere"):
+        mine, places = tmp_path / where / "mine", {}
+        for label, start in (("a", 0), ("b", 100)):
+            (mine / label).mkdir(parents=True)
+            for number in range(12):
+                (mine / label / f"{number}.jpg").write_bytes(picture(start + number))
+        (mine / "a/torn.jpg").write_bytes(picture(50)[:400])
+        for number in range(4):
+            (mine / f"a/note {number}.txt").write_text("no picture")
+        (mine / "a/vast.jpg").write_bytes(picture(51) + bytes(21 << 20))
+        (mine / "a/tiny.png").write_bytes(picture(52, 10))
+        (mine / "a/gone.jpg").symlink_to("nowhere")
+        for label in "ab":
+            places[label] = tmp_path / where / label
+            places[label].mkdir()
+            collect("folder", label, label, 0, mine, places[label], None, 0, (), lambda share, words: None)
+        out = tmp_path / where / "out"
+        out.mkdir()
+        split(places, out, seed=0, curation=None, on_progress=lambda *_: None)
+        told.append((out / "refused.json").read_bytes())
+    assert told[0] == told[1]
+    kinds = {kind["reason"]: kind for kind in json.loads(told[0])}
+    assert {reason: kind["count"] for reason, kind in kinds.items()} == {
+        "format": 4, "broken": 1, "too-large": 1, "too-small": 1, "unreadable": 1,
+    }  # fmt: skip
+    assert {kind["label"] for kind in kinds.values()} == {"a"}
+    assert [one["name"] for one in kinds["format"]["examples"]] == [f"a/note {n}.txt" for n in range(3)]
+    assert kinds["unreadable"]["examples"] == [
+        {"name": "a/gone.jpg", "message": "cannot be read: No such file or directory"}
+    ]
 
 
 def test_numbers_are_spread_evenly() -> None:
