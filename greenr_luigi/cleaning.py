@@ -52,20 +52,19 @@ def collected(downloads: Mapping[str, Path]) -> list[Picture]:
 
 
 def refused(downloads: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """What the labels' sources offered and was not taken: `label`, `reason`, how many (`count`), and the first few
-    (`examples`: `name`, empty where a whole search broke off, and `message`)."""
+    """What of a person's own files was not taken: `label`, `reason`, how many (`count`), and the first few (`examples`:
+    `name` and `message`). Not what an address did not give: that is another each time, and the data set is not."""
     kinds: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
     for label, place in sorted(downloads.items()):
         for refusal in read_jsonl(place / REJECTED, Refusal) if (place / REJECTED).exists() else []:
-            kinds[label, refusal.reason].append(refusal)
+            if refusal.file_url and "://" not in refusal.file_url:
+                kinds[label, refusal.reason].append(refusal)
     return [
         {
             "label": label,
             "reason": reason,
             "count": len(its),
-            "examples": [
-                {"name": one.file_url or "", "message": _here_or_anywhere(one)} for one in its[:EXAMPLES]
-            ],
+            "examples": [{"name": one.file_url, "message": _here_or_anywhere(one)} for one in its[:EXAMPLES]],
         }
         for (label, reason), its in sorted(
             kinds.items(), key=lambda kind: (kind[0][0], -len(kind[1]), kind[0])

@@ -249,7 +249,7 @@ def excluded(dataset: Path) -> list[tuple[str, int]]:
 
 
 def refused(dataset: Path) -> list[dict[str, Any]]:
-    """What the sources offered and was not taken, by class and reason (cleaning.refused), the most frequent first."""
+    """What of a person's files was not taken, by class and reason (cleaning.refused), the most frequent first."""
     path = dataset / "refused.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return sorted(found, key=lambda kind: -int(kind["count"]))

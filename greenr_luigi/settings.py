@@ -83,8 +83,8 @@ def configured(stage: type[luigi.Task]) -> dict[str, str]:
 def check_command_line(stages: Sequence[type[luigi.Task]], argv: Sequence[str]) -> None:
     """Name the nearest stage or parameter for a misspelled one. Luigi, which speaks next, ends in a traceback for the
     one and only says of the other that it is unknown."""
-    before = dict(zip(argv[1:], argv, strict=False))
-    stage = next((s for s in stages if s.__name__ in argv and before.get(s.__name__) != "--force"), None)
+    named = {word for before, word in zip(["", *argv], argv, strict=False) if before != "--force"}
+    stage = next((stage for stage in stages if stage.__name__ in named), None)
     if "--module" not in argv:
         return
     if stage is None:

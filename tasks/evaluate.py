@@ -1,4 +1,4 @@
-"""EvaluateModel: how well the model does on pictures that neither training nor choice has seen, and a report."""
+"""EvaluateModel: how well the model does on pictures that it has not learned from, and a report."""
 
 from pathlib import Path
 

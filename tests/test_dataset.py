@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi import curation, dataset, decisions, manifest
+from greenr_luigi import cleaning, curation, dataset, decisions, manifest
 from greenr_luigi.collection import collect, describe
 from greenr_luigi.dataset import DataError, split
 from greenr_luigi.duplicates import NEAR
-from greenr_luigi.manifest import Excluded, Row, SplitRow
+from greenr_luigi.manifest import Excluded, Refusal, Row, SplitRow
 from tests.sources.conftest import picture
 
 
@@ -267,7 +267,6 @@ def test_what_the_sources_refused_is_counted_and_named_wherever_the_folder_lies(
             (mine / f"a/note {number}.txt").write_text("no picture")
         (mine / "a/vast.jpg").write_bytes(picture(51) + bytes(21 << 20))
         (mine / "a/tiny.png").write_bytes(picture(52, 10))
-        (mine / "a/gone.jpg").symlink_to("nowhere")
         for label in "ab":
             places[label] = tmp_path / where / label
             places[label].mkdir()
@@ -279,13 +278,21 @@ def test_what_the_sources_refused_is_counted_and_named_wherever_the_folder_lies(
     assert told[0] == told[1]
     kinds = {kind["reason"]: kind for kind in json.loads(told[0])}
     assert {reason: kind["count"] for reason, kind in kinds.items()} == {
-        "format": 4, "broken": 1, "too-large": 1, "too-small": 1, "unreadable": 1,
+        "format": 4, "broken": 1, "too-large": 1, "too-small": 1,
     }  # fmt: skip
     assert {kind["label"] for kind in kinds.values()} == {"a"}
     assert [one["name"] for one in kinds["format"]["examples"]] == [f"a/note {n}.txt" for n in range(3)]
-    assert kinds["unreadable"]["examples"] == [
-        {"name": "a/gone.jpg", "message": "cannot be read: No such file or directory"}
+
+
+def test_what_an_address_did_not_give_is_no_part_of_the_data_set(tmp_path: Path) -> None:
+    """It is another each time that a search is made, and nothing must be trained anew for it."""
+    refusals = [
+        Refusal("network", "no answer", "https://a.example/1.jpg"),
+        Refusal("interrupted", "the search broke off"),
+        Refusal("format", "no picture", "a/note.txt"),
     ]
+    manifest.write_jsonl(tmp_path / "rejected.jsonl", refusals)
+    assert [kind["reason"] for kind in cleaning.refused({"a": tmp_path})] == ["format"]
 
 
 def test_numbers_are_spread_evenly() -> None:
