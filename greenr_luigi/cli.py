@@ -15,9 +15,19 @@ from greenr_luigi import graph
 Command = Callable[[argparse.Namespace], int]
 
 
+def home(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 0 to 65535")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="greenr", description=__doc__)
-    parser.add_argument("--root", type=Path, help="the data root; that of luigi.cfg if absent")
+    parser.add_argument("--root", type=home, help="the data root; that of luigi.cfg if absent")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
@@ -63,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
     look = command("review", review_pictures, "go through doubtful pictures on a local page, with keys")
-    look.add_argument("--port", type=int, default=0, help="of 127.0.0.1; any free one if absent")
+    look.add_argument("--port", type=port, default=0, help="of 127.0.0.1; any free one if absent")
 
     command("rollback", rollback, "let the server serve the release before this one")
     command("releases", list_releases, "list the releases, oldest first")

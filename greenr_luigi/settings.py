@@ -15,6 +15,7 @@ import luigi
 import luigi.configuration
 
 from greenr_luigi import HERE
+from greenr_luigi.manifest import folder_name
 from greenr_luigi.stage import FolderParameter
 from greenr_luigi.stage import SettingError as SettingError
 
@@ -249,6 +250,11 @@ class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
             raise SettingError(
                 f"--classes {','.join(names)}: expected two or more different names, such as dandelion,grass"
             )
+        for name in names:
+            try:
+                folder_name(name)
+            except ValueError as error:
+                raise SettingError(f"--classes: {error}") from None
         return names
 
     def serialize(self, value: Sequence[str]) -> str:
@@ -256,5 +262,5 @@ class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
         return (
             plain
             if plain.split(",") == list(value) and not plain.startswith("[")
-            else json.dumps(list(value))
+            else json.dumps(list(value), ensure_ascii=False)
         )

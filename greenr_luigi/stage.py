@@ -232,10 +232,13 @@ class Stage(luigi.Task):
                     )
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "")
-            if remedy := REMEDIES.get(name) or (not self.place.parent.is_dir() and NO_FOLDER.get(name)):
+            where = Path(error.filename or self.place)
+            if name == "EACCES" and not where.is_relative_to(self.root):
                 raise StageError(
-                    f"{self.title} cannot write {error.filename or self.place}: {remedy}"
+                    f"{self.title} cannot read {where}: no permission; mend its permissions, or leave it out"
                 ) from error
+            if remedy := REMEDIES.get(name) or (not self.place.parent.is_dir() and NO_FOLDER.get(name)):
+                raise StageError(f"{self.title} cannot write {where}: {remedy}") from error
             raise
         finally:
             forget()
@@ -303,5 +306,9 @@ class Stage(luigi.Task):
 
 def command_line(package: str, family: str, parameters: Mapping[str, str]) -> str:
     """What to type to run a stage with these parameters."""
-    options = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in parameters.items()]
+    # What begins with a dash would be taken for an option.
+    options = [
+        f"--{name.replace('_', '-')}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
+        for name, value in parameters.items()
+    ]
     return " ".join([f"luigi --module {package} {family} --local-scheduler", *options])

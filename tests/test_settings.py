@@ -103,6 +103,15 @@ def test_command_line(argv, says):
         assert says in str(error.value)
 
 
+def test_a_class_that_no_folder_can_be_named_after_is_refused():
+    with pytest.raises(settings.SettingError, match="takes 300 bytes in a folder name; at most"):
+        settings.ClassesParameter().parse("a," + "b" * 300)
+
+
+def test_classes_are_written_as_they_are_read():
+    assert settings.ClassesParameter().serialize(("Löwenzahn, gelb", "b")) == '["Löwenzahn, gelb", "b"]'
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -261,6 +261,22 @@ def test_a_root_that_is_no_folder_is_told_with_the_remedy(root, where):
         read.run()
 
 
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [(False, r"cannot read .*: no permission; mend its permissions, or leave it out"),
+     (True, r"cannot write .*: no permission to write there: choose another --root")],
+)  # fmt: skip
+def test_what_may_not_be_read_and_what_may_not_be_written(root, tmp_path_factory, monkeypatch, inside, words):
+    where = (root if inside else tmp_path_factory.mktemp("elsewhere")) / "x"
+
+    def fail(self):
+        raise PermissionError(13, "Permission denied", str(where))
+
+    monkeypatch.setattr(toys.Read, "make", fail)
+    with pytest.raises(stage.StageError, match=words):
+        toys.Read(root=root, name="a").run()
+
+
 def test_a_file_that_work_misses_is_not_taken_for_a_bad_root(root):
     (root / "inputs" / "a").unlink()
     with pytest.raises(FileNotFoundError, match="inputs/a"):
@@ -358,6 +374,7 @@ def test_the_command_makes_the_output_again(root):
     words = shlex.split(task.command)
     assert words[:5] == ["luigi", "--module", "tests", "Count", "--local-scheduler"]
     assert words[5:] == ["--glue", "a 'b'", "--times", "1"]
+    assert "--glue=-dash" in shlex.split(toys.Count(root=root, glue="-dash").command)
 
 
 def test_a_data_root_may_move(root, tmp_path):
