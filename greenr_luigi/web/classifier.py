@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import math
@@ -11,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -113,7 +114,9 @@ class Classifier:
         try:
             if digest is None:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
-            self.model = load(store, digest, self.settings.int8)
+            with self.turn():
+                model = load(store, digest, self.settings.int8)
+            self.model = model
             self.problem = self.refused = None
             metrics.SWAPS.inc()
             log.info("serving release %s in %s", digest, self.model.precision)
@@ -123,6 +126,17 @@ class Classifier:
             self.refuse(seen, error, math.inf)
         except (OSError, MemoryError) as error:
             self.refuse(seen, error, time.monotonic() + RETRY)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Of workers that serve, half as many as there are cores load at a time: pictures have the others meanwhile."""
+        if self.settings.run_dir is None or self.model is None:
+            yield
+            return
+        slots = max(1, len(os.sched_getaffinity(0)) // 2)
+        with (self.settings.run_dir / f"loading-{os.getpid() % slots}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def refuse(self, seen: tuple[str | None, object], error: BaseException, retry: float) -> None:
         message = str(error) or type(error).__name__
@@ -182,9 +196,9 @@ class Classifier:
 
 
 def give_way() -> None:
-    """Let this thread take a third of what an answering one takes: a swap then costs those who wait less."""
+    """Let this thread take a sixth of what an answering one takes: a swap then costs those who wait less."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 8)
 
 
 def unwatched(watching: asyncio.Task[None]) -> None:

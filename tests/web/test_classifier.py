@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,35 @@ def test_a_watch_that_fails_ends_the_worker(
 
     asyncio.run(fail())
     assert "the watch over the release has failed" in caplog.text
+
+
+def test_workers_that_serve_load_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two cores one at a time, so that the other answers; a first model waits for nobody."""
+    monkeypatch.setattr(classifier.os, "sched_getaffinity", lambda _: {0, 1})
+    (tmp_path / "server").mkdir()
+    first = tiny_release.deploy(tmp_path / "releases", 0)
+    loading, most = [0], [0]
+    load = classifier.load
+
+    def slow(*given: object) -> object:
+        loading[0] += 1
+        most[0] = max(most[0], loading[0])
+        time.sleep(0.1)
+        loading[0] -= 1
+        return load(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classifier, "load", slow)
+    workers = [classifier.Classifier(Settings(tmp_path / "releases", tmp_path / "server")) for _ in range(3)]
+    together(workers)
+    assert most == [3] and {one.model.digest for one in workers if one.model} == {first}
+    second, most[0] = tiny_release.deploy(tmp_path / "releases", 1), 0
+    together(workers)
+    assert most == [1] and {one.model.digest for one in workers if one.model} == {second}
+
+
+def together(workers: list[classifier.Classifier]) -> None:
+    threads = [threading.Thread(target=one.swap) for one in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
