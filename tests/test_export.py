@@ -61,7 +61,11 @@ def test_writes_what_the_contract_says():
 def test_plain_fastai_loads_and_predicts(tmp_path):
     folder = walk.walk().export
     picture = next((walk.walk().dataset / "test" / "disc").iterdir())
-    assert b"greenr" not in (folder / "export.pkl").read_bytes()
+    pickled = (folder / "export.pkl").read_bytes()
+    # cloudpickle notes where installed packages lie, which may be in a clone of this project.
+    for place in (sys.prefix, str(Path(__file__).parents[1])):
+        pickled = pickled.replace(place.encode(), b"")
+    assert b"greenr" not in pickled
     # -I: neither PYTHONPATH nor the working directory leads to this project.
     command = [sys.executable, "-I", "-c", PLAIN, str(folder / "export.pkl"), str(picture)]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
