@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import resource
 import socket
 import threading
 import time
@@ -208,6 +209,9 @@ def test_a_large_head_that_is_no_larger_than_it_may_be(patient: Live) -> None:
 
 def test_idle_connections_make_room(live: Live) -> None:
     """More than a worker holds, that say nothing: who comes after them is answered."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 4096:  # As most shells have it, for this end of the connections.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
     with contextlib.ExitStack() as open_ones:
         for _ in range(1_300):
             address = ("127.0.0.1", live.server.port)
