@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +156,7 @@ def meant(root: Path, text: str, new: bool) -> str:
     from greenr_luigi import settings
     from greenr_luigi.manifest import same_text
 
-    label = unicodedata.normalize("NFC", text).strip()
+    label = settings.class_name(text)
     found = graph.judged(root)
     if found is None:
         print(f"no model under {root} tells which classes there are: {label!r} is taken as it is")

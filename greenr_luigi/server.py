@@ -3,7 +3,8 @@
     run_dir/gunicorn.pid, gunicorn.log    gunicorn's own
     run_dir/server.json                   how it was started: what a running server is compared with
     run_dir/workers/<pid>.json            what each worker says of itself (see web/classifier.py)
-    run_dir/metrics/                      the workers' counters
+    run_dir/metrics-*/                    the workers' counters
+    run_dir/loading-*.lock                held by a worker that loads a model while it serves
     run_dir/lock                          held while a server is started or stopped
 
 A pid file proves nothing, since pids are used again: a process is ours when its environment names run_dir

@@ -147,7 +147,7 @@ def _stage(stages: Sequence[type[luigi.Task]], name: str) -> type[luigi.Task]:
     return next(stage for stage in stages if stage.__name__ == name)
 
 
-def _class(name: object) -> str:
+def class_name(name: object) -> str:
     """A class's name as everyone writes it: file systems and keyboards compose accents differently."""
     return unicodedata.normalize("NFC", str(name)).strip()
 
@@ -227,7 +227,7 @@ class QueriesParameter(Refusing[Mapping[str, str]], luigi.DictParameter):
             isinstance(v, str) and v.strip() for v in value.values()
         ):
             raise self.refusal(value, 'words for each class, such as {"grass": "lawn grass"}')
-        named = {_class(name): words for name, words in value.items()}
+        named = {class_name(name): words for name, words in value.items()}
         frozen: Mapping[str, str] = super().normalize(named)  # type: ignore[no-untyped-call]
         return frozen
 
@@ -244,7 +244,7 @@ class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
             ) from None
 
     def normalize(self, value: Iterable[str]) -> tuple[str, ...]:
-        names = tuple(_class(name) for name in value)
+        names = tuple(class_name(name) for name in value)
         doubled = {name for name in names if names.count(name) > 1}
         if len(names) < 2 or "" in names or doubled:
             raise SettingError(

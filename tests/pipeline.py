@@ -1,5 +1,6 @@
 """The real pipeline in a folder of its own: a copy of the code, real subprocesses, a real server."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -8,8 +9,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAGES = ["DownloadImages(dandelion)", "DownloadImages(grass)", "SplitDataset", "TrainModel", "EvaluateModel",
@@ -31,6 +36,29 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def luigid(cwd: Path, state: Path, log: IO[str] | int = subprocess.DEVNULL, **how: Any) -> Iterator[int]:
+    """A real luigid that reads the luigi.cfg of `cwd` and answers on the port that is yielded."""
+    port = free_port()
+    command = [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", "--address", "127.0.0.1",
+               "--port", str(port), "--state-path", str(state)]  # fmt: skip
+    process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, **how)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class Pipeline:

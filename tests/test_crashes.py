@@ -10,15 +10,13 @@ import random
 import re
 import signal
 import subprocess
-import sys
-import time
 import urllib.parse
 import urllib.request
 
 import pytest
 
 from greenr_luigi import releases, traces
-from tests.pipeline import STAGES, Pipeline, draw, free_port
+from tests.pipeline import STAGES, Pipeline, draw, luigid
 
 KILLS = int(os.environ.get("GREENR_KILLS", len(STAGES)))
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -107,23 +105,11 @@ def test_two_runs_at_once(pipeline):
 
 
 def test_two_runs_at_once_under_luigid(pipeline):
-    port = free_port()
-    with (pipeline.home / "luigid.log").open("w") as log:
-        luigid = subprocess.Popen(
-            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", "--address", "127.0.0.1",
-             "--port", str(port), "--state-path", str(pipeline.home / "luigid.state")],
-            stdout=log, stderr=log, cwd=pipeline.home, env=pipeline.environment,
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                assert luigid.poll() is None
-                time.sleep(0.05)
+    state = pipeline.home / "luigid.state"
+    with (
+        (pipeline.home / "luigid.log").open("w") as log,
+        luigid(pipeline.home, state, log, env=pipeline.environment) as port,
+    ):
         how = {"scheduler": f"--scheduler-host 127.0.0.1 --scheduler-port {port}"}
         processes = [pipeline.start(**how), pipeline.start(**how)]
         runs = [pipeline.finish(process) for process in processes]
@@ -144,9 +130,6 @@ def test_two_runs_at_once_under_luigid(pipeline):
             assert message.endswith("\nruns: no output yet"), message
         check(pipeline)
         assert pipeline.run(**how).ran == {}
-    finally:
-        luigid.terminate()
-        luigid.wait()
 
 
 @pytest.fixture

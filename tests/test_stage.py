@@ -6,10 +6,7 @@ import multiprocessing
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-import time
-import urllib.request
 
 import luigi
 import pytest
@@ -19,7 +16,7 @@ from hypothesis import strategies as st
 from greenr_luigi import HERE, graph, stage, traces
 from greenr_luigi.place import lock, made
 from tests import toys
-from tests.pipeline import free_port
+from tests.pipeline import luigid
 
 ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
 
@@ -388,19 +385,7 @@ def test_a_data_root_may_move(root, tmp_path):
 
 def test_under_luigid_a_stage_runs_again_at_once(root, tmp_path):
     """With the luigi.cfg that we ship; Luigi by itself grants nothing for ten seconds after."""
-    port = free_port()
-    command = [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", "--address", "127.0.0.1",
-               "--port", str(port), "--state-path", str(tmp_path / "state")]  # fmt: skip
-    luigid = subprocess.Popen(command, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and luigid.poll() is None
-                time.sleep(0.05)
+    with luigid(HERE, tmp_path / "state") as port:
         for text in ("adam", "abel"):
             (root / "inputs" / "a").write_text(text)
             stage.forget()
@@ -408,9 +393,6 @@ def test_under_luigid_a_stage_runs_again_at_once(root, tmp_path):
             read = toys.Read(root=root, name="a")
             assert luigi.build([read], scheduler_host="127.0.0.1", scheduler_port=port, log_level="WARNING")
             assert toys.ran == ["Read(a)"]
-    finally:
-        luigid.terminate()
-        luigid.wait()
 
 
 def _hold(place, ready, release):
