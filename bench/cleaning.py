@@ -22,14 +22,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-from greenr_luigi import manifest, pictures
-from greenr_luigi.collection import collect, examine
-from greenr_luigi.dataset import split
-from greenr_luigi.duplicates import looks, near_pairs
-from greenr_luigi.manifest import Row
-from greenr_luigi.sources import Candidate
 from tests.test_duplicates import COPIES, look
+
+from greenr_luigi.dataset.duplicates import looks, near_pairs
+from greenr_luigi.dataset.split import split
+from greenr_luigi.pictures import door, manifest
+from greenr_luigi.pictures.manifest import Row
+from greenr_luigi.sources.collection import collect, examine
+from greenr_luigi.sources.registry import Candidate
 
 
 def cpu(work: Callable[[bytes], object], files: list[bytes]) -> float:
@@ -88,7 +88,7 @@ def all_cores(name: str, files: list[bytes]) -> None:
 
 
 def recall(files: list[bytes]) -> None:
-    images = [pictures.open_picture(data) for data in files]
+    images = [door.open_picture(data) for data in files]
     originals = [look(image) for image in images]
     print(
         "| copy | recall, dhash alone (6 bits) | recall | precision | median and 99th percentile of differing bits |"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi.stage import Stage
+from greenr_luigi.staleness.stage import Stage
 
 
 class Fill(Stage):

@@ -16,7 +16,8 @@ import onnx
 import onnxruntime
 from PIL import Image
 
-from greenr_luigi import architectures, export, quantization
+from greenr_luigi.export import onnx_export, quantization
+from greenr_luigi.training import architectures
 
 KNOWN = (
     "tf_efficientnet_lite0", "resnet18", "resnet34", "resnet50", "mobilenetv2_100", "densenet121", "squeezenet1_1",
@@ -31,9 +32,9 @@ def measure(name: str, folder: Path) -> str:
     model = learn.model.eval()
     features = next(part.in_features for part in model[1].children() if hasattr(part, "in_features"))
     centers = np.zeros((2, features), np.float32)
-    served = export.Served(model, [0.5] * 3, [0.5] * 3, 1.0, centers).eval()
+    served = onnx_export.Served(model, [0.5] * 3, [0.5] * 3, 1.0, centers).eval()
     files = folder / "model.onnx", folder / "model.int8.onnx"
-    export.write_onnx(served, SIDE, files[0])
+    onnx_export.write_onnx(served, SIDE, files[0])
     noise = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
     pictures = [folder / f"{number}.png" for number in range(len(noise))]
     for picture, pixels in zip(pictures, noise, strict=True):

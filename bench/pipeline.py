@@ -44,14 +44,14 @@ def error_on(exported: Path, photographs: Path, classes: list[str]) -> float:
     import numpy as np
     import onnxruntime
 
-    from greenr_luigi import pictures
+    from greenr_luigi.pictures import door
 
     about = json.loads((exported / "model.json").read_text())
     session = onnxruntime.InferenceSession(exported / "model.onnx")
     size, wrong, count = about["image_size"], 0, 0
     for label in classes:
         for path in sorted((photographs / label).iterdir()):
-            pixels = pictures.square(pictures.open_picture(path.read_bytes(), size), size)
+            pixels = door.square(door.open_picture(path.read_bytes(), size), size)
             probabilities = session.run(["probabilities"], {"pixels": np.asarray(pixels)[None]})[0]
             wrong += about["classes"][int(probabilities.argmax())] != label
             count += 1

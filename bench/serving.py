@@ -26,7 +26,7 @@ from pathlib import Path
 
 from load import Measured, drive, multipart
 
-from greenr_luigi import processes, releases, server
+from greenr_luigi.serving import processes, releases, server
 from greenr_luigi.web.model import fast_integers, load
 
 HERE = Path(__file__).resolve().parent
@@ -171,7 +171,7 @@ def swaps(
     quiet = merged([drive(port, requests, 4, 5) for _ in range(4)])
     before = resident(pids)
     code = (
-        "import sys;from pathlib import Path;from greenr_luigi import releases,server\n"
+        "import sys;from pathlib import Path;from greenr_luigi.serving import releases,server\n"
         "s,r,n=Path(sys.argv[1]),Path(sys.argv[2]),int(sys.argv[3]);d=sys.argv[4:]\n"
         "for k in range(n): releases.point(s,d[(k+1)%len(d)]); server.settled(r,d[(k+1)%len(d)],60)"
     )

@@ -61,7 +61,7 @@ def whole_runs(home: Path, rounds: int = 15) -> None:
 def many_files(home: Path, count: int, dvc: str | None) -> None:
     """The stages that hold pictures, with `count` small files that stand for them; only names and sizes matter here."""
     from bench.filled import Divide, Fill, Last
-    from greenr_luigi import stage
+    from greenr_luigi.staleness import stage
 
     last = Last(root=home, count=count)
     for task in (Fill(root=home, count=count), Divide(root=home, count=count), last):

@@ -20,10 +20,11 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from greenr_luigi import architectures, calibration, familiarity, features, finetuning, heads, suspects
-from greenr_luigi.libraries import fv
-from greenr_luigi.manifest import SplitRow
+from greenr_luigi.evaluation import calibration, familiarity, label_issues
+from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.progress import quiet
+from greenr_luigi.training import architectures, features, finetuning, heads
+from greenr_luigi.training.libraries import fv
 
 SIZE = 224
 EPOCHS = 12
@@ -267,8 +268,10 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
                 SplitRow(str(i), classes[int(k)], "", "", 0, 0, 0, "", side="train")
                 for i, k in enumerate(noisy)
             ]
-            others = suspects.out_of_fold(x[rest], noisy.numpy(), seed)
-            found = {int(s.file): classes.index(s.suggested) for s in suspects.find(rows, others, classes)}
+            others = label_issues.out_of_fold(x[rest], noisy.numpy(), seed)
+            found = {
+                int(s.file): classes.index(s.suggested) for s in label_issues.find(rows, others, classes)
+            }
             hits += len(found.keys() & set(map(int, flips)))
             planted += len(flips)
             named += len(found)
@@ -382,7 +385,9 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
     """Seconds a stage and error by number of classes: each a letter and a colour, drawn 24 times."""
     import io
 
-    from greenr_luigi import evaluation, export, training
+    from greenr_luigi.evaluation import evaluate
+    from greenr_luigi.export import onnx_export
+    from greenr_luigi.training import train
     from tests.walk import split
 
     def drawn(classes: int) -> Iterator[tuple[str, str, bytes]]:
@@ -406,7 +411,7 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
                 place.mkdir()
             split(dataset, drawn(classes))
             seconds = [time.perf_counter()]
-            training.train(
+            train.train(
                 dataset,
                 model,
                 arch=architectures.DEFAULT,
@@ -416,9 +421,9 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
                 on_progress=quiet,
             )
             seconds.append(time.perf_counter())
-            evaluation.evaluate(dataset, model, evaluated, on_progress=quiet)
+            evaluate.evaluate(dataset, model, evaluated, on_progress=quiet)
             seconds.append(time.perf_counter())
-            export.export(dataset, model, evaluated, exported, on_progress=quiet)
+            onnx_export.export(dataset, model, evaluated, exported, on_progress=quiet)
             seconds.append(time.perf_counter())
             error = json.loads((evaluated / "metrics.json").read_text())["error"]
         stages = " | ".join(f"{s:.1f} s" for s in np.diff(seconds))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import graph
+from greenr_luigi.operations import graph
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -133,7 +133,7 @@ def megabytes(row: dict[str, Any]) -> str:
 
 def curate(action: str) -> Command:
     def run(arguments: argparse.Namespace) -> int:
-        from greenr_luigi import curation
+        from greenr_luigi.dataset import curation
 
         call: Any = getattr(curation, action)
         label = [meant(arguments.root, arguments.label, arguments.new)] if "label" in arguments else []
@@ -154,7 +154,7 @@ def meant(root: Path, text: str, new: bool) -> str:
     """The class of the last run that a person typed. Raises ValueError if there is none of that name and it is not said
     to be new: no run would use the picture, and nobody would notice."""
     from greenr_luigi import settings
-    from greenr_luigi.manifest import same_text
+    from greenr_luigi.pictures.manifest import same_text
 
     label = settings.class_name(text)
     found = graph.judged(root)
@@ -172,7 +172,7 @@ def meant(root: Path, text: str, new: bool) -> str:
 
 
 def review_pictures(arguments: argparse.Namespace) -> int:
-    from greenr_luigi import review
+    from greenr_luigi.review import review
 
     dataset, evaluation = graph.judged(arguments.root) or (None, None)
     metrics = json.loads((evaluation / "metrics.json").read_text()) if evaluation else {"classes": []}
@@ -184,7 +184,7 @@ def review_pictures(arguments: argparse.Namespace) -> int:
 
 
 def rollback(arguments: argparse.Namespace) -> int:
-    from greenr_luigi import processes, releases, server
+    from greenr_luigi.serving import processes, releases, server
 
     earlier = releases.rollback(arguments.root / "releases")
     if processes.master(arguments.root / "server") is None:
@@ -199,7 +199,7 @@ def rollback(arguments: argparse.Namespace) -> int:
 
 
 def list_releases(arguments: argparse.Namespace) -> int:
-    from greenr_luigi import releases
+    from greenr_luigi.serving import releases
 
     store = arguments.root / "releases"
     for digest in releases.releases(store):
@@ -208,7 +208,7 @@ def list_releases(arguments: argparse.Namespace) -> int:
 
 
 def stop_server(arguments: argparse.Namespace) -> int:
-    from greenr_luigi import server
+    from greenr_luigi.serving import server
 
     print("stopped" if server.stop(arguments.root / "server") else "no server was running")
     return 0

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import luigi
 import luigi.configuration
 
-from greenr_luigi import HERE
-from greenr_luigi.manifest import folder_name
-from greenr_luigi.stage import FolderParameter
-from greenr_luigi.stage import SettingError as SettingError
+from greenr_luigi.paths import DEFAULTS
+from greenr_luigi.pictures.manifest import folder_name
+from greenr_luigi.staleness.stage import FolderParameter
+from greenr_luigi.staleness.stage import SettingError as SettingError
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None)
     config = luigi.configuration.get_config()
     defaults = configparser.RawConfigParser()
     defaults.optionxform = str  # type: ignore[assignment,method-assign]
-    defaults.read(HERE / "luigi.cfg")
+    defaults.read(DEFAULTS)
     ours = {stage.__name__ for stage in stages}
     for section in ours & set(config.sections()):
         known = [name for name, _ in _stage(stages, section).get_params()]

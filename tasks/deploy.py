@@ -6,9 +6,9 @@ from pathlib import Path
 import luigi
 from luigi.util import requires
 
-from greenr_luigi import HERE
+from greenr_luigi.paths import STATIC, TEMPLATES
 from greenr_luigi.settings import NumberParameter
-from greenr_luigi.stage import Stage
+from greenr_luigi.staleness.stage import Stage
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
 from tasks.split import SplitDataset
@@ -36,19 +36,19 @@ class DeployApp(Stage):
         description="How much more error than the serving release's is let pass where chance may explain it.",
     )
 
-    code = ("greenr_luigi.deployment", "greenr_luigi.web")
+    code = ("greenr_luigi.deployment.deploy", "greenr_luigi.web")
     libraries = ("starlette", "uvicorn", "uvicorn-worker", "gunicorn", "onnxruntime", "pillow")
 
     def reads(self):
-        return {"the page's assets": HERE / "static", "the page's templates": HERE / "templates"}
+        return {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 
     def overtaken(self, stamp):
-        from greenr_luigi.deployment import astray
+        from greenr_luigi.deployment.deploy import astray
 
         return astray(Path(self.root), self.host, self.port, self.place)
 
     def work(self, out: Path):
-        from greenr_luigi.deployment import deploy
+        from greenr_luigi.deployment.deploy import deploy
 
         dataset, model, evaluation, exported = (task.place for task in self.requires())
         release = deploy(Path(self.root), dataset, model, evaluation, exported, out, host=self.host, port=self.port,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi.manifest import folder_name, label_folder
+from greenr_luigi.pictures.manifest import folder_name, label_folder
 from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
-from greenr_luigi.stage import STARTED, Stage
+from greenr_luigi.staleness.stage import STARTED, Stage
 
 
 class Search:
@@ -33,7 +33,10 @@ class DownloadImages(Search, Stage):
     label = luigi.Parameter(description="The class whose pictures to get.")
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
-    code = ("greenr_luigi.collection",)
+    code = (
+        "greenr_luigi.sources.collection",
+        "greenr_luigi.sources.registry",
+    )
     libraries = ("icrawler", "pillow")
 
     @property
@@ -61,10 +64,10 @@ class DownloadImages(Search, Stage):
         return None
 
     def work(self, out: Path):
-        from greenr_luigi import sources
-        from greenr_luigi.collection import collect
+        from greenr_luigi.sources import registry
+        from greenr_luigi.sources.collection import collect
 
-        limit = self.limit or (200 if sources.find(self.source).endless else 0)
+        limit = self.limit or (200 if registry.find(self.source).endless else 0)
         earlier = self.place.resolve() if self.place.exists() else None
         folder = Path(self.root, "added") if self.source == "feedback" else self.folder
         # What a person removed is left out by SplitDataset: a rejection need not search again.

@@ -4,22 +4,22 @@ from pathlib import Path
 
 from luigi.util import requires
 
-from greenr_luigi import HERE
-from greenr_luigi.stage import Stage
+from greenr_luigi.paths import TEMPLATES
+from greenr_luigi.staleness.stage import Stage
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
 
 
 @requires(SplitDataset, TrainModel)
 class EvaluateModel(Stage):
-    code = ("greenr_luigi.evaluation",)
+    code = ("greenr_luigi.evaluation.evaluate",)
     libraries = (*TrainModel.libraries, "scipy", "scikit-learn", "cleanlab")
 
     def reads(self):
-        return {"the report's template": HERE / "templates" / "report.html"}
+        return {"the report's template": TEMPLATES / "report.html"}
 
     def work(self, out: Path):
-        from greenr_luigi.evaluation import evaluate
+        from greenr_luigi.evaluation.evaluate import evaluate
 
         dataset, model = (task.place for task in self.requires())
         return evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())

@@ -5,7 +5,7 @@ from pathlib import Path
 import luigi
 from luigi.util import requires
 
-from greenr_luigi.stage import Stage
+from greenr_luigi.staleness.stage import Stage
 from tasks.evaluate import EvaluateModel
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
@@ -17,11 +17,11 @@ class ExportModel(Stage):
         significant=False, description="Address of an MLflow server to tell of each model; empty for none."
     )
 
-    code = ("greenr_luigi.export",)
+    code = ("greenr_luigi.export.onnx_export",)
     libraries = (*TrainModel.libraries, "onnx", "onnxscript", "onnxruntime")
 
     def work(self, out: Path):
-        from greenr_luigi.export import export
+        from greenr_luigi.export.onnx_export import export
 
         dataset, model, evaluation = (task.place for task in self.requires())
         export(dataset, model, evaluation, out, on_progress=self.on_progress())
@@ -30,7 +30,7 @@ class ExportModel(Stage):
 
     def track(self, model: Path, evaluation: Path, out: Path):
         """Tell MLflow. All of it is on disk in any case: a tracking server that is down holds no release up."""
-        from greenr_luigi.tracking import TrackingError, track
+        from greenr_luigi.export.tracking import TrackingError, track
 
         try:
             self.tell(f"tracked as run {track(self.tracking, model, evaluation, out)} on {self.tracking}")

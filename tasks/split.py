@@ -4,7 +4,7 @@ from pathlib import Path
 
 from greenr_luigi import settings
 from greenr_luigi.settings import ClassesParameter, NumberParameter, QueriesParameter
-from greenr_luigi.stage import Stage
+from greenr_luigi.staleness.stage import Stage
 from tasks.download import DownloadImages, Search
 
 
@@ -23,7 +23,7 @@ class SplitDataset(Search, Stage):
         float, 0, 1, between=True, description="Share of the pictures that judge the model."
     )
 
-    code = ("greenr_luigi.dataset",)
+    code = ("greenr_luigi.dataset.split",)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -40,7 +40,7 @@ class SplitDataset(Search, Stage):
         return {"curation": Path(self.root, "curation.csv"), "added pictures": Path(self.root, "added")}
 
     def work(self, out: Path):
-        from greenr_luigi.dataset import split
+        from greenr_luigi.dataset.split import split
 
         return split({task.label: task.place for task in self.requires()}, out, seed=self.seed,
                      curation=Path(self.root, "curation.csv"), valid_share=self.valid_share, test_share=self.test_share,

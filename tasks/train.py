@@ -6,7 +6,7 @@ import luigi
 from luigi.util import requires
 
 from greenr_luigi.settings import ChoiceParameter, NumberParameter
-from greenr_luigi.stage import Stage
+from greenr_luigi.staleness.stage import Stage
 from tasks.split import SplitDataset
 
 
@@ -24,7 +24,7 @@ class TrainModel(Stage):
         int, 16, 2048, description="Side in pixels of the square that the model sees."
     )
 
-    code = ("greenr_luigi.training",)
+    code = ("greenr_luigi.training.train",)
     libraries = (
         "torch",
         "torchvision",
@@ -36,7 +36,7 @@ class TrainModel(Stage):
     )
 
     def work(self, out: Path):
-        from greenr_luigi.training import train
+        from greenr_luigi.training.train import train
 
         return train(self.requires().place, out, arch=self.arch, epochs=self.epochs, seed=self.seed,
                      image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress())  # fmt: skip

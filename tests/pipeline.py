@@ -137,7 +137,7 @@ class Pipeline:
 
 def draw(folder: Path, labels: dict[str, int]) -> None:
     """A person's own pictures: so many of each label, drawn."""
-    from greenr_luigi.sources import SOURCES, Request
+    from greenr_luigi.sources.registry import SOURCES, Request
 
     for label, count in labels.items():
         (folder / label).mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ import urllib.request
 
 import pytest
 
-from greenr_luigi import releases, traces
+from greenr_luigi.serving import releases
+from greenr_luigi.staleness import traces
 from tests.pipeline import STAGES, Pipeline, draw, luigid
 
 KILLS = int(os.environ.get("GREENR_KILLS", len(STAGES)))

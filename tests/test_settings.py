@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
-from greenr_luigi import HERE, graph, settings
+from greenr_luigi import settings
+from greenr_luigi.operations import graph
+from greenr_luigi.paths import DEFAULTS, PACKAGE
 
 
 class Above(luigi.Task):
@@ -32,7 +34,7 @@ def config(monkeypatch, tmp_path):
     """Luigi's configuration, empty, with packaged defaults of the test's own below it."""
     fresh = luigi.configuration.LuigiConfigParser()
     monkeypatch.setattr(luigi.configuration, "get_config", lambda: fresh)
-    monkeypatch.setattr(settings, "HERE", tmp_path)
+    monkeypatch.setattr(settings, "DEFAULTS", tmp_path / "luigi.cfg")
     (tmp_path / "luigi.cfg").write_text("[Above]\none = 1\ntwo = 2\n[Below]\nthree = 3\n")
     return fresh
 
@@ -168,7 +170,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(stage, option, value, e
 
 @pytest.mark.parametrize(("stage", "option", "value", "expected"), REFUSED)
 def test_a_value_in_luigi_cfg_is_refused_alike(stage, option, value, expected, config, monkeypatch):
-    monkeypatch.setattr(settings, "HERE", HERE)
+    monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
     config.set(stage, option.replace("-", "_"), value.replace("%", "%%"))
     with pytest.raises(settings.SettingError) as error:
         settings.apply(tasks.STAGES, [])
@@ -185,7 +187,7 @@ def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
 
 
 def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
-    monkeypatch.setattr(settings, "HERE", HERE)
+    monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
     monkeypatch.setenv("HOME", str(tmp_path))
     config.set("DownloadImages", "root", "~/data")
     config.set("DownloadImages", "folder", "~/my pictures")
@@ -224,7 +226,7 @@ def test_a_query_of_no_class_is_refused_and_accents_are_one(tmp_path):
     ],
 )
 def test_a_wrong_setting_ends_in_one_line(options, says, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     for program in (["luigi", "--module", "tasks"], ["greenr_luigi.cli", "status"]):
         command = [sys.executable, "-m", *program, *options]
         ran = subprocess.run(

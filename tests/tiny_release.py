@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from greenr_luigi import releases
+from greenr_luigi.serving import releases
 
 SIZE = 32
 CLASSES = ("dandelion", "grass", "pissenlit <b>é</b>")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi.stage import Stage
+from greenr_luigi.staleness.stage import Stage
 
 #: What ran, in order; a test empties it.
 ran: list[str] = []

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 from PIL import Image, ImageDraw
 
-from greenr_luigi import manifest
-from greenr_luigi.manifest import SplitRow
+from greenr_luigi.pictures import manifest
+from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.progress import quiet
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
@@ -93,11 +93,13 @@ def photographs(folder: Path) -> Path:
 @functools.cache
 def walk() -> Walk:
     """The drawings' model, all the way."""
-    from greenr_luigi import evaluation, export, training
+    from greenr_luigi.evaluation import evaluate
+    from greenr_luigi.export import onnx_export
+    from greenr_luigi.training import train
 
     folders = Walk(*(new_folder() for _ in Walk._fields))
     drawn(folders.dataset)
-    training.train(
+    train.train(
         folders.dataset,
         folders.model,
         arch="tf_efficientnet_lite0",
@@ -106,8 +108,8 @@ def walk() -> Walk:
         image_size=SIZE,
         on_progress=quiet,
     )
-    evaluation.evaluate(
+    evaluate.evaluate(
         folders.dataset, folders.model, folders.evaluation, on_progress=quiet, command="luigi X"
     )
-    export.export(folders.dataset, folders.model, folders.evaluation, folders.export, on_progress=quiet)
+    onnx_export.export(folders.dataset, folders.model, folders.evaluation, folders.export, on_progress=quiet)
     return folders

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from greenr_luigi.libraries import fv
+from greenr_luigi.training.libraries import fv
 
 torch.set_num_threads(1)
 learn = fv.load_learner(os.environ["BENCH_PICKLE"])

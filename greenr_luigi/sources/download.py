@@ -8,7 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from greenr_luigi.pictures import MAX_BYTES
+from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.sources.candidates import Unavailable
 
 AGENT = "Mozilla/5.0 (compatible; greenr_luigi/0.1)"

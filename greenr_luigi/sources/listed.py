@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from greenr_luigi.manifest import folder_name, same_text
+from greenr_luigi.pictures.manifest import folder_name, same_text
 from greenr_luigi.sources import download
 from greenr_luigi.sources.candidates import Candidate, Request, SourceError
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from greenr_luigi import manifest, pictures
-from greenr_luigi.manifest import folder_name
+from greenr_luigi.pictures import door, manifest
+from greenr_luigi.pictures.manifest import folder_name
 from greenr_luigi.sources.candidates import Candidate, Request, SourceError, Unavailable
 
 
@@ -65,6 +65,6 @@ def read(path: Path) -> bytes:
     """One byte more than a picture may have is enough to refuse it."""
     try:
         with path.open("rb") as file:
-            return file.read(pictures.MAX_BYTES + 1)
+            return file.read(door.MAX_BYTES + 1)
     except OSError as error:
         raise Unavailable("unreadable", f"{path} cannot be read: {error.strerror}") from None

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from greenr_luigi import HERE
+from greenr_luigi.paths import STATIC
 from greenr_luigi.web import api, classifier, feedback, fetching, health, openapi, pages
 from greenr_luigi.web.intake import Intake
 from greenr_luigi.web.problem import Problem
@@ -92,7 +92,7 @@ def routes() -> list[BaseRoute]:
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         Route("/metrics", health.prometheus),
-        Mount("/static", Assets(directory=HERE / "static")),
+        Mount("/static", Assets(directory=STATIC)),
     ]
 
 

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from greenr_luigi import releases
-from greenr_luigi.pictures import UnusablePicture
+from greenr_luigi.pictures.door import UnusablePicture
+from greenr_luigi.serving import releases
 from greenr_luigi.web import metrics
 from greenr_luigi.web.model import Answer, Model, ModelError, load, trim
 from greenr_luigi.web.problem import Problem, busy, unusable

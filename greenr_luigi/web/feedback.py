@@ -19,7 +19,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from greenr_luigi import files, manifest, pictures, releases
+from greenr_luigi import files
+from greenr_luigi.pictures import door, manifest
+from greenr_luigi.serving import releases
 from greenr_luigi.web import intake
 from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.security import visitor
@@ -62,9 +64,9 @@ class Feedback:
     def keep(self, data: bytes, label: str, predicted: str, release: str) -> str:
         """Store a picture under a label; returns its file's name in the folder. Raises Problem."""
         try:
-            pictures.open_picture(data, at_least=pictures.MIN_SIDE)
-            digest, ending = pictures.sha256(data), pictures.suffix(data)
-        except pictures.UnusablePicture as error:
+            door.open_picture(data, at_least=door.MIN_SIDE)
+            digest, ending = door.sha256(data), door.suffix(data)
+        except door.UnusablePicture as error:
             raise unusable(error) from None
         name = f"{folder_name(label)}/{digest[:16]}{ending}"
         place = self.folder / name

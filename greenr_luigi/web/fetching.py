@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from greenr_luigi.pictures import MAX_BYTES
+from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
 from greenr_luigi.web.settings import Network, Settings
 

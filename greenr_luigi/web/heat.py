@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from greenr_luigi.pictures import open_picture
+from greenr_luigi.pictures.door import open_picture
 
 #: The longest side in pixels of the picture that an answer shows.
 SHOWN = 640

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from greenr_luigi.pictures import MAX_BYTES
+from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
 from greenr_luigi.web.settings import Settings
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from greenr_luigi import releases
-from greenr_luigi.pictures import open_picture, square
+from greenr_luigi.pictures.door import open_picture, square
+from greenr_luigi.serving import releases
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 

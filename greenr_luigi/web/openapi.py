@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from greenr_luigi.pictures import MAX_BYTES
+from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.web import intake, pages
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.state import State

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.templating import Jinja2Templates
 
-from greenr_luigi import HERE
-from greenr_luigi.web import card, heat, intake
+from greenr_luigi.paths import STATIC, TEMPLATES
+from greenr_luigi.web import heat, intake, model_card
 from greenr_luigi.web.api import classify
 from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
@@ -33,7 +33,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 def templates() -> Jinja2Templates:
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -43,13 +43,13 @@ def templates() -> Jinja2Templates:
     return Jinja2Templates(env=env)
 
 
-TEMPLATES = templates()
+PAGES = templates()
 
 
 @cache
 def version(name: str) -> str:
     """Changes with an asset's content, so that browsers may keep it for a year."""
-    return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def page(request: Request[State], name: str, status: int = 200, **context: Any) 
         "model": request.state["classifier"].model,
         "settings": request.state["settings"],
     }
-    return TEMPLATES.TemplateResponse(cast(Request, request), name, context, status_code=status)
+    return PAGES.TemplateResponse(cast(Request, request), name, context, status_code=status)
 
 
 async def index(request: Request[State]) -> Response:
@@ -132,8 +132,8 @@ async def picture(request: Request[State]) -> Response:
     )
 
 
-def release(request: Request[State]) -> card.Card:
-    return card.read(folder(request), folder(request).name)
+def release(request: Request[State]) -> model_card.Card:
+    return model_card.read(folder(request), folder(request).name)
 
 
 def folder(request: Request[State]) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenr_luigi.pictures import UnusablePicture
+from greenr_luigi.pictures.door import UnusablePicture
 
 #: UnusablePicture's reasons as HTTP statuses.
 PICTURE_STATUS = {"too-large": 413, "format": 415, "too-small": 422, "broken": 422}

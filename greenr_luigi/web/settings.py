@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from greenr_luigi.pictures import MAX_BYTES
+from greenr_luigi.pictures.door import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.collection import collect
-from greenr_luigi.manifest import Row, read_jsonl
-from greenr_luigi.sources import SOURCES, SourceError
+from greenr_luigi.pictures.manifest import Row, read_jsonl
+from greenr_luigi.sources.collection import collect
+from greenr_luigi.sources.registry import SOURCES, SourceError
 from tests.sources.conftest import Internet, picture
 
 URL = "https://pictures.example/{}.jpg"

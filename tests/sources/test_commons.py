@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.collection import collect
-from greenr_luigi.manifest import Row, read_jsonl
-from greenr_luigi.sources import Request, SourceError, commons
+from greenr_luigi.pictures.manifest import Row, read_jsonl
+from greenr_luigi.sources import commons
+from greenr_luigi.sources.candidates import Request, SourceError
+from greenr_luigi.sources.collection import collect
 from tests.sources.conftest import Answer, Internet, Query, picture
 
 

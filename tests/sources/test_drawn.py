@@ -8,10 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from greenr_luigi import hashing, pictures
-from greenr_luigi.collection import collect
-from greenr_luigi.duplicates import looks, near_pairs
-from greenr_luigi.sources import Request, drawn
+from greenr_luigi.dataset.duplicates import looks, near_pairs
+from greenr_luigi.pictures import door, hashing
+from greenr_luigi.sources import drawn
+from greenr_luigi.sources.candidates import Request
+from greenr_luigi.sources.collection import collect
 
 
 def test_several_hundred_and_no_two_alike() -> None:
@@ -20,8 +21,8 @@ def test_several_hundred_and_no_two_alike() -> None:
         for candidate in itertools.islice(drawn.sample(Request(label, label, 1)), 200):
             data = candidate.load()
             files.add(data)
-            image = pictures.open_picture(data)
-            hashes.append((pictures.dhash(image), hashing.phash(image)))
+            image = door.open_picture(data)
+            hashes.append((door.dhash(image), hashing.phash(image)))
     assert len(files) == len(set(hashes)) == 400
     assert len(near_pairs(looks(hashes))[0]) == 0
 

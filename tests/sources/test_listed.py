@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.collection import collect
-from greenr_luigi.manifest import Refusal, Row, read_jsonl
-from greenr_luigi.sources import SourceError, Unavailable, download
+from greenr_luigi.pictures.manifest import Refusal, Row, read_jsonl
+from greenr_luigi.sources import download
+from greenr_luigi.sources.candidates import SourceError, Unavailable
+from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.listed import addresses
 from tests.sources.conftest import Internet
 

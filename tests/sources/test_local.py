@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import traces
-from greenr_luigi.collection import collect
-from greenr_luigi.manifest import Refusal, Row, read_jsonl
-from greenr_luigi.sources import SourceError, local
+from greenr_luigi.pictures.manifest import Refusal, Row, read_jsonl
+from greenr_luigi.sources import local
+from greenr_luigi.sources.candidates import SourceError
+from greenr_luigi.sources.collection import collect
+from greenr_luigi.staleness import traces
 from tasks import DownloadImages
 from tests.photographs import PHOTOS, needs_photos
 from tests.sources.conftest import picture

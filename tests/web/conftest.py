@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from greenr_luigi import server
+from greenr_luigi.serving import server
 from tests import tiny_release
 
 

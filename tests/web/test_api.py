@@ -14,7 +14,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from greenr_luigi import server
+from greenr_luigi.serving import server
 from greenr_luigi.web import openapi
 from greenr_luigi.web.problem import PICTURE_STATUS
 from greenr_luigi.web.settings import Settings

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from greenr_luigi.web import app, card, pages
+from greenr_luigi.web import app, model_card, pages
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
@@ -41,7 +41,7 @@ def inside(
 
 def test_the_web_process_loads_no_torch_fastai_luigi_or_pickled_model() -> None:
     code = (
-        "import sys, json, greenr_luigi.server, greenr_luigi.releases\n"
+        "import sys, json, greenr_luigi.serving.server, greenr_luigi.serving.releases\n"
         "from pathlib import Path\n"
         "from greenr_luigi.web import app, settings, worker, gunicorn_conf, model\n"
         "app.create(settings.Settings(store=Path('.')))\n"
@@ -182,7 +182,7 @@ def test_files_beside_the_model_that_tell_little(tmp_path: Path) -> None:
     (exported / "predictions.csv").write_text("file,label,side\na.png,grass,test\n")
     (exported / "sources.json").write_text('{"sources": [null, {"engine": "bing"}, {}]}')
     (exported / "metrics.json").write_text('{"accuracy": null, "per_class": {"grass": {"precision": 0.5}}}')
-    found = card.read(exported, "")
+    found = model_card.read(exported, "")
     assert (found.held_out, found.sources, found.accuracy) == ((), (), None)
     assert found.per_class == [("grass", 0.5, None)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import releases
+from greenr_luigi.serving import releases
 from greenr_luigi.web import classifier
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release

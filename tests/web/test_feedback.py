@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from greenr_luigi import server
+from greenr_luigi.serving import server
 from greenr_luigi.web import feedback
 from greenr_luigi.web.feedback import Feedback, folder_name
 from greenr_luigi.web.problem import Problem

@@ -19,7 +19,8 @@ import pytest
 import requests
 from PIL import Image
 
-from greenr_luigi import pictures, server
+from greenr_luigi.pictures import door
+from greenr_luigi.serving import server
 from tests import tiny_release
 from tests.test_bombs import slow
 from tests.test_pictures import bombs
@@ -79,7 +80,7 @@ def test_the_largest_pictures_that_are_allowed(live: Live) -> None:
         ("PNG", "RGB", {}), ("JPEG", "RGB", {}), ("WEBP", "RGB", {"method": 0}), ("PNG", "RGBA", {"exif": turned}),
     ]:  # fmt: skip
         buffer = io.BytesIO()
-        side = int(pictures.MAX_PIXELS_OF.get(kind, pictures.MAX_PIXELS) ** 0.5)
+        side = int(door.MAX_PIXELS_OF.get(kind, door.MAX_PIXELS) ** 0.5)
         Image.new(mode, (side, side), "yellow").save(buffer, kind, **how)
         made.append(buffer.getvalue())
     buffer = io.BytesIO()
@@ -164,9 +165,9 @@ def test_a_sender_that_never_ends_is_cut_off(patient: Live) -> None:
         while not received:
             with contextlib.suppress(TimeoutError):
                 sent += connection.send(block[sent % len(block) :])
-                received = connection.recv(1000) if sent > pictures.MAX_BYTES else b""
+                received = connection.recv(1000) if sent > door.MAX_BYTES else b""
             with contextlib.suppress(TimeoutError):
-                received = received or (connection.recv(1000) if sent > pictures.MAX_BYTES else b"")
+                received = received or (connection.recv(1000) if sent > door.MAX_BYTES else b"")
     assert received.startswith((b"HTTP/1.1 413", b"HTTP/1.1 408", b"HTTP/1.1 400"))
     assert resident(patient) - before < 150
 
@@ -230,7 +231,7 @@ def test_uploads_that_stand_still_keep_nobody_out(live: Live) -> None:
         for _ in range(20):
             address = ("127.0.0.1", live.server.port)
             visitor = open_ones.enter_context(socket.create_connection(address, timeout=30))
-            visitor.sendall(head(pictures.MAX_BYTES) + b"--b")
+            visitor.sendall(head(door.MAX_BYTES) + b"--b")
         for _ in range(4):
             assert live.post("/api/predict", files={"file": tiny_release.picture()}).status_code == 200
 
@@ -289,7 +290,7 @@ def test_hostile_paths(live: Live, line: bytes) -> None:
 def test_noise(live: Live) -> None:
     """Damaged pictures of every format: a refusal or an answer, the workers live, memory stays bounded."""
     chance = random.Random(1)
-    parts = [tiny_release.picture("green", 96, kind) for kind in pictures.FORMATS]
+    parts = [tiny_release.picture("green", 96, kind) for kind in door.FORMATS]
     before, seen = resident(live), set()
     for _ in range(FUZZED):
         data = bytearray(chance.choice(parts))

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from greenr_luigi import releases
+from greenr_luigi.serving import releases
 from greenr_luigi.web import model
 from tests import tiny_release
 

@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi import releases, server
+from greenr_luigi.serving import releases, server
 from tests import tiny_release
 from tests.web import browser
 from tests.web.conftest import Live

@@ -12,7 +12,7 @@ import pytest
 import requests
 from PIL import Image
 
-from greenr_luigi import server
+from greenr_luigi.serving import server
 from tests import tiny_release
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

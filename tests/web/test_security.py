@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenr_luigi import server
+from greenr_luigi.serving import server
 from tests import tiny_release
 from tests.web.conftest import Live
 

@@ -14,7 +14,7 @@ import onnx
 import pytest
 import requests
 
-from greenr_luigi import releases, server
+from greenr_luigi.serving import releases, server
 from tests import tiny_release
 from tests.web.conftest import Live
 

@@ -1,0 +1,36 @@
+"""JSON files that one part writes and another reads: typed, whole or not at all, and checked where they are read.
+
+A contract is a dataclass in the package that writes the file. A field that older files lack has the default None, or
+one that means the same; what a newer file has besides is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from greenr_luigi import files
+from greenr_luigi.errors import GreenrError
+
+Contract = TypeVar("Contract")
+
+
+class ContractError(GreenrError):
+    """A file that is torn, or is not what its name says."""
+
+
+def read(path: Path, kind: type[Contract], remedy: str = "run the stage that makes it again") -> Contract:
+    """The content of a JSON file. Raises FileNotFoundError if there is none, ContractError if it is no such file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(f"{path} cannot be read as {kind.__name__} ({error}): {remedy}") from None
+
+
+def write(path: Path, content: object) -> None:
+    """Write a dataclass as JSON with sorted keys: the same content gives the same bytes."""
+    text = json.dumps(msgspec.to_builtins(content), indent=1, sort_keys=True, ensure_ascii=False)
+    files.write(path, (text + "\n").encode())

@@ -1,0 +1,1 @@
+"""How good a model is, how sure, which labels look wrong, and a report that says so."""

@@ -1,0 +1,34 @@
+"""Running an exported model with ONNX Runtime, and when what it says is an answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar("Number", float, NDArray[np.floating[Any]])
+
+
+def open_session(model: Path, threads: int = 0) -> Any:
+    """An onnxruntime.InferenceSession on the processor; `threads` 0: one for each core.
+
+    onnxruntime starts a thread when it is imported, and threads do not survive gunicorn's fork: so not at the top.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    # As fast without, measured, and what a large picture took goes back.
+    options.enable_cpu_mem_arena = False
+    return onnxruntime.InferenceSession(os.fspath(model), options, providers=["CPUExecutionProvider"])
+
+
+def is_answer(probability: Number, familiarity: Number, threshold: float, least_familiarity: float) -> Any:
+    """Whether pictures get an answer rather than "I can't tell": the highest probability reaches the calibrated
+    threshold, and the picture is like those that the model has learned from (evaluation/familiarity.py). Numbers or
+    arrays of them."""
+    return (probability >= threshold) & (familiarity >= least_familiarity)

@@ -1,0 +1,1 @@
+"""What `greenr` does with the graph as it lies on disk: status, usage, prune."""

@@ -1,0 +1,25 @@
+"""Small pictures, and pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+from PIL import Image
+
+from greenr_luigi.pictures.door import open_picture
+
+
+def thumbnail(data: bytes, side: int) -> Image.Image:
+    """A picture, upright, whose longer side has at most `side` pixels. Raises UnusablePicture."""
+    image = open_picture(data, at_least=side)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
+def data_address(image: Image.Image, kind: str = "JPEG", **how: Any) -> str:
+    """A picture as an address that holds it whole (RFC 2397). `how`: what Pillow's encoder is told."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 80} if kind == "JPEG" else {}) | how)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

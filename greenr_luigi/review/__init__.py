@@ -1,0 +1,1 @@
+"""`greenr review`: a local page on which a person goes through doubtful pictures."""

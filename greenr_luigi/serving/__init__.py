@@ -1,0 +1,1 @@
+"""Releases on disk, and the gunicorn that serves them."""

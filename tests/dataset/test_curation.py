@@ -1,0 +1,113 @@
+"""What a person does about pictures, and how they may name them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi import cli
+from greenr_luigi.dataset import curation, decisions
+from greenr_luigi.dataset.decisions import CurationError
+from greenr_luigi.pictures import door, hashing
+from tests.sources.conftest import picture
+
+A, B = "a" * 64, "b" * 64
+
+
+def test_a_picture_may_be_named_by_file_and_by_digits(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    sha = door.sha256(picture(1))
+    place = tmp_path / "data/DownloadImages/grass-0"
+    place.mkdir(parents=True)
+    row = {"file": "pictures/x.jpg", "sha256": sha, "dhash": A[:16], "phash": A[:44]}
+    (place / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    items = [tmp_path / "x.jpg", sha, sha[:16], f"train/grass/{sha[:16]}.jpg"]
+    assert curation.reject(tmp_path / "data", items) == [sha] * 4
+    looks = set(decisions.read(tmp_path / "data" / "curation.csv").looks)
+    assert looks == {(A[:16], A[:44])}
+    curation.reject(tmp_path / "data", items[:1])
+    assert set(decisions.read(tmp_path / "data" / "curation.csv").looks) == {hashing.look(picture(1))}
+
+
+@pytest.mark.parametrize("item", ["nowhere.jpg", "0123456789abcdef", "abc"])
+def test_a_picture_that_is_not_there_is_an_error(tmp_path: Path, item: str) -> None:
+    with pytest.raises(CurationError, match=r"is no file and no sha256|names 0 of the 0 pictures"):
+        curation.reject(tmp_path, [item])
+    assert not (tmp_path / "curation.csv").exists()
+
+
+def test_added_pictures_lie_in_a_folder_of_the_person(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(picture(1))
+    copy = curation.add(tmp_path / "data", "a/b", tmp_path / "x.png")
+    assert copy.parent == tmp_path / "data/added/a%2Fb" and copy.suffix == ".jpg"
+    assert decisions.added(tmp_path / "data", "a/b") == [copy] and copy.read_bytes() == picture(1)
+    (tmp_path / "x.txt").write_text("no picture")
+    with pytest.raises(door.UnusablePicture):
+        curation.add(tmp_path / "data", "a/b", tmp_path / "x.txt")
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root under which a model of three classes was judged, and a picture beside it."""
+    (tmp_path / "metrics.json").write_text(json.dumps({"classes": ["gräser", "grass", "wild rose"]}))
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    monkeypatch.setattr(cli.graph, "judged", lambda root: (tmp_path, tmp_path))
+    monkeypatch.setattr(cli.graph, "again", lambda root: "luigi")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("action", ["relabel", "add"])
+def test_a_label_that_no_run_knows_is_refused(
+    ran: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = str(ran.parent / "x.jpg")
+    for label, words in (
+        ("gras", "did you mean grass?"),
+        ("lawn", "expected one of gräser, grass, wild rose"),
+    ):
+        assert cli.main(["--root", str(ran), action, label, x]) == 1
+        told = capsys.readouterr().err
+        assert f"{label!r} is no class of the last run (--new if the next one brings it in): {words}" in told
+        assert not ran.exists()
+    assert cli.main(["--root", str(ran), action, "--new", "lawn", x]) == 0
+    assert cli.main(["--root", str(ran), action, " gra\u0308ser ", x]) == 0
+    lines = (ran / "curation.csv").read_text()
+    assert "lawn" in lines and ",gräser," in lines
+    assert "taken as it is" not in capsys.readouterr().out
+
+
+def test_before_the_first_model_a_label_is_taken_as_it_is_and_told_so(
+    ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.graph, "judged", lambda root: None)
+    assert cli.main(["--root", str(ran), "relabel", "lawn", str(ran.parent / "x.jpg")]) == 0
+    assert "'lawn' is taken as it is" in capsys.readouterr().out
+    assert cli.main(["--root", str(ran), "relabel", " ", str(ran.parent / "x.jpg")]) == 1
+    assert "the label '' is empty" in capsys.readouterr().err
+
+
+def test_restoring_an_added_picture_takes_back_the_last_word_first(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    sha = door.sha256(picture(1))
+
+    def withdrawn() -> bool:
+        return sha in decisions.withdrawn(tmp_path / "curation.csv")
+
+    curation.restore(tmp_path, [sha])
+    assert not withdrawn()
+    copy = curation.add(tmp_path, "a", tmp_path / "x.jpg")
+    curation.reject(tmp_path, [copy])
+    curation.restore(tmp_path, [copy])
+    assert not withdrawn()
+    curation.restore(tmp_path, [copy])
+    assert withdrawn() and copy.exists()
+    curation.keep(tmp_path, [copy])
+    assert not withdrawn()
+    curation.restore(tmp_path, [copy])
+    assert not withdrawn()
+    curation.restore(tmp_path, [copy])
+    assert withdrawn()
+    curation.add(tmp_path, "a", tmp_path / "x.jpg")
+    assert not withdrawn()

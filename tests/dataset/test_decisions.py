@@ -1,0 +1,87 @@
+"""A person's decisions: kept, understood however they were typed, and never lost."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.dataset import curation, decisions
+from greenr_luigi.dataset.decisions import CurationError
+from greenr_luigi.pictures import hashing
+from tests.sources.conftest import picture
+
+A, B = "a" * 64, "b" * 64
+
+
+def test_no_file_is_no_decision(tmp_path: Path) -> None:
+    assert decisions.read(tmp_path / "curation.csv") == decisions.Curation()
+
+
+def test_later_decisions_overrule(tmp_path: Path) -> None:
+    curation.reject(tmp_path, [A, B], comment="blurred,\nboth")
+    curation.relabel(tmp_path, "wild grass, dry", [A])
+    curation.restore(tmp_path, [B])
+    found = decisions.read(tmp_path / "curation.csv")
+    assert found.rejected == {A} and found.relabelled == {A: "wild grass, dry"}
+    assert found.spoken == {A} and not found.looks
+
+
+def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:
+    old = f"action,sha256,label,to,when,comment\nreject,{A},,,2026-01-01T00:00:00+00:00,blurred\n"
+    (tmp_path / "curation.csv").write_text(old)
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    for _ in range(2):
+        curation.reject(tmp_path, [tmp_path / "x.jpg"])
+    lines = (tmp_path / "curation.csv").read_text()
+    assert lines.startswith(old) and lines.count("action") == 2
+    found = decisions.read(tmp_path / "curation.csv")
+    assert len(found.rejected) == 2 and set(found.looks) == {hashing.look(picture(1))}
+    curation.restore(tmp_path, [tmp_path / "x.jpg"])
+    assert decisions.read(tmp_path / "curation.csv") == decisions.Curation(frozenset({A}))
+
+
+def test_hand_edited_lines_are_understood_and_kept(tmp_path: Path) -> None:
+    text = f"\ufeff# mine\r\nto, action ,sha256\r\n\r\n,REJECT, {A.upper()} \r\n dry grass ,relabel,{B}"
+    path = tmp_path / "curation.csv"
+    path.write_bytes(text.encode())
+    found = decisions.read(path)
+    assert (found.rejected, found.relabelled) == ({A}, {B: "dry grass"})
+    curation.restore(tmp_path, [A])
+    assert path.read_bytes().startswith(text.encode())
+    found = decisions.read(path)
+    assert (found.rejected, found.relabelled) == (frozenset(), {B: "dry grass"})
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"rejct,{A}", r"line 3: the action is 'rejct'; expected one of .*did you mean reject\?"),
+        ("reject,abc", "line 3: the sha256 is 'abc'; expected 64 hex digits"),
+        (f"relabel,{A},grass", "line 3: relabel without a label"),
+        (f"reject;{A}", "line 3: 1 cells in .*separated by commas"),
+        (f"reject,{A},,,,,xyz", "line 3: the look is 'xyz'; expected 60 hex digits"),
+        ("action,sha", "line 3: there is no column 'sha'"),
+    ],
+)
+def test_what_cannot_be_understood_is_an_error_that_says_where(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "curation.csv"
+    path.write_text(f"action,sha256,label,to,when,comment,look\nreject,{B}\n{line}\n")
+    with pytest.raises(CurationError, match=words):
+        decisions.read(path)
+    before = path.read_bytes()
+    with pytest.raises(CurationError, match=words):
+        curation.reject(tmp_path, [B])
+    assert path.read_bytes() == before
+
+
+def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    shas = [f"{n:064x}" for n in range(24)]
+    writers = [threading.Thread(target=curation.reject, args=(tmp_path, [sha])) for sha in shas]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert decisions.read(tmp_path / "curation.csv").rejected == set(shas)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".curation.csv.lock", "curation.csv"]

@@ -1,0 +1,30 @@
+import dataclasses
+
+import numpy as np
+import torch
+
+from greenr_luigi.dataset import pixels
+from greenr_luigi.evaluation import label_issues
+from tests import walk
+
+
+def test_planted_labels_are_found(tmp_path):
+    """Two clouds of features, four pictures of which carry the other cloud's label."""
+    generator = torch.Generator().manual_seed(0)
+    truth = np.arange(120) % 2
+    features = (
+        torch.randn(120, 16, 1, 1, generator=generator)
+        + torch.from_numpy(truth * 3.0)[:, None, None, None].float()
+    )
+    labels = truth.copy()
+    labels[[5, 40, 77, 110]] ^= 1
+    probabilities = label_issues.out_of_fold(features, labels, seed=1)
+    assert np.allclose(probabilities.sum(1), 1)
+    row = pixels.rows(walk.walk().dataset, "train")[0]
+    rows = [dataclasses.replace(row, file=str(i), label="ab"[k]) for i, k in enumerate(labels)]
+    found = label_issues.find(rows, probabilities, ["a", "b"])
+    assert {int(s.file) for s in found[:4]} == {5, 40, 77, 110} and len(found) <= 6
+    assert all(s.suggested != s.label and s.probability < 0.5 for s in found)
+    label_issues.write(tmp_path / "suspects.csv", found)
+    again = label_issues.read(tmp_path / "suspects.csv")
+    assert [s[:3] for s in again] == [s[:3] for s in found]

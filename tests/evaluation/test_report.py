@@ -1,0 +1,181 @@
+import csv
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from greenr_luigi import cli
+from greenr_luigi.dataset import curation, pixels
+from greenr_luigi.evaluation import evaluate, label_issues, report
+from greenr_luigi.progress import quiet
+from greenr_luigi.training import saved_model, train
+from tests import walk
+
+
+def test_a_page_of_its_own_that_tells_the_main_things():
+    page = (walk.walk().evaluation / "report.html").read_text()
+    assert (
+        re.findall(r"""(?:src|href)=["'](?!data:)""", page) == []
+        and "url(" not in page
+        and "<script" not in page
+    )
+    for part in ("confusion", "mistakes", "classes", "reliability", "curves"):
+        assert f'id="{part}"' in page
+    assert "disc or three?" in page and "held-out pictures" in page and "luigi X" in page
+    assert str(walk.walk().dataset) not in page
+
+
+def test_the_verdict_stands_at_the_top(tmp_path):
+    folders = walk.walk()
+    for accepted, word in ((True, "Released"), (False, "Not released")):
+        verdict = {"accepted": accepted, "reason": "6 right instead of 5", "comparison": None}
+        report.write(tmp_path / "r.html", folders.dataset, folders.model, folders.evaluation, verdict=verdict)
+        assert f"<b>{word}.</b> 6 right instead of 5" in (tmp_path / "r.html").read_text()
+
+
+def test_names_are_escaped(tmp_path):
+    folders = walk.walk()
+    for name in ("model", "evaluation"):
+        shutil.copytree(getattr(folders, name), tmp_path / name)
+    metrics = json.loads((folders.evaluation / "metrics.json").read_text())
+    evil = "<img src=x onerror=alert(1)>"
+    metrics = json.loads(json.dumps(metrics).replace('"disc"', json.dumps(evil)))
+    saved_model.write_json(tmp_path / "evaluation" / "metrics.json", metrics)
+    report.write(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "evaluation")
+    page = (tmp_path / "r.html").read_text()
+    assert evil not in page and "&lt;img src=x" in page
+
+
+def test_many_classes_list_their_confusions(tmp_path):
+    labels = tuple("abcdefghijklmnopq"[: i + 1] for i in range(14))
+    dataset = walk.drawn(tmp_path / "d", labels, each=4)
+    for name in "me":
+        (tmp_path / name).mkdir()
+    options = {"arch": "tf_efficientnet_lite0", "epochs": 2, "seed": 1, "image_size": walk.SIZE}
+    train.train(dataset, tmp_path / "m", on_progress=quiet, **options)
+    evaluate.evaluate(dataset, tmp_path / "m", tmp_path / "e", on_progress=quiet)
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "14 classes" in page and "the model says" in page and 'class="matrix"' not in page
+
+
+def test_the_comparison_shows_what_changed_with_label_and_answer(tmp_path):
+    folders = walk.walk()
+    shutil.copytree(folders.evaluation, tmp_path / "e")
+    path = tmp_path / "e" / "predictions.csv"
+    table = list(csv.reader(path.read_text().splitlines()))
+    files = [row.file for row in pixels.rows(folders.dataset, "test")]
+    for line in table[1:]:
+        line[3] = {"disc": "three", "three": "disc"}[line[1]] if line[0] in files[:2] else line[1]
+    path.write_text("".join(",".join(line) + "\n" for line in table))
+    verdict = {"accepted": False, "reason": "worse", "comparison": {"worse": files[:2], "better": files[2:3]}}
+    report.write(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e", verdict=verdict)
+    page = (tmp_path / "r.html").read_text()
+    assert page.count('alt="Newly wrong: labelled disc, called three"') == 2
+    assert page.count('alt="Newly right: labelled disc, called disc"') == 1
+    answer = 'labelled <b>disc</b><br>it says <span class="said">three</span>'
+    assert page.count(f"{answer}<br>") == 2 and page.count(f"{answer}, ") == 2
+
+
+LABELS = ["grass", "dry grass", "-dash.v1.2", "--help", "[br*]?", "$(x)", "it's", "ä"]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_commands_may_be_pasted_whatever_a_label_holds(label, monkeypatch, tmp_path):
+    """The shell makes of the line the words that were meant, and argparse takes them as they were."""
+    told = []
+    monkeypatch.setattr(curation, "relabel", lambda root, label, items: told.append((label, items)))
+    monkeypatch.setattr(cli.graph, "again", lambda root: "")
+    page = page_with(tmp_path, [label_issues.Suspect("train/disc/0123456789abcdef.jpg", "disc", label, 0.1)])
+    review, reject, relabel = html.unescape(page.split("<pre>")[1].split("</pre>")[0]).split("\n")
+    assert (review, reject) == ("greenr review", "greenr reject 0123456789abcdef")
+    (tmp_path / "bx").touch()  # for a pattern to match
+    words = subprocess.check_output(["sh", "-c", f"printf '%s\\n' {relabel}"], cwd=tmp_path, text=True)
+    assert cli.main(["--root", str(tmp_path), *words.splitlines()[1:]]) == 0
+    assert told == [(label, ["0123456789abcdef"])]
+
+
+def page_with(folder, found):
+    """The report of the walk with other suspects, which need not lie anywhere."""
+    folders = walk.walk()
+    shutil.copytree(folders.evaluation, folder / "e")
+    shutil.copytree(folders.dataset, folder / "d", dirs_exist_ok=True)
+    some = next((folders.dataset / "train" / "disc").iterdir())
+    for one in found:
+        (folder / "d" / one.file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(some, folder / "d" / one.file)
+    label_issues.write(folder / "e" / "suspects.csv", found)
+    report.write(folder / "r.html", folder / "d", folders.model, folder / "e")
+    return (folder / "r.html").read_text()
+
+
+def test_a_suspect_is_a_disagreement_and_no_verdict(tmp_path):
+    sides = ["train"] * 28 + ["test"] * 2
+    found = [
+        label_issues.Suspect(f"{side}/disc/{n:016x}.jpg", "disc", "three", 0.1)
+        for n, side in enumerate(sides)
+    ]
+    (tmp_path / "train").mkdir()
+    page = page_with(tmp_path / "train", found[:28])
+    assert "disagrees with the label of 28 pictures" in page and "well be" not in page
+    assert "lists all.\nThe label may be right" in page and "none of the classes" in page
+    assert "held out to measure" not in page and ">held out<" not in page
+    (tmp_path / "test").mkdir()
+    page = page_with(tmp_path / "test", found[::-1])
+    assert "2 of them are held out to measure the model with" in page and page.count(">held out<") == 2
+
+
+def test_the_page_tells_what_was_refused_and_why(tmp_path):
+    assert 'id="left-out"' not in (walk.walk().evaluation / "report.html").read_text()
+    (tmp_path / "d").mkdir()
+    kinds = [
+        {
+            "label": "disc",
+            "reason": "too-large",
+            "count": 1,
+            "examples": [{"name": "disc/v.jpg", "message": "it has"}],
+        },
+        {
+            "label": "three",
+            "reason": "interrupted",
+            "count": 1,
+            "examples": [{"name": "", "message": "no answer"}],
+        },
+        {
+            "label": "three",
+            "reason": "format",
+            "count": 30,
+            "examples": [{"name": "<b>.txt", "message": "no picture"}],
+        },
+        *({"label": "three", "reason": f"http-{n}", "count": 1, "examples": []} for n in range(400, 430)),
+    ]
+    saved_model.write_json(tmp_path / "d" / "refused.json", kinds)
+    page = page_with(tmp_path, [])
+    part = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page.split('id="left-out"')[1].split("</section>")[0]))
+    assert "62 were offered and refused" in part and "And 9 more" in part
+    first = ["three: 30 format: &lt;b&gt;.txt, no picture; …", "disc: 1 too-large: disc/v.jpg, it has"]
+    assert " ".join([*first, "three: 1 interrupted: no answer"]) in part
+
+
+def test_no_per_cent_sign_stands_alone_and_wide_tables_can_be_reached():
+    page = (walk.walk().evaluation / "report.html").read_text()
+    body = page.split("</style>")[1]
+    assert re.findall(r"\d %", body) == [] and re.search("\\d\N{NO-BREAK SPACE}%", body)
+    tables = re.findall(r"<div class=\"scroll\"([^>]*)><table", body)
+    assert len(tables) == body.count("<table") == 2
+    assert all('tabindex="0"' in t and 'role="region"' in t and "aria-label=" in t for t in tables)
+    assert "<th>" not in body
+
+
+def test_the_page_tells_what_was_asked_of_the_pictures():
+    line = "luigi --module tasks X --source bing --limit 150 --valid-share 0.1 --test-share 0.2 --classes 'a b,c'"
+    assert report.asked(line) == [
+        ("pictures from", "bing"),
+        ("asked for a class", "150"),
+        ("share to choose by", "0.1"),
+        ("share to test with", "0.2"),
+    ]
+    assert dict(report.asked("luigi X --limit 0"))["asked for a class"].startswith("all of a folder")
+    assert report.asked("") == []

@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+
+import onnx
+import pytest
+
+from greenr_luigi.dataset import pixels
+from greenr_luigi.export import quantization
+from greenr_luigi.export.quantization import Limits
+from tests import tiny_release, walk
+
+LIMITS = Limits(0.6, 0.1)
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    dataset = walk.walk().dataset
+    return [dataset / row.file for row in pixels.rows(dataset, "test", "valid")]
+
+
+def quantized_convolutions(file):
+    """Names of convolutions that read what was rounded to 8 bits."""
+    graph = onnx.load(file).graph
+    rounded = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    return [n.name for n in graph.node if n.op_type == "Conv" and set(n.input) <= rounded]
+
+
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    """A folder with the drawings' model, whose few held-out pictures shall do."""
+    monkeypatch.setattr(quantization, "LEAST_PICTURES", 1)
+    (tmp_path / "model.onnx").write_bytes((walk.walk().export / "model.onnx").read_bytes())
+    return tmp_path
+
+
+def test_integers_that_agree_are_offered(exported, held_out, monkeypatch):
+    # Without VNNI they are a little further off.
+    monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 0.1)
+    said = quantization.offer(exported, held_out, held_out, walk.SIZE, LIMITS)
+    assert said["offered"] and said["pictures"] == len(held_out) and said["labels_changed"] == 0
+    place = exported / "model.int8.onnx"
+    again = quantization.compare(exported / "model.onnx", place, held_out, walk.SIZE, LIMITS)
+    assert again | {"offered": True} == said
+    assert 0 < again["mean_difference"] <= again["largest_difference"]
+    assert place.stat().st_size < (exported / "model.onnx").stat().st_size / 3
+
+
+def test_first_layers_and_the_answer_stay_in_float(exported, held_out):
+    model, place = exported / "model.onnx", exported / "model.int8.onnx"
+    assert quantization.quantize(model, held_out, walk.SIZE, place)
+    names = [node.name for node in onnx.load(model).graph.node if node.op_type == "Conv"]
+    assert quantized_convolutions(place) == names[quantization.FLOAT_FIRST : -1]
+    assert not quantized_convolutions(model)
+
+
+def test_integers_that_disagree_are_withdrawn(exported, monkeypatch, held_out):
+    monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 1e-9)
+    said = quantization.offer(exported, held_out, held_out, walk.SIZE, LIMITS)
+    assert not said["offered"] and said["mean_difference"] > 1e-9
+    assert [path.name for path in exported.iterdir()] == ["model.onnx"]
+
+
+def test_few_held_out_pictures_prove_nothing(held_out):
+    """The walk's own export: what it offers, model.json says."""
+    folder = walk.walk().export
+    said = json.loads((folder / "model.json").read_text())["int8"]
+    assert said == {"offered": False, "why": f"{len(held_out)} held-out pictures, fewer than 50"}
+    assert not (folder / "model.int8.onnx").exists()
+
+
+def test_what_the_library_logs_sets_nothing_up(tmp_path):
+    """logging.basicConfig() in a library would have Luigi's own lines printed twice."""
+    walked = walk.walk()
+    code = (
+        "import logging, sys; from pathlib import Path; from greenr_luigi.export import quantization\n"
+        "here, picture, out = map(Path, sys.argv[1:])\n"
+        f"assert quantization.quantize(here, [picture], {walk.SIZE}, out)\n"
+        "assert not logging.getLogger().handlers\n"
+    )
+    picture = next((walked.dataset / "train" / "disc").iterdir())
+    command = [sys.executable, "-c", code, walked.export / "model.onnx", picture, tmp_path / "out.onnx"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_a_network_that_would_gain_nothing_stays_as_it_is(exported, held_out):
+    """No convolution between the first three and the last; or other activations than ReLU between them."""
+    none = {"offered": False, "why": "few of its layers would gain"}
+    model = onnx.load(exported / "model.onnx")
+    for node in model.graph.node:
+        if node.op_type == "Clip":
+            node.op_type = "HardSwish"
+            del node.input[1:]
+    for data in (tiny_release.model(), model.SerializeToString()):
+        (exported / "model.onnx").write_bytes(data)
+        assert quantization.offer(exported, held_out, held_out, tiny_release.SIZE, LIMITS) == none
+        assert [path.name for path in exported.iterdir()] == ["model.onnx"]
+
+
+def colours(folder, *names):
+    """A picture of each colour."""
+    for name in names:
+        (folder / f"{name}.jpg").write_bytes(tiny_release.picture(name))
+    return [folder / f"{name}.jpg" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("weights", "limits", "labels", "answers"),
+    [
+        (-1.0, Limits(0.0, 0.0), 2, 2),
+        # The same label, and now below the threshold.
+        (0.03, Limits(0.6, 0.0), 0, 2),
+        # Nothing was told of the black one before either.
+        (0.03, Limits(0.6, 0.3), 0, 1),
+        (0.03, Limits(0.0, 0.0), 0, 0),
+        (1.0, Limits(0.6, 0.0), 0, 0),
+    ],
+)
+def test_compare_counts_what_changed(tmp_path, weights, limits, labels, answers):
+    for name, factor in (("a.onnx", 1.0), ("b.onnx", weights)):
+        (tmp_path / name).write_bytes(tiny_release.model(factor * tiny_release.WEIGHTS))
+    files = colours(tmp_path, "yellow", "darkred")
+    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", files, tiny_release.SIZE, limits)
+    assert (said["pictures"], said["labels_changed"], said["answers_changed"]) == (2, labels, answers)
+
+
+def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
+    """From all for the one class to all for another is 1, however many classes there are."""
+    for name, weights in (("a.onnx", tiny_release.WEIGHTS), ("b.onnx", tiny_release.WEIGHTS[[2, 0, 1]])):
+        (tmp_path / name).write_bytes(tiny_release.model(weights))
+    files = colours(tmp_path, "yellow")
+    said = quantization.compare(
+        tmp_path / "a.onnx", tmp_path / "b.onnx", files, tiny_release.SIZE, Limits(0, 0)
+    )
+    assert said["mean_difference"] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("labels", "answers", "mean", "kept"),
+    [
+        (0, 0, 0.01, True),
+        (1, 5, 0.0, True),
+        (2, 2, 0.0, False),
+        (0, 6, 0.0, False),
+        (0, 0, 0.011, False),
+    ],
+)
+def test_what_is_let_pass(labels, answers, mean, kept):
+    said = {"pictures": 100, "labels_changed": labels, "answers_changed": answers, "mean_difference": mean}
+    assert quantization.worthwhile(said) is kept

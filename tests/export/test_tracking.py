@@ -1,0 +1,141 @@
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.deployment import gate
+from greenr_luigi.export import tracking
+from tests import walk
+
+MLFLOW = Path(sys.executable).with_name("mlflow")
+#: No word to MLflow's makers, and no repository to look for.
+ENVIRONMENT = os.environ | {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a real MLflow server on SQLite."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(MLFLOW), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/tracking.db", "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=5):
+                    break
+            except (urllib.error.URLError, TimeoutError, ConnectionError):
+                time.sleep(0.5)
+        else:
+            pytest.fail((folder / "log").read_text())
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
+    import mlflow
+
+    folders = walk.walk()
+    run = tracking.track(server, folders.model, folders.evaluation, folders.export)
+    client = mlflow.MlflowClient(tracking_uri=server)
+    told = client.get_run(run)
+    metrics = json.loads((folders.evaluation / "metrics.json").read_text())
+    assert told.info.status == "FINISHED"
+    assert (
+        told.data.params["arch"] == "tf_efficientnet_lite0" and told.data.params["classes"] == "disc, three"
+    )
+    assert told.data.metrics["accuracy"] == metrics["accuracy"] and "recall/disc" in told.data.metrics
+    history = json.loads((folders.model / "training.json").read_text())["history"]
+    curve = sorted((m.step, m.value) for m in client.get_metric_history(run, "valid_loss"))
+    assert curve == [(i, row["valid_loss"]) for i, row in enumerate(history, 1)]
+    names = {artifact.path for artifact in client.list_artifacts(run)}
+    assert {
+        "model.safetensors",
+        "training.json",
+        "metrics.json",
+        "report.html",
+        "model.onnx",
+        "export.pkl",
+    } <= names
+    again = tracking.track(server, folders.model, folders.evaluation)
+    assert again != run and client.get_run(again).info.experiment_id == told.info.experiment_id
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_mlflow_models_predict_answers_from_a_release(tmp_path):
+    """In a process that does not find this project, only what the MLflow model brought."""
+    folders = walk.walk()
+    tracking.write_model(folders.export, tmp_path / "model")
+    files = sorted((folders.dataset / "test").glob("*/*.jpg"))
+    data = [[base64.b64encode(file.read_bytes()).decode()] for file in files]
+    (tmp_path / "in.json").write_text(json.dumps({"dataframe_split": {"columns": ["picture"], "data": data}}))
+    command = [
+        str(MLFLOW), "models", "predict", "-m", str(tmp_path / "model"), "-i", str(tmp_path / "in.json"), "-t", "json",
+        "-o", str(tmp_path / "out.json"), "--env-manager", "local",
+    ]  # fmt: skip
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["predictions"]
+    _, said = gate.answers(
+        folders.export, folders.dataset, [walk_row(file, folders.dataset) for file in files]
+    )
+    assert [max(("disc", "three"), key=row.__getitem__) for row in rows] == said
+    assert all(
+        abs(row["disc"] + row["three"] - 1) < 1e-4 and row["label"] in ("", "disc", "three") for row in rows
+    )
+
+
+def walk_row(file: Path, dataset: Path):
+    from greenr_luigi.dataset import pixels
+
+    return next(row for row in pixels.rows(dataset, "test") if dataset / row.file == file)
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_a_server_that_is_not_there_is_an_error_with_a_remedy(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        tracking.TrackingError, match=r"'http://127.0.0.1:9', expected an MLflow server.*leave the address"
+    ):
+        tracking.track("http://127.0.0.1:9", walk.walk().model, walk.walk().evaluation)
+
+
+def test_without_mlflow_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(tracking.TrackingError, match=r"pip install 'greenr_luigi\[mlflow\]'"):
+        tracking.track("http://127.0.0.1:9", Path(), Path())
+
+
+def test_what_cannot_be_measured_and_odd_names(tmp_path):
+    metrics = json.loads((walk.walk().evaluation / "metrics.json").read_text())
+    metrics["per_class"] = {"Löwenzahn: <gelb>": {"precision": None, "recall": 0.5, "pictures": 2}}
+    values = tracking.measured(metrics)
+    assert values["recall/Löwenzahn_ _gelb_"] == 0.5 and not any(
+        name.startswith("precision/") for name in values
+    )

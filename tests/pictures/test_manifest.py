@@ -1,0 +1,112 @@
+"""Rows survive being written, the bytes depend on nothing else, and every label has a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from greenr_luigi.pictures import manifest
+from greenr_luigi.pictures.manifest import Excluded, Refusal, Row, SplitRow, folder_name, label_name
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+MAYBE = st.none() | TEXT.filter(bool)
+HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
+COUNT = st.integers(0, 10**9)
+ROW = {
+    **dict.fromkeys(["file", "label"], TEXT),
+    **dict.fromkeys(["sha256", "dhash"], HEX),
+    **dict.fromkeys(["width", "height", "bytes"], COUNT),
+    "engine": TEXT,
+    **dict.fromkeys(["query", "page_url", "file_url", "license", "fetched"], MAYBE),
+    "phash": HEX,
+}
+anywhere = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
+
+
+def by_sha(row: Row) -> str:
+    return row.sha256
+
+
+@anywhere
+@given(st.lists(st.builds(Row, **ROW), max_size=6, unique_by=by_sha))
+def test_pictures_survive_as_lines(tmp_path: Path, rows: list[Row]) -> None:
+    manifest.write_jsonl(tmp_path / "m", rows)
+    first = (tmp_path / "m").read_bytes()
+    assert manifest.read_jsonl(tmp_path / "m", Row) == sorted(rows, key=by_sha)
+    manifest.write_jsonl(tmp_path / "m", reversed(rows))
+    assert (tmp_path / "m").read_bytes() == first
+
+
+@anywhere
+@given(
+    st.lists(
+        st.builds(SplitRow, side=st.sampled_from(["train", "valid"]), **ROW), max_size=6, unique_by=by_sha
+    )
+)
+def test_a_data_set_survives_as_a_table(tmp_path: Path, rows: list[SplitRow]) -> None:
+    manifest.write_csv(tmp_path / "m", rows, SplitRow)
+    first = (tmp_path / "m").read_bytes()
+    read = manifest.read_csv(tmp_path / "m", SplitRow)
+    assert sorted(read, key=by_sha) == sorted(rows, key=by_sha)
+    manifest.write_csv(tmp_path / "m", read, SplitRow)
+    assert (tmp_path / "m").read_bytes() == first
+
+
+def test_columns_are_those_of_the_contract() -> None:
+    assert manifest.columns(SplitRow)[:4] == ["file", "label", "side", "sha256"]
+    assert manifest.columns(Excluded) == ["file", "label", "sha256", "reason", "detail"]
+    assert [f.name for f in dataclasses.fields(Row)] == list(ROW)
+
+
+def test_a_torn_file_is_an_error_that_says_where(tmp_path: Path) -> None:
+    manifest.write_jsonl(tmp_path / "m", [Refusal("format", "no picture", "a"), Refusal("slow", "x", "b")])
+    (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"m, line 2: .*expected a JSON object of a Refusal"):
+        manifest.read_jsonl(tmp_path / "m", Refusal)
+    (tmp_path / "m").write_text("file,label,sha256,reason\n")
+    with pytest.raises(ValueError, match=r"expected.*'detail'"):
+        manifest.read_csv(tmp_path / "m", Excluded)
+    row = dict.fromkeys(manifest.columns(SplitRow), "1") | {"width": "wide"}
+    (tmp_path / "m").write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+    with pytest.raises(ValueError, match="line 2: width is 'wide'; expected int"):
+        manifest.read_csv(tmp_path / "m", SplitRow)
+
+
+LABEL = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
+
+
+@settings(deadline=None)
+@given(LABEL)
+@example("..")
+@example("100 % Löwenzahn/gelb\0\n")
+@example(".%2E")
+def test_a_folder_tells_its_label(label: str) -> None:
+    folder = folder_name(label)
+    assert label_name(folder) == label
+    assert not folder.startswith(".") and not set(folder) & set("/\0\n")
+
+
+def test_ordinary_labels_keep_their_names() -> None:
+    for label in ("dandelion", "wild grass", "Löwenzahn", "蒲公英", "a.b", "🌼"):
+        assert folder_name(label) == label
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("x" * 201, "201 bytes"),
+        ("/" * 90, "270 bytes"),
+        ("a\udc80", "write it in UTF-8"),
+    ],
+)
+def test_what_can_be_no_label(label: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        folder_name(label)

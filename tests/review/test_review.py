@@ -1,0 +1,254 @@
+"""Going through doubtful pictures in a real browser, and what becomes of the decisions."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from greenr_luigi.dataset import decisions
+from greenr_luigi.evaluation import label_issues
+from greenr_luigi.pictures import door, manifest
+from greenr_luigi.review import review
+from greenr_luigi.web import feedback
+from greenr_luigi.web.feedback import Feedback
+from greenr_luigi.web.settings import Settings
+from tests import tiny_release
+from tests.pipeline import Pipeline
+from tests.sources.conftest import picture
+from tests.web import browser
+
+COLOURS = {"dandelion": ("gold", "orange", "yellow"), "grass": ("green",)}
+SHOTS = os.environ.get("GREENR_TEST_SHOTS")
+
+
+class Place:
+    """A data root with what visitors said, and with the outputs of two stages beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.dataset, self.evaluation = folder / "data", folder / "dataset", folder / "evaluation"
+        self.root.mkdir()
+        self.evaluation.mkdir()
+        self.sha: dict[str, str] = {}
+        found = []
+        for label, colours in COLOURS.items():
+            for colour in colours:
+                data = tiny_release.picture(colour, 320)
+                self.sha[colour] = door.sha256(data)
+                file = self.dataset / "train" / label / f"{self.sha[colour][:16]}.jpg"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                other = "grass" if label == "dandelion" else "dandelion"
+                found.append(label_issues.Suspect(str(file.relative_to(self.dataset)), label, other, 0.2))
+        label_issues.write(self.evaluation / "suspects.csv", found)
+        said = Feedback(Settings(self.root / "releases", feedback=True))
+        for colour, label in (("lime", "grass"), ("red", "")):
+            data = tiny_release.picture(colour, 320)
+            self.sha[colour] = door.sha256(data)
+            said.keep(data, label, "dandelion", "0" * 16)
+
+    def waiting(self) -> list[review.Case]:
+        return review.waiting(self.root, self.dataset, self.evaluation)
+
+    def curation(self) -> decisions.Curation:
+        return decisions.read(self.root / decisions.FILE)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def address(place: Place) -> Iterator[str]:
+    """The page, served by a process of its own."""
+    code = (
+        "import sys; from pathlib import Path; from greenr_luigi.review import review\n"
+        "r, d, e = map(Path, sys.argv[1:])\n"
+        "review.serve(review.Review(r, review.waiting(r, d, e), ['dandelion', 'grass']), 0)"
+    )
+    command = [sys.executable, "-u", "-c", code, *map(str, (place.root, place.dataset, place.evaluation))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        yield found[0]
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert "the next run takes it in: luigi --module tasks DeployApp --local-scheduler" in said
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[webdriver.Chrome]:
+    with browser.chromium() as driver:
+        yield driver
+
+
+def title(driver: webdriver.Chrome, words: str) -> None:
+    WebDriverWait(driver, 20).until(lambda d: words in d.title, words)
+
+
+def press(driver: webdriver.Chrome, key: str, then: str) -> None:
+    driver.find_element(By.TAG_NAME, "body").send_keys(key)
+    title(driver, then)
+
+
+def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver.Chrome) -> None:
+    cases = place.waiting()
+    assert [case.sha256 for case in cases] == [
+        place.sha[colour] for colour in ("lime", "red", "gold", "orange", "yellow", "green")
+    ]
+    chrome.get(address)
+    title(chrome, "1 of 6: is this grass?")
+    press(chrome, "k", "2 of 6: what is this?")
+    assert [path.read_bytes() for path in decisions.added(place.root, "grass")] == [
+        tiny_release.picture("lime", 320)
+    ]
+    press(chrome, "k", "2 of 6")  # There is nothing to keep where a visitor named no class.
+    press(chrome, "x", "3 of 6: is this dandelion?")
+    press(chrome, "1", "4 of 6")
+    press(chrome, Keys.ARROW_LEFT, "3 of 6")
+    assert "You said: grass" in chrome.find_element(By.CSS_SELECTOR, ".why").text
+    press(chrome, Keys.ARROW_RIGHT, "4 of 6")
+    press(chrome, Keys.DELETE, "5 of 6")
+    press(chrome, "k", "6 of 6: is this grass?")
+    press(chrome, "K", "All looked through")
+    found = place.curation()
+    assert found.rejected == {place.sha["red"], place.sha["orange"]}
+    assert found.relabelled == {place.sha["gold"]: "grass"}
+    assert place.waiting() == []
+
+    press(chrome, "u", "6 of 6")
+    assert [case.sha256 for case in place.waiting()] == [place.sha["green"]]
+    for at in range(5, 0, -1):
+        press(chrome, "u", f"{at} of 6")
+    assert len(place.waiting()) == 6 and place.curation() == decisions.Curation()
+    assert decisions.added(place.root, "grass") == []
+
+
+def test_buttons_do_without_a_script(place: Place, address: str) -> None:
+    with browser.chromium(390, 800, javascript=False) as phone:
+        phone.get(address)
+        phone.find_element(By.CSS_SELECTOR, "button[value='=dandelion']").click()
+        title(phone, "2 of 6")
+        assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert len(decisions.added(place.root, "dandelion")) == 1
+
+
+def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    axe = browser.axe(tmp_path)
+    for width, scheme in ((1200, "light"), (390, "dark")):
+        browser.resize(chrome, width, 900)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        for at in (0, 2, 6):
+            chrome.get(f"{address}?at={at}")
+            # The policy forbids what a page would inject; this comes from outside the page.
+            chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
+            found = chrome.execute_async_script("axe.run().then(r => arguments[0](r.violations))")
+            assert not found, json.dumps(found, indent=1)
+            if SHOTS:
+                chrome.save_screenshot(str(Path(SHOTS) / f"review {at} {width}.png"))
+    assert not [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("headers", "verdict", "status"),
+    [
+        ({}, "reject", 403),
+        ({"Sec-Fetch-Site": "cross-site"}, "reject", 403),
+        ({"Sec-Fetch-Site": "same-origin", "Host": "evil.example"}, "reject", 400),
+        ({"Sec-Fetch-Site": "same-origin"}, "=daisy", 400),
+        ({"Sec-Fetch-Site": "same-origin"}, "", 400),
+        ({"Sec-Fetch-Site": "same-origin"}, "reject", 303),
+    ],
+)
+def test_only_its_own_page_decides(
+    place: Place, address: str, headers: dict[str, str], verdict: str, status: int
+) -> None:
+    page = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection(page.netloc, timeout=20)
+    body = urllib.parse.urlencode({"at": "0", "verdict": verdict})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", f"{page.path}decide", body, form | headers)
+    assert connection.getresponse().status == status
+    connection.close()
+    assert (place.root / decisions.FILE).exists() == (status == 303)
+
+
+@pytest.mark.parametrize("path", ["?at=7", "?at=-1", "?at=x", "picture/6", "picture/../../etc/passwd"])
+def test_what_is_not_there(address: str, path: str) -> None:
+    page = urllib.parse.urlsplit(address)
+    assert get(page.netloc, page.path + path) == 404
+
+
+@pytest.mark.parametrize("path", ["", "decide", "picture/0", "static/app.css"])
+def test_who_does_not_know_the_address_sees_nothing(address: str, path: str) -> None:
+    """The token, 128 bits of chance, is in the address that the terminal shows."""
+    page = urllib.parse.urlsplit(address)
+    token = page.path.strip("/")
+    assert len(token) == 22 and get(page.netloc, page.path) == 200
+    for other in ("", "A" * 22 + "/", token[:-1] + "/", "static/../"):
+        assert get(page.netloc, f"/{other}{path}") == 404
+
+
+def get(host: str, path: str) -> int:
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.request("GET", path)
+    with contextlib.closing(connection):
+        return connection.getresponse().status
+
+
+def test_what_is_torn_or_gone_is_not_asked_about(place: Place) -> None:
+    log = place.root / "feedback" / "feedback.jsonl"
+    log.write_text(log.read_text() + '{"file": "grass/a.jpg", "la')
+    next((place.dataset / "train" / "grass").iterdir()).unlink()
+    assert [case.sha256 for case in place.waiting()] == [
+        place.sha[colour] for colour in ("lime", "red", "gold", "orange", "yellow")
+    ]
+
+
+def test_what_visitors_said_teaches_once_a_person_kept_it(tmp_path: Path) -> None:
+    """From a visitor's word, through the review, to the data set of the source `feedback`."""
+    pipeline = Pipeline(tmp_path, "--source", "feedback", "--classes", "grass,was?")
+    said = Feedback(Settings(pipeline.root / "releases", feedback=True))
+    for number in range(26):
+        said.keep(picture(number), ("grass", "was?")[number % 2], "grass", "0" * 16)
+    walk = review.Review(pipeline.root, review.waiting(pipeline.root, None, None), ["grass", "was?"])
+    assert len(walk.cases) == 26
+    for at in range(2, 26):
+        walk.decide(at, "keep" if at > 2 else "=was?")
+    walk.decide(25, "reject")
+    kept = {case.sha256: case.label for case in walk.cases[3:25]} | {walk.cases[2].sha256: "was?"}
+    review.sweep(pipeline.root)
+    left = feedback.read(pipeline.root / "feedback")
+    assert [row["sha256"] for row in left] == [case.sha256 for case in walk.cases[:2]]
+
+    process = pipeline.start(stage="SplitDataset")
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    split = pipeline.place("SplitDataset")
+    rows = manifest.read_csv(split / "manifest.csv", manifest.SplitRow)
+    out = manifest.read_csv(split / "excluded.csv", manifest.Excluded)
+    assert {"duplicate", "rejected"}.isdisjoint(row.reason for row in out)
+    assert {row.sha256: row.label for row in [*rows, *out]} == kept
+    options = ("status", "--json", "SplitDataset", *pipeline.options[2:])
+    causes = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
+    assert causes == [None] * 3
+    walk.decide(0, "keep")
+    stale = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
+    assert "kept as grass" in stale[0] and stale[1] is None and "grass" in stale[2]

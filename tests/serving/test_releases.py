@@ -1,0 +1,170 @@
+"""Releases: published whole, pointed at atomically, rolled back, pruned, and refused when damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.serving import releases
+
+
+def export(folder: Path, text: str = "weights", **more: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"model.onnx": text, "model.json": "{}", "stamp.json": os.urandom(4).hex(), **more}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return folder
+
+
+def test_publish_is_idempotent_and_leaves_the_stamp_out(tmp_path: Path) -> None:
+    store = tmp_path / "a store"
+    first = releases.publish(store, export(tmp_path / "e"))
+    again = releases.publish(store, export(tmp_path / "e"))
+    assert first == again and releases.DIGEST.fullmatch(first)
+    assert sorted(p.name for p in (store / first).iterdir()) == ["model.json", "model.onnx", "release.json"]
+    assert releases.releases(store) == [first]
+    assert [p.name for p in store.iterdir()] == [first]
+
+
+def test_extras_and_folders_travel_and_change_the_digest(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text("{}")
+    pictures = export(tmp_path / "pictures")
+    plain = releases.publish(tmp_path / "s", export(tmp_path / "e"))
+    rich = releases.publish(tmp_path / "s", export(tmp_path / "e"), [metrics, pictures])
+    assert plain != rich
+    assert set(releases.verify(tmp_path / "s", rich)["files"]) >= {"metrics.json", "pictures/model.onnx"}
+    listed = [tmp_path / "e" / "model.onnx", tmp_path / "e" / "model.json"]
+    assert releases.publish(tmp_path / "s", listed) == plain
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.json"])
+def test_a_release_without_its_model_is_refused(tmp_path: Path, name: str) -> None:
+    folder = export(tmp_path / "e")
+    (folder / name).unlink()
+    with pytest.raises(releases.ReleaseError, match=f"no {name}.*export the model again"):
+        releases.publish(tmp_path / "s", folder)
+    assert list((tmp_path / "s").glob("*")) == []
+
+
+def test_missing_extra_and_two_files_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(releases.ReleaseError, match="neither a file nor a folder"):
+        releases.publish(tmp_path / "s", export(tmp_path / "e"), [tmp_path / "nothing.html"])
+    with pytest.raises(releases.ReleaseError, match=r"two files for 'model\.json'"):
+        releases.publish(tmp_path / "s", export(tmp_path / "e"), [export(tmp_path / "f") / "model.json"])
+
+
+def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    assert releases.current(store) is None and releases.previous(store) is None
+    a, b, c = (releases.publish(store, export(tmp_path / "e", text)) for text in "abc")
+    for digest in (a, b, c, c):
+        releases.point(store, digest)
+        assert releases.current(store) == digest
+    assert not (store / "current").readlink().is_absolute()
+    assert releases.rollback(store) == b
+    assert releases.rollback(store) == a == releases.current(store)
+    with pytest.raises(releases.ReleaseError, match="nothing to roll back to"):
+        releases.rollback(store)
+    releases.point(store, c)
+    assert releases.rollback(store) == a
+    with (store / "history.jsonl").open("a") as log:
+        log.write('{"digest": "half')
+    assert releases.previous(store) is None
+
+
+def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    a, b = (releases.publish(store, export(tmp_path / name, text)) for name, text in (("a", "a"), ("b", "b")))
+    releases.point(store, a)
+    releases.point(store, b)
+    releases.point(store, a, why="failed")
+    assert not releases.rolled_back(store, b)
+    releases.point(store, b)
+    assert releases.rollback(store) == a
+    assert releases.rolled_back(store, b) and not releases.rolled_back(store, a)
+    releases.point(store, b)
+    assert not releases.rolled_back(store, b)
+
+
+def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    good, other = (releases.publish(store, export(tmp_path / "e", text)) for text in ("weights", "others"))
+    releases.point(store, other)
+    (store / good / "model.onnx").write_text("weighed")
+    with pytest.raises(releases.ReleaseError, match=r"model\.onnx is not the file that was published"):
+        releases.point(store, good)
+    (store / good / "model.onnx").unlink()
+    with pytest.raises(releases.ReleaseError, match=r"model\.onnx is missing"):
+        releases.verify(store, good)
+    assert releases.current(store) == other
+    assert releases.publish(store, export(tmp_path / "e", "weights")) == good
+    releases.verify(store, good)
+    note = json.loads((store / good / "release.json").read_text())
+    note["files"]["model.json"]["sha256"] = "0" * 64
+    (store / good / "release.json").write_text(json.dumps(note))
+    with pytest.raises(releases.ReleaseError, match="its list of files has digest"):
+        releases.verify(store, good, ["model.onnx"])
+    (store / good / "release.json").write_text("[]")
+    with pytest.raises(releases.ReleaseError, match="cannot be read"):
+        releases.verify(store, good)
+    for wrong in ("../../etc", "", "0" * 16):
+        with pytest.raises(releases.ReleaseError):
+            releases.point(store, wrong)
+
+
+def test_prune_keeps_the_current_and_the_one_before(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    all_of_them = [releases.publish(store, export(tmp_path / "e", str(n))) for n in range(6)]
+    releases.point(store, all_of_them[0])
+    releases.point(store, all_of_them[2])
+    (store / ".new-abandoned").mkdir()
+    os.utime(store / ".new-abandoned", (0, 0))
+    assert releases.prune(store, 1, {all_of_them[4]}, dry_run=True) == [all_of_them[n] for n in (1, 3)]
+    assert len(releases.releases(store)) == 6
+    assert releases.prune(store, 1) == [all_of_them[n] for n in (1, 3, 4)]
+    assert set(releases.releases(store)) == {all_of_them[n] for n in (0, 2, 5)}
+    assert not (store / ".new-abandoned").exists()
+    releases.prune(store, 0)
+    assert releases.rollback(store) == all_of_them[0]
+
+
+def test_readers_never_see_no_current_while_it_is_replaced(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    pair = [releases.publish(store, export(tmp_path / "e", text)) for text in "ab"]
+    releases.point(store, pair[0])
+    done = threading.Event()
+    seen: list[str | None] = []
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(releases.current(store))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(100):
+        releases.point(store, pair[(n + 1) % 2])
+    done.set()
+    reader.join()
+    assert set(seen) <= set(pair) and seen
+
+
+def test_two_publishers_of_the_same_files(tmp_path: Path) -> None:
+    export(tmp_path / "e")
+    found: list[str] = []
+
+    def publish() -> None:
+        found.append(releases.publish(tmp_path / "s", tmp_path / "e"))
+
+    both = [threading.Thread(target=publish) for _ in range(8)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert len(found) == 8 and len(set(found)) == 1
+    releases.verify(tmp_path / "s", found[0])
+    assert [p.name for p in (tmp_path / "s").iterdir()] == found[:1]

@@ -1,0 +1,300 @@
+"""A real gunicorn: started as a daemon, found again, swapped, moved, mended after kill -9, stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.operations import graph
+from greenr_luigi.serving import processes, releases, server
+from tests import tiny_release
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a space in its name, whose server is stopped in the end."""
+    folder = tmp_path / "a place"
+    folder.mkdir()
+    yield folder
+    server.stop(folder / "server")
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
+        time.sleep(0.02)
+
+
+def ensure(place: Path, digest: str, port: int = 0, workers: int = 2, **more: str) -> server.Server:
+    return server.ensure(place / "releases", place / "server", "127.0.0.1", port, workers, digest, 60, **more)
+
+
+def get(port: int, path: str) -> tuple[int, dict[str, object]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tiny_release.deploy(place / "releases", 0)
+    assert server.serving(place / "server", "127.0.0.1", 0) is None
+    monkeypatch.chdir("/")
+    running = ensure(place, first)
+    assert running.started and len(running.workers) == 2 and running.digest == first
+    assert server.serving(place / "server", "127.0.0.1", running.port) == first
+    assert server.serving(place / "server", "127.0.0.1", running.port + 1) is None
+    assert os.getsid(running.pid) != os.getsid(0)
+    assert os.getpid() not in parents(running.pid)
+
+    second = tiny_release.deploy(place / "releases", 1)
+    again = ensure(place, second)
+    assert (again.pid, again.started, again.workers) == (running.pid, False, running.workers)
+    assert server.serving(place / "server", "127.0.0.1", running.port) == second
+    assert releases.rollback(place / "releases") == first
+    assert server.settled(place / "server", first, 5).digest == first
+
+    assert server.stop(place / "server")
+    assert not server.stop(place / "server")
+    assert server.serving(place / "server", "127.0.0.1", running.port) is None
+    assert not Path(f"/proc/{running.pid}").exists() or not processes.ours(running.pid, place / "server")
+
+
+def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = tiny_release.deploy(place / "releases", 0)
+    running = ensure(place, digest)
+    (place.parent / "link").symlink_to(place)
+    monkeypatch.chdir(place.parent)
+    for folder in (Path("a place"), Path("link"), place):
+        assert processes.master(folder / "server") == running.pid
+        assert {state["digest"] for state in processes.told(folder / "server", running.pid)} == {digest}
+        assert graph.served(folder) == {digest}
+    second = tiny_release.deploy(place / "releases", 1)
+    assert server.settled(place / "server", second, 5).digest == second
+    told = subprocess.run(
+        [sys.executable, "-m", "greenr_luigi.cli", "--root", "a place", "rollback"],
+        capture_output=True,
+        text=True,
+    )
+    assert f"now serves release {digest} in all 2 workers" in told.stdout, told.stderr
+
+
+def parents(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found
+
+
+def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    code = (
+        "import sys; from pathlib import Path; from greenr_luigi.serving import server\n"
+        "place = Path(sys.argv[1])\n"
+        "s = server.ensure(place / 'releases', place / 'server', '127.0.0.1', 0, 1, sys.argv[2], 60)\n"
+        "print(s.port)"
+    )
+    # Waiting for the pipes' end proves that the daemon holds none of them.
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(place), digest], capture_output=True, text=True, timeout=90
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert server.serving(place / "server", "127.0.0.1", int(ran.stdout)) == digest
+
+
+def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    processes.kill(running.pid, signal.SIGKILL, 10)
+    again = ensure(place, digest, running.port)
+    assert again.started and again.pid != running.pid and again.port == running.port
+    assert not set(again.workers) & set(running.workers)
+
+
+def test_killed_worker_comes_back(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    processes.kill(running.workers[0], signal.SIGKILL, 10)
+    again = ensure(place, digest)
+    assert not again.started and len(again.workers) == 2
+    while running.workers[0] in again.workers:
+        again = ensure(place, digest)
+    assert running.workers[1] in again.workers
+
+
+def test_orphaned_workers_end_by_themselves(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    handles = [os.pidfd_open(pid) for pid in running.workers]
+    os.kill(running.pid, signal.SIGKILL)
+    for handle in handles:
+        server.select.select([handle], [], [], 20)
+        os.close(handle)
+    assert not any(processes.ours(pid, place / "server") for pid in running.workers)
+
+
+def test_a_recycled_pid_is_not_ours(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    (place / "server").mkdir()
+    (place / "server" / "gunicorn.pid").write_text(f"{os.getpid()}\n")
+    (place / "server" / "server.json").write_text('{"host": "127.0.0.1", "port": 1, "workers": 1}')
+    assert server.serving(place / "server", "127.0.0.1", 1) is None
+    assert ensure(place, digest, workers=1).started
+
+
+def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other = free.getsockname()[1]
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def knock() -> None:
+        # A visitor who knows both addresses finds one of them open at any time.
+        while not done.is_set():
+            for port in (running.port, other):
+                try:
+                    statuses.append(get(port, "/readyz")[0])
+                    break
+                except OSError:
+                    continue
+            else:
+                statuses.append(0)
+
+    visitor = threading.Thread(target=knock)
+    visitor.start()
+    moved = ensure(place, digest, other)
+    done.set()
+    visitor.join()
+    assert moved.started and moved.port == other and set(statuses) == {200}
+    assert server.serving(place / "server", "127.0.0.1", running.port) is None
+    with pytest.raises(OSError):
+        get(running.port, "/readyz")
+
+
+def test_a_taken_port_says_so_and_leaves_the_old_server(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(
+            server.ServerError, match="another program listens there; stop it or choose another"
+        ):
+            ensure(place, digest, taken.getsockname()[1])
+        assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+
+
+def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> None:
+    good = tiny_release.deploy(place / "releases", 0)
+    running = ensure(place, good)
+    bad = tiny_release.publish(place / "releases", 1, threshold="high")
+    releases.point(place / "releases", bad)
+    with pytest.raises(server.ServerError, match=r"refuses the release.*model\.json cannot be used.*high"):
+        ensure(place, bad)
+    until(lambda: all(state["problem"] for state in processes.told(place / "server", running.pid)))
+    assert server.serving(place / "server", "127.0.0.1", running.port) == good
+    status, body = get(running.port, "/readyz")
+    assert status == 200 and body["release"] == good
+    assert bad in str(body["problem"]) and "refused" in running.log.read_text()
+
+
+def test_a_first_release_that_is_broken_leaves_no_server(place: Path) -> None:
+    bad = tiny_release.deploy(place / "releases", 0, image_size=-1)
+    with pytest.raises(server.ServerError, match="image_size"):
+        ensure(place, bad)
+    assert processes.master(place / "server") is None
+
+
+def test_a_server_that_cannot_start_shows_its_log(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    monkeypatch.setenv("GREENR_QUEUE", "many")
+    with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
+        ensure(place, digest)
+
+
+def test_wrong_digest_and_wrong_host(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    with pytest.raises(server.ServerError, match="point it there first"):
+        ensure(place, "0" * 16)
+    with pytest.raises(server.ServerError, match="no address of this machine"):
+        server.ensure(place / "releases", place / "server", "no.such.invalid", 0, 1, digest, 5)
+
+
+def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest, workers=1)
+    for port in (99999, 65536 + running.port, -1):
+        with pytest.raises(
+            server.ServerError, match=f"--port {port}: expected a whole number from 0 to 65535"
+        ):
+            ensure(place, digest, port, workers=1)
+    assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+
+
+def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
+    """Those who come anew and those who stay connected are answered by the old server or by the new one."""
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def knock(stays: bool) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+        while not done.is_set():
+            # After an answer with `Connection: close`, http.client connects anew by itself.
+            connection.request("GET", "/readyz", headers={} if stays else {"Connection": "close"})
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+        connection.close()
+
+    with ThreadPoolExecutor(6) as visitors:
+        knocking = [visitors.submit(knock, stays) for stays in (True, False) * 3]
+        try:
+            until(lambda: len(statuses) > 50)
+            again = ensure(place, digest, running.port, root_path="/app")
+            count = len(statuses)
+            until(lambda: len(statuses) > count + 50)
+        finally:
+            done.set()
+        for one in knocking:
+            one.result()
+    assert again.started and again.port == running.port and set(statuses) == {200}
+    assert get(again.port, "/app/readyz")[0] == get(again.port, "/readyz")[0] == 200
+    assert not processes.ours(running.pid, place / "server")
+
+
+def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = ensure(place, digest)
+    monkeypatch.setenv("GREENR_QUEUE", "many")
+    with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
+        ensure(place, digest, running.port)
+    assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+    monkeypatch.delenv("GREENR_QUEUE")
+    assert ensure(place, digest, running.port).pid == running.pid
+
+
+def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
+    running = ensure(place, tiny_release.deploy(place / "releases"))
+    other = place / "other"
+    with pytest.raises(server.ServerError, match="another program listens there; stop it or choose another"):
+        ensure(other, tiny_release.deploy(other / "releases", 1), running.port)

@@ -1,0 +1,156 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from greenr_luigi.pictures import manifest
+from greenr_luigi.pictures.manifest import SplitRow
+from greenr_luigi.progress import quiet
+from greenr_luigi.training import finetuning, saved_model, train
+from tests import walk
+
+OPTIONS = {
+    "arch": "tf_efficientnet_lite0",
+    "epochs": 6,
+    "seed": 3,
+    "image_size": walk.SIZE,
+    "on_progress": quiet,
+}
+
+
+def without(dataset: Path, copy: Path, drop) -> Path:
+    """A copy of a data set whose manifest lacks the rows for which `drop` holds; their files are gone too."""
+    shutil.copytree(dataset, copy, dirs_exist_ok=True)
+    rows = manifest.read_csv(copy / "manifest.csv", SplitRow)
+    for row in filter(drop, rows):
+        (copy / row.file).unlink()
+    manifest.write_csv(copy / "manifest.csv", [row for row in rows if not drop(row)], SplitRow)
+    return copy
+
+
+def test_writes_what_the_contract_says_and_learns():
+    model = walk.walk().model
+    assert sorted(p.name for p in model.iterdir()) == ["model.safetensors", "training.json"]
+    info = json.loads((model / "training.json").read_text())
+    assert info["classes"] == ["disc", "three"]
+    assert info["image_size"] == walk.SIZE
+    assert info["resize"] == "squish-bilinear"
+    assert info["mean"] == info["std"] == [0.5, 0.5, 0.5]
+    assert info["weights"]["license"] == "Apache-2.0"
+    assert len(info["history"]) == info["epochs"] == 6
+    assert set(info["history"][0]) == {"train_loss", "valid_loss", "error_rate"}
+    assert info["history"][-1]["train_loss"] < info["history"][0]["train_loss"]
+
+
+def test_same_seed_same_bytes_and_the_test_side_is_never_opened(tmp_path):
+    """The second training's data set has no test pictures at all, nor their rows."""
+    first = walk.walk()
+    dataset = without(first.dataset, tmp_path / "dataset", lambda row: row.side == "test")
+    again = tmp_path / "again"
+    again.mkdir()
+    train.train(dataset, again, **OPTIONS)
+    for name in ("model.safetensors", "training.json"):
+        assert (again / name).read_bytes() == (first.model / name).read_bytes()
+    other = tmp_path / "other"
+    other.mkdir()
+    train.train(dataset, other, **OPTIONS | {"seed": 4})
+    assert (other / "model.safetensors").read_bytes() != (first.model / "model.safetensors").read_bytes()
+
+
+def test_the_body_stays_as_it_was():
+    """Cached features are only right if training leaves the body alone, BatchNorm's statistics included."""
+    from greenr_luigi.training import architectures
+
+    fresh = architectures.learner(
+        architectures.find(architectures.DEFAULT), ["a", "b"], walk.SIZE, pretrained=True
+    )
+    trained = load_file(walk.walk().model / "model.safetensors")
+    body = {name: tensor for name, tensor in fresh.model.state_dict().items() if name.startswith("0.")}
+    assert body and all(torch.equal(tensor, trained[name]) for name, tensor in body.items())
+
+
+def test_a_class_missing_among_the_validation_pictures_is_no_obstacle(tmp_path):
+    dataset = without(
+        walk.walk().dataset, tmp_path / "d", lambda row: row.side == "valid" and row.label == "disc"
+    )
+    (tmp_path / "m").mkdir()
+    train.train(dataset, tmp_path / "m", **OPTIONS)
+    assert saved_model.load(tmp_path / "m")[1]["classes"] == ["disc", "three"]
+
+
+@pytest.mark.parametrize(
+    ("drop", "says"),
+    [
+        (lambda row: row.side == "train", "'train', expected at least one"),
+        (lambda row: row.side == "valid", "'valid', expected at least one"),
+        (lambda row: row.label == "disc", r"classes are \['three'\], expected at least two"),
+        (lambda row: row.label == "disc" and row.side == "train", "too few|at least two"),
+    ],
+)
+def test_a_data_set_that_nothing_can_be_learned_from_is_refused_at_once(tmp_path, drop, says):
+    dataset = without(walk.walk().dataset, tmp_path / "d", drop)
+    with pytest.raises(saved_model.DataSetError, match=says):
+        train.train(dataset, tmp_path, **OPTIONS)
+
+
+def test_a_class_of_one_picture_is_named(tmp_path):
+    dataset = walk.drawn(tmp_path / "all", ("disc", "three", "one"), each=4)
+    keep = next(
+        row.file
+        for row in manifest.read_csv(dataset / "manifest.csv", SplitRow)
+        if row.label == "one" and row.side == "train"
+    )
+    dataset = without(dataset, tmp_path / "less", lambda row: row.label == "one" and row.file != keep)
+    with pytest.raises(saved_model.DataSetError, match=r"'one' \([01]\); expected at least 2 a class"):
+        train.train(dataset, tmp_path, **OPTIONS)
+
+
+def test_a_picture_that_has_rotted_is_named(tmp_path):
+    shutil.copytree(walk.walk().dataset, tmp_path / "d")
+    victim = next((tmp_path / "d" / "train" / "disc").iterdir())
+    victim.write_bytes(victim.read_bytes()[:300])
+    with pytest.raises(ValueError, match=victim.name):
+        train.train(tmp_path / "d", tmp_path, **OPTIONS)
+
+
+def test_progress_goes_from_nothing_to_all(tmp_path):
+    told: list[tuple[float, str]] = []
+    train.train(
+        walk.walk().dataset, tmp_path, **OPTIONS | {"on_progress": lambda f, words: told.append((f, words))}
+    )
+    fractions = [fraction for fraction, _ in told]
+    assert fractions[0] == 0 and fractions[-1] == 1 and fractions == sorted(fractions)
+    assert "of the validation pictures are wrong" in told[-1][1]
+
+
+@pytest.mark.parametrize("recipe", ["mirrored", "finetune"])
+def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
+    told: list[float] = []
+    train.train(
+        walk.walk().dataset,
+        tmp_path,
+        **OPTIONS | {"on_progress": lambda f, words: told.append(f)},
+        recipe=recipe,
+    )
+    _, info = saved_model.load(tmp_path)
+    assert info["recipe"] == recipe and told == sorted(told) and told[-1] == 1
+    assert len(info["history"]) == 6 + (finetuning.EPOCHS if recipe == "finetune" else 0)
+    body = load_file(tmp_path / "model.safetensors")["0.model.conv_stem.weight"]
+    before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_stem.weight"]
+    assert torch.equal(body, before) == (recipe == "mirrored")
+
+
+def test_fine_tuning_is_repeatable(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        train.train(walk.walk().dataset, tmp_path / name, **OPTIONS, recipe="finetune")
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_an_unknown_recipe_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="recipe is 'heads', expected one of head, mirrored, finetune"):
+        train.train(walk.walk().dataset, tmp_path, **OPTIONS, recipe="heads")
