@@ -16,7 +16,7 @@ from greenr_luigi.deployment import gate
 from greenr_luigi.export import onnx_export
 from greenr_luigi.training import saved_model
 from tests import walk
-from tests.test_training import without
+from tests.training.test_train import without
 
 
 def spoilt(folder: Path, how) -> Path:

@@ -8,7 +8,7 @@ from greenr_luigi.evaluation import calibration, evaluate
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import saved_model
 from tests import walk
-from tests.test_training import without
+from tests.training.test_train import without
 
 
 def test_writes_what_the_contract_says():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from greenr_luigi.pictures import bombs, door
-from tests.test_pictures import drawn, encoded, png, refusal
+from tests.pictures.test_door import drawn, encoded, png, refusal
 from tests.walk import PHOTOS, needs_photos
 
 

@@ -257,7 +257,7 @@ def test_a_page_that_fails_takes_the_one_that_says_so_not_with_it(
     def broken(*_: object) -> None:
         raise KeyError("a filter")
 
-    monkeypatch.setitem(pages.TEMPLATES.env.filters, "percent", broken)
+    monkeypatch.setitem(pages.PAGES.env.filters, "percent", broken)
     with inside(tmp_path, about={"metrics": {"accuracy": 0.9, "coverage_asked": 0.97}}) as client:
         for path in ("/", "/model"):
             page = client.get(path)

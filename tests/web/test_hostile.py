@@ -22,8 +22,8 @@ from PIL import Image
 from greenr_luigi.pictures import door
 from greenr_luigi.serving import server
 from tests import tiny_release
-from tests.test_bombs import slow
-from tests.test_pictures import bombs
+from tests.pictures.test_bombs import slow
+from tests.pictures.test_door import bombs
 from tests.web.conftest import Live
 
 #: Fuzzed uploads; GREENR_TEST_FUZZED=10000 sends more.
