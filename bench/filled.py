@@ -25,7 +25,7 @@ class Divide(Stage):
         return self.clone(Fill)
 
     def work(self, out: Path) -> None:
-        for path in self.requires().place.rglob("*.jpg"):
+        for path in self.requires().output_folder.rglob("*.jpg"):
             os.link(path, out / path.name)
 
 

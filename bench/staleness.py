@@ -78,7 +78,7 @@ def many_files(home: Path, count: int, dvc: str | None) -> None:
     if dvc:
         tree = home / "dvc"
         tree.mkdir()
-        Divide(root=home, count=count).place.resolve().rename(tree / "pictures")
+        Divide(root=home, count=count).output_folder.resolve().rename(tree / "pictures")
         for command in (
             [dvc, "init", "--no-scm", "-q"],
             [dvc, "add", "-q", "pictures"],

@@ -8,7 +8,7 @@ from luigi.util import requires
 
 from greenr_luigi.paths import STATIC, TEMPLATES
 from greenr_luigi.settings import NumberParameter
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.stage import PipelineStage
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
 from tasks.split import SplitDataset
@@ -16,7 +16,9 @@ from tasks.train import TrainModel
 
 
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
-class DeployApp(Stage):
+class DeployApp(PipelineStage):
+    role = "deployment"
+
     host = luigi.Parameter(description="Address that the web classifier listens on.")
     port = NumberParameter(
         int, 0, 65535, description="Port that the web classifier listens on; 0 for a free one."
@@ -42,20 +44,19 @@ class DeployApp(Stage):
     def reads(self):
         return {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 
-    def overtaken(self, stamp):
+    def outside_cause(self, stamp):
         from greenr_luigi.deployment.deploy import astray
 
-        return astray(Path(self.root), self.host, self.port, self.place)
+        return astray(Path(self.root), self.host, self.port, self.output_folder)
 
     def work(self, out: Path):
         from greenr_luigi.deployment.deploy import deploy
 
-        dataset, model, evaluation, exported = (task.place for task in self.requires())
-        release = deploy(Path(self.root), dataset, model, evaluation, exported, out, host=self.host, port=self.port,
+        inputs = map(self.input_folder, ("dataset", "model", "evaluation", "export"))
+        release = deploy(Path(self.root), *inputs, out, host=self.host, port=self.port,
                          workers=self.web_workers, root_path=self.root_path, floor=self.floor, margin=self.margin,
                          force=self.task_family in self.force, on_progress=self.on_progress())  # fmt: skip
         address = json.loads((out / "deployment.json").read_text())["address"]
-        self.tell(
-            f"your classifier is live: {address}  (about the model: {address}model, {self.place / 'report.html'})"
-        )
+        report = self.output_folder / "report.html"
+        self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
         return {"release": release}

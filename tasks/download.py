@@ -6,7 +6,8 @@ import luigi
 
 from greenr_luigi.pictures.manifest import folder_name, label_folder
 from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
-from greenr_luigi.staleness.stage import STARTED, Stage
+from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.stage import STARTED
 
 
 class Search:
@@ -29,7 +30,9 @@ class Search:
     )
 
 
-class DownloadImages(Search, Stage):
+class DownloadImages(Search, PipelineStage):
+    role = "pictures"
+
     label = luigi.Parameter(description="The class whose pictures to get.")
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
@@ -44,8 +47,8 @@ class DownloadImages(Search, Stage):
         return f"DownloadImages({self.label})"
 
     @property
-    def place(self):
-        return super().place.with_name(f"{folder_name(self.label)}-{super().place.name}")
+    def output_folder(self):
+        return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
 
     def reads(self):
         if self.source == "urls" and self.folder:
@@ -57,7 +60,7 @@ class DownloadImages(Search, Stage):
             return {f"kept as {self.label}": Path(self.root, "added", folder_name(self.label))}
         return {}
 
-    def overtaken(self, stamp):
+    def outside_cause(self, stamp):
         days = (STARTED - stamp["finished"]) / 86400
         if self.source not in ("folder", "feedback", "sample") and days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
@@ -68,7 +71,7 @@ class DownloadImages(Search, Stage):
         from greenr_luigi.sources.collection import collect
 
         limit = self.limit or (200 if registry.find(self.source).endless else 0)
-        earlier = self.place.resolve() if self.place.exists() else None
+        earlier = self.output_folder.resolve() if self.output_folder.exists() else None
         folder = Path(self.root, "added") if self.source == "feedback" else self.folder
         # What a person removed is left out by SplitDataset: a rejection need not search again.
         return collect(self.source, self.label, self.query or self.label, limit, folder, out, earlier, seed=0,

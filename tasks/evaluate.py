@@ -5,13 +5,15 @@ from pathlib import Path
 from luigi.util import requires
 
 from greenr_luigi.paths import TEMPLATES
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.stage import PipelineStage
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
 
 
 @requires(SplitDataset, TrainModel)
-class EvaluateModel(Stage):
+class EvaluateModel(PipelineStage):
+    role = "evaluation"
+
     code = ("greenr_luigi.evaluation.evaluate",)
     libraries = (*TrainModel.libraries, "scipy", "scikit-learn", "cleanlab")
 
@@ -21,5 +23,5 @@ class EvaluateModel(Stage):
     def work(self, out: Path):
         from greenr_luigi.evaluation.evaluate import evaluate
 
-        dataset, model = (task.place for task in self.requires())
+        dataset, model = self.input_folder("dataset"), self.input_folder("model")
         return evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())

@@ -5,14 +5,16 @@ from pathlib import Path
 import luigi
 from luigi.util import requires
 
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.stage import PipelineStage
 from tasks.evaluate import EvaluateModel
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
 
 
 @requires(SplitDataset, TrainModel, EvaluateModel)
-class ExportModel(Stage):
+class ExportModel(PipelineStage):
+    role = "export"
+
     tracking = luigi.Parameter(
         significant=False, description="Address of an MLflow server to tell of each model; empty for none."
     )
@@ -23,7 +25,7 @@ class ExportModel(Stage):
     def work(self, out: Path):
         from greenr_luigi.export.onnx_export import export
 
-        dataset, model, evaluation = (task.place for task in self.requires())
+        dataset, model, evaluation = map(self.input_folder, ("dataset", "model", "evaluation"))
         export(dataset, model, evaluation, out, on_progress=self.on_progress())
         if self.tracking:
             self.track(model, evaluation, out)

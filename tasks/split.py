@@ -4,11 +4,13 @@ from pathlib import Path
 
 from greenr_luigi import settings
 from greenr_luigi.settings import ClassesParameter, NumberParameter, QueriesParameter
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.stage import PipelineStage
 from tasks.download import DownloadImages, Search
 
 
-class SplitDataset(Search, Stage):
+class SplitDataset(Search, PipelineStage):
+    role = "dataset"
+
     classes = ClassesParameter(description="Class names, with commas (dandelion,grass) or as a JSON list.")
     queries = QueriesParameter(
         description='What to search for where it is not the name: {"grass": "lawn grass"}.'
@@ -42,6 +44,6 @@ class SplitDataset(Search, Stage):
     def work(self, out: Path):
         from greenr_luigi.dataset.split import split
 
-        return split({task.label: task.place for task in self.requires()}, out, seed=self.seed,
+        return split({task.label: task.output_folder for task in self.requires()}, out, seed=self.seed,
                      curation=Path(self.root, "curation.csv"), valid_share=self.valid_share, test_share=self.test_share,
                      on_progress=self.on_progress())  # fmt: skip

@@ -6,12 +6,14 @@ import luigi
 from luigi.util import requires
 
 from greenr_luigi.settings import ChoiceParameter, NumberParameter
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.stage import PipelineStage
 from tasks.split import SplitDataset
 
 
 @requires(SplitDataset)
-class TrainModel(Stage):
+class TrainModel(PipelineStage):
+    role = "model"
+
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
     epochs = NumberParameter(int, 1, description="Passes over the training pictures.")
     recipe = ChoiceParameter(
@@ -38,5 +40,5 @@ class TrainModel(Stage):
     def work(self, out: Path):
         from greenr_luigi.training.train import train
 
-        return train(self.requires().place, out, arch=self.arch, epochs=self.epochs, seed=self.seed,
+        return train(self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
                      image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress())  # fmt: skip

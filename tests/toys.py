@@ -22,7 +22,7 @@ class Toy(Stage):
         return {"letters": len(text)}
 
     def text(self, task):
-        return (task.place / "text").read_text()
+        return (task.output_folder / "text").read_text()
 
 
 class Read(Toy):
@@ -67,13 +67,13 @@ class Count(Toy):
 class Final(Toy):
     glue = Merge.glue
     times = Count.times
-    #: What `overtaken` says; a test sets it.
+    #: What `outside_cause` says; a test sets it.
     dead = None
 
     def requires(self):
         return [self.clone(Count), self.clone(Merge)]
 
-    def overtaken(self, stamp):
+    def outside_cause(self, stamp):
         return type(self).dead
 
     def make(self):

@@ -61,7 +61,7 @@ def status(name: str, options: Sequence[str], root: Path) -> list[dict[str, Any]
             "stage": task.title,
             "state": "complete" if cause is None else "stale",
             "cause": cause,
-            "place": str(task.place),
+            "place": str(task.output_folder),
         }
         for task in walk(build(name, options, root))
         for cause in [task.stale_because()]

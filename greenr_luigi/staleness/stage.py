@@ -2,10 +2,7 @@
 
 Luigi calls a task complete when its output exists. A `Stage` is complete when its output is what a run now would
 make, by the verifying traces of *Build Systems a la Carte* (Mokhov, Mitchell, Peyton Jones, ICFP 2018): next to
-its output lies a stamp that records what it was made from, and the stage is complete while all that still holds.
-docs/staleness.md tells the whole story on a page; this module, `traces.py`, `looks.py` and `place.py` can be lifted
-into any Luigi project.
-"""
+its output lies a stamp that records what it was made from, and the stage is complete while all that still holds."""
 
 from __future__ import annotations
 
@@ -26,6 +23,7 @@ from typing import Any, ClassVar
 import luigi
 
 from greenr_luigi.staleness import traces
+from greenr_luigi.staleness.errors import StalenessError
 from greenr_luigi.staleness.memo import Looks
 from greenr_luigi.staleness.output_folder import lock, made
 
@@ -48,10 +46,6 @@ NO_FOLDER = dict.fromkeys(
 
 _looks = Looks()
 forget = _looks.forget
-
-
-class StageError(RuntimeError):
-    """A stage cannot do its work; the message says what stands in the way and what to do."""
 
 
 class SettingError(SystemExit):
@@ -90,11 +84,8 @@ class FolderParameter(luigi.PathParameter):
 class Stage(luigi.Task):
     """A task whose output is one folder, made whole by `work`, with a stamp that says what it was made from."""
 
-    #: Modules and packages whose code shapes the output, all that they import from their own top-level package
-    #: included; the module that defines the stage is always one.
-    code: ClassVar[tuple[str, ...]] = ()
-    #: Installed distributions whose version shapes the output.
-    libraries: ClassVar[tuple[str, ...]] = ()
+    #: What it raises where a person can mend something.
+    error: ClassVar[type[Exception]] = StalenessError
 
     #: Why it runs, which luigid shows below whatever it is doing.
     _because = ""
@@ -106,7 +97,19 @@ class Stage(luigi.Task):
         description="Stages to run although they are complete: TrainModel,ExportModel.",
     )
 
-    # What a stage may say of itself
+    # What a stage may say of itself. The first two are plain attributes of a class where they do not depend on
+    # parameters.
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Modules and packages whose code shapes the output, all that they import from their own top-level package
+        included; the module that defines the stage is always one."""
+        return ()
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Installed distributions whose version shapes the output."""
+        return ()
 
     def work(self, out: Path) -> Mapping[str, object] | None:
         """Fill the empty folder `out`; may return a short summary for people, such as {"pictures": 300}."""
@@ -116,7 +119,7 @@ class Stage(luigi.Task):
         """Files and folders from outside the graph that shape the output, by the name to call them."""
         return {}
 
-    def overtaken(self, stamp: Mapping[str, Any]) -> str | None:
+    def outside_cause(self, stamp: Mapping[str, Any]) -> str | None:
         """A cause that no file shows, such as age, in words; None if there is none."""
         return None
 
@@ -139,17 +142,17 @@ class Stage(luigi.Task):
         return {k: v for k, v in self.to_str_params(only_significant=True).items() if k != "root"}
 
     @property
-    def place(self) -> Path:
+    def output_folder(self) -> Path:
         """The output folder, known from the parameters alone: going back to earlier ones finds the earlier work."""
         text = json.dumps(self.parameters, sort_keys=True)
         return Path(self.root, self.task_family, hashlib.sha256(text.encode()).hexdigest()[:12])
 
     def output(self) -> luigi.LocalTarget:
-        return luigi.LocalTarget(str(self.place / STAMP))
+        return luigi.LocalTarget(str(self.output_folder / STAMP))
 
     def stamp(self) -> dict[str, Any]:
         """What this output was made from. Raises FileNotFoundError, or ValueError for a torn one."""
-        return traces.read_stamp(self.place / STAMP)
+        return traces.read_stamp(self.output_folder / STAMP)
 
     def inputs(self) -> dict[str, Stage]:
         return {task.title: task for task in luigi.task.flatten(self.requires())}
@@ -181,14 +184,14 @@ class Stage(luigi.Task):
                 traces.files_changed(name, stamp["reads"].get(name), path)
                 for name, path in self.reads().items()
             )
-            or traces.files_changed("output", stamp["files"], self.place)
-            or self.overtaken(stamp)
+            or traces.files_changed("output", stamp["files"], self.output_folder)
+            or self.outside_cause(stamp)
         )
 
     def _why_no_output(self) -> str:
         """No output at this place: if the stage has run with other parameters, say which one is new."""
         stamps = []
-        for place in self.place.parent.glob("*"):
+        for place in self.output_folder.parent.glob("*"):
             if place.is_symlink():
                 with contextlib.suppress(ValueError, FileNotFoundError):
                     stamps.append(traces.read_stamp(place / STAMP))
@@ -232,13 +235,15 @@ class Stage(luigi.Task):
                     )
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "")
-            where = Path(error.filename or self.place)
+            where = Path(error.filename or self.output_folder)
             if name == "EACCES" and not where.is_relative_to(self.root):
-                raise StageError(
+                raise self.error(
                     f"{self.title} cannot read {where}: no permission; mend its permissions, or leave it out"
                 ) from error
-            if remedy := REMEDIES.get(name) or (not self.place.parent.is_dir() and NO_FOLDER.get(name)):
-                raise StageError(f"{self.title} cannot write {where}: {remedy}") from error
+            if remedy := REMEDIES.get(name) or (
+                not self.output_folder.parent.is_dir() and NO_FOLDER.get(name)
+            ):
+                raise self.error(f"{self.title} cannot write {where}: {remedy}") from error
             raise
         finally:
             forget()
@@ -257,11 +262,11 @@ class Stage(luigi.Task):
             "host": socket.gethostname(),
             "started": time.time(),
         }
-        with made(self.place) as out:
+        with made(self.output_folder) as out:
             stamp["summary"] = dict(self.work(out) or {})
             stamp["files"] = traces.snapshot(out)
             if not stamp["files"]:
-                raise StageError(f"{self.title} wrote nothing to {out}: `work` must leave at least one file")
+                raise self.error(f"{self.title} wrote nothing to {out}: `work` must leave at least one file")
             stamp["digest"] = traces.digest(stamp["files"])
             stamp["finished"] = time.time()
             traces.write_stamp(out / STAMP, stamp)
@@ -271,9 +276,9 @@ class Stage(luigi.Task):
         """Nobody else makes this output, nor replaces an input, meanwhile. Locks go upstream, so none can wait in
         a circle."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(lock(self.place, fcntl.LOCK_EX, self._waits))
+            stack.enter_context(lock(self.output_folder, fcntl.LOCK_EX, self._waits))
             for task in self.inputs().values():
-                stack.enter_context(lock(task.place, fcntl.LOCK_SH, self._waits))
+                stack.enter_context(lock(task.output_folder, fcntl.LOCK_SH, self._waits))
             yield
 
     def _waits(self, holder: str) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from greenr_luigi.operations import graph
 from greenr_luigi.paths import PACKAGE
 from greenr_luigi.staleness import stage, traces
+from greenr_luigi.staleness.errors import StalenessError
 from greenr_luigi.staleness.output_folder import lock, made
 from tests import toys
 from tests.pipeline import luigid
@@ -93,7 +94,7 @@ def test_a_file_that_vanishes_while_it_is_looked_at_is_not_there(root, monkeypat
 def test_touched_but_not_changed(root):
     build(root)
     os.utime(root / "inputs" / "a", (1, 1))
-    os.utime(toys.Merge(root=root).place / "text", (1, 1))
+    os.utime(toys.Merge(root=root).output_folder / "text", (1, 1))
     assert build(root) == []
 
 
@@ -131,7 +132,7 @@ def test_what_changed_in_an_input_is_told(root):
 )
 def test_damaged_output_is_made_again_alone(root, damage, words):
     build(root)
-    damage(toys.Merge(root=root).place)
+    damage(toys.Merge(root=root).output_folder)
     assert words in cause(root, toys.Merge)
     assert build(root) == ["Merge"]
 
@@ -205,7 +206,7 @@ def test_libraries(root, monkeypatch):
     assert build(root) == ["Merge"]
 
 
-def test_overtaken(root):
+def test_outside_cause(root):
     build(root)
     toys.Final.dead = "the server is not running"
     assert cause(root) == "the server is not running"
@@ -232,7 +233,7 @@ def test_a_requirement_that_came_or_went(root, monkeypatch):
 
 def test_failed_work_leaves_the_last_output(root, monkeypatch):
     build(root)
-    before = toys.Merge(root=root).place.resolve()
+    before = toys.Merge(root=root).output_folder.resolve()
     (root / "inputs" / "a").write_text("adam")
 
     def fail(self):
@@ -241,11 +242,11 @@ def test_failed_work_leaves_the_last_output(root, monkeypatch):
     monkeypatch.setattr(toys.Merge, "make", fail)
     stage.forget()
     assert not luigi.build([toys.Final(root=root)], local_scheduler=True, log_level="CRITICAL")
-    with pytest.raises(stage.StageError, match=r"disk is full: free some space"):
+    with pytest.raises(StalenessError, match=r"disk is full: free some space"):
         toys.Merge(root=root).run()
-    assert toys.Merge(root=root).place.resolve() == before
+    assert toys.Merge(root=root).output_folder.resolve() == before
     assert sorted(p.name for p in before.parent.iterdir() if not p.name.endswith(".lock")) == sorted(
-        [before.name, toys.Merge(root=root).place.name]
+        [before.name, toys.Merge(root=root).output_folder.name]
     )
 
 
@@ -255,7 +256,7 @@ def test_a_root_that_is_no_folder_is_told_with_the_remedy(root, where):
     read = toys.Read(root=root / where, name="a")
     assert read.stale_because() == "no output yet"
     with pytest.raises(
-        stage.StageError, match=r"cannot write .*: no folder can be made there: choose another --root"
+        StalenessError, match=r"cannot write .*: no folder can be made there: choose another --root"
     ):
         read.run()
 
@@ -272,7 +273,7 @@ def test_what_may_not_be_read_and_what_may_not_be_written(root, tmp_path_factory
         raise PermissionError(13, "Permission denied", str(where))
 
     monkeypatch.setattr(toys.Read, "make", fail)
-    with pytest.raises(stage.StageError, match=words):
+    with pytest.raises(StalenessError, match=words):
         toys.Read(root=root, name="a").run()
 
 
@@ -284,12 +285,12 @@ def test_a_file_that_work_misses_is_not_taken_for_a_bad_root(root):
 
 def test_a_stage_that_writes_nothing_fails(root, monkeypatch):
     monkeypatch.setattr(toys.Read, "work", lambda self, out: None)
-    with pytest.raises(stage.StageError, match="wrote nothing"):
+    with pytest.raises(StalenessError, match="wrote nothing"):
         toys.Read(root=root, name="a").run()
 
 
 def test_rubbish_of_killed_runs_is_swept(root):
-    place = toys.Read(root=root, name="a").place
+    place = toys.Read(root=root, name="a").output_folder
     rubbish = place.parent / f".{place.name}.dead"
     rubbish.mkdir(parents=True)
     (rubbish / "text").write_text("half")
@@ -310,7 +311,7 @@ def test_what_is_replaced_goes_whatever_its_name(tmp_path, name):
 
 def test_prune_removes_what_a_killed_run_left_behind_a_complete_stage(root):
     build(root)
-    place = toys.Merge(root=root).place
+    place = toys.Merge(root=root).output_folder
     rubbish = place.parent / f".{place.name}.0ld"
     rubbish.mkdir()
     (rubbish / "text").write_text("before")
@@ -406,7 +407,7 @@ def _hold(place, ready, release):
 def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()
-    place = toys.Read(root=root, name="a").place
+    place = toys.Read(root=root, name="a").output_folder
     holder = context.Process(target=_hold, args=(place, ready, release))
     holder.start()
     ready.wait()
@@ -447,9 +448,9 @@ def test_random_changes_run_what_a_simple_model_says(tmp_path_factory, rounds):
             elif kind == "dead":
                 dead, toys.Final.dead = True, "dead"
             elif kind == "damage":
-                if (task := _task(root, what[0], parameters)).place.exists():
+                if (task := _task(root, what[0], parameters)).output_folder.exists():
                     damaged.add((what[0], parameters["glue"], parameters["times"]))
-                    _damage(task.place, what[1])
+                    _damage(task.output_folder, what[1])
             else:
                 parameters[kind] = what[0]
         glue, times = parameters["glue"], parameters["times"]
