@@ -6,6 +6,7 @@ one that means the same; what a newer file has besides is passed over.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,24 @@ def read(path: Path, kind: type[Contract], remedy: str = "run the stage that mak
 
 
 def write(path: Path, content: object) -> None:
-    """Write a dataclass as JSON with sorted keys: the same content gives the same bytes."""
-    text = json.dumps(msgspec.to_builtins(content), indent=1, sort_keys=True, ensure_ascii=False)
+    """Write a dataclass as JSON with sorted keys: the same content gives the same bytes.
+
+    A field that is None by default, and is None, is left out, as it is in the files that lack it."""
+    text = json.dumps(plain(content), indent=1, sort_keys=True, ensure_ascii=False)
     files.write(path, (text + "\n").encode())
+
+
+def plain(content: object) -> object:
+    """Dictionaries, lists and numbers for dataclasses, at whatever depth."""
+    if dataclasses.is_dataclass(content):
+        values = {
+            field.name: (getattr(content, field.name), field.default) for field in dataclasses.fields(content)
+        }
+        return {
+            name: plain(value)
+            for name, (value, default) in values.items()
+            if (value, default) != (None, None)
+        }
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    return [plain(value) for value in content] if isinstance(content, list | tuple) else content

@@ -1,6 +1,5 @@
 """DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
-import json
 from pathlib import Path
 
 import luigi
@@ -50,13 +49,14 @@ class DeployApp(PipelineStage):
         return astray(Path(self.root), self.host, self.port, self.output_folder)
 
     def work(self, out: Path):
-        from greenr_luigi.deployment.deploy import deploy
+        from greenr_luigi import contracts
+        from greenr_luigi.deployment.deploy import Deployment, deploy
 
         inputs = map(self.input_folder, ("dataset", "model", "evaluation", "export"))
         release = deploy(Path(self.root), *inputs, out, host=self.host, port=self.port,
                          workers=self.web_workers, root_path=self.root_path, floor=self.floor, margin=self.margin,
                          force=self.task_family in self.force, on_progress=self.on_progress())  # fmt: skip
-        address = json.loads((out / "deployment.json").read_text())["address"]
+        address = contracts.read(out / "deployment.json", Deployment).address
         report = self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
         return {"release": release}

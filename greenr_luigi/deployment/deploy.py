@@ -3,12 +3,13 @@ served before serves on."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from greenr_luigi import files
+from greenr_luigi import contracts, files
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.serving import releases, server
 from greenr_luigi.serving.launch import ServerError
 from greenr_luigi.serving.releases import ReleaseError
@@ -17,7 +18,15 @@ from greenr_luigi.serving.releases import ReleaseError
 PATIENCE = 60.0
 
 
-class Refused(RuntimeError):
+@dataclass(frozen=True)
+class Deployment:
+    """deployment.json: the digest of the release that serves, and the address of its page, with a slash at the end."""
+
+    release: str
+    address: str
+
+
+class Refused(GreenrError):
     """A model that the gate does not let through; the message says why and what to do."""
 
 
@@ -39,7 +48,7 @@ def deploy(
     before = releases.current(store)
     on_progress(0.1, "compares with the release that serves")
     examine(root, dataset, model, evaluation, exported, out, floor, margin, force)
-    gallery.write(dataset, out)
+    gallery.write_gallery(dataset, out)
     shown = [out / "sources.json", out / "pictures"]
     digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir()), *shown])
     if before is not None and not force and releases.rolled_back(store, digest):
@@ -55,7 +64,7 @@ def deploy(
         if before is not None and before != digest:
             releases.point(store, before, why="failed")
         raise
-    (out / "deployment.json").write_text(json.dumps({"release": digest, "address": served.url}) + "\n")
+    contracts.write(out / "deployment.json", Deployment(digest, served.url))
     on_progress(1.0, f"release {digest} is live")
     return digest
 
@@ -71,9 +80,9 @@ def examine(
 
     current = root / "releases" / "current"
     serving = current.resolve() if (current / "model.onnx").exists() else None
-    verdict = gate.judge(exported, serving, dataset, floor=floor, margin=margin, force=force)
-    (out / "verdict.json").write_text(json.dumps(verdict.as_dict(), indent=1) + "\n")
-    report.write(out / "report.html", dataset, model, evaluation, verdict=verdict.as_dict())
+    verdict = gate.judge(exported, serving, dataset, gate.Limits(floor, margin, force))
+    contracts.write(out / "verdict.json", verdict)
+    report.write(out / "report.html", dataset, model, evaluation, verdict=verdict)
     if not verdict.accepted:
         refused = root / "refused"
         refused.mkdir(exist_ok=True)
@@ -88,7 +97,7 @@ def examine(
 
 def astray(root: Path, host: str, port: int, place: Path) -> str | None:
     """Why the deployment noted in a DeployApp folder no longer stands, in words; None if our server answers with it."""
-    digest = json.loads((place / "deployment.json").read_text())["release"]
+    digest = contracts.read(place / "deployment.json", Deployment).release
     pointed = releases.current(root / "releases")
     if pointed != digest:
         if pointed is None or not releases.rolled_back(root / "releases", digest):

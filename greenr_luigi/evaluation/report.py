@@ -17,6 +17,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from greenr_luigi.evaluation import calibration
+from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.paths import TEMPLATES
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.manifest import label_name
@@ -44,13 +45,12 @@ def write(
     model: Path,
     evaluation: Path,
     *,
-    verdict: dict[str, Any] | None = None,
+    verdict: Verdict | None = None,
 ) -> None:
     """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV
     files).
 
-    verdict: `gate.Verdict` as a dictionary, when the model has
-    stood before the gate. The same folders give the same bytes: no times, no paths."""
+    verdict: the gate's, when the model has been judged. The same folders give the same bytes: no times, no paths."""
     info = json.loads((model / "training.json").read_text(encoding="utf-8"))
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     suspects = _table(evaluation / "suspects.csv")
@@ -191,20 +191,19 @@ def mistakes(dataset: Path, evaluation: Path, temperature: float) -> list[dict[s
     ]
 
 
-def changes(dataset: Path, evaluation: Path, verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
+def changes(dataset: Path, evaluation: Path, verdict: Verdict | None) -> list[dict[str, Any]]:
     """The held-out pictures that only one of two compared models names rightly, with a heading each, their labels and
     the new model's answers."""
     from greenr_luigi.evaluation.evaluate import read_predictions
 
-    comparison = (verdict or {}).get("comparison")
-    if not comparison:
+    if verdict is None or verdict.comparison is None:
         return []
     said = {row["file"]: row["predicted"] for row in read_predictions(evaluation / "predictions.csv")[1]}
-    kinds = (("Newly wrong", "worse"), ("Newly right", "better"))
+    kinds = (("Newly wrong", verdict.comparison.worse), ("Newly right", verdict.comparison.better))
     return [
         {
             "heading": heading,
-            "all": len(comparison[key]),
+            "all": len(files),
             "pictures": [
                 {
                     "label": label_name(Path(file).parent.name),
@@ -212,11 +211,11 @@ def changes(dataset: Path, evaluation: Path, verdict: dict[str, Any] | None) -> 
                     "picture": thumbnail(dataset / file),
                     "name": Path(file).stem,
                 }
-                for file in comparison[key][: SHOWN // 2]
+                for file in files[: SHOWN // 2]
             ],
         }
-        for heading, key in kinds
-        if comparison[key]
+        for heading, files in kinds
+        if files
     ]
 
 

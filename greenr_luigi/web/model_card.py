@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -142,12 +141,3 @@ def listing(value: object) -> list[Any]:
 
 def number(value: object) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def sources(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Manifest rows, counted by engine and licence, most first: what sources.json holds."""
-    counted = Counter((row.get("engine") or "unknown", row.get("license") or "") for row in rows)
-    return [
-        {"engine": engine, "license": licence, "pictures": count}
-        for (engine, licence), count in counted.most_common()
-    ]

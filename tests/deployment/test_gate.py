@@ -13,10 +13,15 @@ from hypothesis import strategies as st
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.deployment import gate
+from greenr_luigi.deployment.gate import Limits
+from greenr_luigi.evaluation.comparison import Comparison, compare
 from greenr_luigi.export import onnx_export
+from greenr_luigi.export.model_card import read_card
 from greenr_luigi.training import saved_model
 from tests import walk
 from tests.training.test_train import without
+
+MARGIN = Limits().margin
 
 
 def spoilt(folder: Path, how) -> Path:
@@ -36,20 +41,19 @@ def spoilt(folder: Path, how) -> Path:
 
 
 def test_the_first_model_passes_if_it_beats_guessing():
-    verdict = gate.judge(walk.walk().export, None, walk.walk().dataset)
+    verdict = gate.judge(walk.walk().export, None, walk.walk().dataset, Limits())
     assert verdict.accepted and verdict.comparison is None and "no model to compare" in verdict.reason
     metrics = json.loads((walk.walk().evaluation / "metrics.json").read_text())
     assert verdict.candidate.error == metrics["error"] and verdict.candidate.pictures == 6
-    json.dumps(verdict.as_dict())
 
 
 def test_a_floor():
-    verdict = gate.judge(walk.walk().export, None, walk.walk().dataset, floor=1.01)
-    assert not verdict.accepted and "the floor is 101.0 %" in verdict.reason
+    verdict = gate.judge(walk.walk().export, None, walk.walk().dataset, Limits(floor=1.01))
+    assert not verdict.accepted and "the floor is 101.0\N{NO-BREAK SPACE}%" in verdict.reason
 
 
 def test_a_model_is_as_good_as_itself():
-    verdict = gate.judge(walk.walk().export, walk.walk().export, walk.walk().dataset)
+    verdict = gate.judge(walk.walk().export, walk.walk().export, walk.walk().dataset, Limits())
     assert verdict.accepted and verdict.comparison is not None
     assert (
         verdict.comparison.difference == 0
@@ -62,16 +66,16 @@ def test_a_model_is_as_good_as_itself():
 def test_a_worse_model_is_refused_unless_forced(tmp_path):
     """All answers are turned around."""
     worse = spoilt(tmp_path, lambda weight: weight.neg_())
-    verdict = gate.judge(worse, walk.walk().export, walk.walk().dataset)
+    verdict = gate.judge(worse, walk.walk().export, walk.walk().dataset, Limits())
     assert not verdict.accepted and verdict.comparison is not None
-    assert len(verdict.comparison.worse) > len(verdict.comparison.better) or "guessing" in verdict.reason
-    forced = gate.judge(worse, walk.walk().export, walk.walk().dataset, force=True)
+    assert len(verdict.comparison.worse) > len(verdict.comparison.better)
+    forced = gate.judge(worse, walk.walk().export, walk.walk().dataset, Limits(force=True))
     assert (
         forced.accepted
         and forced.forced
         and forced.reason == f"Forced by name. It would have been refused: {verdict.reason}"
     )
-    back = gate.judge(walk.walk().export, worse, walk.walk().dataset)
+    back = gate.judge(walk.walk().export, worse, walk.walk().dataset, Limits())
     assert back.accepted and "better than the serving model" in back.reason
 
 
@@ -79,48 +83,32 @@ def test_models_of_other_classes_are_compared_on_what_both_know(tmp_path):
     other = shutil.copytree(walk.walk().export, tmp_path / "r")
     card = json.loads((other / "model.json").read_text())
     (other / "model.json").write_text(json.dumps(card | {"classes": ["disc", "square"]}))
-    verdict = gate.judge(walk.walk().export, other, walk.walk().dataset)
+    verdict = gate.judge(walk.walk().export, other, walk.walk().dataset, Limits())
     assert verdict.comparison is not None and verdict.comparison.candidate.pictures == 3
     (other / "model.json").write_text(json.dumps(card | {"classes": ["circle", "square"]}))
-    assert gate.judge(walk.walk().export, other, walk.walk().dataset).comparison is None
+    assert gate.judge(walk.walk().export, other, walk.walk().dataset, Limits()).comparison is None
 
 
-def comparison(worse: int, better: int, same: int) -> gate.Comparison:
-    from scipy.stats import binomtest
-
-    n = worse + better + same
-    ours, theirs = (gate.score(np.arange(n) >= wrong) for wrong in (worse, better))
-    p = binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
-    return gate.Comparison(ours, theirs, (worse - better) / n, (0, 0), p, [], [])
+def comparison(worse: int, better: int, same: int) -> Comparison:
+    """Of models that both name all the `same` pictures rightly, and differ on the others."""
+    number = np.arange(worse + better + same)
+    return compare([""] * len(number), number >= worse, (number < worse) | (number >= worse + better))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 300))
 def test_only_a_worse_model_meets_an_objection(worse, better, same):
     c = comparison(worse, better, same)
-    refused = bool(gate.objection(c, gate.MARGIN))
+    refused = bool(gate.objection(c, MARGIN))
     assert not (refused and worse <= better)
-    assert refused or c.difference <= gate.MARGIN
-    assert not refused or not gate.objection(comparison(better, worse, same), gate.MARGIN)
+    assert refused or c.difference <= MARGIN
+    assert not refused or not gate.objection(comparison(better, worse, same), MARGIN)
 
 
 def test_one_picture_more_in_a_hundred_is_let_pass_and_twenty_are_not():
-    assert not gate.objection(comparison(3, 2, 95), gate.MARGIN)
-    assert "surely worse" in gate.objection(comparison(20, 0, 980), gate.MARGIN)
-    assert "though not surely" in gate.objection(comparison(3, 0, 20), gate.MARGIN)
-
-
-def test_the_interval_is_newcombe_s():
-    """The first example of table II in his paper: 36 both, 12 and 2 one alone, none neither."""
-    assert gate.paired_interval(36, 12, 2, 50) == pytest.approx((0.0569, 0.3404), abs=5e-5)
-
-
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(1, 40))
-def test_the_interval_holds_the_difference_and_turns_with_it(both, first, second, right):
-    n = both + first + second + right
-    low, high = gate.paired_interval(both, first, second, n)
-    assert -1 - 1e-9 <= low < (first - second) / n < high <= 1 + 1e-9
-    assert gate.paired_interval(both, second, first, n) == pytest.approx((-high, -low))
+    assert not gate.objection(comparison(3, 2, 95), MARGIN)
+    assert "surely worse" in gate.objection(comparison(20, 0, 980), MARGIN)
+    assert "though not surely" in gate.objection(comparison(3, 0, 20), MARGIN)
 
 
 def learned_from(folder: Path, rows) -> Path:
@@ -135,14 +123,16 @@ def test_no_model_is_compared_on_what_it_has_learned_from(tmp_path, monkeypatch)
     dataset = walk.walk().dataset
     rows = pixels.rows(dataset, "test")
     others = learned_from(tmp_path / "a", pixels.rows(dataset, "train", "valid"))
-    assert gate.judge(walk.walk().export, others, dataset).comparison.candidate.pictures == len(rows)
+    assert gate.judge(walk.walk().export, others, dataset, Limits()).comparison.candidate.pictures == len(
+        rows
+    )
     some = learned_from(tmp_path / "b", rows[:4])
-    refused = gate.judge(walk.walk().export, some, dataset)
+    refused = gate.judge(walk.walk().export, some, dataset, Limits())
     assert not refused.accepted and refused.comparison is None
     assert "the serving model has learned from 4 of its 6 held-out pictures" in refused.reason
-    assert gate.judge(walk.walk().export, some, dataset, force=True).forced
+    assert gate.judge(walk.walk().export, some, dataset, Limits(force=True)).forced
     monkeypatch.setattr(gate, "LEAST_SHARED", 2)
-    judged = gate.judge(walk.walk().export, some, dataset)
+    judged = gate.judge(walk.walk().export, some, dataset, Limits())
     assert judged.accepted and judged.comparison.candidate.pictures == 2
 
 
@@ -153,11 +143,13 @@ def test_always_the_most_frequent_class_is_not_enough(tmp_path):
         [("disc", "test", drawing("disc", n)) for n in range(5)] + [("three", "test", drawing("three", 1))],
     )
     always = spoilt(tmp_path, lambda weight: weight.zero_())
-    verdict = gate.judge(always, None, dataset)
-    named = gate.answers(always, dataset, pixels.rows(dataset, "test"))[1]
-    assert len(set(named)) == 1
+    verdict = gate.judge(always, None, dataset, Limits())
+    rows = pixels.rows(dataset, "test")
+    right = gate.named_rightly(always, read_card(always), dataset, rows)
+    assert right.tolist() == [row.label == "disc" for row in rows]
     assert (
-        not verdict.accepted and "most frequent of the 2 classes would do as well (83.3 %)" in verdict.reason
+        not verdict.accepted
+        and "most frequent of the 2 classes would do as well (83.3\N{NO-BREAK SPACE}%)" in verdict.reason
     )
 
 
@@ -174,14 +166,14 @@ def test_a_class_that_is_never_found_is_named(tmp_path):
         + [("three", "test", drawing("three", n)) for n in range(5)]
         + [("unknown", "test", drawing("three", 7))],
     )
-    verdict = gate.judge(walk.walk().export, None, dataset)
+    verdict = gate.judge(walk.walk().export, None, dataset, Limits())
     assert verdict.accepted and "It finds none of the held-out pictures of unknown." in verdict.reason
 
 
 def test_no_held_out_pictures_no_verdict(tmp_path):
     dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == "test")
     with pytest.raises(saved_model.DataSetError, match="'test'"):
-        gate.judge(walk.walk().export, None, dataset)
+        gate.judge(walk.walk().export, None, dataset, Limits())
 
 
 def test_needs_no_torch():

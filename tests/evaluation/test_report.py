@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from greenr_luigi import cli
 from greenr_luigi.dataset import curation, pixels
 from greenr_luigi.evaluation import evaluate, label_issues, report
+from greenr_luigi.evaluation.comparison import Verdict, compare, score
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import saved_model, train
 from tests import walk
@@ -31,7 +33,7 @@ def test_a_page_of_its_own_that_tells_the_main_things():
 def test_the_verdict_stands_at_the_top(tmp_path):
     folders = walk.walk()
     for accepted, word in ((True, "Released"), (False, "Not released")):
-        verdict = {"accepted": accepted, "reason": "6 right instead of 5", "comparison": None}
+        verdict = Verdict(accepted, "6 right instead of 5", score(np.array([True])), 0.0, None, False)
         report.write(tmp_path / "r.html", folders.dataset, folders.model, folders.evaluation, verdict=verdict)
         assert f"<b>{word}.</b> 6 right instead of 5" in (tmp_path / "r.html").read_text()
 
@@ -70,7 +72,9 @@ def test_the_comparison_shows_what_changed_with_label_and_answer(tmp_path):
     for line in table[1:]:
         line[3] = {"disc": "three", "three": "disc"}[line[1]] if line[0] in files[:2] else line[1]
     path.write_text("".join(",".join(line) + "\n" for line in table))
-    verdict = {"accepted": False, "reason": "worse", "comparison": {"worse": files[:2], "better": files[2:3]}}
+    serving, candidate = np.array([True, True, False]), np.array([False, False, True])
+    compared = compare(files[:3], candidate, serving)
+    verdict = Verdict(False, "worse", compared.candidate, 0.0, compared, False)
     report.write(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e", verdict=verdict)
     page = (tmp_path / "r.html").read_text()
     assert page.count('alt="Newly wrong: labelled disc, called three"') == 2

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi.dataset import pixels
 from greenr_luigi.deployment import gate
-from greenr_luigi.export import tracking
+from greenr_luigi.export import model_card, tracking
 from tests import walk
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
@@ -91,7 +92,7 @@ def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     """In a process that does not find this project, only what the MLflow model brought."""
     folders = walk.walk()
     tracking.write_model(folders.export, tmp_path / "model")
-    files = sorted((folders.dataset / "test").glob("*/*.jpg"))
+    files = [folders.dataset / row.file for row in pixels.rows(folders.dataset, "test")]
     data = [[base64.b64encode(file.read_bytes()).decode()] for file in files]
     (tmp_path / "in.json").write_text(json.dumps({"dataframe_split": {"columns": ["picture"], "data": data}}))
     command = [
@@ -102,19 +103,14 @@ def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["predictions"]
-    _, said = gate.answers(
-        folders.export, folders.dataset, [walk_row(file, folders.dataset) for file in files]
-    )
-    assert [max(("disc", "three"), key=row.__getitem__) for row in rows] == said
+    rows_of = pixels.rows(folders.dataset, "test")
+    card = model_card.read_card(folders.export)
+    right = gate.named_rightly(folders.export, card, folders.dataset, rows_of)
+    named = [max(card.classes, key=row.__getitem__) for row in rows]
+    assert [label == row.label for label, row in zip(named, rows_of, strict=True)] == right.tolist()
     assert all(
         abs(row["disc"] + row["three"] - 1) < 1e-4 and row["label"] in ("", "disc", "three") for row in rows
     )
-
-
-def walk_row(file: Path, dataset: Path):
-    from greenr_luigi.dataset import pixels
-
-    return next(row for row in pixels.rows(dataset, "test") if dataset / row.file == file)
 
 
 @pytest.mark.filterwarnings("ignore::Warning")

@@ -1,0 +1,101 @@
+"""Two models on the same held-out pictures, and what the gate decided on it: verdict.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from greenr_luigi.evaluation.calibration import wilson
+
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of the held-out pictures a model names wrongly; `error` and its 95 % interval are fractions."""
+
+    pictures: int
+    wrong: int
+    error: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same pictures of classes that both know. `worse` and `better` are the files that only the
+    serving model, and only the candidate, names rightly."""
+
+    candidate: Score
+    serving: Score
+    #: The candidate's error less the serving one's, and its 95 % interval (`paired_interval`).
+    difference: float
+    interval: tuple[float, float]
+    #: Were both equally good, how probable it is that the candidate loses so many of the pictures that only one of
+    #: them names rightly: McNemar's exact test, one-sided.
+    p: float
+    worse: list[str]
+    better: list[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reason` is a sentence for a person. `forced`: accepted although it would have been refused."""
+
+    accepted: bool
+    reason: str
+    candidate: Score
+    floor: float
+    #: None where no model serves, or none that can be compared.
+    comparison: Comparison | None
+    forced: bool
+
+
+def score(right: Bools) -> Score:
+    """From which pictures (one or more) are named rightly."""
+    wrong = int((~right).sum())
+    return Score(len(right), wrong, wrong / len(right), wilson(wrong, len(right)))
+
+
+def compare(files: Sequence[str], candidate: Bools, serving: Bools) -> Comparison:
+    """From which of the files (one or more) each of two models names rightly."""
+    from scipy.stats import binomtest
+
+    worse, better = serving & ~candidate, candidate & ~serving
+    lost, won, both_wrong = (int(which.sum()) for which in (worse, better, ~serving & ~candidate))
+    p = float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
+    return Comparison(
+        candidate=score(candidate),
+        serving=score(serving),
+        difference=float(serving.mean() - candidate.mean()),
+        interval=paired_interval(both_wrong, lost, won, len(files)),
+        p=p,
+        worse=[file for file, lost in zip(files, worse, strict=True) if lost],
+        better=[file for file, won in zip(files, better, strict=True) if won],
+    )
+
+
+def paired_interval(both: int, first: int, second: int, pictures: int) -> tuple[float, float]:
+    """The 95 % interval of the difference of two errors on the same pictures: `both` wrong, the `first` only, the
+    `second` only.
+
+    It has a width even where the two never differ, which a bootstrap's has not. R. G. Newcombe, "Improved confidence
+    intervals for the difference between binomial proportions based on paired data", Statistics in Medicine 17 (1998),
+    method 10."""
+    n, wrong, other = pictures, both + first, both + second
+    rate1, rate2 = wrong / n, other / n
+    (low1, high1), (low2, high2) = wilson(wrong, n), wilson(other, n)
+    right = n - both - first - second
+    margins = wrong * (n - wrong) * other * (n - other)
+    excess = both * right - first * second
+    # Newcombe's correction of the correlation for continuity.
+    phi = (max(excess - n / 2, 0) if excess > 0 else excess) / math.sqrt(margins) if margins else 0.0
+
+    def distance(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0))
+
+    below, above = distance(rate1 - low1, high2 - rate2), distance(high1 - rate1, rate2 - low2)
+    return rate1 - rate2 - below, rate1 - rate2 + above
