@@ -27,8 +27,13 @@ def open_session(model: Path, threads: int = 0) -> Any:
     return onnxruntime.InferenceSession(os.fspath(model), options, providers=["CPUExecutionProvider"])
 
 
-def is_answer(probability: Number, familiarity: Number, threshold: float, least_familiarity: float) -> Any:
+def is_answer(
+    probability: Number, familiarity: Number | None, threshold: float, least_familiarity: float | None
+) -> Any:
     """Whether pictures get an answer rather than "I can't tell": the highest probability reaches the calibrated
     threshold, and the picture is like those that the model has learned from (evaluation/familiarity.py). Numbers or
-    arrays of them."""
-    return (probability >= threshold) & (familiarity >= least_familiarity)
+    arrays of them. Without a familiarity, as in older releases, the probability alone decides."""
+    likely = probability >= threshold
+    if familiarity is None or least_familiarity is None:
+        return likely
+    return likely & (familiarity >= least_familiarity)

@@ -1,16 +1,17 @@
-"""What MLflow runs to answer from a release; copied into the MLflow model by tracking.write_model."""
+"""What MLflow runs to answer from a release; tracking.write_model copies it into the MLflow model with all modules of
+the project that it imports."""
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-import onnxruntime
 import pandas as pd
 
-from greenr_luigi.pictures import door
+from greenr_luigi.export.model_card import read_card
+from greenr_luigi.inference import is_answer, open_session
+from greenr_luigi.pictures.door import open_picture, square
 
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unused-ignore]
@@ -18,26 +19,22 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unu
     column a class."""
 
     def load_context(self, context: Any) -> None:
-        self.card = json.loads(Path(context.artifacts["model.json"]).read_text(encoding="utf-8"))
-        self.session = onnxruntime.InferenceSession(
-            context.artifacts["model.onnx"], providers=["CPUExecutionProvider"]
-        )
+        self.card = read_card(Path(context.artifacts["model.json"]).parent)
+        self.session = open_session(context.artifacts["model.onnx"])
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        size, classes = self.card["image_size"], self.card["classes"]
-        squares = [
-            door.square(door.open_picture(base64.b64decode(data), at_least=size), size)
-            for data in model_input["picture"]
-        ]
-        outputs = ["probabilities", *(["familiarity"] if "familiarity" in self.card else [])]
-        found, *near = self.session.run(outputs, {"pixels": np.stack(squares)})
-        sure = found.max(1) >= self.card["threshold"]
-        if near:
-            sure &= near[0] >= self.card["familiarity"]
-        said = [classes[int(p.argmax())] if answers else "" for p, answers in zip(found, sure, strict=True)]
-        return pd.DataFrame({"label": said} | {name: found[:, i] for i, name in enumerate(classes)})
+        card, size = self.card, self.card.image_size
+        pictures = [open_picture(base64.b64decode(data), at_least=size) for data in model_input["picture"]]
+        pixels = np.stack([square(picture, size) for picture in pictures])
+        names = ["probabilities"] if card.familiarity is None else ["probabilities", "familiarity"]
+        probabilities, *familiarity = self.session.run(names, {"pixels": pixels})
+        sure = is_answer(
+            probabilities.max(1), familiarity[0] if familiarity else None, card.threshold, card.familiarity
+        )
+        labels = np.where(sure, np.array(card.classes)[probabilities.argmax(1)], "")
+        return pd.DataFrame({"label": labels, **dict(zip(card.classes, probabilities.T, strict=True))})
 
 
 mlflow.models.set_model(Scorer())

@@ -15,10 +15,8 @@ NAME = "model.json"
 
 @dataclass(frozen=True)
 class Quantization:
-    """Whether the release has a version in 8-bit integers, and what these changed on held-out pictures: `why` not,
-    or all of the others.
-
-    The differences are between the probabilities of a picture, 0 to 1 (quantization.compare)."""
+    """`offered`: the export has a version in 8-bit integers. `why` it has none, or else what the integers changed on
+    held-out pictures. The differences are between the probabilities of a picture, from 0 to 1."""
 
     offered: bool
     why: str | None = None
@@ -31,29 +29,25 @@ class Quantization:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What answers need has no default; without it no release can serve. The rest is None in releases that lack it."""
+    """`classes` in the order of the model's outputs; `image_size`: the side in pixels of the square that it takes;
+    `threshold` and `familiarity`: the least top probability, and the least familiarity, of an answer; `metrics`: what
+    metrics.json says of the test pictures; `license`, `weights`: of what training started from.
+
+    What an answer needs has no default. The rest is None in a release that lacks it."""
 
     format: Literal[1]
-    #: In the order of the model's outputs.
     classes: Annotated[list[str], Meta(min_length=2)]
-    #: Side in pixels of the square that the model takes.
     image_size: Annotated[int, Meta(ge=8, le=2048)]
-    #: The least top probability that counts as an answer.
     threshold: Annotated[float, Meta(ge=0, le=1)]
-    temperature: float | None = None
-    #: The least familiarity that counts as an answer; None: the model does not tell familiarity.
     familiarity: float | None = None
+    temperature: float | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
     resize: str | None = None
     arch: str | None = None
-    #: What metrics.json says of the test pictures.
     metrics: dict[str, Any] | None = None
-    #: Pictures by split and class, and a digest over them.
     data: dict[str, Any] | None = None
-    #: Installed libraries when the model was exported.
     versions: dict[str, str] | None = None
-    #: The licence and the source of the weights that training started from.
     license: str | None = None
     weights: str | None = None
     int8: Quantization | None = None

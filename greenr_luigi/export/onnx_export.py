@@ -1,50 +1,52 @@
 """A trained model as files that others can use: for fastai, for ONNX Runtime, and what must be known of it.
 
-Nothing is exported that was not seen to agree: the stage fails unless fastai, plain from the export, and
-ONNX Runtime say the same of the same pixels and of the same picture files. A version in 8-bit integers is an offer, and
-is withdrawn unless it says what the floats say (quantization.py)."""
+Nothing is exported that was not seen to agree: the stage fails unless fastai and ONNX Runtime say the same of the same
+pictures (parity.py). A version in 8-bit integers is kept only if it says what the floats say (quantization.py)."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
+from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
-from greenr_luigi.evaluation.familiarity import Features, familiarity
-from greenr_luigi.export import quantization
-from greenr_luigi.pictures import door
+from greenr_luigi.evaluation.familiarity import Features
+from greenr_luigi.export import model_card, quantization
+from greenr_luigi.export.model_card import ModelCard
+from greenr_luigi.export.parity import check_parity
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.libraries import fv
-from greenr_luigi.training.saved_model import load, write_json
+from greenr_luigi.training.saved_model import load
 
-FORMAT = 1
 OPSET = 18
-#: Largest difference of two probabilities between the two runtimes on the same pixels: float32 rounding.
-SAME_PIXELS = 1e-4
-#: As many pictures take part in the check from a file's bytes on.
+#: So many pictures take part in the check.
 PARITY_PICTURES = 16
+#: Of metrics.json: what the card has elsewhere, what only draws a diagram, and the command, which names no model.
+NOT_IN_CARD = ("classes", "command", "data", "reliability")
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "onnx", "onnxruntime", "pillow", "numpy")
-
-
-class ParityError(RuntimeError):
-    """Two runtimes that ought to hold the same model disagree about a picture."""
 
 
 class Served(nn.Module):
     """The model as it is served, from uint8 pixels (n, S, S, 3) to probabilities (n, classes), heat (n, classes, h, w)
     and familiarity (n,), the cosine of the pooled features with the nearest of `centers` (classes, features).
 
-    Heat is the head applied at each location: its BatchNorm folded into its Linear layer, as a 1 x 1
-    convolution. Its mean over locations is the class's logit."""
+    `model` is a body and a head. The body gives features (n, features, h, w), or (n, features) where it pools by
+    itself. The head must average them over locations and then be linear in them: one BatchNorm1d, one Linear layer,
+    and beside these only what does nothing in evaluation mode or only changes the shape (pooling, Flatten, Dropout).
+
+    Heat is that head applied at each location: its BatchNorm folded into its Linear layer, as a 1 x 1 convolution.
+    Its mean over locations is the class's logit (class activation maps: Zhou et al., "Learning Deep Features for
+    Discriminative Localization", CVPR 2016).
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -72,20 +74,20 @@ class Served(nn.Module):
         self.temperature = temperature
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        found = self.body(pixels.permute(0, 3, 1, 2).float() * self.std + self.mean)
-        if found.ndim == 2:
-            found = found[:, :, None, None]
-        heat = nn.functional.conv2d(found, self.weight, self.bias)
-        near = nn.functional.normalize(found.mean((2, 3))) @ self.centers
-        return torch.softmax(heat.mean((2, 3)) / self.temperature, 1), heat, near.amax(1)
+        features = self.body(pixels.permute(0, 3, 1, 2).float() * self.std + self.mean)
+        if features.ndim == 2:
+            features = features[:, :, None, None]
+        heat = nn.functional.conv2d(features, self.weight, self.bias)
+        cosines = nn.functional.normalize(features.mean((2, 3))) @ self.centers
+        return torch.softmax(heat.mean((2, 3)) / self.temperature, 1), heat, cosines.amax(1)
 
 
 def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> None:
     """Write `export.pkl` (a fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`
     into the folder `out` from the folders of SplitDataset, TrainModel and EvaluateModel.
 
-    Raises ParityError unless the two models agree on random and on real pixels, and from the bytes of real
-    pictures."""
+    Raises ParityError unless the two models agree (parity.check_parity).
+    """
     on_progress(0, "loading the model")
     learn, info = load(model)
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
@@ -94,44 +96,40 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     centers = np.load(evaluation / "centers.npy")
     served = Served(learn.model, info["mean"], info["std"], metrics["temperature"], centers).eval()
     write_onnx(served, info["image_size"], out / "model.onnx")
-    card = {name: info[name] for name in ("classes", "image_size", "mean", "std", "resize", "arch")} | {
-        "format": FORMAT,
-        "temperature": metrics["temperature"],
-        "threshold": metrics["threshold"],
-        "familiarity": metrics["familiarity"],
-        "metrics": {
-            name: metrics[name]
-            for name in sorted(metrics)
-            if name not in ("data", "reliability", "classes", "command")
-        },
-        "data": metrics["data"],
-        "versions": {name: version(name) for name in LIBRARIES},
-        "license": info["weights"]["license"],
-        "weights": info["weights"]["source"],
-    }
-    write_json(out / "model.json", card)
+    card = ModelCard(
+        format=1,
+        classes=info["classes"],
+        image_size=info["image_size"],
+        threshold=metrics["threshold"],
+        temperature=metrics["temperature"],
+        familiarity=metrics["familiarity"],
+        mean=info["mean"],
+        std=info["std"],
+        resize=info["resize"],
+        arch=info["arch"],
+        metrics={name: value for name, value in metrics.items() if name not in NOT_IN_CARD},
+        data=metrics["data"],
+        versions={name: version(name) for name in LIBRARIES},
+        license=info["weights"]["license"],
+        weights=info["weights"]["source"],
+    )
     on_progress(0.6, "checking that fastai and ONNX Runtime agree")
     held_out = [dataset / row.file for row in pixels.rows(dataset, "test", "valid")]
-    files = pixels.some(held_out, PARITY_PICTURES)
-    worst = parity(out, files, centers)
+    pictures = pixels.some(held_out, PARITY_PICTURES)
+    difference = check_parity(out, card, pictures, centers)
     on_progress(0.7, "trying 8-bit integers")
     training = [dataset / row.file for row in pixels.rows(dataset, "train")]
-    limits = quantization.Limits(metrics["threshold"], metrics["familiarity"])
-    card["int8"] = quantization.offer(out, training, held_out, info["image_size"], limits)
-    write_json(out / "model.json", card)
-    integers = "also" if card["int8"]["offered"] else "not"
-    on_progress(
-        1,
-        f"fastai and ONNX Runtime agree to {worst:.0e} on {len(files)} pictures; {integers} in 8-bit integers",
-    )
+    card = replace(card, int8=quantization.offer(out, card, training, held_out))
+    contracts.write(out / model_card.NAME, card)
+    agreement = f"fastai and ONNX Runtime agree to {difference:.0e} on {len(pictures)} pictures"
+    integers = "also" if (out / quantization.NAME).exists() else "not"
+    on_progress(1, f"{agreement}; {integers} in 8-bit integers")
 
 
 def write_learner(learn: Any, path: Path) -> None:
-    """The Learner as `learn.export` writes it. Nothing of this project is in it: fastai and timm alone can
-    load it.
+    """The Learner as `learn.export` writes it: fastai and timm alone can load it, for nothing of this project is in it.
 
-    fastai keeps the state of its loaders' random numbers in there, drawn anew as the export empties them.
-    """
+    fastai keeps in there the state of its loaders' random numbers, drawn anew as the export empties them."""
     fv.set_seed(0)
     for loader in learn.dls.loaders:
         loader.rng.seed(0)
@@ -139,12 +137,9 @@ def write_learner(learn: Any, path: Path) -> None:
 
 
 def write_onnx(served: Served, image_size: int, path: Path) -> None:
-    """One file, any number of pictures at a time. What the exporter notes of its own source files is left
-    out: it names folders of this machine and would change the bytes."""
-    # With one example the exporter takes the number for a constant (pytorch/pytorch#157621).
-    example = torch.randint(
-        0, 256, (2, image_size, image_size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    """One file, for any number of pictures at a time."""
+    # With one picture the exporter takes the number for a constant (pytorch/pytorch#157621).
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
         # The exporter's own use of deprecated parts of torch.
         warnings.simplefilter("ignore")
@@ -160,71 +155,17 @@ def write_onnx(served: Served, image_size: int, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    proto = program.model_proto
-    clean(proto.graph)
-    del proto.metadata_props[:]
-    for function in proto.functions:
-        del function.metadata_props[:]
-    onnx.checker.check_model(proto, full_check=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    model = program.model_proto
+    strip_notes(model)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def clean(graph: onnx.GraphProto) -> None:
-    """Leave out notes and documentation strings of a graph and its parts."""
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
+def strip_notes(model: onnx.ModelProto) -> None:
+    """Leave out what the exporter notes of its source files: folders of this machine, which would change the bytes."""
+    graph = model.graph
+    parts = (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in parts:
         part.doc_string = ""
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
-def parity(folder: Path, files: list[Path], centers: Features) -> float:
-    """The largest difference between the probabilities of `export.pkl` in fastai's own pipeline and of
-    `model.onnx`.
-
-    Raises ParityError if it, or one of heat or of familiarity (with `centers`), exceeds SAME_PIXELS: on random pixels,
-    on each picture alone and in a batch.
-    """
-    with warnings.catch_warnings():
-        # load_learner warns that a pickle can run code; this one was written a moment ago.
-        warnings.simplefilter("ignore", UserWarning)
-        learn = fv.load_learner(folder / "export.pkl")
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    running = session(folder / "model.onnx")
-    size = card["image_size"]
-    noise = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
-    opened = [door.open_picture(file.read_bytes(), at_least=size) for file in files]
-    squares = [noise, *(door.square(image, size)[None] for image in opened)]
-    ours = np.concatenate([running.run(["probabilities"], {"pixels": square})[0] for square in squares])
-    batch = np.concatenate(squares)
-    together, heat, near = running.run(["probabilities", "heat", "familiarity"], {"pixels": batch})
-    images = [*(fv.PILImage.create(square) for square in noise), *(fv.PILImage(image) for image in opened)]
-    loader = learn.dls.test_dl(images, num_workers=0, bs=8)
-    with learn.no_bar(), learn.no_logging(), torch.inference_mode():
-        raw = learn.get_preds(dl=loader, act=fv.noop)[0].numpy()
-        seen = torch.cat([learn.model.eval()[0](x) for (x,) in loader])
-    pooled = (seen.mean((2, 3)) if seen.ndim == 4 else seen).numpy()
-    theirs = torch.softmax(torch.tensor(raw) / card["temperature"], 1).numpy()
-    logits = heat.mean((2, 3))
-    checks = {
-        "fastai and ONNX Runtime": np.abs(theirs - ours),
-        "ONNX Runtime alone and in a batch": np.abs(together - ours),
-        "the mean of the heat and fastai's logits (relative)": np.abs(logits - raw)
-        / max(1.0, np.abs(raw).max()),
-        "familiarity in fastai and in ONNX Runtime": np.abs(familiarity(pooled, centers) - near)[:, None],
-    }
-    names = [*(f"random pixels {i}" for i in range(len(noise))), *map(str, files)]
-    for what, difference in checks.items():
-        if not difference.max() <= SAME_PIXELS:
-            name = names[int(difference.max(1).argmax())]
-            raise ParityError(
-                f"{what} differ by {difference.max():.2g} on {name}, expected at most {SAME_PIXELS}; "
-                "nothing is released; "
-                f"compare the versions of {', '.join(LIBRARIES)} with those in model.json of a release that "
-                "worked"
-            )
-    if list(learn.dls.vocab) != card["classes"]:
-        raise ParityError(f"export.pkl has the classes {list(learn.dls.vocab)}, expected {card['classes']}")
-    return float(checks["fastai and ONNX Runtime"].max())
+    for part in (model, *model.functions, *parts):
+        del part.metadata_props[:]

@@ -4,16 +4,17 @@ kept only if it still says what the floats say. No clock has a say in it: the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.evaluation.calibration import Floats
+from greenr_luigi.evaluation.familiarity import Features
+from greenr_luigi.export.model_card import ModelCard, Quantization
+from greenr_luigi.inference import is_answer, open_session
 
 NAME = "model.int8.onnx"
 #: So many training pictures tell the range of each layer's values, and at most so many others are compared.
@@ -33,40 +34,20 @@ SAME_ANSWERS = 0.95
 MEAN_DIFFERENCE = 0.01
 
 
-class Limits(NamedTuple):
-    """The least top probability, and the least familiarity, of an answer."""
-
-    threshold: float
-    familiarity: float
-
-
-class _Calibration:
-    """A picture at a time, as onnxruntime.quantization wants them."""
-
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.batches: Iterator[pixels.Pixels] = pixels.batches(paths, size, 1)
-
-    def get_next(self) -> dict[str, pixels.Pixels] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"pixels": batch}
-
-
 def offer(
-    exported: Path, training: Sequence[Path], held_out: Sequence[Path], image_size: int, limits: Limits
-) -> dict[str, Any]:
+    exported: Path, card: ModelCard, training: Sequence[Path], held_out: Sequence[Path]
+) -> Quantization:
     """Write `model.int8.onnx` beside the folder's `model.onnx`, if the network gains by it and its answers agree with
-    the floats' on pictures that the model did not learn from. Returns what model.json says of it: `offered`, and what
-    `compare` found or `why` it was not asked."""
-    place = exported / NAME
+    the floats' on pictures that the model did not learn from."""
+    floats, integers = exported / "model.onnx", exported / NAME
     if len(held_out) < LEAST_PICTURES:
-        return {"offered": False, "why": f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}"}
-    if not quantize(exported / "model.onnx", pixels.some(training, CALIBRATION_PICTURES), image_size, place):
-        return {"offered": False, "why": "few of its layers would gain"}
-    compared = pixels.some(held_out, COMPARED_PICTURES)
-    said = compare(exported / "model.onnx", place, compared, image_size, limits)
-    if not worthwhile(said):
-        place.unlink()
-    return {"offered": worthwhile(said)} | said
+        return Quantization(False, f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}")
+    if not quantize(floats, pixels.some(training, CALIBRATION_PICTURES), card.image_size, integers):
+        return Quantization(False, "few of its layers would gain")
+    compared = compare(floats, integers, card, pixels.some(held_out, COMPARED_PICTURES))
+    if not compared.offered:
+        integers.unlink()
+    return compared
 
 
 def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) -> bool:
@@ -85,6 +66,7 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
     chosen = convolutions[FLOAT_FIRST:-1]
     if not chosen or relus < RELUS * len(convolutions):
         return False
+    inputs = ({"pixels": picture} for picture in pixels.batches(training, image_size, 1))
     root, silent = logging.getLogger(), logging.NullHandler()
     # It logs advice by logging.warning(), which would set up a handler and have Luigi's lines printed twice.
     root.addHandler(silent)
@@ -92,7 +74,7 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
         quantize_static(
             model,
             out,
-            _Calibration(training, image_size),
+            SimpleNamespace(get_next=lambda: next(inputs, None)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Clip", "Relu"],
             nodes_to_exclude=[name for name in convolutions if name not in chosen],
@@ -108,45 +90,43 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
     return True
 
 
-def compare(
-    model: Path, quantized: Path, held_out: Sequence[Path], image_size: int, limits: Limits
-) -> dict[str, Any]:
-    """What the integers change on pictures: `pictures`, how many got another likeliest label (`labels_changed`) or
-    another answer (`answers_changed`), and `mean_difference` and `largest_difference` between the probabilities of a
-    picture, 0 to 1: the total variation distance, half the sum over the classes."""
-    floats, integers = (_asked(file, held_out, image_size) for file in (model, quantized))
-    difference = np.abs(floats[0] - integers[0]).sum(1) / 2
-    return {
-        "pictures": len(held_out),
-        "labels_changed": int((floats[0].argmax(1) != integers[0].argmax(1)).sum()),
-        "answers_changed": int((_answers(*floats, limits) != _answers(*integers, limits)).sum()),
-        "mean_difference": float(difference.mean()),
-        "largest_difference": float(difference.max()),
-    }
+def compare(floats: Path, integers: Path, card: ModelCard, pictures: Sequence[Path]) -> Quantization:
+    """What the integers change on the pictures, and whether it is little enough to offer them. The difference of two
+    answers is the total variation distance: half the sum of the differences over the classes."""
+    before, familiarity_before = run(floats, pictures, card.image_size)
+    after, familiarity_after = run(integers, pictures, card.image_size)
+    answered_before = is_answer(before.max(1), familiarity_before, card.threshold, card.familiarity)
+    answered_after = is_answer(after.max(1), familiarity_after, card.threshold, card.familiarity)
+    other_label = before.argmax(1) != after.argmax(1)
+    other_answer = (answered_before != answered_after) | (answered_before & other_label)
+    difference = np.abs(before - after).sum(1) / 2
+    labels_changed, answers_changed = int(other_label.sum()), int(other_answer.sum())
+    mean_difference = float(difference.mean())
+    return Quantization(
+        offered=agree(len(pictures), labels_changed, answers_changed, mean_difference),
+        pictures=len(pictures),
+        labels_changed=labels_changed,
+        answers_changed=answers_changed,
+        mean_difference=mean_difference,
+        largest_difference=float(difference.max()),
+    )
 
 
-def _asked(model: Path, files: Sequence[Path], image_size: int) -> tuple[Floats, Floats]:
-    """Probabilities (n, classes) and familiarity (n,) of the pictures."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    found = [
+def run(model: Path, pictures: Sequence[Path], image_size: int) -> tuple[Features, Features]:
+    """Probabilities (n, classes) and familiarity (n,) of the pictures, one at a time, as the server runs them."""
+    session = open_session(model)
+    outputs = [
         session.run(["probabilities", "familiarity"], {"pixels": batch})
-        for batch in pixels.batches(files, image_size, 1)
+        for batch in pixels.batches(pictures, image_size, 1)
     ]
-    return np.concatenate([p for p, _ in found]), np.concatenate([f for _, f in found])
+    probabilities, familiarity = map(np.concatenate, zip(*outputs, strict=True))
+    return probabilities, familiarity
 
 
-def _answers(
-    probabilities: Floats, familiarity: Floats, limits: Limits
-) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """The number of the class that each picture is given; -1 for "I can't tell"."""
-    tells = (probabilities.max(1) >= limits.threshold) & (familiarity >= limits.familiarity)
-    return np.where(tells, probabilities.argmax(1), -1)
-
-
-def worthwhile(said: dict[str, Any]) -> bool:
-    """Whether what `compare` found is little enough to serve from."""
-    return bool(
-        said["labels_changed"] <= (1 - SAME_LABELS) * said["pictures"]
-        and said["answers_changed"] <= (1 - SAME_ANSWERS) * said["pictures"]
-        and said["mean_difference"] <= MEAN_DIFFERENCE
+def agree(pictures: int, labels_changed: int, answers_changed: int, mean_difference: float) -> bool:
+    """Whether integers change little enough to serve from."""
+    return (
+        labels_changed <= (1 - SAME_LABELS) * pictures
+        and answers_changed <= (1 - SAME_ANSWERS) * pictures
+        and mean_difference <= MEAN_DIFFERENCE
     )

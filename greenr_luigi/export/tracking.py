@@ -1,5 +1,5 @@
-"""Each model told to MLflow, when the extra `mlflow` is installed and a tracking address is set; and a
-release as an MLflow model."""
+"""What MLflow hears of each model, if a tracking address is set; and a release as an MLflow model. MLflow comes with the
+extra `mlflow`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.paths import PACKAGE
+from greenr_luigi.staleness import traces
 
 EXPERIMENT = "greenr_luigi"
 MEASURED = (
@@ -21,51 +25,49 @@ MEASURED = (
     "coverage",
     "error_of_answered",
 )
-#: The file that MLflow runs a model from, and what it needs beside itself.
-SCORER = Path(__file__).parent / "mlflow_scorer.py"
-NEEDED = ("__init__.py", "pictures.py")
+#: The module that MLflow runs a model from.
+SCORER = "greenr_luigi.export.mlflow_scorer"
+#: What it imports of other packages.
+REQUIREMENTS = ["onnxruntime", "pillow", "numpy", "pandas", "msgspec"]
 
 
-class TrackingError(RuntimeError):
+class TrackingError(GreenrError):
     """A model could not be told to the tracking server."""
 
 
-def track(
-    address: str, model: Path, evaluation: Path, exported: Path | None = None, *, experiment: str = EXPERIMENT
-) -> str:
-    """Make a run on the MLflow server at `address` (http://..., or sqlite:///...) from the folders of
-    TrainModel, EvaluateModel and, if given, ExportModel: parameters, metrics, the curves epoch by epoch, and
-    the files as artifacts. Returns the run's id.
+def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
+    """Make a run on the MLflow server at `address` (http://..., or sqlite:///...) from the folders of TrainModel,
+    EvaluateModel and ExportModel: parameters, metrics, the curves epoch by epoch, and the files as artifacts. Returns
+    the run's id.
 
     Raises TrackingError if MLflow is not installed or the server does not take it.
     """
-    mlflow = _mlflow()
+    mlflow = importimport_mlflow()
     info = json.loads((model / "training.json").read_text(encoding="utf-8"))
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
     try:
-        found = client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        number = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
         run = client.create_run(
-            experiment_id, run_name=f"{info['arch']}, {', '.join(info['classes'])[:80]}"
+            number, run_name=f"{info['arch']}, {', '.join(info['classes'])[:80]}"
         ).info.run_id
         for name, value in parameters(info, metrics).items():
             client.log_param(run, name, value)
-        for name, number in measured(metrics).items():
-            client.log_metric(run, name, number)
+        for name, value in measured(metrics).items():
+            client.log_metric(run, name, value)
         for epoch, row in enumerate(info["history"], 1):
-            for name, number in row.items():
-                client.log_metric(run, name, number, step=epoch)
-        for folder in (model, evaluation, *([exported] if exported else [])):
+            for name, value in row.items():
+                client.log_metric(run, name, value, step=epoch)
+        for folder in (model, evaluation, exported):
             for file in sorted(folder.iterdir()):
                 if file.name != "stamp.json":
                     client.log_artifact(run, str(file))
         client.set_terminated(run)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise TrackingError(
-            f"the tracking address is {address!r}, expected an MLflow server that answers there ({error}); "
-            "start one with "
-            "`mlflow server`, or leave the address empty: everything is on disk as JSON too"
+            f"the tracking address is {address!r}, expected an MLflow server that answers there ({error}); start one "
+            "with `mlflow server`, or leave the address empty: everything is on disk as JSON too"
         ) from error
     return str(run)
 
@@ -89,35 +91,33 @@ def measured(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def write_model(release: Path, out: Path) -> None:
-    """Write a folder with model.onnx and model.json as an MLflow model into the new folder `out`. `mlflow
-    models predict` and `serve` answer from it: a column `picture` of base64 bytes in, `label` and a column a
-    class out.
+    """Write a folder with model.onnx and model.json as an MLflow model into the new folder `out`. `mlflow models
+    predict` and `serve` answer from it (mlflow_scorer.Scorer), where this project is not installed, too.
 
     Raises TrackingError if MLflow is not installed.
     """
-    mlflow = _mlflow()
+    mlflow = import_mlflow()
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "greenr_luigi"
-        package.mkdir()
-        for name in NEEDED:
-            shutil.copy(Path(__file__).parents[1] / name, package)
+        for name in traces.sources(SCORER, [SCORER]):
+            copy = Path(folder) / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PACKAGE.parent / name, copy)
         mlflow.pyfunc.save_model(
             str(out),
-            python_model=str(SCORER),
+            python_model=str(Path(__file__).with_name("mlflow_scorer.py")),
             artifacts={name: str(release / name) for name in ("model.onnx", "model.json")},
-            code_paths=[str(package)],
-            pip_requirements=["onnxruntime", "pillow", "numpy", "pandas"],
+            code_paths=[str(Path(folder) / PACKAGE.name)],
+            pip_requirements=REQUIREMENTS,
         )
 
 
-def _mlflow() -> Any:
+def import_mlflow() -> Any:
     try:
         import mlflow
         import mlflow.pyfunc
     except ImportError as error:
         raise TrackingError(
-            f"a tracking address is set and MLflow is not installed ({error}); `pip install "
-            "'greenr_luigi[mlflow]'`, or "
-            "leave the address empty"
+            f"a tracking address is set and MLflow is not installed ({error}); "
+            "`pip install 'greenr_luigi[mlflow]'`, or leave the address empty"
         ) from error
     return mlflow

@@ -1,18 +1,20 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.evaluation import calibration, evaluate
-from greenr_luigi.export import onnx_export
+from greenr_luigi.export import onnx_export, parity
+from greenr_luigi.export.model_card import ModelCard, read_card
+from greenr_luigi.inference import open_session
 from greenr_luigi.pictures import door
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import saved_model
@@ -43,22 +45,12 @@ def test_writes_what_the_contract_says():
     folder = walk.walk().export
     names = {p.name for p in folder.iterdir()} - {"model.int8.onnx"}  # The processor's and the pictures' say.
     assert names == {"export.pkl", "model.json", "model.onnx"}
-    card = json.loads((folder / "model.json").read_text())
-    assert card["format"] == 1 and card["classes"] == ["disc", "three"] and card["image_size"] == walk.SIZE
-    assert {
-        "mean",
-        "std",
-        "resize",
-        "temperature",
-        "threshold",
-        "familiarity",
-        "arch",
-        "metrics",
-        "data",
-        "versions",
-        "license",
-    } <= set(card)
-    assert {"accuracy", "per_class", "confusion"} <= set(card["metrics"])
+    card = read_card(folder)
+    assert (card.classes, card.image_size, card.resize) == (["disc", "three"], walk.SIZE, "squish-bilinear")
+    told = json.loads((folder / "model.json").read_text())
+    assert set(told) == {field.name for field in fields(ModelCard)}
+    assert {"accuracy", "per_class", "confusion"} <= set(told["metrics"])
+    assert not {"classes", "command", "data", "reliability"} & set(told["metrics"])
 
 
 def test_plain_fastai_loads_and_predicts(tmp_path):
@@ -74,7 +66,7 @@ def test_plain_fastai_loads_and_predicts(tmp_path):
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     card = json.loads((folder / "model.json").read_text())
     pixels = door.square(door.open_picture(picture.read_bytes(), at_least=walk.SIZE), walk.SIZE)[None]
-    ours = onnx_export.session(folder / "model.onnx").run(["heat"], {"pixels": pixels})[0].mean((2, 3))
+    ours = open_session(folder / "model.onnx").run(["heat"], {"pixels": pixels})[0].mean((2, 3))
     assert told[0] == card["classes"][int(ours.argmax())]
     assert np.allclose([float(p) for p in told[1:]], calibration.softmax(ours)[0], atol=1e-4)
 
@@ -84,7 +76,7 @@ def test_onnx_is_one_file_with_the_contract_s_names_and_no_trace_of_this_machine
     model = onnx.load(file, load_external_data=False)
     assert [i.name for i in model.graph.input] == ["pixels"]
     assert [o.name for o in model.graph.output] == ["probabilities", "heat", "familiarity"]
-    running = onnx_export.session(file)
+    running = open_session(file)
     assert running.get_inputs()[0].type == "tensor(uint8)" and running.get_inputs()[0].shape[1:] == [
         walk.SIZE,
         walk.SIZE,
@@ -109,8 +101,8 @@ def test_heat_s_mean_is_the_logit_and_a_batch_is_its_pictures(number, seed):
     assert np.allclose(alone, probabilities, atol=1e-5)
 
 
-def session() -> onnxruntime.InferenceSession:
-    return onnx_export.session(walk.walk().export / "model.onnx")
+def session():
+    return open_session(walk.walk().export / "model.onnx")
 
 
 def test_onnx_says_what_the_evaluation_measured():
@@ -140,19 +132,23 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
     centers = np.load(folders.evaluation / "centers.npy")
     with torch.no_grad():
         learn.model[1][-1].weight[0, :200] += 0.05
-    card = json.loads((folders.export / "model.json").read_text())
+    card = read_card(folders.export)
     onnx_export.write_onnx(
-        onnx_export.Served(learn.model, info["mean"], info["std"], card["temperature"], centers).eval(),
+        onnx_export.Served(learn.model, info["mean"], info["std"], card.temperature, centers).eval(),
         walk.SIZE,
         tmp_path / "model.onnx",
     )
     files = sorted((folders.dataset / "test").glob("*/*.jpg"))
-    with pytest.raises(onnx_export.ParityError, match=r"familiarity in fastai and in ONNX Runtime differ by"):
-        onnx_export.parity(folders.export, files, np.roll(centers, 1, 1))
+    with pytest.raises(parity.ParityError, match=r"familiarity in fastai and in ONNX Runtime differ by"):
+        parity.check_parity(folders.export, card, files, np.roll(centers, 1, 1))
     with pytest.raises(
-        onnx_export.ParityError, match=r"fastai and ONNX Runtime differ by .* expected at most 0.0001"
+        parity.ParityError, match=r"fastai and ONNX Runtime differ by .* expected at most 0.0001"
     ):
-        onnx_export.parity(tmp_path, files, centers)
+        parity.check_parity(tmp_path, card, files, centers)
+    with pytest.raises(
+        parity.ParityError, match=r"has the classes \['disc', 'three'\], expected \['a', 'b'\]"
+    ):
+        parity.check_parity(folders.export, replace(card, classes=["a", "b"]), files, centers)
 
 
 def test_a_body_without_a_feature_map_exports_too(tmp_path):
@@ -168,7 +164,7 @@ def test_a_body_without_a_feature_map_exports_too(tmp_path):
         224,
         tmp_path / "model.onnx",
     )
-    probabilities, heat, near = onnx_export.session(tmp_path / "model.onnx").run(
+    probabilities, heat, near = open_session(tmp_path / "model.onnx").run(
         None, {"pixels": np.zeros((3, 224, 224, 3), np.uint8)}
     )
     assert probabilities.shape == (3, 2) and heat.shape == (3, 2, 1, 1) and near.shape == (3,)

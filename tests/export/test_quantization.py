@@ -1,16 +1,17 @@
-import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import onnx
 import pytest
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.export import quantization
-from greenr_luigi.export.quantization import Limits
+from greenr_luigi.export.model_card import ModelCard, Quantization, read_card
 from tests import tiny_release, walk
 
-LIMITS = Limits(0.6, 0.1)
+CARD = ModelCard(format=1, classes=["disc", "three"], image_size=walk.SIZE, threshold=0.6, familiarity=0.1)
+TINY = replace(CARD, image_size=tiny_release.SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +38,11 @@ def exported(tmp_path, monkeypatch):
 def test_integers_that_agree_are_offered(exported, held_out, monkeypatch):
     # Without VNNI they are a little further off.
     monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 0.1)
-    said = quantization.offer(exported, held_out, held_out, walk.SIZE, LIMITS)
-    assert said["offered"] and said["pictures"] == len(held_out) and said["labels_changed"] == 0
+    said = quantization.offer(exported, CARD, held_out, held_out)
+    assert said.offered and said.pictures == len(held_out) and said.labels_changed == 0
     place = exported / "model.int8.onnx"
-    again = quantization.compare(exported / "model.onnx", place, held_out, walk.SIZE, LIMITS)
-    assert again | {"offered": True} == said
-    assert 0 < again["mean_difference"] <= again["largest_difference"]
+    assert quantization.compare(exported / "model.onnx", place, CARD, held_out) == said
+    assert 0 < said.mean_difference <= said.largest_difference
     assert place.stat().st_size < (exported / "model.onnx").stat().st_size / 3
 
 
@@ -56,16 +56,15 @@ def test_first_layers_and_the_answer_stay_in_float(exported, held_out):
 
 def test_integers_that_disagree_are_withdrawn(exported, monkeypatch, held_out):
     monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 1e-9)
-    said = quantization.offer(exported, held_out, held_out, walk.SIZE, LIMITS)
-    assert not said["offered"] and said["mean_difference"] > 1e-9
+    said = quantization.offer(exported, CARD, held_out, held_out)
+    assert not said.offered and said.mean_difference > 1e-9
     assert [path.name for path in exported.iterdir()] == ["model.onnx"]
 
 
 def test_few_held_out_pictures_prove_nothing(held_out):
     """The walk's own export: what it offers, model.json says."""
     folder = walk.walk().export
-    said = json.loads((folder / "model.json").read_text())["int8"]
-    assert said == {"offered": False, "why": f"{len(held_out)} held-out pictures, fewer than 50"}
+    assert read_card(folder).int8 == Quantization(False, f"{len(held_out)} held-out pictures, fewer than 50")
     assert not (folder / "model.int8.onnx").exists()
 
 
@@ -86,7 +85,7 @@ def test_what_the_library_logs_sets_nothing_up(tmp_path):
 
 def test_a_network_that_would_gain_nothing_stays_as_it_is(exported, held_out):
     """No convolution between the first three and the last; or other activations than ReLU between them."""
-    none = {"offered": False, "why": "few of its layers would gain"}
+    none = Quantization(False, "few of its layers would gain")
     model = onnx.load(exported / "model.onnx")
     for node in model.graph.node:
         if node.op_type == "Clip":
@@ -94,7 +93,7 @@ def test_a_network_that_would_gain_nothing_stays_as_it_is(exported, held_out):
             del node.input[1:]
     for data in (tiny_release.model(), model.SerializeToString()):
         (exported / "model.onnx").write_bytes(data)
-        assert quantization.offer(exported, held_out, held_out, tiny_release.SIZE, LIMITS) == none
+        assert quantization.offer(exported, TINY, held_out, held_out) == none
         assert [path.name for path in exported.iterdir()] == ["model.onnx"]
 
 
@@ -108,21 +107,23 @@ def colours(folder, *names):
 @pytest.mark.parametrize(
     ("weights", "limits", "labels", "answers"),
     [
-        (-1.0, Limits(0.0, 0.0), 2, 2),
+        (-1.0, (0.0, 0.0), 2, 2),
         # The same label, and now below the threshold.
-        (0.03, Limits(0.6, 0.0), 0, 2),
+        (0.03, (0.6, 0.0), 0, 2),
         # Nothing was told of the black one before either.
-        (0.03, Limits(0.6, 0.3), 0, 1),
-        (0.03, Limits(0.0, 0.0), 0, 0),
-        (1.0, Limits(0.6, 0.0), 0, 0),
+        (0.03, (0.6, 0.3), 0, 1),
+        (0.03, (0.0, 0.0), 0, 0),
+        (1.0, (0.6, 0.0), 0, 0),
     ],
 )
 def test_compare_counts_what_changed(tmp_path, weights, limits, labels, answers):
     for name, factor in (("a.onnx", 1.0), ("b.onnx", weights)):
         (tmp_path / name).write_bytes(tiny_release.model(factor * tiny_release.WEIGHTS))
     files = colours(tmp_path, "yellow", "darkred")
-    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", files, tiny_release.SIZE, limits)
-    assert (said["pictures"], said["labels_changed"], said["answers_changed"]) == (2, labels, answers)
+    threshold, familiarity = limits
+    card = replace(TINY, threshold=threshold, familiarity=familiarity)
+    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", card, files)
+    assert (said.pictures, said.labels_changed, said.answers_changed) == (2, labels, answers)
 
 
 def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
@@ -130,10 +131,8 @@ def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
     for name, weights in (("a.onnx", tiny_release.WEIGHTS), ("b.onnx", tiny_release.WEIGHTS[[2, 0, 1]])):
         (tmp_path / name).write_bytes(tiny_release.model(weights))
     files = colours(tmp_path, "yellow")
-    said = quantization.compare(
-        tmp_path / "a.onnx", tmp_path / "b.onnx", files, tiny_release.SIZE, Limits(0, 0)
-    )
-    assert said["mean_difference"] == pytest.approx(1, abs=0.01)
+    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", TINY, files)
+    assert said.mean_difference == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -147,5 +146,4 @@ def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
     ],
 )
 def test_what_is_let_pass(labels, answers, mean, kept):
-    said = {"pictures": 100, "labels_changed": labels, "answers_changed": answers, "mean_difference": mean}
-    assert quantization.worthwhile(said) is kept
+    assert quantization.agree(100, labels, answers, mean) is kept

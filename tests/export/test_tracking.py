@@ -83,7 +83,7 @@ def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
         "model.onnx",
         "export.pkl",
     } <= names
-    again = tracking.track(server, folders.model, folders.evaluation)
+    again = tracking.track(server, folders.model, folders.evaluation, folders.export)
     assert again != run and client.get_run(again).info.experiment_id == told.info.experiment_id
 
 
@@ -119,13 +119,13 @@ def test_a_server_that_is_not_there_is_an_error_with_a_remedy(monkeypatch):
     with pytest.raises(
         tracking.TrackingError, match=r"'http://127.0.0.1:9', expected an MLflow server.*leave the address"
     ):
-        tracking.track("http://127.0.0.1:9", walk.walk().model, walk.walk().evaluation)
+        tracking.track("http://127.0.0.1:9", *walk.walk()[1:])
 
 
 def test_without_mlflow_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(tracking.TrackingError, match=r"pip install 'greenr_luigi\[mlflow\]'"):
-        tracking.track("http://127.0.0.1:9", Path(), Path())
+        tracking.track("http://127.0.0.1:9", Path(), Path(), Path())
 
 
 def test_what_cannot_be_measured_and_odd_names(tmp_path):

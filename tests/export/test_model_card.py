@@ -1,0 +1,62 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from greenr_luigi import contracts
+from greenr_luigi.contracts import ContractError
+from greenr_luigi.export.model_card import NAME, Quantization, read_card
+from tests import tiny_release
+
+
+def test_a_card_of_an_older_release_reads_and_comes_out_as_it_was(tmp_path):
+    tiny_release.export(tmp_path)
+    lacking = json.loads((tmp_path / NAME).read_text())
+    del lacking["familiarity"], lacking["license"]
+    (tmp_path / NAME).write_text(json.dumps(lacking))
+    card = read_card(tmp_path)
+    assert (card.familiarity, card.int8, card.weights, card.license) == (None, None, None, None)
+    contracts.write(tmp_path / NAME, card)
+    assert json.loads((tmp_path / NAME).read_text()) == lacking
+
+
+def test_what_integers_changed_is_told_without_a_reason(tmp_path):
+    for told in (Quantization(False, "too few"), Quantization(True, None, 300, 0, 2, 0.001, 0.1)):
+        contracts.write(tmp_path / "q.json", told)
+        assert contracts.read(tmp_path / "q.json", Quantization) == told
+        assert None not in json.loads((tmp_path / "q.json").read_text()).values()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("format", 2, "format"),
+        ("classes", ["one"], "length >= 2"),
+        ("image_size", 4, ">= 8"),
+        ("image_size", 1e4, "int"),
+        ("threshold", 1.5, "<= 1"),
+        ("threshold", None, "threshold"),
+    ],
+)
+def test_a_card_that_nothing_can_be_answered_with_is_one_clear_error(tmp_path, name, value, fault):
+    tiny_release.export(tmp_path, **{name: value})
+    with pytest.raises(
+        ContractError, match="model.json cannot be read as ModelCard.*export the model again"
+    ) as error:
+        read_card(tmp_path)
+    assert fault in str(error.value)
+
+
+def test_a_torn_card_is_one_clear_error(tmp_path):
+    (tmp_path / NAME).write_text('{"format": 1, "cla')
+    with pytest.raises(ContractError, match="export the model again"):
+        read_card(tmp_path)
+
+
+def test_cards_are_light():
+    code = (
+        "import sys, greenr_luigi.export.model_card, greenr_luigi.deployment.provenance\n"
+        "assert not {'numpy', 'torch', 'onnx', 'onnxruntime', 'PIL', 'scipy', 'luigi'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
