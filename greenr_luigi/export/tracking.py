@@ -1,5 +1,5 @@
-"""What MLflow hears of each model, if a tracking address is set; and a release as an MLflow model. MLflow comes with the
-extra `mlflow`."""
+"""What MLflow hears of each model, if a tracking address is set; and a release as an MLflow model. MLflow comes with
+the extra `mlflow`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
 
     Raises TrackingError if MLflow is not installed or the server does not take it.
     """
-    mlflow = importimport_mlflow()
+    mlflow = import_mlflow()
     info = json.loads((model / "training.json").read_text(encoding="utf-8"))
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
@@ -52,8 +52,8 @@ def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
         run = client.create_run(
             number, run_name=f"{info['arch']}, {', '.join(info['classes'])[:80]}"
         ).info.run_id
-        for name, value in parameters(info, metrics).items():
-            client.log_param(run, name, value)
+        for name, text in parameters(info, metrics).items():
+            client.log_param(run, name, text)
         for name, value in measured(metrics).items():
             client.log_metric(run, name, value)
         for epoch, row in enumerate(info["history"], 1):
@@ -98,7 +98,7 @@ def write_model(release: Path, out: Path) -> None:
     """
     mlflow = import_mlflow()
     with tempfile.TemporaryDirectory() as folder:
-        for name in traces.sources(SCORER, [SCORER]):
+        for name in traces.sources(PACKAGE.name, [SCORER]):
             copy = Path(folder) / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE.parent / name, copy)

@@ -42,7 +42,7 @@ def test_what_integers_changed_is_told_without_a_reason(tmp_path):
 def test_a_card_that_nothing_can_be_answered_with_is_one_clear_error(tmp_path, name, value, fault):
     tiny_release.export(tmp_path, **{name: value})
     with pytest.raises(
-        ContractError, match="model.json cannot be read as ModelCard.*export the model again"
+        ContractError, match=r"model.json cannot be read as ModelCard.*export the model again"
     ) as error:
         read_card(tmp_path)
     assert fault in str(error.value)
