@@ -167,13 +167,13 @@ def swaps(
     store: Path, run_dir: Path, port: int, requests: list[bytes], digests: list[str], count: int
 ) -> None:
     """Swap `count` times under load."""
-    pids = list(server.settled(run_dir, releases.current(store) or "", 30).workers)
+    pids = list(server.wait_for_release(run_dir, releases.current(store) or "", 30).workers)
     quiet = merged([drive(port, requests, 4, 5) for _ in range(4)])
     before = resident(pids)
     code = (
         "import sys;from pathlib import Path;from greenr_luigi.serving import releases,server\n"
         "s,r,n=Path(sys.argv[1]),Path(sys.argv[2]),int(sys.argv[3]);d=sys.argv[4:]\n"
-        "for k in range(n): releases.point(s,d[(k+1)%len(d)]); server.settled(r,d[(k+1)%len(d)],60)"
+        "for k in range(n): releases.point(s,d[(k+1)%len(d)]); server.wait_for_release(r,d[(k+1)%len(d)],60)"
     )
     began = time.perf_counter()
     swapper = subprocess.Popen([sys.executable, "-c", code, str(store), str(run_dir), str(count), *digests])
@@ -184,7 +184,7 @@ def swaps(
     if swapper.returncode:
         raise SystemExit("the swapping failed: see above")
     busy = merged(runs)
-    after = resident(list(server.settled(run_dir, releases.current(store) or "", 30).workers))
+    after = resident(list(server.wait_for_release(run_dir, releases.current(store) or "", 30).workers))
     print(f"{count} swaps in {took:.0f} s under 4 connections: {dict(busy.statuses)}, {busy.lost} lost")
     for name, one in (("quiet", quiet), ("while swapping", busy)):
         print(f"  {name}: p50 {one.percentile(0.5):.0f} ms, p99 {one.percentile(0.99):.0f} ms")
@@ -195,7 +195,7 @@ def replaced(run_dir: Path, digest: str, pids: list[int]) -> None:
     """How long until a worker that was killed has a successor that answers."""
     processes.kill(pids[0], signal.SIGKILL, 10)
     began = time.perf_counter()
-    while pids[0] in (now := server.settled(run_dir, digest, 30).workers) or len(now) < len(pids):
+    while pids[0] in (now := server.wait_for_release(run_dir, digest, 30).workers) or len(now) < len(pids):
         continue
     took = time.perf_counter() - began
     print(
@@ -220,7 +220,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         store, run_dir = Path(temporary, "releases"), Path(temporary, "server")
         source = given.releases
-        digests = [releases.publish(store, source / digest) for digest in releases.releases(source)[-2:]]
+        digests = [
+            releases.publish(store, (source / digest).iterdir()) for digest in releases.releases(source)[-2:]
+        ]
         releases.point(store, digests[-1])
         try:
             compare(store, run_dir, digests, given)
@@ -252,14 +254,14 @@ def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Name
         print(f"floor in {precision}: decode and inference {alone:.1f} ms alone on a core; "
               f"two bare loops on both cores {floors[precision]:.1f}/s\n")  # fmt: skip
     began = time.perf_counter()
-    running = server.ensure(store, run_dir, "127.0.0.1", 0, 2, digest, 60)
+    running = server.ensure(server.Service(store, run_dir, workers=2), digest, 60)
     print(f"ours ready in {time.perf_counter() - began:.2f} s (gunicorn, two workers, the model and its self-test); "
           f"resident {[round(x) for x in resident(list(running.workers))]} MB a worker when idle\n")  # fmt: skip
     ours = {"ours": running}
     if integers:
         os.environ["GREENR_INT8"] = "0"
         ours["ours, float32"] = server.ensure(
-            store, run_dir.with_name("float32"), "127.0.0.1", 0, 2, digest, 60
+            server.Service(store, run_dir.with_name("float32"), workers=2), digest, 60
         )
         del os.environ["GREENR_INT8"]
     found: dict[str, list[Measured]] = {name: [] for name in ours}

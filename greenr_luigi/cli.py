@@ -172,14 +172,14 @@ def meant(root: Path, text: str, new: bool) -> str:
 
 
 def review_pictures(arguments: argparse.Namespace) -> int:
-    from greenr_luigi.review import review
+    from greenr_luigi.review import cases, page
 
     dataset, evaluation = graph.judged(arguments.root) or (None, None)
     metrics = json.loads((evaluation / "metrics.json").read_text()) if evaluation else {"classes": []}
-    cases = review.waiting(arguments.root, dataset, evaluation)
-    classes = metrics["classes"] or sorted({case.label for case in cases if case.label})
-    walk = review.Review(arguments.root, cases, classes, graph.again(arguments.root))
-    review.serve(walk, arguments.port)
+    waiting = cases.undecided(arguments.root, dataset, evaluation)
+    classes = metrics["classes"] or sorted({case.label for case in waiting if case.label})
+    walk = cases.Review(arguments.root, waiting, classes, graph.again(arguments.root))
+    page.serve(walk, arguments.port)
     return 0
 
 
@@ -187,12 +187,12 @@ def rollback(arguments: argparse.Namespace) -> int:
     from greenr_luigi.serving import processes, releases, server
 
     earlier = releases.rollback(arguments.root / "releases")
-    if processes.master(arguments.root / "server") is None:
+    if processes.master_pid(arguments.root / "server") is None:
         print(
             f"release {earlier} will be served when a server runs: luigi --module tasks DeployApp starts one"
         )
     else:
-        served = server.settled(arguments.root / "server", earlier, 10)
+        served = server.wait_for_release(arguments.root / "server", earlier, 10)
         print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")
     print("it stays until there is another model, or until you name the stage: --force DeployApp")
     return 0

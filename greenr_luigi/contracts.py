@@ -6,6 +6,7 @@ one that means the same; what a newer file has besides is passed over.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -53,3 +54,13 @@ def plain(content: object) -> object:
     if isinstance(content, dict):
         return {key: plain(value) for key, value in content.items()}
     return [plain(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+def read_log(path: Path, kind: type[Contract]) -> list[Contract]:
+    """The rows of a file to which a JSON object is added a line, oldest first; none if there is no file. A line that a
+    killed writer left half-written is passed over."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            rows.append(msgspec.json.decode(line, type=kind))
+    return rows

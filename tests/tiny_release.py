@@ -3,6 +3,7 @@ strange to it."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import releases, server
 
 SIZE = 32
 CLASSES = ("dandelion", "grass", "pissenlit <b>é</b>")
@@ -82,8 +83,18 @@ def export(folder: Path, variant: int = 0, **about: object) -> Path:
     return folder
 
 
+def serve(
+    folder: Path, digest: str, port: int = 0, workers: int = 2, root_path: str = "", timeout: float = 60
+) -> server.Server:
+    """A server of the store `folder/releases`; to be stopped by `server.stop(folder / "server")`."""
+    service = server.Service(
+        folder / "releases", folder / "server", port=port, workers=workers, root_path=root_path
+    )
+    return server.ensure(service, digest, timeout)
+
+
 def publish(store: Path, variant: int = 0, **about: object) -> str:
-    return releases.publish(store, export(store.parent / f"export-{variant}", variant, **about))
+    return releases.publish(store, export(store.parent / f"export-{variant}", variant, **about).iterdir())
 
 
 def deploy(store: Path, variant: int = 0, **about: object) -> str:
@@ -114,7 +125,7 @@ def evaluation(folder: Path) -> None:
             for _ in range(count):
                 colour = ("gold", "seagreen", "steelblue")[classes.index(label)]
                 data = picture(colour, 64 + len(lines))
-                name = releases.hashlib.sha256(data).hexdigest()[:16]
+                name = hashlib.sha256(data).hexdigest()[:16]
                 (folder / "pictures" / f"{name}.jpg").write_bytes(data)
                 lines.append(f"test/x/{name}.png,{label},test,{predicted},0,0,0")
     (folder / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenr_luigi import contracts, files
+from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.serving import releases, server
-from greenr_luigi.serving.launch import ServerError
+from greenr_luigi.serving import history, releases, server
 from greenr_luigi.serving.releases import ReleaseError
+from greenr_luigi.serving.sockets import ServerError
 
 #: Seconds for every worker to answer with a new release.
 PATIENCE = 60.0
@@ -51,15 +51,14 @@ def deploy(
     gallery.write_gallery(dataset, out)
     shown = [out / "sources.json", out / "pictures"]
     digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir()), *shown])
-    if before is not None and not force and releases.rolled_back(store, digest):
+    if before is not None and not force and history.rolled_back(store, digest):
         on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
         digest = before
     releases.point(store, digest)
     on_progress(0.5, f"waits until every worker serves release {digest}")
     try:
-        served = server.ensure(
-            store, root / "server", host, port, workers or None, digest, PATIENCE, root_path
-        )
+        service = server.Service(store, root / "server", host, port, workers, root_path)
+        served = server.ensure(service, digest, PATIENCE)
     except (ServerError, ReleaseError):
         if before is not None and before != digest:
             releases.point(store, before, why="failed")
@@ -100,14 +99,18 @@ def astray(root: Path, host: str, port: int, place: Path) -> str | None:
     digest = contracts.read(place / "deployment.json", Deployment).release
     pointed = releases.current(root / "releases")
     if pointed != digest:
-        if pointed is None or not releases.rolled_back(root / "releases", digest):
+        if pointed is None or not history.rolled_back(root / "releases", digest):
             return f"the release store points to {pointed or 'nothing'}, not to {digest}"
         digest = pointed  # A person's decision, which no rerun takes back.
     release = root / "releases" / digest
-    for name, entry in files.read_json(release / "release.json").get("files", {}).items():
-        if not (release / name).exists() or (release / name).stat().st_size != entry["size"]:
+    try:
+        note = releases.read_note(root / "releases", digest)
+    except ReleaseError as error:
+        return str(error)
+    for name, file in note.files.items():
+        if not (release / name).exists() or (release / name).stat().st_size != file.size:
             return f"file {name} of release {digest} is missing or was cut short"
-    served = server.serving(root / "server", host, port)
+    served = server.served_release(root / "server", host, port)
     if served is None:
         return f"no server of ours answers on {host}:{port}"
     return None if served == digest else f"the server serves {served}, not {digest}"

@@ -92,8 +92,8 @@ def _releases(root: Path) -> Iterator[dict[str, Any]]:
 def served(root: Path) -> set[str]:
     """The releases that the workers of the running server have in memory."""
     run_dir = root / "server"
-    pid = processes.master(run_dir)
-    return {str(state["digest"]) for state in processes.told(run_dir, pid)} if pid is not None else set()
+    states = processes.living_workers(run_dir, processes.master_pid(run_dir))
+    return {state.digest for state in states if state.digest}
 
 
 def _when(seconds: float) -> str:

@@ -9,36 +9,34 @@ import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from greenr_luigi.files import read_json
+from greenr_luigi.serving.state import WorkerState, read_worker_states
 
+PID_FILE = "gunicorn.pid"
+#: The pid file of a gunicorn whose successor is starting.
+OLD_PID_FILE = "gunicorn.old.pid"
 #: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
 GRACE = 30.0
 #: Seconds for a killed process to be gone.
-SOON = 2.0
+KILLED = 2.0
 
 
-def told(run_dir: Path, pid: int) -> list[dict[str, Any]]:
-    """What the living workers of the gunicorn with this pid say of themselves."""
-    found = []
-    for path in sorted(run_dir.glob("workers/*.json")):
-        state = read_json(path)
-        if state.get("master") == pid and ours(int(state["pid"]), run_dir):
-            found.append(state)
-    return found
-
-
-def master(run_dir: Path, name: str = "gunicorn.pid") -> int | None:
+def master_pid(run_dir: Path, pid_file: str = PID_FILE) -> int | None:
     """The pid of our gunicorn; None for no pid file, a stale one, or a pid that is somebody else's now."""
     try:
-        pid = int((run_dir / name).read_text())
+        pid = int((run_dir / pid_file).read_text())
     except (OSError, ValueError):
         return None
-    return pid if ours(pid, run_dir) else None
+    return pid if is_ours(pid, run_dir) else None
 
 
-def ours(pid: int, run_dir: Path) -> bool:
+def living_workers(run_dir: Path, master: int | None) -> list[WorkerState]:
+    """The states of the workers of the gunicorn with this pid."""
+    states = read_worker_states(run_dir)
+    return [state for state in states if state.master == master and is_ours(state.pid, run_dir)]
+
+
+def is_ours(pid: int, run_dir: Path) -> bool:
     """Whether a living process was started with this run_dir (Linux; a dead one has no environment)."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -47,17 +45,17 @@ def ours(pid: int, run_dir: Path) -> bool:
     return b"GREENR_RUN_DIR=" + os.fsencode(run_dir.resolve()) in environment.split(b"\0")
 
 
-def end(run_dir: Path, name: str) -> bool:
-    """End the gunicorn of a pid file, gently and then not. False when it was not running."""
-    pid = master(run_dir, name)
-    if pid is not None:
-        workers = [int(state["pid"]) for state in told(run_dir, pid)]
-        kill(pid, signal.SIGTERM, GRACE)
-        for one in [pid, *workers]:
-            if ours(one, run_dir):
-                kill(one, signal.SIGKILL, SOON)
-    (run_dir / name).unlink(missing_ok=True)
-    return pid is not None
+def stop_gunicorn(run_dir: Path, pid_file: str = PID_FILE) -> bool:
+    """End the gunicorn of a pid file: gently at first, then by force. False when it was not running."""
+    master = master_pid(run_dir, pid_file)
+    if master is not None:
+        workers = [state.pid for state in living_workers(run_dir, master)]
+        kill(master, signal.SIGTERM, GRACE)
+        for pid in [master, *workers]:
+            if is_ours(pid, run_dir):
+                kill(pid, signal.SIGKILL, KILLED)
+    (run_dir / pid_file).unlink(missing_ok=True)
+    return master is not None
 
 
 def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
@@ -75,14 +73,13 @@ def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
         os.close(handle)
 
 
-def sweep(run_dir: Path) -> None:
-    """Clear away what a gunicorn that was killed left: workers that have not noticed yet, and their words."""
+def remove_leftovers(run_dir: Path) -> None:
+    """End what a gunicorn that was killed left: workers that have not noticed yet; and remove their files."""
     for path in run_dir.glob("workers/*"):
-        pid = read_json(path).get("pid")
-        if isinstance(pid, int) and ours(pid, run_dir):
-            kill(pid, signal.SIGKILL, SOON)
+        if path.stem.isdigit() and is_ours(int(path.stem), run_dir):
+            kill(int(path.stem), signal.SIGKILL, KILLED)
         path.unlink(missing_ok=True)
-    (run_dir / "gunicorn.pid").unlink(missing_ok=True)
+    (run_dir / PID_FILE).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -2,119 +2,123 @@
 
     store/<digest>/       the files of a release, and release.json, which lists them
     store/current         a relative symbolic link to a release, replaced atomically
-    store/history.jsonl   each pointing of `current`, oldest first: what a rollback goes back along
+    store/history.jsonl   each change of `current`, oldest first (history.py)
 
-Two writers and a `kill -9` are allowed for: what is half-written has a name that starts with a dot, and is
-renamed into place whole.
+Two writers and a `kill -9` are allowed for: a half-written release has a name that starts with a dot, and is renamed
+when it is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from greenr_luigi.files import flush, write
+from greenr_luigi import contracts
+from greenr_luigi.contracts import ContractError
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.files import flush
+from greenr_luigi.serving import history
+from greenr_luigi.staleness.traces import file_sha256
 
 #: Without these two a folder is no release: the web application reads them.
 REQUIRED = ("model.onnx", "model.json")
 #: Says how and when a stage ran, not what it made; in a digest it would make each run a new release.
 LEFT_OUT = ("stamp.json", "release.json")
 DIGEST = re.compile(r"[0-9a-f]{16}")
-#: Pointings that go back: a person's, and a deployment's that did not come to serve.
-BACK = ("rollback", "failed")
 #: Half-written folders older than this, in seconds, belong to nobody any more.
 ABANDONED = 3600.0
+REMEDY = "deploy again, or roll back"
 
 
-class ReleaseError(RuntimeError):
-    """A release that cannot be published, found or trusted; the message says what to do."""
+class ReleaseError(GreenrError):
+    """A release that cannot be published, found or trusted."""
 
 
-def publish(store: Path, files: Path | Iterable[Path], extras: Iterable[Path] = ()) -> str:
-    """Copy files into a new immutable release and return its digest; the same files give the same release.
+@dataclass(frozen=True)
+class ReleasedFile:
+    """`size` in bytes."""
 
-    `files`: a folder (all in it but its stamp), or a list of files and folders; `extras`: more files and
-    folders, each copied under its own name. Nothing serves the release until `point`.
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ReleaseNote:
+    """release.json: the files of a release by relative name, and when it was published (ISO, UTC)."""
+
+    digest: str
+    files: dict[str, ReleasedFile]
+    created: str = ""
+
+
+def publish(store: Path, sources: Iterable[Path]) -> str:
+    """Copy files and folders, each under its own name, into a new immutable release and return its digest; the same
+    files give the same release. Nothing serves it until `point`.
+
     Raises ReleaseError when model.onnx or model.json is missing, or two files have one name.
     """
-    chosen = gather(files, extras)
+    chosen = files_by_name(sources)
     store.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
+    unfinished = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
     try:
-        beside.chmod(0o755)
-        listing: dict[str, dict[str, Any]] = {}
+        unfinished.chmod(0o755)
+        listing: dict[str, ReleasedFile] = {}
         for name, source in sorted(chosen.items()):
-            place = beside / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, place)
-            listing[name] = {"sha256": file_digest(place), "size": place.stat().st_size}
-            flush(place)
+            copy = unfinished / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+            flush(copy)
+            listing[name] = ReleasedFile(file_sha256(copy), copy.stat().st_size)
         digest = listing_digest(listing)
-        note = {"digest": digest, "files": listing, "created": now()}
-        write(beside / "release.json", (json.dumps(note, indent=1) + "\n").encode())
-        settle(beside, store / digest)
+        contracts.write(unfinished / "release.json", ReleaseNote(digest, listing, now()))
+        move_into_store(unfinished, store / digest)
         flush(store)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return digest
 
 
-def gather(files: Path | Iterable[Path], extras: Iterable[Path]) -> dict[str, Path]:
-    """Name in the release to the file it is copied from."""
+def files_by_name(sources: Iterable[Path]) -> dict[str, Path]:
+    """Each file of a release by its name there."""
     chosen: dict[str, Path] = {}
-
-    def take(name: str, source: Path) -> None:
-        if name in LEFT_OUT:
-            return
-        if name in chosen and chosen[name] != source:
-            raise ReleaseError(
-                f"two files for {name!r} in a release, {chosen[name]} and {source}: leave one out"
-            )
-        chosen[name] = source
-
-    def take_folder(folder: Path, prefix: str) -> None:
-        for source in sorted(path for path in folder.rglob("*") if path.is_file()):
-            take(prefix + source.relative_to(folder).as_posix(), source)
-
-    if isinstance(files, Path) and files.is_dir():
-        take_folder(files, "")
-        files = ()
-    for source in [*([files] if isinstance(files, Path) else files), *extras]:
-        if source.is_dir():
-            take_folder(source, f"{source.name}/")
-        elif source.is_file():
-            take(source.name, source)
-        else:
+    for source in sources:
+        if not source.exists():
             raise ReleaseError(f"{source} is neither a file nor a folder: run the stage that makes it again")
-    missing = [name for name in REQUIRED if name not in chosen]
-    if missing:
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            name = path.relative_to(source.parent).as_posix()
+            if name in LEFT_OUT or not path.is_file():
+                continue
+            if chosen.setdefault(name, path) != path:
+                raise ReleaseError(
+                    f"two files for {name!r} in a release, {chosen[name]} and {path}: leave one out"
+                )
+    if missing := [name for name in REQUIRED if name not in chosen]:
         raise ReleaseError(
             f"no {' and no '.join(missing)} among {sorted(chosen)}: a release needs both; export the model again"
         )
     return chosen
 
 
-def settle(beside: Path, place: Path) -> None:
-    """Rename a complete folder to its place; a sound release already there stays, a damaged one goes."""
-    if place.exists():
+def move_into_store(unfinished: Path, release: Path) -> None:
+    """Rename a complete folder to its name; a sound release already there stays, a damaged one goes."""
+    if release.exists():
         try:
-            verify(place.parent, place.name)
+            verify(release.parent, release.name)
             return
         except ReleaseError:
-            place.rename(beside.with_name(beside.name.replace(".new-", ".damaged-")))
+            release.rename(unfinished.with_name(unfinished.name.replace(".new-", ".damaged-")))
     try:
-        beside.rename(place)
+        unfinished.rename(release)
     except OSError:
-        verify(place.parent, place.name)  # Another publisher was quicker with the same files.
+        verify(release.parent, release.name)  # Another publisher was quicker with the same files.
 
 
 def current(store: Path) -> str | None:
@@ -126,7 +130,7 @@ def current(store: Path) -> str | None:
     return name if DIGEST.fullmatch(name) else None
 
 
-def point(store: Path, digest: str, why: str = "deploy") -> None:
+def point(store: Path, digest: str, why: history.Reason = "deploy") -> None:
     """Make `current` point to a release, atomically, once every file of it is what its digest says.
 
     Raises ReleaseError from `verify`, and leaves `current` alone then.
@@ -134,103 +138,11 @@ def point(store: Path, digest: str, why: str = "deploy") -> None:
     verify(store, digest)
     if current(store) == digest:
         return
-    beside = store / f".current-{os.getpid()}-{time.monotonic_ns()}"
-    beside.symlink_to(digest)
-    beside.replace(store / "current")
-    with (store / "history.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps({"digest": digest, "why": why, "when": now()}) + "\n")
+    link = store / f".current-{os.getpid()}-{time.monotonic_ns()}"
+    link.symlink_to(digest)
+    link.replace(store / "current")
+    history.append(store, history.Entry(digest, why, now()))
     flush(store)
-
-
-def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Check a release's files against its name; returns release.json. `names`: hash these only.
-
-    Raises ReleaseError naming the file, what was expected and what was found; OSError when that cannot be told, which
-    may pass.
-    """
-    remedy = "deploy again, or roll back"
-    if not DIGEST.fullmatch(digest):
-        raise ReleaseError(f"{digest!r} is no release: expected 16 hex digits, one of {releases(store)}")
-    folder = store / digest
-    try:
-        note = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-        listing = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in note["files"].items()}
-        found = listing_digest(note["files"])
-    except FileNotFoundError:
-        there = releases(store) or "none"
-        raise ReleaseError(f"no release {digest} in {store}: there are {there}; {remedy}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ReleaseError(f"release {digest}: release.json cannot be read ({error!r}); {remedy}") from None
-    if found != digest:
-        raise ReleaseError(f"release {digest}: its list of files has digest {found}; {remedy}")
-    for name in listing if names is None else names:
-        try:
-            expected, size = listing[name]
-            if (folder / name).stat().st_size != size or file_digest(folder / name) != expected:
-                raise ReleaseError(
-                    f"release {digest}: {name} is not the file that was published "
-                    f"({size} bytes, sha256 {expected[:16]}…); {remedy}"
-                )
-        except (KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise ReleaseError(f"release {digest}: {name} is missing; {remedy}") from None
-    return dict(note)
-
-
-def seen(store: Path, digest: str | None) -> list[int] | None:
-    """Changes when a release is published anew under its name: one that was refused may be tried again."""
-    try:
-        found = (store / (digest or "current")).stat()
-    except OSError:
-        return None
-    return [found.st_ino, found.st_mtime_ns]
-
-
-def releases(store: Path) -> list[str]:
-    """The digests of the releases in a store, oldest first."""
-    found = [note.parent for note in store.glob("*/release.json") if DIGEST.fullmatch(note.parent.name)]
-    found.sort(key=lambda folder: (folder / "release.json").stat().st_mtime_ns)
-    return [folder.name for folder in found]
-
-
-def history(store: Path) -> list[dict[str, str]]:
-    """Each pointing of `current`, oldest first: `digest`, `why` ("deploy", "rollback" or "failed"), `when`."""
-    try:
-        lines = (store / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    rows = []
-    for line in lines:
-        try:
-            rows.append(dict(json.loads(line)))
-        except ValueError:
-            continue  # The last line of a writer that was killed.
-    return rows
-
-
-def previous(store: Path) -> str | None:
-    """The release that served before the current one and is still there; rolling back twice goes back two."""
-    stack: list[str] = []
-    for row in history(store):
-        if row.get("why") in BACK and row["digest"] in stack:
-            del stack[stack.index(row["digest"]) + 1 :]
-        elif row["digest"] not in stack[-1:]:
-            stack.append(row["digest"])
-    now_serving, there = current(store), set(releases(store))
-    while stack and (stack[-1] == now_serving or stack[-1] not in there):
-        stack.pop()
-    return stack[-1] if stack else None
-
-
-def rolled_back(store: Path, digest: str) -> bool:
-    """Whether a person has gone back from a release, and nobody has deployed it since."""
-    serving, gone = "", set()
-    for row in history(store):
-        if row.get("why") == "rollback":
-            gone.add(serving)
-        serving = row["digest"]
-        if row.get("why") not in BACK:
-            gone.discard(serving)
-    return digest in gone
 
 
 def rollback(store: Path) -> str:
@@ -244,35 +156,86 @@ def rollback(store: Path) -> str:
     return earlier
 
 
+def previous(store: Path) -> str | None:
+    """The release that served before the current one and is still there; rolling back twice goes back two."""
+    candidates = set(releases(store)) - {current(store)}
+    return next((digest for digest in history.way_back(store) if digest in candidates), None)
+
+
+def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> ReleaseNote:
+    """Check a release's files against its digest; returns release.json. `names`: hash these only.
+
+    Raises ReleaseError naming the file, what was expected and what was found; OSError when that cannot be told, which
+    may pass.
+    """
+    note = read_note(store, digest)
+    if (found := listing_digest(note.files)) != digest:
+        raise ReleaseError(f"release {digest}: its list of files has digest {found}; {REMEDY}")
+    for name in note.files if names is None else names:
+        path = store / digest / name
+        try:
+            expected = note.files[name]
+            sound = path.stat().st_size == expected.size and file_sha256(path) == expected.sha256
+        except (KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ReleaseError(f"release {digest}: {name} is missing; {REMEDY}") from None
+        if not sound:
+            raise ReleaseError(
+                f"release {digest}: {name} is not the file that was published "
+                f"({expected.size} bytes, sha256 {expected.sha256[:16]}…); {REMEDY}"
+            )
+    return note
+
+
+def read_note(store: Path, digest: str) -> ReleaseNote:
+    """The release.json of a release. Raises ReleaseError if there is none, or none that can be read."""
+    if not DIGEST.fullmatch(digest):
+        raise ReleaseError(f"{digest!r} is no release: expected 16 hex digits, one of {releases(store)}")
+    try:
+        return contracts.read(store / digest / "release.json", ReleaseNote, REMEDY)
+    except ContractError as error:
+        raise ReleaseError(f"release {digest}: {error}") from None
+    except FileNotFoundError:
+        there = releases(store) or "none"
+        raise ReleaseError(f"no release {digest} in {store}: there are {there}; {REMEDY}") from None
+
+
+def identity(store: Path, digest: str | None) -> tuple[int, int] | None:
+    """Changes when a release is published anew under its digest: one that was refused may then be tried again."""
+    try:
+        status = (store / (digest or "current")).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def releases(store: Path) -> list[str]:
+    """The digests of the releases in a store, oldest first."""
+    notes = [note for note in store.glob("*/release.json") if DIGEST.fullmatch(note.parent.name)]
+    return [note.parent.name for note in sorted(notes, key=lambda note: note.stat().st_mtime_ns)]
+
+
 def prune(store: Path, keep: int, serving: Collection[str] = (), dry_run: bool = False) -> list[str]:
     """Delete all but the newest `keep` releases, never the current, the one before it or one of those `serving`;
-    returns the gone."""
-    if keep < 0:
-        raise ReleaseError(f"keep={keep}: expected the number of releases to keep, 0 or more")
-    there = releases(store)
-    kept = {current(store), previous(store), *serving, *there[max(0, len(there) - keep) :]}
-    gone = [digest for digest in there if digest not in kept]
+    returns the digests of those deleted."""
+    digests = releases(store)
+    kept = {current(store), previous(store), *serving, *digests[max(0, len(digests) - keep) :]}
+    doomed = [digest for digest in digests if digest not in kept]
     if dry_run:
-        return gone
-    for digest in gone:
-        doomed = store / f".old-{digest}-{time.monotonic_ns()}"
-        (store / digest).rename(doomed)
-        shutil.rmtree(doomed)
+        return doomed
+    for digest in doomed:
+        renamed = store / f".old-{digest}-{time.monotonic_ns()}"
+        (store / digest).rename(renamed)
+        shutil.rmtree(renamed)
     for left in store.glob(".*-*"):
         if time.time() - left.lstat().st_mtime > ABANDONED:
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
-    return gone
+    return doomed
 
 
-def listing_digest(listing: dict[str, dict[str, Any]]) -> str:
+def listing_digest(listing: dict[str, ReleasedFile]) -> str:
     """The name of a release: the first 16 hex digits of a SHA-256 over its files' names and digests."""
-    lines = "".join(f"{name}\0{listing[name]['sha256']}\n" for name in sorted(listing))
+    lines = "".join(f"{name}\0{listing[name].sha256}\n" for name in sorted(listing))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def now() -> str:

@@ -2,7 +2,7 @@
 
     run_dir/gunicorn.pid, gunicorn.log    gunicorn's own
     run_dir/server.json                   how it was started: what a running server is compared with
-    run_dir/workers/<pid>.json            what each worker says of itself (see web/classifier.py)
+    run_dir/workers/<pid>.json            what each worker serves
     run_dir/metrics-*/                    the workers' counters
     run_dir/loading-*.lock                held by a worker that loads a model while it serves
     run_dir/lock                          held while a server is started or stopped
@@ -17,178 +17,191 @@ import hashlib
 import http.client
 import json
 import os
-import select
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from greenr_luigi import files
+from greenr_luigi import contracts
 from greenr_luigi.paths import PACKAGE
 from greenr_luigi.serving import releases
-from greenr_luigi.serving.launch import LOOK, ServerError, launch, tail
-from greenr_luigi.serving.processes import end, locked, master, ours, sweep, told
+from greenr_luigi.serving.launch import LOG, POLL, launch, log_end
+from greenr_luigi.serving.processes import (
+    OLD_PID_FILE,
+    PID_FILE,
+    is_ours,
+    living_workers,
+    locked,
+    master_pid,
+    remove_leftovers,
+    stop_gunicorn,
+)
+from greenr_luigi.serving.sockets import ServerError
+from greenr_luigi.serving.state import ServerNote, read_server_note, write_server_note
 from greenr_luigi.staleness import traces
 
 #: Seconds for one question to our own server.
-ASK = 2.0
+ASK_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """What to serve, and where. `port`: 0 for a free one; `workers`: processes, 0 for one a core; `root_path`: the path
+    under which a proxy mounts the page."""
+
+    store: Path
+    run_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    workers: int = 0
+    root_path: str = ""
+
+    def note(self) -> ServerNote:
+        """What the server.json of such a server says, but for the folder of its counters."""
+        return ServerNote(
+            host=self.host,
+            port=self.port,
+            workers=self.workers or len(os.sched_getaffinity(0)),
+            store=str(self.store.resolve()),
+            root_path=self.root_path,
+            python=sys.executable,
+            code=code_digest(),
+            environment={name: value for name, value in os.environ.items() if name.startswith("GREENR_")},
+        )
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: every worker answers with release `digest`."""
+    """A running server: every worker answers with release `digest`. `started`: this call started it."""
 
     url: str
-    host: str
     port: int
     pid: int
     workers: tuple[int, ...]
     digest: str
     log: Path
-    #: Whether this call started it.
     started: bool
 
 
-def ensure(
-    store: Path,
-    run_dir: Path,
-    host: str,
-    port: int,
-    workers: int | None,
-    digest: str,
-    timeout: float,
-    root_path: str = "",
-) -> Server:
-    """A server of this store on this address, all of whose workers answer with `digest`.
+def ensure(service: Service, digest: str, timeout: float) -> Server:
+    """A server as described, all of whose workers answer with the release `digest`.
 
-    Starts one if there is none, and a new one if it was started differently (address, workers, prefix,
-    GREENR_* variables, code); the new one serves before the old one stops, and the old one serves on if the new one
-    does not start. `workers`: one a core by default. `port` 0 takes a free one. `timeout` in seconds. Safe to call from
-    two processes.
+    Starts one if there is none, and a new one if it was started differently (address, workers, prefix, GREENR_*
+    variables, code). The new one serves before the old one stops; if it does not start, the old one serves on.
+    `timeout` in seconds. Safe to call from two processes.
 
     Raises ServerError: address taken by another program, release refused, no answer in time.
     """
-    store, run_dir = store.resolve(), run_dir.resolve()
-    if releases.current(store) != digest:
-        raise ServerError(
-            f"{store} points to {releases.current(store)}, not to {digest}: point it there first"
-        )
-    wanted = {
-        "store": str(store),
-        "host": host,
-        "port": port,
-        "workers": workers or len(os.sched_getaffinity(0)),
-        "root_path": root_path,
-        "python": sys.executable,
-        "code": code_digest(),
-        "environment": {
-            name: value for name, value in sorted(os.environ.items()) if name.startswith("GREENR_")
-        },
-    }
+    run_dir = service.run_dir.resolve()
+    if (pointed := releases.current(service.store)) != digest:
+        raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
+    wanted = service.note()
     run_dir.mkdir(parents=True, exist_ok=True)
     with locked(run_dir):
-        end(run_dir, "gunicorn.old.pid")  # Left by a caller that was killed between starting and stopping.
-        pid = master(run_dir)
-        noted = note(run_dir)
-        if pid is not None and same(noted, wanted):
-            return wait(run_dir, pid, digest, timeout, started=False)
-        if pid is None:
-            sweep(run_dir)
+        stop_gunicorn(
+            run_dir, OLD_PID_FILE
+        )  # Left by a caller that was killed between starting and stopping.
+        old_pid, old = master_pid(run_dir), read_server_note(run_dir)
+        if old_pid is not None and old is not None and old.satisfies(wanted):
+            return wait_for_workers(run_dir, old_pid, digest, timeout)
+        if old_pid is None:
+            remove_leftovers(run_dir)
         else:
-            (run_dir / "gunicorn.pid").replace(run_dir / "gunicorn.old.pid")
-        beside = pid is not None and (noted.get("host"), noted.get("port")) == (host, port)
+            (run_dir / PID_FILE).replace(run_dir / OLD_PID_FILE)
+        shared = (
+            old_pid is not None and old is not None and (old.host, old.port) == (wanted.host, wanted.port)
+        )
         try:
-            server = start(run_dir, wanted, digest, timeout, beside)
+            server = start(run_dir, wanted, digest, timeout, shared)
         except ServerError:
-            end(run_dir, "gunicorn.pid")
-            if pid is not None:
-                (run_dir / "gunicorn.old.pid").replace(run_dir / "gunicorn.pid")
-                files.write(run_dir / "server.json", json.dumps(noted).encode())
+            stop_gunicorn(run_dir)
+            if old_pid is not None:
+                (run_dir / OLD_PID_FILE).replace(run_dir / PID_FILE)
+            if old is not None:
+                write_server_note(run_dir, old)
             raise
-        end(run_dir, "gunicorn.old.pid")
+        stop_gunicorn(run_dir, OLD_PID_FILE)
         return server
 
 
-def serving(run_dir: Path, host: str, port: int) -> str | None:
+def served_release(run_dir: Path, host: str, port: int) -> str | None:
     """The digest that all workers of our server on this address answer with, or None. Asks one of them."""
-    run_dir = run_dir.resolve()
-    pid, noted = master(run_dir), note(run_dir)
-    if pid is None or noted.get("host") != host or port not in (0, noted.get("port")):
+    note = read_server_note(run_dir)
+    if note is None or note.host != host or port not in (0, note.port):
         return None
-    states = told(run_dir, pid)
-    digests = {state["digest"] for state in states}
-    if len(states) != noted.get("workers") or len(digests) != 1:
+    states = living_workers(run_dir, master_pid(run_dir))
+    digests = {state.digest for state in states}
+    if len(states) != note.workers or len(digests) != 1:
         return None
     digest = digests.pop()
-    return str(digest) if digest is not None and ask(host, noted["port"]) == digest else None
+    return digest if digest is not None and answering_release(host, note.port) == digest else None
 
 
-def settled(run_dir: Path, digest: str, timeout: float) -> Server:
+def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
     """Wait until every worker of the running server answers with `digest`, as after a rollback.
 
     Raises ServerError when there is no server, the release is refused, or `timeout` seconds have passed.
     """
-    run_dir = run_dir.resolve()
-    pid = master(run_dir)
+    pid = master_pid(run_dir)
     if pid is None:
         raise ServerError(f"no server runs in {run_dir}: deploy one")
-    return wait(run_dir, pid, digest, timeout, started=False)
+    return wait_for_workers(run_dir, pid, digest, timeout)
 
 
 def stop(run_dir: Path) -> bool:
     """Stop the server, letting it finish the requests it holds; False when there was none."""
-    run_dir = run_dir.resolve()
     if not run_dir.is_dir():
         return False
     with locked(run_dir):
-        ended = [end(run_dir, name) for name in ("gunicorn.old.pid", "gunicorn.pid")]
-        sweep(run_dir)
-    return any(ended)
+        stopped = [stop_gunicorn(run_dir, pid_file) for pid_file in (OLD_PID_FILE, PID_FILE)]
+        remove_leftovers(run_dir)
+    return any(stopped)
 
 
-def start(run_dir: Path, wanted: dict[str, Any], digest: str, timeout: float, beside: bool) -> Server:
-    """Launch a gunicorn and wait until each of its workers answers with the release. `beside`: on the address of our
-    own server, which still serves."""
+def start(run_dir: Path, wanted: ServerNote, digest: str, timeout: float, shared: bool) -> Server:
+    """Launch a gunicorn and wait until each of its workers answers with the release. `shared`: as in `launch`."""
     deadline = time.monotonic() + timeout
-    pid = launch(run_dir, wanted, timeout, beside)
-    server = wait(run_dir, pid, digest, deadline - time.monotonic(), started=True)
+    pid, note = launch(run_dir, wanted, timeout, shared)
+    server = wait_for_workers(run_dir, pid, digest, deadline - time.monotonic())
     for metrics in run_dir.glob("metrics-*"):
-        if metrics.name != note(run_dir)["metrics"]:
+        if metrics.name != note.metrics:
             shutil.rmtree(metrics, ignore_errors=True)
-    return server
+    return replace(server, started=True)
 
 
-def wait(run_dir: Path, pid: int, digest: str, timeout: float, started: bool) -> Server:
-    """Until each worker says that it serves `digest`, and one answers with it."""
+def wait_for_workers(run_dir: Path, master: int, digest: str, timeout: float) -> Server:
+    """Wait until each worker says that it serves `digest`, and one answers with it. Raises as `wait_for_release`."""
     deadline = time.monotonic() + timeout
-    noted = note(run_dir)
-    store, host, port = Path(noted["store"]), str(noted["host"]), int(noted["port"])
+    note = contracts.read(run_dir / "server.json", ServerNote, "deploy again")
     while True:
-        states = told(run_dir, pid)
-        for state in states:
-            problem = state["problem"]
-            # A refusal of a release that has been published anew since says nothing of the new one.
-            if problem and [problem["digest"], problem["seen"]] == [digest, releases.seen(store, digest)]:
-                raise ServerError(f"the server refuses the release: {problem['message']}")
-        right = [state for state in states if state["digest"] == digest]
-        if len(right) == len(states) == noted["workers"] and ask(host, port) == digest:
-            pids = tuple(sorted(int(state["pid"]) for state in states))
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-            return Server(url, host, port, pid, pids, digest, run_dir / "gunicorn.log", started)
-        if not ours(pid, run_dir):
-            raise ServerError(f"gunicorn (pid {pid}) ended{tail(run_dir)}")
+        states = living_workers(run_dir, master)
+        # A refusal of a release that has been published anew since says nothing of the new one.
+        published = releases.identity(Path(note.store), digest)
+        for problem in [state.problem for state in states if state.problem]:
+            if (problem.digest, problem.seen) == (digest, published):
+                raise ServerError(f"the server refuses the release: {problem.message}")
+        ready = [state.pid for state in states if state.digest == digest]
+        if len(ready) == len(states) == note.workers and answering_release(note.host, note.port) == digest:
+            host = f"[{note.host}]" if ":" in note.host else note.host
+            workers = tuple(sorted(ready))
+            return Server(
+                f"http://{host}:{note.port}/", note.port, master, workers, digest, run_dir / LOG, False
+            )
+        if not is_ours(master, run_dir):
+            raise ServerError(f"gunicorn (pid {master}) ended{log_end(run_dir)}")
         if time.monotonic() > deadline:
-            counts = f"{len(right)} of {noted['workers']} workers answer with release {digest}"
-            raise ServerError(f"{counts} after {timeout:g} seconds: look for what holds them{tail(run_dir)}")
-        select.select([], [], [], LOOK)
+            raise ServerError(
+                f"{len(ready)} of {note.workers} workers answer with release {digest} after {timeout:g} seconds: "
+                f"look for what holds them{log_end(run_dir)}"
+            )
+        time.sleep(POLL)
 
 
-def ask(host: str, port: int) -> str | None:
+def answering_release(host: str, port: int) -> str | None:
     """The release that one worker says it serves, or None; only ever asks this machine."""
     local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    connection = http.client.HTTPConnection(local, port, timeout=ASK)
+    connection = http.client.HTTPConnection(local, port, timeout=ASK_TIMEOUT)
     try:
         connection.request("GET", "/readyz")
         release = json.loads(connection.getresponse().read())["release"]
@@ -197,14 +210,6 @@ def ask(host: str, port: int) -> str | None:
     finally:
         connection.close()
     return str(release) if release else None
-
-
-def note(run_dir: Path) -> dict[str, Any]:
-    return files.read_json(run_dir / "server.json")
-
-
-def same(noted: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all(noted.get(name) == value or (name == "port" and value == 0) for name, value in wanted.items())
 
 
 def code_digest() -> str:

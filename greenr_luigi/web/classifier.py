@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.serving import releases
+from greenr_luigi.serving.state import Refusal, WorkerState, worker_file, write_worker_state
 from greenr_luigi.web import metrics
 from greenr_luigi.web.model import Answer, Model, ModelError, load, trim
 from greenr_luigi.web.problem import Problem, busy, unusable
@@ -39,14 +39,14 @@ class Classifier:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.model: Model | None = None
-        #: Why the release that `current` points to does not serve: {"digest", "message", "seen"}, or None.
-        self.problem: dict[str, Any] | None = None
+        #: Why the release that `current` points to does not serve, or None.
+        self.problem: Refusal | None = None
         self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=give_way)
         self.waiting = 0
         #: When the last picture was done; None once what it took was given back.
         self.busy: float | None = None
-        self.refused: tuple[object, ...] | None = None
+        self.refused: tuple[str | None, tuple[int, int] | None] | None = None
         #: When the refused release is tried again, by time.monotonic().
         self.retry = math.inf
         #: When the pictures that are being worked on were begun.
@@ -62,7 +62,7 @@ class Classifier:
         """
         model = self.model
         if model is None:
-            why = self.problem["message"] if self.problem else "no release yet"
+            why = self.problem.message if self.problem else "no release yet"
             raise Problem(503, "no-model", f"there is no model to answer with: {why}", retry_after=5)
         if self.waiting and self.waiting + len(pictures) > self.settings.threads + self.settings.queue:
             raise busy("pictures")
@@ -108,7 +108,7 @@ class Classifier:
         if self.model is not None and digest == self.model.digest:
             self.problem = None
             return
-        seen = (digest, releases.seen(store, digest))
+        seen = (digest, releases.identity(store, digest))
         if seen == self.refused and time.monotonic() < self.retry:
             return
         try:
@@ -138,24 +138,22 @@ class Classifier:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def refuse(self, seen: tuple[str | None, object], error: BaseException, retry: float) -> None:
+    def refuse(
+        self, seen: tuple[str | None, tuple[int, int] | None], error: BaseException, retry: float
+    ) -> None:
         message = str(error) or type(error).__name__
-        if (seen, message) != (self.refused, self.problem and self.problem["message"]):
+        if (seen, message) != (self.refused, self.problem and self.problem.message):
             serving = self.model.digest if self.model else "nothing"
             log.error("release %s refused, %s serves on: %s", seen[0], serving, message)
-        self.problem = {"digest": seen[0], "message": message, "seen": seen[1]}
+        self.problem = Refusal(seen[0], message, seen[1])
         self.refused, self.retry = seen, retry
 
     def tell(self) -> bool:
         """Write what this worker serves where `server` looks for it; False if that could not be written."""
         if self.settings.run_dir is None:
             return True
-        place = self.settings.run_dir / "workers" / f"{os.getpid()}.json"
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            beside = place.with_suffix(".new")
-            beside.write_text(json.dumps(self.state()), encoding="utf-8")
-            beside.replace(place)
+            write_worker_state(self.settings.run_dir, self.state())
         except OSError as error:
             if str(error) != self.untold:
                 log.error("what this worker serves cannot be written down: %s", error)
@@ -164,20 +162,17 @@ class Classifier:
         self.untold = ""
         return True
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> WorkerState:
         digest, precision = (self.model.digest, self.model.precision) if self.model else (None, None)
-        return {
-            "pid": os.getpid(), "master": self.parent, "digest": digest, "precision": precision,
-            "problem": self.problem,
-        }  # fmt: skip
+        return WorkerState(os.getpid(), self.parent, digest, precision, self.problem)
 
     async def watch(self) -> None:
         """Follow `current` for as long as the worker lives; leave when gunicorn's master has gone."""
-        told: dict[str, Any] | None = None
+        told: WorkerState | None = None
         while True:
             await asyncio.get_running_loop().run_in_executor(self.loader, self.swap)
             state = self.state()
-            if told != state and self.tell():
+            if told != state and await asyncio.get_running_loop().run_in_executor(self.loader, self.tell):
                 told = state
             if self.begun and time.monotonic() - min(self.begun) > self.settings.picture_seconds:
                 # A thread cannot be stopped. gunicorn starts another worker.
@@ -224,4 +219,4 @@ async def running(settings: Settings) -> AsyncIterator[Classifier]:
         for pool in (classifier.pool, classifier.loader):
             pool.shutdown(wait=False, cancel_futures=True)
         if settings.run_dir is not None:
-            (settings.run_dir / "workers" / f"{os.getpid()}.json").unlink(missing_ok=True)
+            worker_file(settings.run_dir, os.getpid()).unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
+from greenr_luigi.serving.state import worker_file
+
 wsgi_app = "greenr_luigi.web.app:create()"
 worker_class = "greenr_luigi.web.worker.Worker"
 # Imports happen once, before the fork: a worker is ready sooner and shares their memory.
@@ -35,4 +37,4 @@ def child_exit(server: Any, worker: Any) -> None:
     run_dir = os.environ.get("GREENR_RUN_DIR")
     if run_dir:
         # A worker that was killed cannot take back what it said of itself.
-        Path(run_dir, "workers", f"{worker.pid}.json").unlink(missing_ok=True)
+        worker_file(Path(run_dir), worker.pid).unlink(missing_ok=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from greenr_luigi.serving.state import read_worker_states
 from greenr_luigi.web import metrics
 from greenr_luigi.web.state import State
 
@@ -20,27 +19,17 @@ async def healthz(request: Request[State]) -> Response:
 async def readyz(request: Request[State]) -> Response:
     """Whether a model serves, which one in each worker, and why the current release does not if so."""
     state = request.state["classifier"].state()
-    ready = state["digest"] is not None
+    run_dir = request.state["settings"].run_dir
+    ready = state.digest is not None
     body = {
         "ready": ready,
-        "release": state["digest"],
-        "problem": state["problem"],
-        "workers": workers(request),
+        "release": state.digest,
+        "problem": state.problem,
+        "workers": [state] if run_dir is None else read_worker_states(run_dir),
     }
-    return JSONResponse(body, 200 if ready else 503, None if ready else {"Retry-After": "5"})
-
-
-def workers(request: Request[State]) -> list[dict[str, Any]]:
-    run_dir = request.state["settings"].run_dir
-    if run_dir is None:
-        return [request.state["classifier"].state()]
-    found = []
-    for path in sorted(run_dir.glob("workers/*.json")):
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            continue  # Its worker has just gone.
-    return found
+    return JSONResponse(
+        msgspec.to_builtins(body), 200 if ready else 503, None if ready else {"Retry-After": "5"}
+    )
 
 
 async def prometheus(request: Request[State]) -> Response:

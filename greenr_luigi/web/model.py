@@ -122,7 +122,7 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
 
     ort_errors = (e for e in vars(raised).values() if isinstance(e, type) and issubclass(e, Exception))
     unusable: tuple[type[Exception], ...] = (*ort_errors, *UNUSABLE)
-    has = releases.verify(store, digest, ["model.json"])["files"]
+    has = releases.verify(store, digest, ["model.json"]).files
     precision = "int8" if int8 and "model.int8.onnx" in has and fast_integers() else "float32"
     file = "model.int8.onnx" if precision == "int8" else "model.onnx"
     releases.verify(store, digest, [file])

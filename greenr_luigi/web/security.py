@@ -13,28 +13,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from greenr_luigi.http_security import HEADERS
 from greenr_luigi.web import metrics
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.settings import Settings, prefix
 
 log = logging.getLogger("greenr.access")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-#: No inline script or style, nothing from another host; blob: and data: are the visitor's own pictures.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 #: Characters of a path in a line of the log.
 SHOWN_PATH = 200
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
 
 
 class Envelope:
@@ -62,7 +49,6 @@ class Envelope:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers["X-Request-ID"] = request_id
-                headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:

@@ -23,10 +23,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from greenr_luigi.dataset import decisions
 from greenr_luigi.evaluation import label_issues
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.review import review
-from greenr_luigi.web import feedback
-from greenr_luigi.web.feedback import Feedback
-from greenr_luigi.web.settings import Settings
+from greenr_luigi.review import cases
+from greenr_luigi.serving import feedback_store
 from tests import tiny_release
 from tests.pipeline import Pipeline
 from tests.sources.conftest import picture
@@ -55,14 +53,13 @@ class Place:
                 other = "grass" if label == "dandelion" else "dandelion"
                 found.append(label_issues.Suspect(str(file.relative_to(self.dataset)), label, other, 0.2))
         label_issues.write(self.evaluation / "suspects.csv", found)
-        said = Feedback(Settings(self.root / "releases", feedback=True))
         for colour, label in (("lime", "grass"), ("red", "")):
             data = tiny_release.picture(colour, 320)
             self.sha[colour] = door.sha256(data)
-            said.keep(data, label, "dandelion", "0" * 16)
+            feedback_store.keep(self.root / "feedback", data, label, "dandelion", "0" * 16)
 
-    def waiting(self) -> list[review.Case]:
-        return review.waiting(self.root, self.dataset, self.evaluation)
+    def waiting(self) -> list[cases.Case]:
+        return cases.undecided(self.root, self.dataset, self.evaluation)
 
     def curation(self) -> decisions.Curation:
         return decisions.read(self.root / decisions.FILE)
@@ -77,9 +74,9 @@ def place(tmp_path: Path) -> Place:
 def address(place: Place) -> Iterator[str]:
     """The page, served by a process of its own."""
     code = (
-        "import sys; from pathlib import Path; from greenr_luigi.review import review\n"
+        "import sys; from pathlib import Path; from greenr_luigi.review import cases, page\n"
         "r, d, e = map(Path, sys.argv[1:])\n"
-        "review.serve(review.Review(r, review.waiting(r, d, e), ['dandelion', 'grass']), 0)"
+        "page.serve(cases.Review(r, cases.undecided(r, d, e), ['dandelion', 'grass']), 0)"
     )
     command = [sys.executable, "-u", "-c", code, *map(str, (place.root, place.dataset, place.evaluation))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -225,18 +222,18 @@ def test_what_is_torn_or_gone_is_not_asked_about(place: Place) -> None:
 def test_what_visitors_said_teaches_once_a_person_kept_it(tmp_path: Path) -> None:
     """From a visitor's word, through the review, to the data set of the source `feedback`."""
     pipeline = Pipeline(tmp_path, "--source", "feedback", "--classes", "grass,was?")
-    said = Feedback(Settings(pipeline.root / "releases", feedback=True))
     for number in range(26):
-        said.keep(picture(number), ("grass", "was?")[number % 2], "grass", "0" * 16)
-    walk = review.Review(pipeline.root, review.waiting(pipeline.root, None, None), ["grass", "was?"])
+        label = ("grass", "was?")[number % 2]
+        feedback_store.keep(pipeline.root / "feedback", picture(number), label, "grass", "0" * 16)
+    walk = cases.Review(pipeline.root, cases.undecided(pipeline.root, None, None), ["grass", "was?"])
     assert len(walk.cases) == 26
     for at in range(2, 26):
         walk.decide(at, "keep" if at > 2 else "=was?")
     walk.decide(25, "reject")
     kept = {case.sha256: case.label for case in walk.cases[3:25]} | {walk.cases[2].sha256: "was?"}
-    review.sweep(pipeline.root)
-    left = feedback.read(pipeline.root / "feedback")
-    assert [row["sha256"] for row in left] == [case.sha256 for case in walk.cases[:2]]
+    cases.remove_decided_feedback(pipeline.root)
+    left = feedback_store.read(pipeline.root / "feedback")
+    assert [row.sha256 for row in left] == [case.sha256 for case in walk.cases[:2]]
 
     process = pipeline.start(stage="SplitDataset")
     told, _ = process.communicate(timeout=120)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import history, releases
 
 
 def export(folder: Path, text: str = "weights", **more: str) -> Path:
@@ -22,8 +22,8 @@ def export(folder: Path, text: str = "weights", **more: str) -> Path:
 
 def test_publish_is_idempotent_and_leaves_the_stamp_out(tmp_path: Path) -> None:
     store = tmp_path / "a store"
-    first = releases.publish(store, export(tmp_path / "e"))
-    again = releases.publish(store, export(tmp_path / "e"))
+    first = releases.publish(store, export(tmp_path / "e").iterdir())
+    again = releases.publish(store, export(tmp_path / "e").iterdir())
     assert first == again and releases.DIGEST.fullmatch(first)
     assert sorted(p.name for p in (store / first).iterdir()) == ["model.json", "model.onnx", "release.json"]
     assert releases.releases(store) == [first]
@@ -34,10 +34,10 @@ def test_extras_and_folders_travel_and_change_the_digest(tmp_path: Path) -> None
     metrics = tmp_path / "metrics.json"
     metrics.write_text("{}")
     pictures = export(tmp_path / "pictures")
-    plain = releases.publish(tmp_path / "s", export(tmp_path / "e"))
-    rich = releases.publish(tmp_path / "s", export(tmp_path / "e"), [metrics, pictures])
+    plain = releases.publish(tmp_path / "s", export(tmp_path / "e").iterdir())
+    rich = releases.publish(tmp_path / "s", [*export(tmp_path / "e").iterdir(), metrics, pictures])
     assert plain != rich
-    assert set(releases.verify(tmp_path / "s", rich)["files"]) >= {"metrics.json", "pictures/model.onnx"}
+    assert set(releases.verify(tmp_path / "s", rich).files) >= {"metrics.json", "pictures/model.onnx"}
     listed = [tmp_path / "e" / "model.onnx", tmp_path / "e" / "model.json"]
     assert releases.publish(tmp_path / "s", listed) == plain
 
@@ -47,21 +47,23 @@ def test_a_release_without_its_model_is_refused(tmp_path: Path, name: str) -> No
     folder = export(tmp_path / "e")
     (folder / name).unlink()
     with pytest.raises(releases.ReleaseError, match=f"no {name}.*export the model again"):
-        releases.publish(tmp_path / "s", folder)
+        releases.publish(tmp_path / "s", folder.iterdir())
     assert list((tmp_path / "s").glob("*")) == []
 
 
 def test_missing_extra_and_two_files_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(releases.ReleaseError, match="neither a file nor a folder"):
-        releases.publish(tmp_path / "s", export(tmp_path / "e"), [tmp_path / "nothing.html"])
+        releases.publish(tmp_path / "s", [*export(tmp_path / "e").iterdir(), tmp_path / "nothing.html"])
     with pytest.raises(releases.ReleaseError, match=r"two files for 'model\.json'"):
-        releases.publish(tmp_path / "s", export(tmp_path / "e"), [export(tmp_path / "f") / "model.json"])
+        releases.publish(
+            tmp_path / "s", [*export(tmp_path / "e").iterdir(), export(tmp_path / "f") / "model.json"]
+        )
 
 
 def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:
     store = tmp_path / "s"
     assert releases.current(store) is None and releases.previous(store) is None
-    a, b, c = (releases.publish(store, export(tmp_path / "e", text)) for text in "abc")
+    a, b, c = (releases.publish(store, export(tmp_path / "e", text).iterdir()) for text in "abc")
     for digest in (a, b, c, c):
         releases.point(store, digest)
         assert releases.current(store) == digest
@@ -79,21 +81,26 @@ def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:
 
 def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    a, b = (releases.publish(store, export(tmp_path / name, text)) for name, text in (("a", "a"), ("b", "b")))
+    a, b = (
+        releases.publish(store, export(tmp_path / name, text).iterdir())
+        for name, text in (("a", "a"), ("b", "b"))
+    )
     releases.point(store, a)
     releases.point(store, b)
     releases.point(store, a, why="failed")
-    assert not releases.rolled_back(store, b)
+    assert not history.rolled_back(store, b)
     releases.point(store, b)
     assert releases.rollback(store) == a
-    assert releases.rolled_back(store, b) and not releases.rolled_back(store, a)
+    assert history.rolled_back(store, b) and not history.rolled_back(store, a)
     releases.point(store, b)
-    assert not releases.rolled_back(store, b)
+    assert not history.rolled_back(store, b)
 
 
 def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: Path) -> None:
     store = tmp_path / "s"
-    good, other = (releases.publish(store, export(tmp_path / "e", text)) for text in ("weights", "others"))
+    good, other = (
+        releases.publish(store, export(tmp_path / "e", text).iterdir()) for text in ("weights", "others")
+    )
     releases.point(store, other)
     (store / good / "model.onnx").write_text("weighed")
     with pytest.raises(releases.ReleaseError, match=r"model\.onnx is not the file that was published"):
@@ -102,7 +109,7 @@ def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: P
     with pytest.raises(releases.ReleaseError, match=r"model\.onnx is missing"):
         releases.verify(store, good)
     assert releases.current(store) == other
-    assert releases.publish(store, export(tmp_path / "e", "weights")) == good
+    assert releases.publish(store, export(tmp_path / "e", "weights").iterdir()) == good
     releases.verify(store, good)
     note = json.loads((store / good / "release.json").read_text())
     note["files"]["model.json"]["sha256"] = "0" * 64
@@ -119,7 +126,7 @@ def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: P
 
 def test_prune_keeps_the_current_and_the_one_before(tmp_path: Path) -> None:
     store = tmp_path / "s"
-    all_of_them = [releases.publish(store, export(tmp_path / "e", str(n))) for n in range(6)]
+    all_of_them = [releases.publish(store, export(tmp_path / "e", str(n)).iterdir()) for n in range(6)]
     releases.point(store, all_of_them[0])
     releases.point(store, all_of_them[2])
     (store / ".new-abandoned").mkdir()
@@ -135,7 +142,7 @@ def test_prune_keeps_the_current_and_the_one_before(tmp_path: Path) -> None:
 
 def test_readers_never_see_no_current_while_it_is_replaced(tmp_path: Path) -> None:
     store = tmp_path / "s"
-    pair = [releases.publish(store, export(tmp_path / "e", text)) for text in "ab"]
+    pair = [releases.publish(store, export(tmp_path / "e", text).iterdir()) for text in "ab"]
     releases.point(store, pair[0])
     done = threading.Event()
     seen: list[str | None] = []
@@ -158,7 +165,7 @@ def test_two_publishers_of_the_same_files(tmp_path: Path) -> None:
     found: list[str] = []
 
     def publish() -> None:
-        found.append(releases.publish(tmp_path / "s", tmp_path / "e"))
+        found.append(releases.publish(tmp_path / "s", (tmp_path / "e").iterdir()))
 
     both = [threading.Thread(target=publish) for _ in range(8)]
     for one in both:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from greenr_luigi.operations import graph
 from greenr_luigi.serving import processes, releases, server
 from tests import tiny_release
+from tests.tiny_release import serve
 
 
 @pytest.fixture
@@ -39,10 +41,6 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def ensure(place: Path, digest: str, port: int = 0, workers: int = 2, **more: str) -> server.Server:
-    return server.ensure(place / "releases", place / "server", "127.0.0.1", port, workers, digest, 60, **more)
-
-
 def get(port: int, path: str) -> tuple[int, dict[str, object]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -55,39 +53,41 @@ def get(port: int, path: str) -> tuple[int, dict[str, object]]:
 
 def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tiny_release.deploy(place / "releases", 0)
-    assert server.serving(place / "server", "127.0.0.1", 0) is None
+    assert server.served_release(place / "server", "127.0.0.1", 0) is None
     monkeypatch.chdir("/")
-    running = ensure(place, first)
+    running = serve(place, first)
     assert running.started and len(running.workers) == 2 and running.digest == first
-    assert server.serving(place / "server", "127.0.0.1", running.port) == first
-    assert server.serving(place / "server", "127.0.0.1", running.port + 1) is None
+    assert server.served_release(place / "server", "127.0.0.1", running.port) == first
+    assert server.served_release(place / "server", "127.0.0.1", running.port + 1) is None
     assert os.getsid(running.pid) != os.getsid(0)
     assert os.getpid() not in parents(running.pid)
 
     second = tiny_release.deploy(place / "releases", 1)
-    again = ensure(place, second)
+    again = serve(place, second)
     assert (again.pid, again.started, again.workers) == (running.pid, False, running.workers)
-    assert server.serving(place / "server", "127.0.0.1", running.port) == second
+    assert server.served_release(place / "server", "127.0.0.1", running.port) == second
     assert releases.rollback(place / "releases") == first
-    assert server.settled(place / "server", first, 5).digest == first
+    assert server.wait_for_release(place / "server", first, 5).digest == first
 
     assert server.stop(place / "server")
     assert not server.stop(place / "server")
-    assert server.serving(place / "server", "127.0.0.1", running.port) is None
-    assert not Path(f"/proc/{running.pid}").exists() or not processes.ours(running.pid, place / "server")
+    assert server.served_release(place / "server", "127.0.0.1", running.port) is None
+    assert not Path(f"/proc/{running.pid}").exists() or not processes.is_ours(running.pid, place / "server")
 
 
 def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = tiny_release.deploy(place / "releases", 0)
-    running = ensure(place, digest)
+    running = serve(place, digest)
     (place.parent / "link").symlink_to(place)
     monkeypatch.chdir(place.parent)
     for folder in (Path("a place"), Path("link"), place):
-        assert processes.master(folder / "server") == running.pid
-        assert {state["digest"] for state in processes.told(folder / "server", running.pid)} == {digest}
+        assert processes.master_pid(folder / "server") == running.pid
+        assert {state.digest for state in processes.living_workers(folder / "server", running.pid)} == {
+            digest
+        }
         assert graph.served(folder) == {digest}
     second = tiny_release.deploy(place / "releases", 1)
-    assert server.settled(place / "server", second, 5).digest == second
+    assert server.wait_for_release(place / "server", second, 5).digest == second
     told = subprocess.run(
         [sys.executable, "-m", "greenr_luigi.cli", "--root", "a place", "rollback"],
         capture_output=True,
@@ -109,7 +109,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from greenr_luigi.serving import server\n"
         "place = Path(sys.argv[1])\n"
-        "s = server.ensure(place / 'releases', place / 'server', '127.0.0.1', 0, 1, sys.argv[2], 60)\n"
+        "s = server.ensure(server.Service(place / 'releases', place / 'server', workers=1), sys.argv[2], 60)\n"
         "print(s.port)"
     )
     # Waiting for the pipes' end proves that the daemon holds none of them.
@@ -117,38 +117,38 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
         [sys.executable, "-c", code, str(place), digest], capture_output=True, text=True, timeout=90
     )
     assert ran.returncode == 0, ran.stderr
-    assert server.serving(place / "server", "127.0.0.1", int(ran.stdout)) == digest
+    assert server.served_release(place / "server", "127.0.0.1", int(ran.stdout)) == digest
 
 
 def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     processes.kill(running.pid, signal.SIGKILL, 10)
-    again = ensure(place, digest, running.port)
+    again = serve(place, digest, running.port)
     assert again.started and again.pid != running.pid and again.port == running.port
     assert not set(again.workers) & set(running.workers)
 
 
 def test_killed_worker_comes_back(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     processes.kill(running.workers[0], signal.SIGKILL, 10)
-    again = ensure(place, digest)
+    again = serve(place, digest)
     assert not again.started and len(again.workers) == 2
     while running.workers[0] in again.workers:
-        again = ensure(place, digest)
+        again = serve(place, digest)
     assert running.workers[1] in again.workers
 
 
 def test_orphaned_workers_end_by_themselves(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     handles = [os.pidfd_open(pid) for pid in running.workers]
     os.kill(running.pid, signal.SIGKILL)
     for handle in handles:
-        server.select.select([handle], [], [], 20)
+        select.select([handle], [], [], 20)
         os.close(handle)
-    assert not any(processes.ours(pid, place / "server") for pid in running.workers)
+    assert not any(processes.is_ours(pid, place / "server") for pid in running.workers)
 
 
 def test_a_recycled_pid_is_not_ours(place: Path) -> None:
@@ -156,13 +156,13 @@ def test_a_recycled_pid_is_not_ours(place: Path) -> None:
     (place / "server").mkdir()
     (place / "server" / "gunicorn.pid").write_text(f"{os.getpid()}\n")
     (place / "server" / "server.json").write_text('{"host": "127.0.0.1", "port": 1, "workers": 1}')
-    assert server.serving(place / "server", "127.0.0.1", 1) is None
-    assert ensure(place, digest, workers=1).started
+    assert server.served_release(place / "server", "127.0.0.1", 1) is None
+    assert serve(place, digest, workers=1).started
 
 
 def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     with socket.create_server(("127.0.0.1", 0)) as free:
         other = free.getsockname()[1]
     statuses: list[int] = []
@@ -182,35 +182,35 @@ def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
 
     visitor = threading.Thread(target=knock)
     visitor.start()
-    moved = ensure(place, digest, other)
+    moved = serve(place, digest, other)
     done.set()
     visitor.join()
     assert moved.started and moved.port == other and set(statuses) == {200}
-    assert server.serving(place / "server", "127.0.0.1", running.port) is None
+    assert server.served_release(place / "server", "127.0.0.1", running.port) is None
     with pytest.raises(OSError):
         get(running.port, "/readyz")
 
 
 def test_a_taken_port_says_so_and_leaves_the_old_server(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(
             server.ServerError, match="another program listens there; stop it or choose another"
         ):
-            ensure(place, digest, taken.getsockname()[1])
-        assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+            serve(place, digest, taken.getsockname()[1])
+        assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
 
 
 def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> None:
     good = tiny_release.deploy(place / "releases", 0)
-    running = ensure(place, good)
+    running = serve(place, good)
     bad = tiny_release.publish(place / "releases", 1, threshold="high")
     releases.point(place / "releases", bad)
     with pytest.raises(server.ServerError, match=r"refuses the release.*model\.json cannot be used.*high"):
-        ensure(place, bad)
-    until(lambda: all(state["problem"] for state in processes.told(place / "server", running.pid)))
-    assert server.serving(place / "server", "127.0.0.1", running.port) == good
+        serve(place, bad)
+    until(lambda: all(state.problem for state in processes.living_workers(place / "server", running.pid)))
+    assert server.served_release(place / "server", "127.0.0.1", running.port) == good
     status, body = get(running.port, "/readyz")
     assert status == 200 and body["release"] == good
     assert bad in str(body["problem"]) and "refused" in running.log.read_text()
@@ -219,40 +219,40 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
 def test_a_first_release_that_is_broken_leaves_no_server(place: Path) -> None:
     bad = tiny_release.deploy(place / "releases", 0, image_size=-1)
     with pytest.raises(server.ServerError, match="image_size"):
-        ensure(place, bad)
-    assert processes.master(place / "server") is None
+        serve(place, bad)
+    assert processes.master_pid(place / "server") is None
 
 
 def test_a_server_that_cannot_start_shows_its_log(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = tiny_release.deploy(place / "releases")
     monkeypatch.setenv("GREENR_QUEUE", "many")
     with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
-        ensure(place, digest)
+        serve(place, digest)
 
 
 def test_wrong_digest_and_wrong_host(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     with pytest.raises(server.ServerError, match="point it there first"):
-        ensure(place, "0" * 16)
+        serve(place, "0" * 16)
     with pytest.raises(server.ServerError, match="no address of this machine"):
-        server.ensure(place / "releases", place / "server", "no.such.invalid", 0, 1, digest, 5)
+        server.ensure(server.Service(place / "releases", place / "server", "no.such.invalid"), digest, 5)
 
 
 def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest, workers=1)
+    running = serve(place, digest, workers=1)
     for port in (99999, 65536 + running.port, -1):
         with pytest.raises(
             server.ServerError, match=f"--port {port}: expected a whole number from 0 to 65535"
         ):
-            ensure(place, digest, port, workers=1)
-    assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+            serve(place, digest, port, workers=1)
+    assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
 
 
 def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     """Those who come anew and those who stay connected are answered by the old server or by the new one."""
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     statuses: list[int] = []
     done = threading.Event()
 
@@ -270,7 +270,7 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
         knocking = [visitors.submit(knock, stays) for stays in (True, False) * 3]
         try:
             until(lambda: len(statuses) > 50)
-            again = ensure(place, digest, running.port, root_path="/app")
+            again = serve(place, digest, running.port, root_path="/app")
             count = len(statuses)
             until(lambda: len(statuses) > count + 50)
         finally:
@@ -279,22 +279,22 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
             one.result()
     assert again.started and again.port == running.port and set(statuses) == {200}
     assert get(again.port, "/app/readyz")[0] == get(again.port, "/readyz")[0] == 200
-    assert not processes.ours(running.pid, place / "server")
+    assert not processes.is_ours(running.pid, place / "server")
 
 
 def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = ensure(place, digest)
+    running = serve(place, digest)
     monkeypatch.setenv("GREENR_QUEUE", "many")
     with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
-        ensure(place, digest, running.port)
-    assert server.serving(place / "server", "127.0.0.1", running.port) == digest
+        serve(place, digest, running.port)
+    assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
     monkeypatch.delenv("GREENR_QUEUE")
-    assert ensure(place, digest, running.port).pid == running.pid
+    assert serve(place, digest, running.port).pid == running.pid
 
 
 def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
-    running = ensure(place, tiny_release.deploy(place / "releases"))
+    running = serve(place, tiny_release.deploy(place / "releases"))
     other = place / "other"
     with pytest.raises(server.ServerError, match="another program listens there; stop it or choose another"):
-        ensure(other, tiny_release.deploy(other / "releases", 1), running.port)
+        serve(other, tiny_release.deploy(other / "releases", 1), running.port)

@@ -43,7 +43,7 @@ class Live:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     place = tmp_path_factory.mktemp("live server")
     digest = tiny_release.deploy(place / "releases")
-    running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 2, digest, 60)
+    running = tiny_release.serve(place, digest, workers=2)
     here = Live(running, place)
     yield here
     here.session.close()

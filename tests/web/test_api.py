@@ -36,7 +36,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"BATCH": "2", "FETCH": "0", "FEEDBACK": "1"}.items():
             patch.setenv(f"GREENR_{name}", value)
-        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+        running = tiny_release.serve(place, digest, workers=1)
     found = Live(running, place)
     yield found
     found.session.close()

@@ -56,19 +56,19 @@ def test_what_may_pass_is_tried_again(
     ours = classifier.Classifier(Settings(tmp_path / "releases"))
     first = tiny_release.deploy(tmp_path / "releases", 0)
     ours.swap()
-    second, opened = tiny_release.deploy(tmp_path / "releases", 1), releases.file_digest
+    second, opened = tiny_release.deploy(tmp_path / "releases", 1), releases.file_sha256
 
     def failing(path: Path) -> str:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(releases, "file_digest", failing)
+    monkeypatch.setattr(releases, "file_sha256", failing)
     for _ in range(20):
         ours.swap()
         time.sleep(0.01)
     assert ours.model is not None and ours.model.digest == first
-    assert ours.problem is not None and "Too many open files" in ours.problem["message"]
+    assert ours.problem is not None and "Too many open files" in ours.problem.message
     assert caplog.text.count("refused") == 1
-    monkeypatch.setattr(releases, "file_digest", opened)
+    monkeypatch.setattr(releases, "file_sha256", opened)
     settled(ours, lambda: ours.model is not None and ours.model.digest == second)
     assert ours.problem is None
 

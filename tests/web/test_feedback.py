@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from greenr_luigi.serving import server
+from greenr_luigi.serving import feedback_store, server
 from greenr_luigi.web import feedback
-from greenr_luigi.web.feedback import Feedback, folder_name
+from greenr_luigi.web.feedback import Feedback
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
@@ -23,7 +23,7 @@ def open_ears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     digest = tiny_release.deploy(place / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_FEEDBACK", "1")
-        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+        running = tiny_release.serve(place, digest, workers=1)
     found = Live(running, place)
     yield found
     found.session.close()
@@ -95,7 +95,7 @@ def test_many_visitors_may_say_only_so_much(tmp_path: object) -> None:
 
 
 def test_lines_take_room_too(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "MOST_BYTES", 2000)
+    monkeypatch.setattr(feedback_store, "MOST_BYTES", 2000)
     heard, data = Feedback(settings(tmp_path)), tiny_release.picture("yellow")
     with pytest.raises(Problem) as found:
         for _ in range(20):
@@ -108,11 +108,11 @@ def test_what_was_predicted_is_one_of_the_classes_or_nothing(open_ears: Live) ->
     form = {"label": "grass", "predicted": "daisy"}
     kept = open_ears.post("/feedback", files={"file": data}, data=form, headers={"Origin": open_ears.url})
     assert kept.status_code == 200
-    assert feedback.read(open_ears.place / "feedback")[-1]["predicted"] == ""
+    assert feedback_store.read(open_ears.place / "feedback")[-1].predicted == ""
 
 
 def test_there_is_only_so_much_room(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "MOST_BYTES", 1000)
+    monkeypatch.setattr(feedback_store, "MOST_BYTES", 1000)
     heard = Feedback(settings(tmp_path))
     heard.keep(tiny_release.picture("yellow"), "grass", "", "")
     with pytest.raises(Problem) as found:
@@ -126,4 +126,4 @@ def test_there_is_only_so_much_room(tmp_path: object, monkeypatch: pytest.Monkey
      ("été au lait", "été au lait"), ("a\0b", "a%00b"), ("100 %", "100 %25")],
 )  # fmt: skip
 def test_labels_become_harmless_folders(label: str, name: str) -> None:
-    assert folder_name(label) == name
+    assert feedback_store.label_folder(label) == name

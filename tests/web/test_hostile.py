@@ -46,7 +46,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_BODY_SECONDS", "1")
         patch.setenv("GREENR_HEADER_SECONDS", "2")
-        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+        running = tiny_release.serve(place, digest, workers=1)
     found = Live(running, place)
     yield found
     found.session.close()

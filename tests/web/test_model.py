@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> Path:
     tiny_release.export(tmp_path / "export")
     turned = tiny_release.model(tiny_release.WEIGHTS[[2, 0, 1]])
     (tmp_path / "export" / "model.int8.onnx").write_bytes(turned)
-    releases.point(tmp_path / "store", releases.publish(tmp_path / "store", tmp_path / "export"))
+    releases.point(tmp_path / "store", releases.publish(tmp_path / "store", (tmp_path / "export").iterdir()))
     return tmp_path / "store"
 
 
@@ -71,7 +71,7 @@ def test_a_release_that_promises_familiarity_and_does_not_tell_it_is_refused(tmp
     made.graph.output.pop()
     onnx.save(made, tmp_path / "export" / "model.onnx")
     with pytest.raises(model.ModelError, match="familiarity"):
-        model.load(tmp_path / "store", releases.publish(tmp_path / "store", tmp_path / "export"))
+        model.load(tmp_path / "store", releases.publish(tmp_path / "store", (tmp_path / "export").iterdir()))
 
 
 def test_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:

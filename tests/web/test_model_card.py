@@ -13,7 +13,7 @@ def test_a_card_of_a_full_release(tmp_path: Path) -> None:
     exported = tiny_release.export(tmp_path / "export")
     tiny_release.evaluation(exported)
     store = tmp_path / "releases"
-    digest = releases.publish(store, exported)
+    digest = releases.publish(store, exported.iterdir())
     full = model_card.read(store / digest, digest)
     assert [label for label, _ in full.confusion] == sorted(tiny_release.CLASSES)
     wrong = full.cell("dandelion", "grass")

@@ -67,7 +67,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: str) -> Iterator[L
     place = tmp_path_factory.mktemp("site")
     exported = tiny_release.export(place / "export")
     tiny_release.evaluation(exported)
-    digest = releases.publish(place / "releases", exported)
+    digest = releases.publish(place / "releases", exported.iterdir())
     releases.point(place / "releases", digest)
     settings = {
         "GREENR_FEEDBACK": "1",
@@ -77,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: str) -> Iterator[L
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 2, digest, 60, "/app")
+        running = tiny_release.serve(place, digest, workers=2, root_path="/app")
     found = Live(running, place)
     found.url += "/app"
     yield found

@@ -24,9 +24,7 @@ def proxied(tmp_path_factory):
     """The address of a classifier under /app of a real nginx."""
     place = tmp_path_factory.mktemp("behind a proxy")
     digest = tiny_release.deploy(place / "releases")
-    running = server.ensure(
-        place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60, root_path="/app"
-    )
+    running = tiny_release.serve(place, digest, workers=1, root_path="/app")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -18,7 +18,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     digest = tiny_release.deploy(place / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_FORWARDED_PREFIX", "1")
-        running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+        running = tiny_release.serve(place, digest, workers=1)
     found = Live(running, place)
     yield found
     found.session.close()
@@ -46,7 +46,7 @@ def test_a_request_that_takes_too_long_is_answered(
     place = tmp_path_factory.mktemp("hasty")
     monkeypatch.setenv("GREENR_ANSWER_SECONDS", "0.05")
     digest = tiny_release.deploy(place / "releases")
-    running = server.ensure(place / "releases", place / "server", "127.0.0.1", 0, 1, digest, 60)
+    running = tiny_release.serve(place, digest, workers=1)
     found = Live(running, place)
     try:
         response = found.post("/api/predict", files={"file": tiny_release.picture("yellow", 7000, "PNG")})

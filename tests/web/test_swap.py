@@ -26,7 +26,7 @@ SWAPS = int(os.environ.get("GREENR_TEST_SWAPS", "30"))
 def own(tmp_path: Path) -> Iterator[Live]:
     """A server that a test may do anything to, with three releases that answer differently."""
     digest = tiny_release.deploy(tmp_path / "releases", 0)
-    running = server.ensure(tmp_path / "releases", tmp_path / "server", "127.0.0.1", 0, 2, digest, 60)
+    running = tiny_release.serve(tmp_path, digest)
     found = Live(running, tmp_path)
     yield found
     found.session.close()
@@ -73,19 +73,19 @@ def test_swaps_under_load_lose_nothing_and_mix_nothing(own: Live) -> None:
     with Visitors(own.url) as visitors:
         for n in range(1, SWAPS + 1):
             releases.point(store, digests[n % 3])
-            server.settled(own.place / "server", digests[n % 3], 20)
+            server.wait_for_release(own.place / "server", digests[n % 3], 20)
     assert visitors.lost == [] and {status for status, _, _ in visitors.answers} == {200}
     assert {(digest, label) for _, digest, label in visitors.answers} == set(labels.items())
-    assert server.settled(own.place / "server", digests[SWAPS % 3], 5).workers == own.server.workers
+    assert server.wait_for_release(own.place / "server", digests[SWAPS % 3], 5).workers == own.server.workers
 
 
 def test_a_rollback_is_quick(own: Live) -> None:
     store = own.place / "releases"
     second = tiny_release.deploy(store, 1)
-    server.settled(own.place / "server", second, 20)
+    server.wait_for_release(own.place / "server", second, 20)
     began = time.monotonic()
     first = releases.rollback(store)
-    server.settled(own.place / "server", first, 20)
+    server.wait_for_release(own.place / "server", first, 20)
     assert time.monotonic() - began < 2
 
 
@@ -119,7 +119,7 @@ def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage:
     releases.point(store, own.server.digest)
     mended = tiny_release.publish(store, 1)
     releases.point(store, mended)
-    assert server.settled(own.place / "server", mended, 20).digest == mended
+    assert server.wait_for_release(own.place / "server", mended, 20).digest == mended
 
 
 def damaged(own: Live, damage: str) -> str | None:
@@ -138,7 +138,7 @@ def damaged(own: Live, damage: str) -> str | None:
         )
     else:
         return None
-    return releases.publish(own.place / "releases", exported)
+    return releases.publish(own.place / "releases", exported.iterdir())
 
 
 def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
@@ -146,10 +146,10 @@ def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
     nonsense = tiny_release.WEIGHTS.copy()
     nonsense[0, 0] = float("nan")
     (exported / "model.onnx").write_bytes(tiny_release.model(nonsense))
-    bad = releases.publish(own.place / "releases", exported)
+    bad = releases.publish(own.place / "releases", exported.iterdir())
     releases.point(own.place / "releases", bad)
     with pytest.raises(server.ServerError, match="self-test failed"):
-        server.settled(own.place / "server", bad, 20)
+        server.wait_for_release(own.place / "server", bad, 20)
     assert own.get("/readyz").json()["release"] == own.server.digest
 
 
@@ -166,7 +166,7 @@ def test_a_killed_worker_costs_at_most_what_it_held(own: Live) -> None:
     deadline = time.monotonic() + 20
     while True:
         with contextlib.suppress(server.ServerError):
-            again = server.settled(own.place / "server", own.server.digest, 20)
+            again = server.wait_for_release(own.place / "server", own.server.digest, 20)
             if own.server.workers[0] not in again.workers:
                 break
         assert time.monotonic() < deadline

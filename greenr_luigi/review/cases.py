@@ -1,0 +1,108 @@
+"""The pictures that a person is asked about, and what they decide.
+
+What visitors said of answers comes first, then the pictures whose label is probably wrong. Each decision is a line of
+`curation.csv`, as `greenr reject`, `relabel` and `add` write it. What was decided once is not asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from greenr_luigi.dataset import curation, decisions
+from greenr_luigi.evaluation import label_issues
+from greenr_luigi.serving import feedback_store
+from greenr_luigi.staleness.traces import file_sha256
+
+#: Verdicts: the picture shows what its label says, or none of the classes. Another class is "=" and its name.
+KEEP, REJECT = "keep", "reject"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture to decide about. `label`: what it is called, empty for none of the classes; `other`: what the model
+    calls it; `probability`: that of `label`, by a model that did not learn from the picture; None if a visitor sent
+    it."""
+
+    path: Path
+    sha256: str
+    label: str
+    other: str
+    probability: float | None
+
+    def verdicts(self, classes: Sequence[str]) -> list[str]:
+        """What may be decided about it."""
+        return [REJECT, *([KEEP] if self.label else []), *(f"={label}" for label in classes)]
+
+
+@dataclass
+class Review:
+    """A walk through cases. Decisions go into the curation file at once."""
+
+    root: Path
+    cases: Sequence[Case]
+    classes: Sequence[str]
+    #: The command by which the graph takes the decisions in.
+    command: str = "luigi --module tasks DeployApp --local-scheduler"
+    #: By case, in the order in which they were taken: the verdict, and the copy that was made of a visitor's picture.
+    decided: dict[int, tuple[str, Path | None]] = field(default_factory=dict)
+
+    def decide(self, number: int, verdict: str) -> None:
+        """A later verdict on a case overrules the earlier."""
+        self.take_back(number)
+        case, copy = self.cases[number], None
+        label = case.label if verdict == KEEP else verdict.removeprefix("=")
+        if verdict == REJECT:
+            curation.reject(self.root, [case.path])
+        elif case.probability is None:
+            copy = curation.add(self.root, label, case.path, "a visitor's")
+        elif label == case.label:
+            curation.keep(self.root, [case.sha256])
+        else:
+            curation.relabel(self.root, label, [case.sha256])
+        self.decided[number] = (verdict, copy)
+
+    def take_back(self, number: int) -> None:
+        if number in self.decided:
+            _, copy = self.decided.pop(number)
+            if copy is not None:
+                copy.unlink(missing_ok=True)
+            curation.restore(self.root, [self.cases[number].sha256])
+
+    def next_undecided(self, number: int) -> int:
+        """The next case, after the last the first one again; how many there are if none is left."""
+        count = len(self.cases)
+        order = [*range(number + 1, count), *range(min(number + 1, count))]
+        return next((n for n in order if n not in self.decided), count)
+
+
+def undecided(root: Path, dataset: Path | None, evaluation: Path | None) -> list[Case]:
+    """The cases that no decision of the curation file is about: visitors' feedback, and the label issues of an
+    EvaluateModel folder, whose pictures lie in its SplitDataset folder."""
+    cases = [*_from_visitors(root)]
+    if dataset is not None and evaluation is not None:
+        cases += _from_label_issues(dataset, evaluation)
+    decided = decisions.decided(root / decisions.FILE)
+    return [case for case in cases if case.sha256 not in decided]
+
+
+def _from_visitors(root: Path) -> Iterator[Case]:
+    """The last verdict on each picture."""
+    folder = feedback_store.feedback_folder(root / "releases")
+    for row in {row.sha256: row for row in feedback_store.read(folder)}.values():
+        yield Case(folder / row.file, row.sha256, row.label, row.predicted, None)
+
+
+def _from_label_issues(dataset: Path, evaluation: Path) -> Iterator[Case]:
+    for issue in label_issues.read(evaluation / "suspects.csv"):
+        path = dataset / issue.file
+        if path.is_file():
+            yield Case(path, file_sha256(path), issue.label, issue.suggested, issue.probability)
+
+
+def remove_decided_feedback(root: Path) -> None:
+    """Remove visitors' pictures that have been decided about: what was kept lies in `added/`, and new ones need the
+    room."""
+    folder = feedback_store.feedback_folder(root / "releases")
+    feedback_store.remove_pictures(folder, decisions.decided(root / decisions.FILE))

@@ -1,0 +1,106 @@
+"""The local page of `greenr review`."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.http_security import SecurityHeaders, same_origin
+from greenr_luigi.paths import STATIC
+from greenr_luigi.pictures import door
+from greenr_luigi.review.cases import Review, remove_decided_feedback
+from greenr_luigi.templating import environment
+
+PAGES = Jinja2Templates(env=environment())
+
+
+def create(review: Review, token: str) -> Starlette:
+    """The page, below /`token`/: the machine's other users, who may ask it too, do not know that. Nobody but this
+    machine's own browser is answered, under no name but this machine's (DNS rebinding), and decisions come from the
+    page itself only."""
+
+    def index(request: Request[Any]) -> Response:
+        at = case_number(request.query_params.get("at") or str(review.next_undecided(-1)), len(review.cases))
+        case = review.cases[at] if at < len(review.cases) else None
+        labels = sorted(review.classes, key=lambda label: case is None or label != case.other)
+        context = {
+            "command": review.command, "case": case, "at": at, "count": len(review.cases),
+            "done": len(review.decided), "verdict": review.decided.get(at, ("", None))[0],
+            "labels": [label for label in labels if case and label != case.label],
+        }  # fmt: skip
+        return PAGES.TemplateResponse(request, "review.html", context)
+
+    def picture(request: Request[Any]) -> Response:
+        case = review.cases[case_number(request.path_params["at"], len(review.cases) - 1)]
+        kind = door.suffix(case.path.read_bytes()).removeprefix(".").replace("jpg", "jpeg")
+        return FileResponse(case.path, media_type=f"image/{kind}")
+
+    async def decide(request: Request[Any]) -> Response:
+        if not same_origin(request.headers):
+            raise HTTPException(403, "decisions are taken from this page only")
+        async with request.form(max_files=0, max_fields=4) as form:
+            verdict, at = (
+                str(form.get("verdict", "")),
+                case_number(str(form.get("at", "")), len(review.cases)),
+            )
+        if verdict == "undo":
+            last = next(reversed(review.decided), at)
+            review.take_back(last)
+            return RedirectResponse(f"./?at={last}", 303)
+        if at >= len(review.cases) or verdict not in review.cases[at].verdicts(review.classes):
+            raise HTTPException(400, f"{verdict!r} is no verdict on picture {at + 1}: use the page's buttons")
+        review.decide(at, verdict)
+        return RedirectResponse(f"./?at={review.next_undecided(at)}", 303)
+
+    routes = [
+        Route("/", index),
+        Route("/picture/{at}", picture),
+        Route("/decide", decide, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    return Starlette(
+        routes=[Mount(f"/{token}", routes=routes)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
+        ],
+    )
+
+
+def case_number(text: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= most):
+        raise HTTPException(404, f"there is no picture {text!r} here")
+    return int(text)
+
+
+def serve(review: Review, port: int) -> None:
+    """Serve the page on this machine until Ctrl-C; `port` 0 takes a free one. Raises GreenrError if it is taken."""
+    token = secrets.token_urlsafe(16)
+    try:
+        listening = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise GreenrError(f"--port {port}: cannot listen on it ({error.strerror}); choose another") from None
+    with listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
+        print(f"{len(review.cases)} pictures to look at: {address}", flush=True)
+        print("Ctrl-C when you are done", flush=True)
+        server = uvicorn.Server(uvicorn.Config(create(review, token), log_level="warning", lifespan="off"))
+        # uvicorn ends its work in good order and passes Ctrl-C on.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listening])
+    remove_decided_feedback(review.root)
+    print(f"{len(review.decided)} decided; the next run takes it in: {review.command}")

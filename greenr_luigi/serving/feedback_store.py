@@ -1,0 +1,90 @@
+"""What visitors said of answers, kept beside the release store for a person to look through.
+
+    feedback/<label>/<sha16>.<ext>    the picture, as it came; gone once `greenr review` has decided about it
+    feedback/feedback.jsonl           a line a verdict
+
+The web page writes it, `greenr review` reads it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from greenr_luigi import contracts, files
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.pictures import door, manifest
+from greenr_luigi.serving.releases import now
+
+#: The label of a picture that shows none of the classes; no class can be named so, since labels are not empty.
+NEITHER = ""
+#: Its folder. No label's folder is called so: `manifest.folder_name` writes % as %25.
+NEITHER_FOLDER = "%none"
+#: Bytes kept at most; then feedback is refused until a person has looked through it.
+MOST_BYTES = 2 * 2**30
+LOG = "feedback.jsonl"
+
+
+class FeedbackFull(GreenrError):
+    """There is no room for more feedback."""
+
+
+@dataclass(frozen=True)
+class FeedbackRow:
+    """A visitor's verdict. `file`: relative to the feedback folder; `label`: what the picture shows, or NEITHER;
+    `predicted`: what release `release` answered, empty if unknown; `when`: ISO, UTC."""
+
+    file: str
+    label: str
+    predicted: str
+    release: str
+    sha256: str
+    when: str = ""
+
+
+def feedback_folder(store: Path) -> Path:
+    """Where feedback about the releases of a store lies."""
+    return store.resolve().parent / "feedback"
+
+
+def label_folder(label: str) -> str:
+    """The folder of a verdict, named as every other folder of a label is."""
+    return NEITHER_FOLDER if label == NEITHER else manifest.folder_name(label)
+
+
+def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) -> str:
+    """Store a picture with a visitor's verdict; returns the file's name in the feedback folder.
+
+    Raises UnusablePicture for bytes that are none, FeedbackFull when more than MOST_BYTES would be kept.
+    """
+    door.open_picture(data, at_least=door.MIN_SIDE)
+    digest = door.sha256(data)
+    name = f"{label_folder(label)}/{digest[:16]}{door.suffix(data)}"
+    picture = folder / name
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    with (folder / LOG).open("ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        if sum(path.stat().st_size for path in [*folder.glob("*/*"), folder / LOG]) + len(data) > MOST_BYTES:
+            raise FeedbackFull("there is no room for more feedback: tell who runs this page")
+        # The line first: one without a picture says nothing, a picture without one would never be looked at.
+        log.write(msgspec.json.encode(FeedbackRow(name, label, predicted, release, digest, now())) + b"\n")
+        log.flush()
+        if not picture.exists():
+            files.write(picture, data)
+    return name
+
+
+def read(folder: Path) -> list[FeedbackRow]:
+    """The verdicts whose picture is still there, the oldest first."""
+    return [row for row in contracts.read_log(folder / LOG, FeedbackRow) if (folder / row.file).is_file()]
+
+
+def remove_pictures(folder: Path, decided: Collection[str]) -> None:
+    """Remove the pictures with these sha256: those that were kept lie elsewhere, and new ones need the room."""
+    for row in read(folder):
+        if row.sha256 in decided:
+            (folder / row.file).unlink(missing_ok=True)
