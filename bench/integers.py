@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from PIL import Image
 
 from greenr_luigi.export import onnx_export, quantization
+from greenr_luigi.inference import open_session
 from greenr_luigi.training import architectures
 
 KNOWN = (
@@ -43,12 +43,10 @@ def measure(name: str, folder: Path) -> str:
     relus = sum(nodes.count(kind) for kind in ("Relu", "Clip")) / nodes.count("Conv")
     if not quantization.quantize(files[0], pictures, SIDE, files[1]):
         return f"{name:24} {relus:6.2f}   no convolution between the first three and the last"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # As a worker of the web classifier runs it.
-    running = [onnxruntime.InferenceSession(f, options, providers=["CPUExecutionProvider"]) for f in files]
+    sessions = [open_session(file, threads=1) for file in files]  # As a worker of the web classifier runs it.
     least = [float("inf")] * 2
     for _ in range(RUNS):
-        for which, session in enumerate(running):
+        for which, session in enumerate(sessions):
             began = time.perf_counter()
             session.run(["probabilities"], {"pixels": noise[:1]})
             least[which] = min(least[which], 1000 * (time.perf_counter() - began))

@@ -23,13 +23,13 @@ def deploy(home: Path, classes: list[str], *options: str) -> dict[str, Path]:
     subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True)
     stop = [sys.executable, "-m", "greenr_luigi.cli", "stop"]
     subprocess.run(stop, cwd=home, env=environment, check=True, capture_output=True)
-    places = {}
+    folders = {}
     for stamp_file in sorted((home / "data").glob("*/*/stamp.json"), key=lambda path: path.stat().st_mtime):
         if stamp_file.parent.is_symlink():
             stamp = json.loads(stamp_file.read_text())
-            places[stamp["title"]] = stamp_file.parent
+            folders[stamp["title"]] = stamp_file.parent
             print(f"  {stamp['title']:28} {stamp['finished'] - stamp['started']:7.1f} s")
-    return places
+    return folders
 
 
 def report(evaluation: Path) -> None:
@@ -41,21 +41,20 @@ def report(evaluation: Path) -> None:
 
 
 def error_on(exported: Path, photographs: Path, classes: list[str]) -> float:
-    import numpy as np
-    import onnxruntime
+    """The fraction of the photographs to which the model gives another class than their folder's."""
+    from greenr_luigi.dataset import pixels
+    from greenr_luigi.export.model_card import read_card
+    from greenr_luigi.inference import open_session
 
-    from greenr_luigi.pictures import door
-
-    about = json.loads((exported / "model.json").read_text())
-    session = onnxruntime.InferenceSession(exported / "model.onnx")
-    size, wrong, count = about["image_size"], 0, 0
-    for label in classes:
-        for path in sorted((photographs / label).iterdir()):
-            pixels = door.square(door.open_picture(path.read_bytes(), size), size)
-            probabilities = session.run(["probabilities"], {"pixels": np.asarray(pixels)[None]})[0]
-            wrong += about["classes"][int(probabilities.argmax())] != label
-            count += 1
-    return wrong / count
+    card, session = read_card(exported), open_session(exported / "model.onnx")
+    files = [(label, file) for label in classes for file in sorted((photographs / label).iterdir())]
+    wrong = 0
+    for label, file in files:
+        probabilities = session.run(["probabilities"], {"pixels": pixels.read(file, card.image_size)[None]})[
+            0
+        ]
+        wrong += card.classes[int(probabilities.argmax())] != label
+    return wrong / len(files)
 
 
 def main() -> None:
@@ -70,9 +69,9 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory() as home:
         print("trained on drawings (source sample):")
-        places = deploy(Path(home), classes, "--source", "sample")
-        report(places["EvaluateModel"])
-        print(f"  error on all the photographs: {error_on(places['ExportModel'], photographs, classes):.1%}")
+        folders = deploy(Path(home), classes, "--source", "sample")
+        report(folders["EvaluateModel"])
+        print(f"  error on all the photographs: {error_on(folders['ExportModel'], photographs, classes):.1%}")
 
 
 if __name__ == "__main__":
