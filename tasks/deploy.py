@@ -1,6 +1,8 @@
 """DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import luigi
 from luigi.util import requires
@@ -12,6 +14,9 @@ from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
+
+if TYPE_CHECKING:
+    from greenr_luigi.serving.server import Service
 
 
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
@@ -40,23 +45,30 @@ class DeployApp(PipelineStage):
     code = ("greenr_luigi.deployment.deploy", "greenr_luigi.web")
     libraries = ("starlette", "uvicorn", "uvicorn-worker", "gunicorn", "onnxruntime", "pillow")
 
-    def reads(self):
+    @property
+    def service(self) -> "Service":
+        from greenr_luigi.serving.server import Service
+
+        root = Path(self.root)
+        return Service(
+            root / "releases", root / "server", self.host, self.port, self.web_workers, self.root_path
+        )
+
+    def reads(self) -> dict[str, Path]:
         return {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 
-    def outside_cause(self, stamp):
-        from greenr_luigi.deployment.deploy import astray
+    def outside_cause(self, stamp: Mapping[str, Any]) -> str | None:
+        from greenr_luigi.deployment.deploy import why_not_serving
 
-        return astray(Path(self.root), self.host, self.port, self.output_folder)
+        return why_not_serving(self.service, self.output_folder)
 
-    def work(self, out: Path):
-        from greenr_luigi import contracts
-        from greenr_luigi.deployment.deploy import Deployment, deploy
+    def work(self, out: Path) -> dict[str, object]:
+        from greenr_luigi.deployment.deploy import Candidate, deploy
+        from greenr_luigi.deployment.gate import Limits
 
-        inputs = map(self.input_folder, ("dataset", "model", "evaluation", "export"))
-        release = deploy(Path(self.root), *inputs, out, host=self.host, port=self.port,
-                         workers=self.web_workers, root_path=self.root_path, floor=self.floor, margin=self.margin,
-                         force=self.task_family in self.force, on_progress=self.on_progress())  # fmt: skip
-        address = contracts.read(out / "deployment.json", Deployment).address
-        report = self.output_folder / "report.html"
+        candidate = Candidate(*map(self.input_folder, ("dataset", "model", "evaluation", "export")))
+        limits = Limits(self.floor, self.margin, force=self.task_family in self.force)
+        deployment = deploy(candidate, self.service, limits, out, self.on_progress())
+        address, report = deployment.address, self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
-        return {"release": release}
+        return {"release": deployment.release}

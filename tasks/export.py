@@ -22,7 +22,7 @@ class ExportModel(PipelineStage):
     code = ("greenr_luigi.export.onnx_export",)
     libraries = (*TrainModel.libraries, "onnx", "onnxscript", "onnxruntime")
 
-    def work(self, out: Path):
+    def work(self, out: Path) -> None:
         from greenr_luigi.export.onnx_export import export
 
         dataset, model, evaluation = map(self.input_folder, ("dataset", "model", "evaluation"))
@@ -30,11 +30,13 @@ class ExportModel(PipelineStage):
         if self.tracking:
             self.track(model, evaluation, out)
 
-    def track(self, model: Path, evaluation: Path, out: Path):
+    def track(self, model: Path, evaluation: Path, exported: Path) -> None:
         """Tell MLflow. All of it is on disk in any case: a tracking server that is down holds no release up."""
         from greenr_luigi.export.tracking import TrackingError, track
 
         try:
-            self.tell(f"tracked as run {track(self.tracking, model, evaluation, out)} on {self.tracking}")
+            self.tell(
+                f"tracked as run {track(self.tracking, model, evaluation, exported)} on {self.tracking}"
+            )
         except TrackingError as error:
             self.tell(f"not tracked: {error}")

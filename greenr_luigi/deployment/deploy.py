@@ -4,15 +4,20 @@ served before serves on."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.progress import OnProgress
 from greenr_luigi.serving import history, releases, server
 from greenr_luigi.serving.releases import ReleaseError
+from greenr_luigi.serving.server import Service
 from greenr_luigi.serving.sockets import ServerError
+
+if TYPE_CHECKING:
+    from greenr_luigi.deployment.gate import Limits
 
 #: Seconds for every worker to answer with a new release.
 PATIENCE = 60.0
@@ -26,91 +31,97 @@ class Deployment:
     address: str
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """The output folders that a release is made from."""
+
+    dataset: Path
+    model: Path
+    evaluation: Path
+    export: Path
+
+
 class Refused(GreenrError):
-    """A model that the gate does not let through; the message says why and what to do."""
+    """A model that the gate does not let through."""
 
 
 def deploy(
-    root: Path, dataset: Path, model: Path, evaluation: Path, exported: Path, out: Path, *, host: str, port: int,
-    workers: int, root_path: str, floor: float, margin: float, force: bool, on_progress: Callable[[float, str], None],
-) -> str:  # fmt: skip
-    """Judge the model against the release that serves, publish the files of `evaluation` and `exported` as a release,
-    let `current` point to it and wait until every worker of the server, started if there is none, answers with it.
-    Writes deployment.json, verdict.json and report.html into `out`; returns the release's digest: of the one that
-    serves, where a person has rolled this one back and does not `force` it.
+    candidate: Candidate, service: Service, limits: Limits, out: Path, on_progress: OnProgress
+) -> Deployment:
+    """Judge the model against the release that serves, publish the files of its evaluation and export as a release, let
+    `current` point to it and wait until every worker of the server, started if there is none, answers with it.
 
-    `floor`, `margin` and `force` are gate.judge's. Raises Refused, ServerError or ReleaseError; then `current` points
-    to the release that served before.
+    Writes deployment.json, verdict.json, report.html and what the model page shows into `out`. The release that serves
+    in the end is another one where a person has rolled this one back and does not force it.
+
+    Raises Refused, ServerError or ReleaseError; then `current` points to the release that served before.
     """
-    from greenr_luigi.deployment import gallery
+    from greenr_luigi.deployment.gallery import write_gallery
 
-    store = root / "releases"
+    store = service.store
     before = releases.current(store)
     on_progress(0.1, "compares with the release that serves")
-    examine(root, dataset, model, evaluation, exported, out, floor, margin, force)
-    gallery.write_gallery(dataset, out)
+    pass_gate(candidate, store, limits, out)
+    write_gallery(candidate.dataset, out)
     shown = [out / "sources.json", out / "pictures"]
-    digest = releases.publish(store, [*sorted(evaluation.iterdir()), *sorted(exported.iterdir()), *shown])
-    if before is not None and not force and history.rolled_back(store, digest):
+    digest = releases.publish(store, [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown])
+    if before is not None and not limits.force and history.rolled_back(store, digest):
         on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
         digest = before
     releases.point(store, digest)
     on_progress(0.5, f"waits until every worker serves release {digest}")
     try:
-        service = server.Service(store, root / "server", host, port, workers, root_path)
-        served = server.ensure(service, digest, PATIENCE)
+        address = server.ensure(service, digest, PATIENCE).url
     except (ServerError, ReleaseError):
         if before is not None and before != digest:
             releases.point(store, before, why="failed")
         raise
-    contracts.write(out / "deployment.json", Deployment(digest, served.url))
+    deployment = Deployment(digest, address)
+    contracts.write(out / "deployment.json", deployment)
     on_progress(1.0, f"release {digest} is live")
-    return digest
+    return deployment
 
 
-def examine(
-    root: Path, dataset: Path, model: Path, evaluation: Path, exported: Path, out: Path, floor: float, margin: float,
-    force: bool,
-) -> None:  # fmt: skip
-    """Write the gate's verdict, and the report with it, into `out`. A refused model's are kept in `root/refused`,
-    and Refused is raised."""
-    from greenr_luigi.deployment import gate
+def pass_gate(candidate: Candidate, store: Path, limits: Limits, out: Path) -> None:
+    """Write the gate's verdict, and the report with it, into `out`. Those of a refused model are kept in `refused`
+    beside the store, and Refused is raised."""
+    from greenr_luigi.deployment.gate import judge
     from greenr_luigi.evaluation import report
 
-    current = root / "releases" / "current"
-    serving = current.resolve() if (current / "model.onnx").exists() else None
-    verdict = gate.judge(exported, serving, dataset, gate.Limits(floor, margin, force))
+    serving = (store / "current").resolve() if (store / "current" / "model.onnx").exists() else None
+    verdict = judge(candidate.export, serving, candidate.dataset, limits)
     contracts.write(out / "verdict.json", verdict)
-    report.write(out / "report.html", dataset, model, evaluation, verdict=verdict)
+    report.write(
+        out / "report.html", candidate.dataset, candidate.model, candidate.evaluation, verdict=verdict
+    )
     if not verdict.accepted:
-        refused = root / "refused"
-        refused.mkdir(exist_ok=True)
-        for path in out.iterdir():
-            shutil.copy(path, refused)
+        refused = store.with_name("refused")
+        shutil.copytree(out, refused, dirs_exist_ok=True)
         raise Refused(
             f"the new model is not released, {'the one before serves on' if serving else 'and none serves'}: "
-            f"{verdict.reason} "
-            f"See {refused / 'report.html'}; `--force DeployApp` releases it all the same"
+            f"{verdict.reason} See {refused / 'report.html'}; `--force DeployApp` releases it all the same"
         )
 
 
-def astray(root: Path, host: str, port: int, place: Path) -> str | None:
-    """Why the deployment noted in a DeployApp folder no longer stands, in words; None if our server answers with it."""
-    digest = contracts.read(place / "deployment.json", Deployment).release
-    pointed = releases.current(root / "releases")
-    if pointed != digest:
-        if pointed is None or not history.rolled_back(root / "releases", digest):
-            return f"the release store points to {pointed or 'nothing'}, not to {digest}"
-        digest = pointed  # A person's decision, which no rerun takes back.
-    release = root / "releases" / digest
+def why_not_serving(service: Service, output_folder: Path) -> str | None:
+    """Why the deployment that a DeployApp folder notes does not serve any more; None if our server answers with it, or
+    with the release to which a person has rolled it back."""
+    store = service.store
+    digest = contracts.read(output_folder / "deployment.json", Deployment).release
+    current = releases.current(store)
+    if current != digest:
+        if current is None or not history.rolled_back(store, digest):
+            return f"the release store points to {current or 'nothing'}, not to {digest}"
+        digest = current
     try:
-        note = releases.read_note(root / "releases", digest)
+        note = releases.read_note(store, digest)
     except ReleaseError as error:
         return str(error)
     for name, file in note.files.items():
-        if not (release / name).exists() or (release / name).stat().st_size != file.size:
+        path = store / digest / name
+        if not path.exists() or path.stat().st_size != file.size:
             return f"file {name} of release {digest} is missing or was cut short"
-    served = server.served_release(root / "server", host, port)
+    served = server.served_release(service.run_dir, service.host, service.port)
     if served is None:
-        return f"no server of ours answers on {host}:{port}"
+        return f"no server of ours answers on {service.host}:{service.port}"
     return None if served == digest else f"the server serves {served}, not {digest}"

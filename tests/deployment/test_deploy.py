@@ -1,0 +1,82 @@
+"""Deployment without a server: what is refused, and why a deployment does not serve any more."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi import contracts
+from greenr_luigi.deployment.deploy import Candidate, Deployment, Refused, deploy, pass_gate, why_not_serving
+from greenr_luigi.deployment.gate import Limits
+from greenr_luigi.evaluation.comparison import Verdict
+from greenr_luigi.progress import quiet
+from greenr_luigi.serving import releases
+from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.sockets import ServerError
+from tests import tiny_release, walk
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "DeployApp"
+    folder.mkdir()
+    return folder
+
+
+def candidate() -> Candidate:
+    return Candidate(*walk.walk())
+
+
+def test_a_refused_model_leaves_its_verdict_and_report_and_no_release(tmp_path: Path, out: Path) -> None:
+    service = Service(tmp_path / "releases", tmp_path / "server")
+    with pytest.raises(
+        Refused, match=r"is not released, and none serves: .* the floor is 101.0.*--force DeployApp"
+    ):
+        deploy(candidate(), service, Limits(floor=1.01), out, quiet)
+    verdict = contracts.read(tmp_path / "refused" / "verdict.json", Verdict)
+    assert not verdict.accepted and verdict.floor == 1.01 and verdict.comparison is None
+    assert "Not released" in (tmp_path / "refused" / "report.html").read_text()
+    assert releases.current(service.store) is None
+
+
+def test_a_verdict_with_a_comparison_reads_as_it_was_written(tmp_path: Path, out: Path) -> None:
+    store = tmp_path / "releases"
+    releases.point(store, releases.publish(store, walk.walk().export.iterdir()))
+    pass_gate(candidate(), store, Limits(), out)
+    verdict = contracts.read(out / "verdict.json", Verdict)
+    assert verdict.accepted and verdict.comparison is not None and verdict.comparison.worse == []
+    assert set(json.loads((out / "verdict.json").read_text())) == {
+        "accepted", "reason", "candidate", "floor", "comparison", "forced",
+    }  # fmt: skip
+
+
+def test_a_release_that_does_not_come_to_serve_gives_way_to_the_one_before(tmp_path: Path, out: Path) -> None:
+    """No address of this machine is 192.0.2.1 (RFC 5737)."""
+    service = Service(tmp_path / "releases", tmp_path / "server", "192.0.2.1")
+    before = tiny_release.deploy(service.store, classes=["no", "class", "of the others"])
+    with pytest.raises(ServerError, match=r"192\.0\.2\.1"):
+        deploy(candidate(), service, Limits(), out, quiet)
+    assert releases.current(service.store) == before and len(releases.releases(service.store)) == 2
+    assert not (out / "deployment.json").exists()
+
+
+def test_why_a_deployment_does_not_serve_any_more(tmp_path: Path, out: Path) -> None:
+    service = Service(tmp_path / "releases", tmp_path / "server", port=1)
+    first, second = (tiny_release.publish(service.store, variant) for variant in (0, 1))
+    contracts.write(out / "deployment.json", Deployment(second, "http://127.0.0.1:1/"))
+
+    def cause() -> str | None:
+        return why_not_serving(service, out)
+
+    assert cause() == f"the release store points to nothing, not to {second}"
+    releases.point(service.store, first)
+    assert cause() == f"the release store points to {first}, not to {second}"
+    releases.point(service.store, second)
+    assert cause() == "no server of ours answers on 127.0.0.1:1"
+    model = service.store / second / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1])
+    assert cause() == f"file model.onnx of release {second} is missing or was cut short"
+    releases.rollback(service.store)
+    assert cause() == "no server of ours answers on 127.0.0.1:1"
+    (service.store / first / "model.json").unlink()
+    assert cause() == f"file model.json of release {first} is missing or was cut short"
