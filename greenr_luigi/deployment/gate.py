@@ -15,7 +15,7 @@ import numpy as np
 from greenr_luigi.dataset import pixels
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.comparison import Bools, Comparison, Score, Verdict, compare, score
-from greenr_luigi.export.model_card import ModelCard, read_card
+from greenr_luigi.export.model_card import read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.text import percent
@@ -40,8 +40,8 @@ class Limits:
 
 
 def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) -> Verdict:
-    """Judge `candidate`, a folder with model.onnx and model.json, against the folder `serving` of the same
-    make (None: nothing serves yet) on the test pictures of a SplitDataset folder.
+    """Judge `candidate`, a folder with model.onnx and model.json, against such a folder `serving` (None: nothing serves
+    yet) on the test pictures of a SplitDataset folder.
 
     Raises DataSetError if there are no test pictures.
     """
@@ -50,16 +50,20 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
         raise DataSetError(
             f"{dataset}: no picture is on the side 'test', expected at least one; ask for more pictures"
         )
-    card = read_card(candidate)
-    right = named_rightly(candidate, card, dataset, rows)
+    right = named_rightly(candidate, dataset, rows)
     own = score(right)
-    reason = too_low(own, rows, len(card.classes), limits.floor)
-    comparison = None
+    comparison, reason = None, too_low(own, rows, limits.floor)
     if serving is not None:
-        unseen = not_learned_from(serving, rows)
+        learned = set(read_provenance(serving).learned_from or ())
+        unseen = np.array([Path(row.file).stem not in learned for row in rows])
         if unseen.all() or unseen.sum() >= LEAST_SHARED:
-            comparison = compare_with(serving, card, dataset, rows, right, unseen)
-            reason = reason or objection(comparison, limits.margin)
+            known = set(read_card(candidate).classes) & set(read_card(serving).classes)
+            common = unseen & np.array([row.label in known for row in rows])
+            if common.any():
+                shared = list(compress(rows, common))
+                serving_right = named_rightly(serving, dataset, shared)
+                comparison = compare([row.file for row in shared], right[common], serving_right)
+                reason = reason or objection(comparison, limits.margin)
         else:
             reason = reason or (
                 f"It cannot be compared: the serving model has learned from {(~unseen).sum()} of its {own.pictures} "
@@ -80,9 +84,9 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
     )
 
 
-def named_rightly(release: Path, card: ModelCard, dataset: Path, rows: list[SplitRow]) -> Bools:
+def named_rightly(release: Path, dataset: Path, rows: list[SplitRow]) -> Bools:
     """For each row, whether the class that the release finds most probable is the picture's label."""
-    session = open_session(release / "model.onnx")
+    card, session = read_card(release), open_session(release / "model.onnx")
     numbers = [
         session.run(["probabilities"], {"pixels": batch})[0].argmax(1)
         for batch in pixels.batches([dataset / row.file for row in rows], card.image_size, BATCH)
@@ -91,45 +95,22 @@ def named_rightly(release: Path, card: ModelCard, dataset: Path, rows: list[Spli
     return np.array([label == row.label for label, row in zip(named, rows, strict=True)])
 
 
-def not_learned_from(release: Path, rows: list[SplitRow]) -> Bools:
-    """Which pictures a release's model has neither learned from nor been chosen by; all, for one that does not tell."""
-    learned = set(read_provenance(release).learned_from or ())
-    return np.array([Path(row.file).stem not in learned for row in rows])
-
-
-def compare_with(
-    serving: Path, candidate: ModelCard, dataset: Path, rows: list[SplitRow], right: Bools, unseen: Bools
-) -> Comparison | None:
-    """The comparison on the `unseen` pictures of classes that both models know; None if there are none. `right`: which
-    rows the candidate names rightly."""
-    card = read_card(serving)
-    known = set(candidate.classes) & set(card.classes)
-    common = unseen & np.array([row.label in known for row in rows])
-    if not common.any():
-        return None
-    shared = list(compress(rows, common))
-    return compare([row.file for row in shared], right[common], named_rightly(serving, card, dataset, shared))
-
-
-def too_low(own: Score, rows: list[SplitRow], classes: int, floor: float) -> str:
+def too_low(own: Score, rows: list[SplitRow], floor: float) -> str:
     """Why a model's own accuracy is too low; empty if it is not."""
-    accuracy, guessing = 1 - own.error, max(Counter(row.label for row in rows).values()) / len(rows)
+    counts = Counter(row.label for row in rows)
+    accuracy, guessing = 1 - own.error, max(counts.values()) / len(rows)
     named = f"It names {percent(accuracy, 1)} of {own.pictures} held-out pictures rightly"
     if accuracy < floor:
         return f"{named}; the floor is {percent(floor, 1)}."
     if accuracy <= guessing:
-        return (
-            f"{named}; always naming the most frequent of the {classes} classes would do as well "
-            f"({percent(guessing, 1)})."
-        )
+        frequent = f"always naming the most frequent of the {len(counts)} classes"
+        return f"{named}; {frequent} would do as well ({percent(guessing, 1)})."
     return ""
 
 
-def objection(comparison: Comparison | None, margin: float) -> str:
+def objection(comparison: Comparison, margin: float) -> str:
     """Why the candidate must not replace the serving model; empty if nothing is to be said."""
-    if comparison is None or comparison.difference <= 0:
-        return ""
-    if comparison.p < SIGNIFICANCE:
+    if comparison.difference > 0 and comparison.p < SIGNIFICANCE:
         return f"It is surely worse: {in_numbers(comparison)}."
     if comparison.difference > margin:
         return f"It is worse by more than {percent(margin, 1)}, though not surely: {in_numbers(comparison)}."
@@ -138,16 +119,14 @@ def objection(comparison: Comparison | None, margin: float) -> str:
 
 def praise(own: Score, comparison: Comparison | None) -> str:
     if comparison is None:
-        low, high = own.interval
+        low, high = (percent(limit, 1) for limit in own.interval)
         return (
-            f"It names {percent(1 - own.error, 1)} of {own.pictures} held-out pictures rightly (true error between "
-            f"{percent(low, 1)} and {percent(high, 1)}); there is no model to compare it with."
+            f"It names {percent(1 - own.error, 1)} of {own.pictures} held-out pictures rightly "
+            f"(true error between {low} and {high}); there is no model to compare it with."
         )
-    if comparison.difference < 0:
-        return f"It is better than the serving model: {in_numbers(comparison)}."
-    if comparison.difference == 0:
-        return f"It is as good as the serving model: {in_numbers(comparison)}."
-    return f"It is not provably worse than the serving model: {in_numbers(comparison)}."
+    difference = comparison.difference
+    how = "not provably worse than" if difference > 0 else "better than" if difference < 0 else "as good as"
+    return f"It is {how} the serving model: {in_numbers(comparison)}."
 
 
 def never_found(rows: list[SplitRow], right: Bools) -> str:

@@ -42,17 +42,20 @@ def check_parity(folder: Path, card: ModelCard, pictures: list[Path], centers: F
     alone = np.concatenate([session.run(["probabilities"], {"pixels": one[None]})[0] for one in squares])
     together, heat, near = session.run(["probabilities", "heat", "familiarity"], {"pixels": squares})
 
-    learn = load_learner(folder / "export.pkl")
+    with warnings.catch_warnings():
+        # It warns that a pickle can run code; this one was written a moment ago.
+        warnings.simplefilter("ignore", UserWarning)
+        learn = fv.load_learner(folder / "export.pkl")
     if list(learn.dls.vocab) != card.classes:
         raise ParityError(f"export.pkl has the classes {list(learn.dls.vocab)}, expected {card.classes}")
     logits, features = run_fastai(learn, [*map(fv.PILImage.create, noise), *map(fv.PILImage, images)])
     probabilities = softmax(logits, card.temperature or 1.0)
 
+    scale = max(1.0, np.abs(logits).max())
     differences = {
         "fastai and ONNX Runtime": probabilities - alone,
         "ONNX Runtime alone and in a batch": together - alone,
-        "the mean of the heat and fastai's logits (relative)": (heat.mean((2, 3)) - logits)
-        / max(1.0, np.abs(logits).max()),
+        "the mean of the heat and fastai's logits (relative)": (heat.mean((2, 3)) - logits) / scale,
         "familiarity in fastai and in ONNX Runtime": (familiarity(features, centers) - near)[:, None],
     }
     names = [*(f"random pixels {number}" for number in range(NOISE)), *map(str, pictures)]
@@ -66,13 +69,6 @@ def check_parity(folder: Path, card: ModelCard, pictures: list[Path], centers: F
                 "released; compare the `versions` in model.json with those of a release that worked"
             )
     return float(np.abs(probabilities - alone).max())
-
-
-def load_learner(path: Path) -> Any:
-    with warnings.catch_warnings():
-        # It warns that a pickle can run code; this one was written a moment ago.
-        warnings.simplefilter("ignore", UserWarning)
-        return fv.load_learner(path)
 
 
 def run_fastai(learn: Any, images: list[Any]) -> tuple[Floats, Features]:

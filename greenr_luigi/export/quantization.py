@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from greenr_luigi.dataset import pixels
+from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
 from greenr_luigi.export.model_card import ModelCard, Quantization
 from greenr_luigi.inference import is_answer, open_session
@@ -93,14 +94,11 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
 def compare(floats: Path, integers: Path, card: ModelCard, pictures: Sequence[Path]) -> Quantization:
     """What the integers change on the pictures, and whether it is little enough to offer them. The difference of two
     answers is the total variation distance: half the sum of the differences over the classes."""
-    before, familiarity_before = run(floats, pictures, card.image_size)
-    after, familiarity_after = run(integers, pictures, card.image_size)
-    answered_before = is_answer(before.max(1), familiarity_before, card.threshold, card.familiarity)
-    answered_after = is_answer(after.max(1), familiarity_after, card.threshold, card.familiarity)
-    other_label = before.argmax(1) != after.argmax(1)
-    other_answer = (answered_before != answered_after) | (answered_before & other_label)
+    before, labels_before, answers_before = run(floats, card, pictures)
+    after, labels_after, answers_after = run(integers, card, pictures)
     difference = np.abs(before - after).sum(1) / 2
-    labels_changed, answers_changed = int(other_label.sum()), int(other_answer.sum())
+    labels_changed = int((labels_before != labels_after).sum())
+    answers_changed = int((answers_before != answers_after).sum())
     mean_difference = float(difference.mean())
     return Quantization(
         offered=agree(len(pictures), labels_changed, answers_changed, mean_difference),
@@ -112,15 +110,18 @@ def compare(floats: Path, integers: Path, card: ModelCard, pictures: Sequence[Pa
     )
 
 
-def run(model: Path, pictures: Sequence[Path], image_size: int) -> tuple[Features, Features]:
-    """Probabilities (n, classes) and familiarity (n,) of the pictures, one at a time, as the server runs them."""
+def run(model: Path, card: ModelCard, pictures: Sequence[Path]) -> tuple[Features, Ints, Ints]:
+    """Probabilities (n, classes), the most probable class of each picture, and the same with -1 where it is no
+    answer."""
     session = open_session(model)
     outputs = [
         session.run(["probabilities", "familiarity"], {"pixels": batch})
-        for batch in pixels.batches(pictures, image_size, 1)
+        for batch in pixels.batches(pictures, card.image_size, 1)
     ]
     probabilities, familiarity = map(np.concatenate, zip(*outputs, strict=True))
-    return probabilities, familiarity
+    labels = probabilities.argmax(1)
+    answered = is_answer(probabilities.max(1), familiarity, card.threshold, card.familiarity)
+    return probabilities, labels, np.where(answered, labels, -1)
 
 
 def agree(pictures: int, labels_changed: int, answers_changed: int, mean_difference: float) -> bool:

@@ -25,9 +25,8 @@ MEASURED = (
     "coverage",
     "error_of_answered",
 )
-#: The module that MLflow runs a model from.
+#: The module that MLflow runs a model from, and what it and its like import of other packages.
 SCORER = "greenr_luigi.export.mlflow_scorer"
-#: What it imports of other packages.
 REQUIREMENTS = ["onnxruntime", "pillow", "numpy", "pandas", "msgspec"]
 
 

@@ -16,7 +16,6 @@ from greenr_luigi.deployment import gate
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Comparison, compare
 from greenr_luigi.export import onnx_export
-from greenr_luigi.export.model_card import read_card
 from greenr_luigi.training import saved_model
 from tests import walk
 from tests.training.test_train import without
@@ -145,7 +144,7 @@ def test_always_the_most_frequent_class_is_not_enough(tmp_path):
     always = spoilt(tmp_path, lambda weight: weight.zero_())
     verdict = gate.judge(always, None, dataset, Limits())
     rows = pixels.rows(dataset, "test")
-    right = gate.named_rightly(always, read_card(always), dataset, rows)
+    right = gate.named_rightly(always, dataset, rows)
     assert right.tolist() == [row.label == "disc" for row in rows]
     assert (
         not verdict.accepted

@@ -105,7 +105,7 @@ def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     rows = json.loads((tmp_path / "out.json").read_text())["predictions"]
     rows_of = pixels.rows(folders.dataset, "test")
     card = model_card.read_card(folders.export)
-    right = gate.named_rightly(folders.export, card, folders.dataset, rows_of)
+    right = gate.named_rightly(folders.export, folders.dataset, rows_of)
     named = [max(card.classes, key=row.__getitem__) for row in rows]
     assert [label == row.label for label, row in zip(named, rows_of, strict=True)] == right.tolist()
     assert all(
