@@ -115,7 +115,7 @@ def picture(colour: str = "yellow", side: int = 64, kind: str = "JPEG") -> bytes
 
 
 def evaluation(folder: Path) -> None:
-    """What EvaluateModel and the album leave, beside an export: metrics, predictions, pictures, sources."""
+    """What EvaluateModel and the gallery leave beside an export: metrics, predictions, pictures, sources."""
     classes = sorted(CLASSES)
     confusion = [[9, 1, 0], [0, 10, 0], [2, 0, 8]]
     lines = [f"file,label,side,predicted,{','.join(f'logit:{label}' for label in classes)}"]

@@ -99,11 +99,11 @@ def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 
     return sum(gaps) / max(1, len(labels))
 
 
-def wilson(wrong: int, pictures: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(wrong: int, pictures: int) -> tuple[float, float]:
     """The 95 % Wilson interval of a rate that was seen `wrong` times in `pictures`."""
+    from scipy.stats import binomtest
+
     if not pictures:
         return 0.0, 1.0
-    p, n = wrong / pictures, pictures
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(wrong, pictures).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
