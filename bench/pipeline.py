@@ -33,11 +33,12 @@ def deploy(home: Path, classes: list[str], *options: str) -> dict[str, Path]:
 
 
 def report(evaluation: Path) -> None:
-    metrics = json.loads((evaluation / "metrics.json").read_text())
-    low, high = metrics["error_interval"]
-    print(
-        f"  error on its own held-out pictures: {metrics['error']:.1%} (95 % interval {low:.1%} to {high:.1%})"
-    )
+    from greenr_luigi import contracts
+    from greenr_luigi.evaluation.metrics import Metrics
+
+    metrics = contracts.read(evaluation / "metrics.json", Metrics)
+    low, high = metrics.error_interval
+    print(f"  error on its own test pictures: {metrics.error:.1%} (95 % interval {low:.1%} to {high:.1%})")
 
 
 def error_on(exported: Path, photographs: Path, classes: list[str]) -> float:
@@ -50,9 +51,9 @@ def error_on(exported: Path, photographs: Path, classes: list[str]) -> float:
     files = [(label, file) for label in classes for file in sorted((photographs / label).iterdir())]
     wrong = 0
     for label, file in files:
-        probabilities = session.run(["probabilities"], {"pixels": pixels.read(file, card.image_size)[None]})[
-            0
-        ]
+        probabilities = session.run(
+            ["probabilities"], {"pixels": pixels.read_pixels(file, card.image_size)[None]}
+        )[0]
         wrong += card.classes[int(probabilities.argmax())] != label
     return wrong / len(files)
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,7 +40,7 @@ def write(path: Path, content: object) -> None:
     files.write(path, (text + "\n").encode())
 
 
-def plain(content: object) -> object:
+def plain(content: object) -> Any:
     """Dictionaries, lists and numbers for dataclasses, at whatever depth."""
     if dataclasses.is_dataclass(content):
         values = {

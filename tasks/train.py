@@ -7,6 +7,7 @@ from luigi.util import requires
 
 from greenr_luigi.settings import ChoiceParameter, NumberParameter
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.training.recipes import RECIPES
 from tasks.split import SplitDataset
 
 
@@ -17,9 +18,7 @@ class TrainModel(PipelineStage):
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
     epochs = NumberParameter(int, 1, description="Passes over the training pictures.")
     recipe = ChoiceParameter(
-        "head",
-        "mirrored",
-        "finetune",
+        *RECIPES,
         description="head: only the head; mirrored: on mirror images too; finetune: then the whole network.",
     )
     image_size = NumberParameter(

@@ -8,7 +8,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from PIL import Image, ImageDraw
@@ -16,6 +16,10 @@ from PIL import Image, ImageDraw
 from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.progress import quiet
+from greenr_luigi.training.saved_model import Training, Weights
+
+if TYPE_CHECKING:
+    from greenr_luigi.training.architectures import Architecture
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
 needs_photos = pytest.mark.skipif(
@@ -88,6 +92,13 @@ def photographs(folder: Path) -> Path:
         share = int(hashlib.sha256(data).hexdigest()[:8], 16) / 16**8
         made.append((file.parent.name, "test" if share < 0.15 else "valid" if share < 0.3 else "train", data))
     return split(folder, made)
+
+
+def settings(architecture: Architecture, image_size: int) -> Training:
+    """What a body needs to be told to look at pictures."""
+    weights = Weights(architecture.weights, architecture.license)
+    mean, std = list(architecture.mean), list(architecture.std)
+    return Training(architecture.name, [], image_size, mean, std, "head", epochs=1, seed=0, weights=weights)
 
 
 @functools.cache

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.pictures.manifest import SplitRow
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def rows(dataset: Path, *sides: str) -> list[SplitRow]:
-    """The rows of `dataset/manifest.csv` on the given sides ("train", "valid", "test"), sorted by file."""
-    found = manifest.read_csv(dataset / "manifest.csv", SplitRow)
-    return sorted((row for row in found if row.side in sides), key=lambda row: row.file)
+class DataSetError(GreenrError):
+    """A data set that no model can be trained on, or judged by."""
 
 
-def some(paths: Sequence[Path], most: int) -> list[Path]:
+def read_rows(dataset: Path, *sides: str) -> list[SplitRow]:
+    """The rows of `dataset/manifest.csv` on the given sides ("train", "valid", "test"), sorted by file.
+
+    Raises DataSetError if one of the sides has no picture."""
+    rows = [row for row in manifest.read_csv(dataset / "manifest.csv", SplitRow) if row.side in sides]
+    if missing := set(sides) - {row.side for row in rows}:
+        raise DataSetError(
+            f"{dataset}: no picture is on the side {min(missing)!r}, expected at least one; ask for more pictures"
+        )
+    return sorted(rows, key=lambda row: row.file)
+
+
+def evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
     """At most so many of the pictures, taken evenly from the whole list."""
     number = min(most, len(paths))
     return [paths[i * len(paths) // number] for i in range(number)]
 
 
-def read(path: Path, size: int) -> Pixels:
-    """One picture's pixels, uint8 (size, size, 3), through the door that the server uses too."""
+def read_pixels(path: Path, size: int) -> Pixels:
+    """One picture's pixels, uint8 (size, size, 3), through the door that the server uses too.
+
+    Raises door.UnusablePicture that names the file."""
     try:
         return door.square(door.open_picture(path.read_bytes(), at_least=size), size)
     except door.UnusablePicture as error:
@@ -41,13 +57,24 @@ def read(path: Path, size: int) -> Pixels:
         ) from error
 
 
-def batches(paths: Sequence[Path], size: int, batch: int) -> Iterator[Pixels]:
+def read_batches(paths: Sequence[Path], size: int, batch: int) -> Iterator[Pixels]:
     """The pictures in order, uint8 (up to `batch`, size, size, 3) at a time. Pillow decodes without the
     interpreter's lock, so threads are enough; at most four batches are in memory, however many pictures
     there are."""
-    todo = iter(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead: deque[Future[Pixels]] = deque(pool.submit(read, p, size) for p in islice(todo, 3 * batch))
-        while ahead:
-            yield np.stack([ahead.popleft().result() for _ in range(min(batch, len(ahead)))])
-            ahead.extend(pool.submit(read, p, size) for p in islice(todo, batch))
+        pictures = map_ahead(pool, functools.partial(read_pixels, size=size), paths, 3 * batch)
+        while pixels := list(islice(pictures, batch)):
+            yield np.stack(pixels)
+
+
+def map_ahead(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """The results in the order of the items, like `pool.map`, but with at most `ahead` items under way."""
+    futures: deque[Future[Result]] = deque()
+    for item in items:
+        if len(futures) == ahead:
+            yield futures.popleft().result()
+        futures.append(pool.submit(function, item))
+    while futures:
+        yield futures.popleft().result()

@@ -91,7 +91,7 @@ def pass_gate(candidate: Candidate, store: Path, limits: Limits, out: Path) -> N
     serving = (store / "current").resolve() if (store / "current" / "model.onnx").exists() else None
     verdict = judge(candidate.export, serving, candidate.dataset, limits)
     contracts.write(out / "verdict.json", verdict)
-    report.write(
+    report.write_report(
         out / "report.html", candidate.dataset, candidate.model, candidate.evaluation, verdict=verdict
     )
     if not verdict.accepted:

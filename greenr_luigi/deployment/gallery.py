@@ -19,7 +19,7 @@ PER_CLASS = 200
 
 def write_gallery(dataset: Path, out: Path) -> None:
     """From a SplitDataset folder, write `pictures/<sha16>.jpg` of its test pictures, and `sources.json`."""
-    rows = pixels.rows(dataset, "train", "valid", "test")
+    rows = pixels.read_rows(dataset, "train", "valid", "test")
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     shown: Counter[str] = Counter()
     for row in rows:

@@ -19,7 +19,6 @@ from greenr_luigi.export.model_card import read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.text import percent
-from greenr_luigi.training.saved_model import DataSetError
 
 #: A model that is worse with this probability of being mistaken about it (one-sided) is refused.
 SIGNIFICANCE = 0.05
@@ -45,11 +44,7 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
 
     Raises DataSetError if there are no test pictures.
     """
-    rows = pixels.rows(dataset, "test")
-    if not rows:
-        raise DataSetError(
-            f"{dataset}: no picture is on the side 'test', expected at least one; ask for more pictures"
-        )
+    rows = pixels.read_rows(dataset, "test")
     right = named_rightly(candidate, dataset, rows)
     own = score(right)
     comparison, reason = None, too_low(own, rows, limits.floor)
@@ -89,7 +84,7 @@ def named_rightly(release: Path, dataset: Path, rows: list[SplitRow]) -> Bools:
     card, session = read_card(release), open_session(release / "model.onnx")
     numbers = [
         session.run(["probabilities"], {"pixels": batch})[0].argmax(1)
-        for batch in pixels.batches([dataset / row.file for row in rows], card.image_size, BATCH)
+        for batch in pixels.read_batches([dataset / row.file for row in rows], card.image_size, BATCH)
     ]
     named = [card.classes[number] for number in np.concatenate(numbers)]
     return np.array([label == row.label for label, row in zip(named, rows, strict=True)])

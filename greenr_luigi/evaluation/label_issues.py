@@ -1,26 +1,33 @@
-"""Pictures whose label is probably wrong, found without a person looking at all of them."""
+"""Label issues: pictures whose label is probably wrong, found without a person looking at all of them."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
-from greenr_luigi.evaluation.calibration import Floats, Ints
+from greenr_luigi.evaluation.calibration import Ints
+from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.pictures.manifest import SplitRow
 
 if TYPE_CHECKING:
     import torch
 
+NAME = "label_issues.csv"
+#: What an evaluation of an earlier version calls it.
+EARLIER_NAME = "suspects.csv"
 FOLDS = 5
 #: scikit-learn's C; docs/benchmarks.md has what planted labels say of it.
 REGULARIZATION = 1e-3
 
 
-class Suspect(NamedTuple):
+@dataclass(frozen=True)
+class LabelIssue:
     """A picture, the label it has, the one it more probably ought to have, and how probable its own label is
     to a model that did not learn from it."""
 
@@ -30,7 +37,7 @@ class Suspect(NamedTuple):
     probability: float
 
 
-def out_of_fold(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
+def out_of_fold_probabilities(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
     """Probabilities (pictures, classes) of each picture from a model that was fitted on the other folds only.
 
     The model is a logistic regression on the features (as `features.pooled` gives them), so strongly regularized
@@ -49,11 +56,12 @@ def out_of_fold(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
     x = features.flatten(1).numpy()
     # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
     with threadpool_limits(1):
-        found = cross_val_predict(model, x, labels, cv=folds, method="predict_proba")
-    return np.asarray(found, np.float64)
+        return np.asarray(cross_val_predict(model, x, labels, cv=folds, method="predict_proba"), np.float64)
 
 
-def find(rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]) -> list[Suspect]:
+def find_label_issues(
+    rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]
+) -> list[LabelIssue]:
     """Pictures that out-of-fold probabilities (pictures, classes) call something else than their label does, by
     cleanlab; the one with the least probable label first.
 
@@ -61,38 +69,38 @@ def find(rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]) ->
     (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021) names fewer,
     and none where labels are nearly clean (docs/benchmarks.md).
     """
-    from cleanlab.filter import find_label_issues
+    from cleanlab import filter as cleanlab_filter
 
     labels = np.array([classes.index(row.label) for row in rows])
-    ranked = find_label_issues(
+    ranked = cleanlab_filter.find_label_issues(
         labels,
         probabilities,
         filter_by="predicted_neq_given",
         return_indices_ranked_by="self_confidence",
         n_jobs=1,
     )
-    found = []
-    for i in map(int, ranked):
-        others = probabilities[i].copy()
-        others[labels[i]] = -1
-        found.append(
-            Suspect(
-                rows[i].file, rows[i].label, classes[int(others.argmax())], float(probabilities[i, labels[i]])
-            )
+    return [
+        LabelIssue(
+            rows[i].file,
+            rows[i].label,
+            classes[probabilities[i].argmax()],
+            float(probabilities[i, labels[i]]),
         )
-    return found
+        for i in ranked
+    ]
 
 
-def write(path: Path, found: list[Suspect]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Suspect._fields)
-        writer.writerows([*suspect[:3], f"{suspect.probability:.6g}"] for suspect in found)
+def write_label_issues(evaluation: Path, issues: list[LabelIssue]) -> None:
+    """The file `label_issues.csv` of an EvaluateModel folder."""
+    with (evaluation / NAME).open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, [field.name for field in fields(LabelIssue)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(issue) | {"probability": f"{issue.probability:.6g}"} for issue in issues)
 
 
-def read(path: Path) -> list[Suspect]:
+def read_label_issues(evaluation: Path) -> list[LabelIssue]:
+    """Of an EvaluateModel folder, the least probable label first."""
+    path = evaluation / NAME
+    path = path if path.exists() else evaluation / EARLIER_NAME
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Suspect(r["file"], r["label"], r["suggested"], float(r["probability"]))
-            for r in csv.DictReader(file)
-        ]
+        return msgspec.convert(list(csv.DictReader(file)), list[LabelIssue], strict=False)

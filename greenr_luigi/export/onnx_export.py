@@ -5,7 +5,6 @@ pictures (parity.py). A version in 8-bit integers is kept only if it says what t
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,12 +19,13 @@ from torch import nn
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.evaluation.familiarity import Features
+from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.export import model_card, quantization
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.export.parity import check_parity
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
-from greenr_luigi.training.saved_model import load
 
 OPSET = 18
 #: So many pictures take part in the check.
@@ -89,37 +89,37 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     Raises ParityError unless the two models agree (parity.check_parity).
     """
     on_progress(0, "loading the model")
-    learn, info = load(model)
-    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    learn, training = load_model(model)
+    metrics = contracts.read(evaluation / "metrics.json", Metrics)
     write_learner(learn, out / "export.pkl")
     on_progress(0.3, "writing model.onnx")
     centers = np.load(evaluation / "centers.npy")
-    served = Served(learn.model, info["mean"], info["std"], metrics["temperature"], centers).eval()
-    write_onnx(served, info["image_size"], out / "model.onnx")
+    served = Served(learn.model, training.mean, training.std, metrics.temperature, centers).eval()
+    write_onnx(served, training.image_size, out / "model.onnx")
     card = ModelCard(
         format=1,
-        classes=info["classes"],
-        image_size=info["image_size"],
-        threshold=metrics["threshold"],
-        temperature=metrics["temperature"],
-        familiarity=metrics["familiarity"],
-        mean=info["mean"],
-        std=info["std"],
-        resize=info["resize"],
-        arch=info["arch"],
-        metrics={name: value for name, value in metrics.items() if name not in NOT_IN_CARD},
-        data=metrics["data"],
+        classes=training.classes,
+        image_size=training.image_size,
+        threshold=metrics.threshold,
+        temperature=metrics.temperature,
+        familiarity=metrics.familiarity,
+        mean=training.mean,
+        std=training.std,
+        resize=training.resize,
+        arch=training.arch,
+        metrics={name: value for name, value in contracts.plain(metrics).items() if name not in NOT_IN_CARD},
+        data=contracts.plain(metrics.data),
         versions={name: version(name) for name in LIBRARIES},
-        license=info["weights"]["license"],
-        weights=info["weights"]["source"],
+        license=training.weights.license,
+        weights=training.weights.source,
     )
     on_progress(0.6, "checking that fastai and ONNX Runtime agree")
-    held_out = [dataset / row.file for row in pixels.rows(dataset, "test", "valid")]
-    pictures = pixels.some(held_out, PARITY_PICTURES)
+    held_out = [dataset / row.file for row in pixels.read_rows(dataset, "test", "valid")]
+    pictures = pixels.evenly_spaced(held_out, PARITY_PICTURES)
     difference = check_parity(out, card, pictures, centers)
     on_progress(0.7, "trying 8-bit integers")
-    training = [dataset / row.file for row in pixels.rows(dataset, "train")]
-    card = replace(card, int8=quantization.offer(out, card, training, held_out))
+    training_pictures = [dataset / row.file for row in pixels.read_rows(dataset, "train")]
+    card = replace(card, int8=quantization.offer(out, card, training_pictures, held_out))
     contracts.write(out / model_card.NAME, card)
     agreement = f"fastai and ONNX Runtime agree to {difference:.0e} on {len(pictures)} pictures"
     integers = "also" if (out / quantization.NAME).exists() else "not"

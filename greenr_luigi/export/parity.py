@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.evaluation.calibration import Floats, softmax
+from greenr_luigi.evaluation.calibration import softmax
+from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.evaluation.familiarity import Features, familiarity
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.inference import open_session

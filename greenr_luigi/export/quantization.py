@@ -43,9 +43,9 @@ def offer(
     floats, integers = exported / "model.onnx", exported / NAME
     if len(held_out) < LEAST_PICTURES:
         return Quantization(False, f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}")
-    if not quantize(floats, pixels.some(training, CALIBRATION_PICTURES), card.image_size, integers):
+    if not quantize(floats, pixels.evenly_spaced(training, CALIBRATION_PICTURES), card.image_size, integers):
         return Quantization(False, "few of its layers would gain")
-    compared = compare(floats, integers, card, pixels.some(held_out, COMPARED_PICTURES))
+    compared = compare(floats, integers, card, pixels.evenly_spaced(held_out, COMPARED_PICTURES))
     if not compared.offered:
         integers.unlink()
     return compared
@@ -67,7 +67,7 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
     chosen = convolutions[FLOAT_FIRST:-1]
     if not chosen or relus < RELUS * len(convolutions):
         return False
-    inputs = ({"pixels": picture} for picture in pixels.batches(training, image_size, 1))
+    inputs = ({"pixels": picture} for picture in pixels.read_batches(training, image_size, 1))
     root, silent = logging.getLogger(), logging.NullHandler()
     # It logs advice by logging.warning(), which would set up a handler and have Luigi's lines printed twice.
     root.addHandler(silent)
@@ -116,7 +116,7 @@ def run(model: Path, card: ModelCard, pictures: Sequence[Path]) -> tuple[Feature
     session = open_session(model)
     outputs = [
         session.run(["probabilities", "familiarity"], {"pixels": batch})
-        for batch in pixels.batches(pictures, card.image_size, 1)
+        for batch in pixels.read_batches(pictures, card.image_size, 1)
     ]
     probabilities, familiarity = map(np.concatenate, zip(*outputs, strict=True))
     labels = probabilities.argmax(1)

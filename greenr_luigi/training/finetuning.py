@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.training import features
+from greenr_luigi.training import features, heads
 from greenr_luigi.training.libraries import fv
+from greenr_luigi.training.saved_model import Epoch, Training
 
 EPOCHS = 3
 BATCH = 32
@@ -22,52 +23,23 @@ BATCH = 32
 LEARNING_RATES = slice(1e-4, 1e-3)
 
 
-class _Pictures(fv.DataLoader):  # type: ignore[misc]
-    """Batches of normalized pixels read from files each time anew, so that memory holds one batch however
-    many pictures there are; when shuffled, that is in training, half of them mirrored."""
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: torch.Tensor,
-        info: dict[str, Any],
-        pool: ThreadPoolExecutor,
-        **options: Any,
-    ) -> None:
-        super().__init__(range(len(paths)), bs=BATCH, num_workers=0, **options)
-        self.paths, self.labels, self.info, self.pool = paths, labels, info, pool
-
-    def create_batch(self, items: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        size, where = self.info["image_size"], features.device()
-        batch = np.stack(list(self.pool.map(lambda i: pixels.read(self.paths[i], size), items)))
-        x = features.normalized(batch, self.info["mean"], self.info["std"], where)
-        if self.shuffle:
-            mirrored = torch.tensor([self.rng.random() < 0.5 for _ in items], device=where)
-            x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-        return x, self.labels[items].to(where)
-
-
 def fit(
     learn: Any,
     train: tuple[Sequence[Path], torch.Tensor],
     valid: tuple[Sequence[Path], torch.Tensor],
-    info: dict[str, Any],
-    seed: int,
-    progress: OnProgress,
+    training: Training,
+    on_progress: OnProgress,
     epochs: int = EPOCHS,
     cbs: Sequence[Any] = (),
-) -> list[dict[str, float]]:
-    """Train a learner's body and head in place by fastai's fit_one_cycle, the body more slowly; in mixed
-    precision on a GPU. Paths and class numbers on either side; `info` has image_size, mean and std; `cbs` are
-    further fastai callbacks. A row an epoch, as heads.fit."""
-    from greenr_luigi.training.heads import Epochs, history
-
+) -> list[Epoch]:
+    """Train a learner's body and head in place, the body more slowly; in mixed precision on a GPU. `train` and `valid`
+    are paths and class numbers; `cbs` are further fastai callbacks, for experiments."""
     features.keep_memory()
-    fv.set_seed(seed, reproducible=True)
+    fv.set_seed(training.seed, reproducible=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         learn.dls = fv.DataLoaders(
-            _Pictures(*train, info, pool, shuffle=True, drop_last=len(train[0]) > BATCH),
-            _Pictures(*valid, info, pool),
+            picture_loader(*train, training, pool, shuffle=True, drop_last=len(train[0]) > BATCH),
+            picture_loader(*valid, training, pool),
             device=features.device(),
         )
         learn.model.to(features.device(), memory_format=torch.channels_last)
@@ -75,6 +47,34 @@ def fit(
         if features.device().type == "cuda":
             learn.to_fp16()
         learn.unfreeze()
-        with learn.no_bar(), learn.no_logging(), learn.added_cbs([Epochs(progress), *cbs]):
-            learn.fit_one_cycle(epochs, LEARNING_RATES)
-    return history(learn)
+        return heads.fit_one_cycle(learn, epochs, LEARNING_RATES, on_progress, cbs)
+
+
+def picture_loader(
+    paths: Sequence[Path],
+    labels: torch.Tensor,
+    training: Training,
+    pool: Executor,
+    shuffle: bool = False,
+    drop_last: bool = False,
+) -> Any:
+    """A fastai DataLoader of normalized pixels read from files each time anew, so that memory holds one batch however
+    many pictures there are; when shuffled, that is in training, half of them mirrored."""
+
+    def create_batch(items: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        read = pool.map(lambda i: pixels.read_pixels(paths[i], training.image_size), items)
+        x = features.normalized(np.stack(list(read)), training.mean, training.std)
+        if shuffle:
+            mirrored = torch.tensor([loader.rng.random() < 0.5 for _ in items], device=x.device)
+            x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+        return x, labels[items].to(x.device)
+
+    loader = fv.DataLoader(
+        range(len(paths)),
+        bs=BATCH,
+        num_workers=0,
+        create_batch=create_batch,
+        shuffle=shuffle,
+        drop_last=drop_last,
+    )
+    return loader

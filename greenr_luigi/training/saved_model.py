@@ -1,31 +1,47 @@
-"""A trained model on disk: what TrainModel writes and the stages after it read."""
+"""What TrainModel writes of a model, and the stages after it read: `training.json`. Imports nothing heavy; the tensors
+lie beside it in `model.safetensors`, and architectures.load_model reads both."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 
-class DataSetError(ValueError):
-    """A data set that no model can be trained on, or judged by."""
+@dataclass(frozen=True)
+class Weights:
+    """Where the body's first weights come from, and their licence."""
+
+    source: str
+    license: str
 
 
-def load(model: Path) -> tuple[Any, dict[str, Any]]:
-    """The fastai Learner of a TrainModel folder, on the CPU and in evaluation mode, and its training.json."""
-    from safetensors.torch import load_file
+@dataclass(frozen=True)
+class Epoch:
+    """How an epoch ended: mean loss on the training and validation pictures, and the fraction of the latter that
+    are wrong."""
 
-    from greenr_luigi.training import architectures
-
-    info = json.loads((model / "training.json").read_text(encoding="utf-8"))
-    learn = architectures.learner(
-        architectures.find(info["arch"]), info["classes"], info["image_size"], pretrained=False
-    )
-    learn.model.load_state_dict(load_file(model / "model.safetensors"))
-    learn.model.eval()
-    return learn, info
+    train_loss: float
+    valid_loss: float
+    error_rate: float
 
 
-def write_json(path: Path, values: Any) -> None:
-    """JSON with sorted keys and full-precision numbers: the same values give the same bytes."""
-    path.write_text(json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Training:
+    """What a model is, and how it was trained: `training.json`.
+
+    `classes` are sorted, the order of the model's outputs. Pictures are resized to a square of `image_size` pixels in
+    the way `resize` names; `mean` and `std` are per channel, of pixels scaled to 0..1. `recipe_words` says for a
+    person what the recipe does; empty in older files. No times: the stamp has those.
+    """
+
+    arch: str
+    classes: list[str]
+    image_size: int
+    mean: list[float]
+    std: list[float]
+    recipe: str
+    epochs: int
+    seed: int
+    weights: Weights
+    resize: str = "squish-bilinear"
+    recipe_words: str = ""
+    history: list[Epoch] = field(default_factory=list)

@@ -16,7 +16,7 @@ from greenr_luigi.deployment import gate
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Comparison, compare
 from greenr_luigi.export import onnx_export
-from greenr_luigi.training import saved_model
+from greenr_luigi.training import architectures
 from tests import walk
 from tests.training.test_train import without
 
@@ -25,13 +25,13 @@ MARGIN = Limits().margin
 
 def spoilt(folder: Path, how) -> Path:
     """A release of the drawings' model after `how` has changed its last layer's weights."""
-    learn, info = saved_model.load(walk.walk().model)
+    learn, training = architectures.load_model(walk.walk().model)
     with torch.no_grad():
         how(learn.model[1][-1].weight)
     shutil.copy(walk.walk().export / "model.json", folder)
     onnx_export.write_onnx(
         onnx_export.Served(
-            learn.model, info["mean"], info["std"], 1.0, np.load(walk.walk().evaluation / "centers.npy")
+            learn.model, training.mean, training.std, 1.0, np.load(walk.walk().evaluation / "centers.npy")
         ).eval(),
         walk.SIZE,
         folder / "model.onnx",
@@ -120,8 +120,8 @@ def learned_from(folder: Path, rows) -> Path:
 
 def test_no_model_is_compared_on_what_it_has_learned_from(tmp_path, monkeypatch):
     dataset = walk.walk().dataset
-    rows = pixels.rows(dataset, "test")
-    others = learned_from(tmp_path / "a", pixels.rows(dataset, "train", "valid"))
+    rows = pixels.read_rows(dataset, "test")
+    others = learned_from(tmp_path / "a", pixels.read_rows(dataset, "train", "valid"))
     assert gate.judge(walk.walk().export, others, dataset, Limits()).comparison.candidate.pictures == len(
         rows
     )
@@ -143,7 +143,7 @@ def test_always_the_most_frequent_class_is_not_enough(tmp_path):
     )
     always = spoilt(tmp_path, lambda weight: weight.zero_())
     verdict = gate.judge(always, None, dataset, Limits())
-    rows = pixels.rows(dataset, "test")
+    rows = pixels.read_rows(dataset, "test")
     right = gate.named_rightly(always, dataset, rows)
     assert right.tolist() == [row.label == "disc" for row in rows]
     assert (
@@ -171,7 +171,7 @@ def test_a_class_that_is_never_found_is_named(tmp_path):
 
 def test_no_held_out_pictures_no_verdict(tmp_path):
     dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == "test")
-    with pytest.raises(saved_model.DataSetError, match="'test'"):
+    with pytest.raises(pixels.DataSetError, match="'test'"):
         gate.judge(walk.walk().export, None, dataset, Limits())
 
 

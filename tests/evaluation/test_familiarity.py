@@ -11,7 +11,7 @@ FEATURES = arrays(np.float32, (7, 5), elements=st.integers(0, 100))
 
 def test_a_picture_is_as_familiar_as_the_nearest_class_is_near():
     features = np.array([[2, 0, 0], [4, 0, 0], [0, 3, 0]], np.float32)
-    centers = familiarity.centers(features, np.array([0, 0, 2]))
+    centers = familiarity.class_centers(features, np.array([0, 0, 2]))
     assert centers.tolist() == [[1, 0, 0], [0, 1, 0]], "one for each class that has pictures"
     asked = np.array([[9, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 5], [0, 0, 0]], np.float32)
     assert familiarity.familiarity(asked, centers) == pytest.approx([1, 1, 0.5**0.5, 0, 0])
@@ -19,7 +19,7 @@ def test_a_picture_is_as_familiar_as_the_nearest_class_is_near():
 
 @given(FEATURES, FEATURES, st.floats(0.1, 10))
 def test_only_the_direction_counts(known, asked, brighter):
-    centers = familiarity.centers(known, np.arange(7) % 2)
+    centers = familiarity.class_centers(known, np.arange(7) % 2)
     near = familiarity.familiarity(asked, centers)
     assert near.shape == (7,) and (np.abs(near) <= 1 + 1e-5).all()
     assert familiarity.familiarity(asked * np.float32(brighter), centers) == pytest.approx(near, abs=1e-4)

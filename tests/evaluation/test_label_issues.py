@@ -18,13 +18,17 @@ def test_planted_labels_are_found(tmp_path):
     )
     labels = truth.copy()
     labels[[5, 40, 77, 110]] ^= 1
-    probabilities = label_issues.out_of_fold(features, labels, seed=1)
+    probabilities = label_issues.out_of_fold_probabilities(features, labels, seed=1)
     assert np.allclose(probabilities.sum(1), 1)
-    row = pixels.rows(walk.walk().dataset, "train")[0]
+    row = pixels.read_rows(walk.walk().dataset, "train")[0]
     rows = [dataclasses.replace(row, file=str(i), label="ab"[k]) for i, k in enumerate(labels)]
-    found = label_issues.find(rows, probabilities, ["a", "b"])
+    found = label_issues.find_label_issues(rows, probabilities, ["a", "b"])
     assert {int(s.file) for s in found[:4]} == {5, 40, 77, 110} and len(found) <= 6
     assert all(s.suggested != s.label and s.probability < 0.5 for s in found)
-    label_issues.write(tmp_path / "suspects.csv", found)
-    again = label_issues.read(tmp_path / "suspects.csv")
-    assert [s[:3] for s in again] == [s[:3] for s in found]
+    label_issues.write_label_issues(tmp_path, found)
+    again = label_issues.read_label_issues(tmp_path)
+    assert again == [
+        dataclasses.replace(issue, probability=float(f"{issue.probability:.6g}")) for issue in found
+    ]
+    (tmp_path / "label_issues.csv").rename(tmp_path / "suspects.csv")
+    assert label_issues.read_label_issues(tmp_path) == again, "an evaluation of the version before"

@@ -8,12 +8,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from greenr_luigi import cli
+from greenr_luigi import cli, contracts
 from greenr_luigi.dataset import curation, pixels
 from greenr_luigi.evaluation import evaluate, label_issues, report
 from greenr_luigi.evaluation.comparison import Verdict, compare, score
 from greenr_luigi.progress import quiet
-from greenr_luigi.training import saved_model, train
+from greenr_luigi.training import train
 from tests import walk
 
 
@@ -26,7 +26,7 @@ def test_a_page_of_its_own_that_tells_the_main_things():
     )
     for part in ("confusion", "mistakes", "classes", "reliability", "curves"):
         assert f'id="{part}"' in page
-    assert "disc or three?" in page and "held-out pictures" in page and "luigi X" in page
+    assert "disc or three?" in page and "accuracy on 6 test pictures" in page and "luigi X" in page
     assert str(walk.walk().dataset) not in page
 
 
@@ -34,7 +34,9 @@ def test_the_verdict_stands_at_the_top(tmp_path):
     folders = walk.walk()
     for accepted, word in ((True, "Released"), (False, "Not released")):
         verdict = Verdict(accepted, "6 right instead of 5", score(np.array([True])), 0.0, None, False)
-        report.write(tmp_path / "r.html", folders.dataset, folders.model, folders.evaluation, verdict=verdict)
+        report.write_report(
+            tmp_path / "r.html", folders.dataset, folders.model, folders.evaluation, verdict=verdict
+        )
         assert f"<b>{word}.</b> 6 right instead of 5" in (tmp_path / "r.html").read_text()
 
 
@@ -45,8 +47,8 @@ def test_names_are_escaped(tmp_path):
     metrics = json.loads((folders.evaluation / "metrics.json").read_text())
     evil = "<img src=x onerror=alert(1)>"
     metrics = json.loads(json.dumps(metrics).replace('"disc"', json.dumps(evil)))
-    saved_model.write_json(tmp_path / "evaluation" / "metrics.json", metrics)
-    report.write(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "evaluation")
+    contracts.write(tmp_path / "evaluation" / "metrics.json", metrics)
+    report.write_report(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "evaluation")
     page = (tmp_path / "r.html").read_text()
     assert evil not in page and "&lt;img src=x" in page
 
@@ -68,14 +70,14 @@ def test_the_comparison_shows_what_changed_with_label_and_answer(tmp_path):
     shutil.copytree(folders.evaluation, tmp_path / "e")
     path = tmp_path / "e" / "predictions.csv"
     table = list(csv.reader(path.read_text().splitlines()))
-    files = [row.file for row in pixels.rows(folders.dataset, "test")]
+    files = [row.file for row in pixels.read_rows(folders.dataset, "test")]
     for line in table[1:]:
         line[3] = {"disc": "three", "three": "disc"}[line[1]] if line[0] in files[:2] else line[1]
     path.write_text("".join(",".join(line) + "\n" for line in table))
     serving, candidate = np.array([True, True, False]), np.array([False, False, True])
     compared = compare(files[:3], candidate, serving)
     verdict = Verdict(False, "worse", compared.candidate, 0.0, compared, False)
-    report.write(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e", verdict=verdict)
+    report.write_report(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e", verdict=verdict)
     page = (tmp_path / "r.html").read_text()
     assert page.count('alt="Newly wrong: labelled disc, called three"') == 2
     assert page.count('alt="Newly right: labelled disc, called disc"') == 1
@@ -92,7 +94,9 @@ def test_commands_may_be_pasted_whatever_a_label_holds(label, monkeypatch, tmp_p
     told = []
     monkeypatch.setattr(curation, "relabel", lambda root, label, items: told.append((label, items)))
     monkeypatch.setattr(cli.graph, "again", lambda root: "")
-    page = page_with(tmp_path, [label_issues.Suspect("train/disc/0123456789abcdef.jpg", "disc", label, 0.1)])
+    page = page_with(
+        tmp_path, [label_issues.LabelIssue("train/disc/0123456789abcdef.jpg", "disc", label, 0.1)]
+    )
     review, reject, relabel = html.unescape(page.split("<pre>")[1].split("</pre>")[0]).split("\n")
     assert (review, reject) == ("greenr review", "greenr reject 0123456789abcdef")
     (tmp_path / "bx").touch()  # for a pattern to match
@@ -102,7 +106,7 @@ def test_commands_may_be_pasted_whatever_a_label_holds(label, monkeypatch, tmp_p
 
 
 def page_with(folder, found):
-    """The report of the walk with other suspects, which need not lie anywhere."""
+    """The report of the walk with other label issues, whose pictures need not lie anywhere."""
     folders = walk.walk()
     shutil.copytree(folders.evaluation, folder / "e")
     shutil.copytree(folders.dataset, folder / "d", dirs_exist_ok=True)
@@ -110,25 +114,25 @@ def page_with(folder, found):
     for one in found:
         (folder / "d" / one.file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(some, folder / "d" / one.file)
-    label_issues.write(folder / "e" / "suspects.csv", found)
-    report.write(folder / "r.html", folder / "d", folders.model, folder / "e")
+    label_issues.write_label_issues(folder / "e", found)
+    report.write_report(folder / "r.html", folder / "d", folders.model, folder / "e")
     return (folder / "r.html").read_text()
 
 
-def test_a_suspect_is_a_disagreement_and_no_verdict(tmp_path):
+def test_a_label_issue_is_a_disagreement_and_no_verdict(tmp_path):
     sides = ["train"] * 28 + ["test"] * 2
     found = [
-        label_issues.Suspect(f"{side}/disc/{n:016x}.jpg", "disc", "three", 0.1)
+        label_issues.LabelIssue(f"{side}/disc/{n:016x}.jpg", "disc", "three", 0.1)
         for n, side in enumerate(sides)
     ]
     (tmp_path / "train").mkdir()
     page = page_with(tmp_path / "train", found[:28])
     assert "disagrees with the label of 28 pictures" in page and "well be" not in page
     assert "lists all.\nThe label may be right" in page and "none of the classes" in page
-    assert "held out to measure" not in page and ">held out<" not in page
+    assert "held out to measure" not in page and ">test picture<" not in page
     (tmp_path / "test").mkdir()
     page = page_with(tmp_path / "test", found[::-1])
-    assert "2 of them are held out to measure the model with" in page and page.count(">held out<") == 2
+    assert "2 of them are test pictures, held out to measure" in page and page.count(">test picture<") == 2
 
 
 def test_the_page_tells_what_was_refused_and_why(tmp_path):
@@ -155,7 +159,7 @@ def test_the_page_tells_what_was_refused_and_why(tmp_path):
         },
         *({"label": "three", "reason": f"http-{n}", "count": 1, "examples": []} for n in range(400, 430)),
     ]
-    saved_model.write_json(tmp_path / "d" / "refused.json", kinds)
+    contracts.write(tmp_path / "d" / "refused.json", kinds)
     page = page_with(tmp_path, [])
     part = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page.split('id="left-out"')[1].split("</section>")[0]))
     assert "62 were offered and refused" in part and "And 9 more" in part
@@ -175,11 +179,11 @@ def test_no_per_cent_sign_stands_alone_and_wide_tables_can_be_reached():
 
 def test_the_page_tells_what_was_asked_of_the_pictures():
     line = "luigi --module tasks X --source bing --limit 150 --valid-share 0.1 --test-share 0.2 --classes 'a b,c'"
-    assert report.asked(line) == [
+    assert report.options(line) == [
         ("pictures from", "bing"),
         ("asked for a class", "150"),
-        ("share to choose by", "0.1"),
-        ("share to test with", "0.2"),
+        ("validation share", "0.1"),
+        ("test share", "0.2"),
     ]
-    assert dict(report.asked("luigi X --limit 0"))["asked for a class"].startswith("all of a folder")
-    assert report.asked("") == []
+    assert dict(report.options("luigi X --limit 0"))["asked for a class"].startswith("all of a folder")
+    assert report.options("") == []

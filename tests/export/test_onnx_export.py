@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi.evaluation import calibration, evaluate
+from greenr_luigi.evaluation import calibration, predictions
 from greenr_luigi.export import onnx_export, parity
 from greenr_luigi.export.model_card import ModelCard, read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures import door
 from greenr_luigi.progress import quiet
-from greenr_luigi.training import saved_model
+from greenr_luigi.training import architectures
 from tests import walk
 
 #: Plain fastai, as someone else would load the model. The lines before it are for a torchvision that does
@@ -107,13 +107,13 @@ def session():
 
 def test_onnx_says_what_the_evaluation_measured():
     folders = walk.walk()
-    _, rows, logits = evaluate.read_predictions(folders.evaluation / "predictions.csv")
-    for row, logit in zip(rows, logits, strict=True):
-        data = (folders.dataset / row["file"]).read_bytes()
+    held_out = predictions.read_predictions(folders.evaluation / "predictions.csv")
+    for row, logit in zip(held_out.rows, held_out.logits, strict=True):
+        data = (folders.dataset / row.file).read_bytes()
         pixels = door.square(door.open_picture(data, at_least=walk.SIZE), walk.SIZE)[None]
         heat, near = session().run(["heat", "familiarity"], {"pixels": pixels})
         assert np.allclose(heat.mean((2, 3))[0], logit, atol=1e-3)
-        assert near[0] == pytest.approx(float(row["familiarity"]), abs=1e-4)
+        assert near[0] == pytest.approx(row.familiarity, abs=1e-4)
 
 
 def test_same_bytes_again(tmp_path):
@@ -128,13 +128,13 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
     folders = walk.walk()
     for file in folders.export.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    learn, info = saved_model.load(folders.model)
+    learn, training = architectures.load_model(folders.model)
     centers = np.load(folders.evaluation / "centers.npy")
     with torch.no_grad():
         learn.model[1][-1].weight[0, :200] += 0.05
     card = read_card(folders.export)
     onnx_export.write_onnx(
-        onnx_export.Served(learn.model, info["mean"], info["std"], card.temperature, centers).eval(),
+        onnx_export.Served(learn.model, training.mean, training.std, card.temperature, centers).eval(),
         walk.SIZE,
         tmp_path / "model.onnx",
     )
@@ -153,8 +153,6 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
 
 def test_a_body_without_a_feature_map_exports_too(tmp_path):
     """The heat is then one location."""
-    from greenr_luigi.training import architectures
-
     learn = architectures.learner(
         architectures.find("vit_tiny_patch16_224"), ["a", "b"], 224, pretrained=False
     )

@@ -17,7 +17,7 @@ TINY = replace(CARD, image_size=tiny_release.SIZE)
 @pytest.fixture(scope="module")
 def held_out():
     dataset = walk.walk().dataset
-    return [dataset / row.file for row in pixels.rows(dataset, "test", "valid")]
+    return [dataset / row.file for row in pixels.read_rows(dataset, "test", "valid")]
 
 
 def quantized_convolutions(file):

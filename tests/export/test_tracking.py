@@ -92,7 +92,7 @@ def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     """In a process that does not find this project, only what the MLflow model brought."""
     folders = walk.walk()
     tracking.write_model(folders.export, tmp_path / "model")
-    files = [folders.dataset / row.file for row in pixels.rows(folders.dataset, "test")]
+    files = [folders.dataset / row.file for row in pixels.read_rows(folders.dataset, "test")]
     data = [[base64.b64encode(file.read_bytes()).decode()] for file in files]
     (tmp_path / "in.json").write_text(json.dumps({"dataframe_split": {"columns": ["picture"], "data": data}}))
     command = [
@@ -103,7 +103,7 @@ def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["predictions"]
-    rows_of = pixels.rows(folders.dataset, "test")
+    rows_of = pixels.read_rows(folders.dataset, "test")
     card = model_card.read_card(folders.export)
     right = gate.named_rightly(folders.export, folders.dataset, rows_of)
     named = [max(card.classes, key=row.__getitem__) for row in rows]

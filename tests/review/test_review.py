@@ -51,8 +51,8 @@ class Place:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
                 other = "grass" if label == "dandelion" else "dandelion"
-                found.append(label_issues.Suspect(str(file.relative_to(self.dataset)), label, other, 0.2))
-        label_issues.write(self.evaluation / "suspects.csv", found)
+                found.append(label_issues.LabelIssue(str(file.relative_to(self.dataset)), label, other, 0.2))
+        label_issues.write_label_issues(self.evaluation, found)
         for colour, label in (("lime", "grass"), ("red", "")):
             data = tiny_release.picture(colour, 320)
             self.sha[colour] = door.sha256(data)

@@ -9,7 +9,7 @@ from tests import walk
 
 def test_a_misspelt_name_gets_the_nearest_ones():
     with pytest.raises(
-        architectures.ArchitectureError, match=r"'resnet43', expected.*nearest: .*resnet34.*no download"
+        architectures.ArchitectureError, match=r"'resnet43', expected.*did you mean resnet34\?.*no download"
     ):
         architectures.find("resnet43")
 
@@ -34,11 +34,13 @@ def test_weights_that_cannot_be_had_are_an_error_with_a_remedy(monkeypatch):
 def test_the_bundled_weights_tell_a_dandelion_from_a_lawn_of_imagenet():
     """The weights map by position: a wrong order would give noise. The body's features of two views of a
     drawing are nearer to each other than to those of another drawing."""
-    learn = architectures.learner(architectures.find(architectures.DEFAULT), ["a", "b"], 64, pretrained=True)
-    rows = pixels.rows(walk.walk().dataset, "test")
+    architecture = architectures.find(architectures.DEFAULT)
+    learn = architectures.learner(architecture, ["a", "b"], 64, pretrained=True)
+    training = walk.settings(architecture, 64)
+    rows = pixels.read_rows(walk.walk().dataset, "test")
     paths = [walk.walk().dataset / row.file for row in rows]
-    plain = features.pooled(learn, paths, 64, [0.5] * 3, [0.5] * 3, quiet).flatten(1)
-    mirrored = features.pooled(learn, paths, 64, [0.5] * 3, [0.5] * 3, quiet, flip=True).flatten(1)
+    plain = features.pooled(learn, paths, training, quiet).flatten(1)
+    mirrored = features.pooled(learn, paths, training, quiet, flip=True).flatten(1)
     near = torch.nn.functional.cosine_similarity(plain, mirrored).mean()
     labels = [row.label for row in rows]
     others = torch.nn.functional.cosine_similarity(
@@ -53,7 +55,7 @@ def test_other_kinds_of_architecture_give_features_that_the_head_takes(name):
     size = 224 if "224" in name else 64
     architecture = architectures.find(name)
     learn = architectures.learner(architecture, ["a", "b", "c"], size, pretrained=False)
-    paths = [walk.walk().dataset / row.file for row in pixels.rows(walk.walk().dataset, "test")[:2]]
-    found = features.pooled(learn, paths, size, architecture.mean, architecture.std, quiet)
+    paths = [walk.walk().dataset / row.file for row in pixels.read_rows(walk.walk().dataset, "test")[:2]]
+    found = features.pooled(learn, paths, walk.settings(architecture, size), quiet)
     learn.model.eval()
     assert learn.model[1](found).shape == (2, 3)

@@ -1,0 +1,78 @@
+"""What is measured of a model: the contents of `metrics.json`. Imports nothing heavy, so that a page may read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """Of one class on the test pictures; None where nothing can be divided. `pictures`: how many have its label."""
+
+    precision: float | None
+    recall: float | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pictures whose top probability lies in [low, high): how many, their mean top probability, and the fraction that
+    is right; None where there are none."""
+
+    low: float
+    high: float
+    pictures: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class HeldOutCounts:
+    """How many pictures the model was chosen by and how many it was tested with."""
+
+    valid: int
+    test: int
+
+
+@dataclass(frozen=True)
+class DataCounts:
+    """The data set: pictures by side and class, and a digest over which picture has which label on which side."""
+
+    digest: str
+    counts: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How good a model is on its test pictures. Rates are fractions.
+
+    `error_interval` is the 95 % Wilson interval of `error`. `confusion` has a row a true class and a column a predicted
+    class, in the order of `classes`. `temperature`, `threshold` (the least top probability that counts as an answer)
+    and `familiarity` (the least that does) come from the validation pictures. `unfamiliar`: the fraction below that.
+    `coverage`: the fraction that gets an answer; `coverage_asked`: what the two limits were chosen for.
+    `error_of_answered` is None where no picture gets an answer. `loss`: mean negative log likelihood in nats.
+    `calibration_error` is the expected calibration error, `calibration_error_before` that without the temperature.
+    `command`: the line that makes the model again.
+    """
+
+    classes: list[str]
+    pictures: HeldOutCounts
+    accuracy: float
+    error: float
+    error_interval: tuple[float, float]
+    per_class: dict[str, ClassMetrics]
+    confusion: list[list[int]]
+    temperature: float
+    threshold: float
+    coverage_asked: float
+    coverage: float
+    error_of_answered: float | None
+    loss: float
+    calibration_error: float
+    calibration_error_before: float
+    reliability: list[ReliabilityBin]
+    data: DataCounts
+    #: Older releases answer however unfamiliar a picture is.
+    familiarity: float = -1.0
+    unfamiliar: float = 0.0
+    command: str = ""

@@ -1,0 +1,57 @@
+"""What a model says of each held-out picture: `predictions.csv`."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+LOGIT = "logit:"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A held-out picture: its file in the data set, its label, its side (valid or test), the class that the model
+    finds most probable, and how familiar it is (evaluation/familiarity.py)."""
+
+    file: str
+    label: str
+    side: str
+    predicted: str
+    familiarity: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A row a picture, sorted by file, and its logits: (pictures, classes)."""
+
+    classes: list[str]
+    rows: list[Prediction]
+    logits: Floats
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """A line a picture, with a column `logit:<class>` a class; numbers to six digits."""
+    names = [field.name for field in fields(Prediction)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*names, *(LOGIT + label for label in predictions.classes)])
+        for row, logits in zip(predictions.rows, predictions.logits, strict=True):
+            cells = [*asdict(row).values(), *logits]
+            writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells])
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Raises msgspec.ValidationError if it lacks a column."""
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        classes = [name.removeprefix(LOGIT) for name in table.fieldnames or () if name.startswith(LOGIT)]
+        lines = list(table)
+    logits = np.array([[float(line[LOGIT + label]) for label in classes] for line in lines])
+    rows = msgspec.convert(lines, list[Prediction], strict=False)
+    return Predictions(classes, rows, logits.reshape(len(lines), len(classes)))
