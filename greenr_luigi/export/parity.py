@@ -11,8 +11,8 @@ import torch
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.calibration import softmax
-from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.evaluation.familiarity import Features, familiarity
+from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures.door import open_picture, square

@@ -28,7 +28,7 @@ MEASURED = (
     "coverage",
     "error_of_answered",
 )
-#: The module that MLflow runs a model from, and what it and its like import of other packages.
+#: The module that MLflow runs a model from; it brings what it imports of this project, and needs these besides.
 SCORER = "greenr_luigi.export.mlflow_scorer"
 REQUIREMENTS = ["onnxruntime", "pillow", "numpy", "pandas", "msgspec"]
 

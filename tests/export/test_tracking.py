@@ -7,12 +7,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.deployment import gate
+from greenr_luigi.evaluation.metrics import ClassMetrics, Metrics
 from greenr_luigi.export import model_card, tracking
 from tests import walk
 
@@ -128,10 +131,9 @@ def test_without_mlflow_the_error_says_what_to_install(monkeypatch):
         tracking.track("http://127.0.0.1:9", Path(), Path(), Path())
 
 
-def test_what_cannot_be_measured_and_odd_names(tmp_path):
-    metrics = json.loads((walk.walk().evaluation / "metrics.json").read_text())
-    metrics["per_class"] = {"Löwenzahn: <gelb>": {"precision": None, "recall": 0.5, "pictures": 2}}
-    values = tracking.measured(metrics)
-    assert values["recall/Löwenzahn_ _gelb_"] == 0.5 and not any(
-        name.startswith("precision/") for name in values
-    )
+def test_what_cannot_be_measured_and_odd_names():
+    metrics = contracts.read(walk.walk().evaluation / "metrics.json", Metrics)
+    odd = {"Löwenzahn: <gelb>": ClassMetrics(precision=None, recall=0.5, pictures=2)}
+    values = tracking.measured(replace(metrics, per_class=odd))
+    assert values["recall/Löwenzahn_ _gelb_"] == 0.5
+    assert not any(name.startswith("precision/") for name in values)
