@@ -22,14 +22,15 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.test_duplicates import COPIES, look
 
-from greenr_luigi.dataset.duplicates import looks, near_pairs
+from greenr_luigi.dataset.duplicates import hash_matrix, near_pairs
 from greenr_luigi.dataset.split import split
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.pictures.manifest import Row
-from greenr_luigi.sources.collection import collect, examine
-from greenr_luigi.sources.registry import Candidate
+from greenr_luigi.pictures.examine import examine
+from greenr_luigi.pictures.hashing import perceptual_hash
+from greenr_luigi.pictures.manifest import PictureRow
+from tests.dataset.test_duplicates import COPIES
+from tests.sources.collecting import collect_from
 
 
 def cpu(work: Callable[[bytes], object], files: list[bytes]) -> float:
@@ -48,7 +49,7 @@ def bare(data: bytes) -> Image.Image:
 
 
 def checked(data: bytes) -> object:
-    return examine(Candidate(lambda: data, "bench", None, ""))
+    return examine(data, "", "bench")
 
 
 def large(data: bytes) -> bytes:
@@ -75,12 +76,11 @@ def all_cores(name: str, files: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as place:
         mine, out = Path(place, "mine", "x"), Path(place, "out")
         mine.mkdir(parents=True)
-        out.mkdir()
         for number, data in enumerate(files):
             # A few bytes behind the end of a picture make it another file.
             (mine / f"{number:05d}").write_bytes(data + str(number).encode())
         wall, used = time.perf_counter(), time.process_time()
-        found = collect("folder", "x", "x", 0, mine.parent, out, None, 0, (), lambda share, words: None)
+        found = collect_from("folder", "x", out, folder=mine.parent)
         wall, used = time.perf_counter() - wall, time.process_time() - used
     count = found["pictures"]
     cores = f"{used / wall:.2f} of {os.cpu_count()} cores busy"
@@ -89,29 +89,29 @@ def all_cores(name: str, files: list[bytes]) -> None:
 
 def recall(files: list[bytes]) -> None:
     images = [door.open_picture(data) for data in files]
-    originals = [look(image) for image in images]
+    originals = [perceptual_hash(image) for image in images]
     print(
         "| copy | recall, dhash alone (6 bits) | recall | precision | median and 99th percentile of differing bits |"
     )
     print("|---|---|---|---|---|")
     for name, (change, _) in COPIES.items():
-        copies = [look(change(image)) for image in images]
-        every = looks([*originals, *copies])
+        copies = [perceptual_hash(change(image)) for image in images]
+        every = hash_matrix([*originals, *copies])
         i, j = near_pairs(every)
         right = np.count_nonzero(j - i == len(files))
-        bits = np.bitwise_count(looks(originals) ^ looks(copies))
+        bits = np.bitwise_count(hash_matrix(originals) ^ hash_matrix(copies))
         whole = bits.sum(1)
         spread = f"{np.median(whole):.0f}, {np.quantile(whole, 0.99):.0f}"
         alone = np.mean(bits[:, 0] <= 6)
         print(f"| {name} | {alone:.1%} | {right / len(files):.1%} | {right / len(i):.1%} | {spread} |")
 
 
-def random_rows(rng: random.Random, label: str, count: int) -> list[Row]:
+def random_rows(rng: random.Random, label: str, count: int) -> list[PictureRow]:
     """Every twentieth is a near-duplicate of the one before it."""
-    rows: list[Row] = []
+    rows: list[PictureRow] = []
     for number in range(count):
         sha = f"{rng.getrandbits(256):064x}"
-        new = Row(f"pictures/{sha[:16]}.jpg", label, sha, f"{rng.getrandbits(64):016x}", 64, 64, 1, "bench",
+        new = PictureRow(f"pictures/{sha[:16]}.jpg", label, sha, f"{rng.getrandbits(64):016x}", 64, 64, 1, "bench",
                   phash=f"{rng.getrandbits(176):044x}")  # fmt: skip
         if number % 20 == 19:
             last = rows[-1]

@@ -20,8 +20,8 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import RepeatedStratifiedKFold
 
+from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
-from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, features, finetuning, heads
 from greenr_luigi.training.libraries import fv

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import graph
 
 Command = Callable[[argparse.Namespace], int]
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.root = graph.default_root()
     try:
         return int(arguments.run(arguments))
-    except (ValueError, OSError, RuntimeError) as error:
+    except (GreenrError, ValueError, OSError, RuntimeError) as error:
         print(f"greenr: {error}", file=sys.stderr)
         return 1
 
@@ -154,7 +155,7 @@ def meant(root: Path, text: str, new: bool) -> str:
     """The class of the last run that a person typed. Raises ValueError if there is none of that name and it is not said
     to be new: no run would use the picture, and nobody would notice."""
     from greenr_luigi import settings
-    from greenr_luigi.pictures.manifest import same_text
+    from greenr_luigi.text import composed
 
     label = settings.class_name(text)
     found = graph.judged(root)
@@ -162,7 +163,7 @@ def meant(root: Path, text: str, new: bool) -> str:
         print(f"no model under {root} tells which classes there are: {label!r} is taken as it is")
         return label
     classes = json.loads((found[1] / "metrics.json").read_text(encoding="utf-8"))["classes"]
-    known = next((name for name in classes if same_text(name, label)), None)
+    known = next((name for name in classes if composed(name) == composed(label)), None)
     if known is None and not new:
         raise ValueError(
             f"{label!r} is no class of the last run (--new if the next one brings it in)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,11 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def link(old: Path, new: Path) -> None:
+    """The same file under a second name where the file system can, a copy where it cannot."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copy2(old, new)

@@ -15,7 +15,7 @@ import luigi
 import luigi.configuration
 
 from greenr_luigi.paths import DEFAULTS
-from greenr_luigi.pictures.manifest import folder_name
+from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.staleness.stage import FolderParameter
 from greenr_luigi.staleness.stage import SettingError as SettingError
 
@@ -253,7 +253,7 @@ class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
         for name in names:
             try:
                 folder_name(name)
-            except ValueError as error:
+            except LabelError as error:
                 raise SettingError(f"--classes: {error}") from None
         return names
 

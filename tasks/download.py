@@ -1,16 +1,19 @@
 """DownloadImages: pictures of one class."""
 
+import contextlib
 from pathlib import Path
 
 import luigi
 
-from greenr_luigi.pictures.manifest import folder_name, label_folder
+from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
+from greenr_luigi.sources import registry
+from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stage import STARTED
 
 
-class Search:
+class SourceParameters:
     """Where pictures come from; the same for every class."""
 
     source = luigi.Parameter(
@@ -30,17 +33,18 @@ class Search:
     )
 
 
-class DownloadImages(Search, PipelineStage):
+class DownloadImages(SourceParameters, PipelineStage):
     role = "pictures"
 
     label = luigi.Parameter(description="The class whose pictures to get.")
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
-    code = (
-        "greenr_luigi.sources.collection",
-        "greenr_luigi.sources.registry",
-    )
     libraries = ("icrawler", "pillow")
+
+    @property
+    def code(self):
+        """Another source's code does not make this one's pictures stale."""
+        return ("greenr_luigi.sources.collection", registry.find(self.source).module)
 
     @property
     def title(self):
@@ -51,28 +55,36 @@ class DownloadImages(Search, PipelineStage):
         return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
 
     def reads(self):
-        if self.source == "urls" and self.folder:
-            return {"the list of addresses": self.folder}
-        if self.source == "folder" and self.folder:
-            found = label_folder(self.folder, self.label)
-            return {f"folder {self.label}": found or self.folder / self.label}
-        if self.source == "feedback":
-            return {f"kept as {self.label}": Path(self.root, "added", folder_name(self.label))}
-        return {}
+        return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
 
     def outside_cause(self, stamp):
-        days = (STARTED - stamp["finished"]) / 86400
-        if self.source not in ("folder", "feedback", "sample") and days > self.refresh_days:
+        """Age, counted from when the source was asked: examining its pictures anew made them no younger."""
+        days = (STARTED - searched(stamp)) / 86400
+        if registry.find(self.source).grows_old and days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None
 
     def work(self, out: Path):
-        from greenr_luigi.sources import registry
         from greenr_luigi.sources.collection import collect
 
-        limit = self.limit or (200 if registry.find(self.source).endless else 0)
-        earlier = self.output_folder.resolve() if self.output_folder.exists() else None
-        folder = Path(self.root, "added") if self.source == "feedback" else self.folder
-        # What a person removed is left out by SplitDataset: a rejection need not search again.
-        return collect(self.source, self.label, self.query or self.label, limit, folder, out, earlier, seed=0,
-                       rejected=(), license=self.license or None, on_progress=self.on_progress())  # fmt: skip
+        earlier, due, when = None, True, {}
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            stamp = self.stamp()
+            earlier = self.output_folder.resolve()
+            due = self.task_family in self.force or self.outside_cause(stamp) is not None
+            when = {"searched": searched(stamp)}
+        request = Request(
+            self.label,
+            self.query or self.label,
+            self.limit,
+            self.folder,
+            Path(self.root),
+            self.license or None,
+        )
+        source = registry.find(self.source)
+        return when | collect(source, request, out, earlier, due, self.on_progress())
+
+
+def searched(stamp):
+    """When the source was asked, in seconds since 1970."""
+    return stamp["summary"].get("searched", stamp["finished"])

@@ -1,14 +1,14 @@
-"""SplitDataset: the classes' pictures, cleaned, curated and divided into training, validation and test."""
+"""SplitDataset: the classes' pictures, cleaned, curated and divided into train, validation and test."""
 
 from pathlib import Path
 
 from greenr_luigi import settings
 from greenr_luigi.settings import ClassesParameter, NumberParameter, QueriesParameter
 from greenr_luigi.stage import PipelineStage
-from tasks.download import DownloadImages, Search
+from tasks.download import DownloadImages, SourceParameters
 
 
-class SplitDataset(Search, PipelineStage):
+class SplitDataset(SourceParameters, PipelineStage):
     role = "dataset"
 
     classes = ClassesParameter(description="Class names, with commas (dandelion,grass) or as a JSON list.")
@@ -19,10 +19,10 @@ class SplitDataset(Search, PipelineStage):
         int, 0, 2**32 - 1, description="Another seed gives another split and another model."
     )
     valid_share = NumberParameter(
-        float, 0, 1, between=True, description="Share of the pictures that choose the model."
+        float, 0, 1, between=True, description="Share of the pictures that choose the model (validation)."
     )
     test_share = NumberParameter(
-        float, 0, 1, between=True, description="Share of the pictures that judge the model."
+        float, 0, 1, between=True, description="Share of the pictures that judge the model (test)."
     )
 
     code = ("greenr_luigi.dataset.split",)
@@ -44,6 +44,12 @@ class SplitDataset(Search, PipelineStage):
     def work(self, out: Path):
         from greenr_luigi.dataset.split import split
 
-        return split({task.label: task.output_folder for task in self.requires()}, out, seed=self.seed,
-                     curation=Path(self.root, "curation.csv"), valid_share=self.valid_share, test_share=self.test_share,
-                     on_progress=self.on_progress())  # fmt: skip
+        return split(
+            {task.label: task.output_folder for task in self.requires()},
+            out,
+            seed=self.seed,
+            curation=Path(self.root, "curation.csv"),
+            on_progress=self.on_progress(),
+            test_share=self.test_share,
+            valid_share=self.valid_share,
+        )

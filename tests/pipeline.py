@@ -137,10 +137,11 @@ class Pipeline:
 
 def draw(folder: Path, labels: dict[str, int]) -> None:
     """A person's own pictures: so many of each label, drawn."""
-    from greenr_luigi.sources.registry import SOURCES, Request
+    from greenr_luigi.sources import sample
+    from greenr_luigi.sources.source import Request
 
     for label, count in labels.items():
         (folder / label).mkdir(parents=True, exist_ok=True)
-        candidates = SOURCES["sample"].candidates(Request(label, label, count))
+        candidates = sample.candidates(Request(label, label))
         for number, candidate in enumerate(itertools.islice(candidates, count)):
             (folder / label / f"{number}.jpg").write_bytes(candidate.load())

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from PIL import Image, ImageDraw
 
-from greenr_luigi.pictures import manifest
-from greenr_luigi.pictures.manifest import SplitRow
+from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.pictures import labels, manifest
 from greenr_luigi.progress import quiet
 from greenr_luigi.training.saved_model import Training, Weights
 
@@ -61,7 +61,7 @@ def split(folder: Path, pictures: Iterable[tuple[str, str, bytes]]) -> Path:
     rows = []
     for label, side, data in pictures:
         sha256 = hashlib.sha256(data).hexdigest()
-        file = f"{side}/{manifest.folder_name(label)}/{sha256[:16]}.jpg"
+        file = f"{side}/{labels.folder_name(label)}/{sha256[:16]}.jpg"
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(data)
         rows.append(SplitRow(file, label, sha256, "0" * 16, 80, 72, len(data), "sample", side=side))

@@ -3,15 +3,16 @@ is copied to `added/<label>/` beside it; nothing of ours deletes it."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from greenr_luigi import files
 from greenr_luigi.dataset.decisions import ADDED, CurationError, append
-from greenr_luigi.pictures import door, hashing
-from greenr_luigi.pictures.manifest import folder_name
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
+from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 
 
 def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
@@ -41,38 +42,40 @@ def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str
 def add(root: Path, label: str, file: Path, comment: str = "") -> Path:
     """Copy a picture into a person's own folder, as one of `label`; returns the copy.
 
-    Raises door.UnusablePicture if it is none, FileNotFoundError if there is no such file.
+    Raises door.UnusablePicture if it is none, CurationError if it cannot be read.
     """
-    data = file.read_bytes()
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
     door.open_picture(data)
-    sha = door.sha256(data)
-    copy = root / ADDED / folder_name(label) / f"{sha[:16]}{door.suffix(data)}"
+    sha256 = door.sha256(data)
+    copy = root / ADDED / folder_name(label) / f"{sha256[:16]}{door.suffix(data)}"
     copy.parent.mkdir(parents=True, exist_ok=True)
     files.write(copy, data)
-    append(root, [{"action": "add", "sha256": sha, "label": label, "comment": comment}])
+    append(root, [{"action": "add", "sha256": sha256, "label": label, "comment": comment}])
     return copy
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> list[str]:
-    found = [_find(root, item) for item in items]
-    looks = [look if action == "reject" else "" for _, look in found]
+    pictures = [_find(root, item) for item in items]
     append(
         root,
         [
-            {"action": action, "sha256": sha, "look": look, **cells}
-            for (sha, _), look in zip(found, looks, strict=True)
+            {"action": action, "sha256": sha256, "look": hashes if action == "reject" else "", **cells}
+            for sha256, hashes in pictures
         ],
     )
-    return [sha for sha, _ in found]
+    return [sha256 for sha256, _ in pictures]
 
 
 def _find(root: Path, item: str | Path) -> tuple[str, str]:
-    """A picture's sha256 and look, the look empty if the picture lies nowhere here. Raises CurationError if nothing,
-    or more than one picture, goes by that name."""
+    """A picture's sha256 and perceptual hashes, these empty if the picture lies nowhere here. Raises CurationError if
+    nothing, or more than one picture, goes by that name."""
     path, name = Path(item), Path(item).stem.lower()
-    for place in (path, root / path):
-        if place.is_file():
-            return _seen(place)
+    for file in (path, root / path):
+        if file.is_file():
+            return _hashes(file)
     if not re.fullmatch("[0-9a-f]{16,64}", name):
         raise CurationError(
             f"{item} is no file and no sha256: give a picture's path or at least 16 digits of its sha256"
@@ -80,32 +83,26 @@ def _find(root: Path, item: str | Path) -> tuple[str, str]:
     known = _known(root)
     if len(name) == 64:
         return name, known.get(name, "")
-    found = [sha for sha in known if sha.startswith(name)]
-    if len(found) != 1:
+    matching = [sha256 for sha256 in known if sha256.startswith(name)]
+    if len(matching) != 1:
         raise CurationError(
-            f"{item} names {len(found)} of the {len(known)} pictures under {root}: give its whole sha256"
+            f"{item} names {len(matching)} of the {len(known)} pictures under {root}: give its whole sha256"
         )
-    return found[0], known[found[0]]
+    return matching[0], known[matching[0]]
 
 
 def _known(root: Path) -> dict[str, str]:
-    """The look of every picture that lies under the root, by sha256."""
-    known = {}
-    for path in root.glob("DownloadImages/*/manifest.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            known[row["sha256"]] = row["dhash"] + row["phash"]
-    for path in root.glob(f"{ADDED}/*/*"):
-        if path.is_file():
-            sha, look = _seen(path)
-            known[sha] = look
-    return known
+    """The perceptual hashes of every picture that lies under the root, by sha256."""
+    rows = [row for path in root.glob(f"*/*/{MANIFEST}") for row in read_jsonl(path, PictureRow)]
+    added = [_hashes(path) for path in root.glob(f"{ADDED}/*/*") if path.is_file()]
+    return {row.sha256: "".join(row.perceptual_hash) for row in rows} | dict(added)
 
 
-def _seen(path: Path) -> tuple[str, str]:
-    """The sha256 and look of a file; what is no picture looks like nothing, and may be rejected all the same."""
+def _hashes(path: Path) -> tuple[str, str]:
+    """The sha256 and perceptual hashes of a file. What is no picture has none, and may be rejected all the same."""
     data = path.read_bytes()
     try:
-        return door.sha256(data), "".join(hashing.look(data))
+        hashes = "".join(perceptual_hash(door.open_picture(data, at_least=HASHED_SIDE)))
     except door.UnusablePicture:
-        return door.sha256(data), ""
+        hashes = ""
+    return door.sha256(data), hashes

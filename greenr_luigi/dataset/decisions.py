@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import difflib
 import fcntl
 import io
 import re
@@ -28,31 +27,34 @@ from pathlib import Path
 from types import MappingProxyType
 
 from greenr_luigi import files
-from greenr_luigi.pictures.hashing import Look
-from greenr_luigi.pictures.manifest import folder_name
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.pictures.hashing import PerceptualHash
+from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.text import did_you_mean
 
 FILE, ADDED = "curation.csv", "added"
 COLUMNS = ("action", "sha256", "label", "to", "when", "comment", "look")
 ACTIONS = ("reject", "relabel", "restore", "add", "keep")
 
 
-class CurationError(ValueError):
+class CurationError(GreenrError):
     """A line of the file, or a picture named to a command, cannot be understood; the message says what was
     expected."""
 
 
 @dataclass(frozen=True)
 class Curation:
-    """What holds now: sha256 of rejected pictures, and of relabelled ones with their new label. `looks`: how rejected
-    pictures look, and the time (ISO, UTC) since when; `spoken`: sha256 of those kept, relabelled or added."""
+    """What holds now, by sha256: rejected pictures, relabelled ones with their new label, and those that were `spoken`
+    of, since kept, relabelled or added. `rejected_hashes`: perceptual hashes of rejected pictures, and since when (ISO,
+    UTC)."""
 
     rejected: frozenset[str] = frozenset()
     relabelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    looks: Mapping[Look, str] = field(default_factory=lambda: MappingProxyType({}))
+    rejected_hashes: Mapping[PerceptualHash, str] = field(default_factory=lambda: MappingProxyType({}))
     spoken: frozenset[str] = frozenset()
 
 
-def read(path: Path) -> Curation:
+def read_curation(path: Path) -> Curation:
     """The decisions in a file; none if there is no file. Raises CurationError naming line, value and what was
     expected."""
     rejected: dict[str, dict[str, str]] = {}
@@ -70,36 +72,40 @@ def read(path: Path) -> Curation:
         else:
             rejected.pop(sha, None)
             relabelled.pop(sha, None)
-    looks = {(r["look"][:16], r["look"][16:]): r["when"] for r in rejected.values() if r["look"]}
+    hashes = {
+        PerceptualHash(row["look"][:16], row["look"][16:]): row["when"]
+        for row in rejected.values()
+        if row["look"]
+    }
     return Curation(
-        frozenset(rejected), MappingProxyType(relabelled), MappingProxyType(looks), frozenset(spoken)
+        frozenset(rejected), MappingProxyType(relabelled), MappingProxyType(hashes), frozenset(spoken)
     )
 
 
-def decided(path: Path) -> frozenset[str]:
-    """The sha256 of every picture that a decision in a file is about and was not taken back. Raises as `read`."""
+def decided_pictures(path: Path) -> frozenset[str]:
+    """The sha256 of every picture that a decision is about and was not taken back. Raises as `read_curation`."""
     last = {sha: action for action, sha, _ in _decisions(path)}
     return frozenset(sha for sha, action in last.items() if action != "restore")
 
 
-def withdrawn(path: Path) -> frozenset[str]:
+def withdrawn_pictures(path: Path) -> frozenset[str]:
     """The sha256 of pictures that a person added and then took back: `restore` takes back what was said of one since,
-    and only then that it was added. Raises as `read`."""
-    given: set[str] = set()
-    found: set[str] = set()
+    and only then that it was added. Raises as `read_curation`."""
+    added: set[str] = set()
+    withdrawn: set[str] = set()
     last: dict[str, str] = {}
     for action, sha, _ in _decisions(path):
         if action == "add":
-            given.add(sha)
-        if action == "restore" and sha in given and last[sha] in ("add", "restore"):
-            found.add(sha)
+            added.add(sha)
+        if action == "restore" and sha in added and last[sha] in ("add", "restore"):
+            withdrawn.add(sha)
         elif action in ("add", "keep", "relabel"):
-            found.discard(sha)
+            withdrawn.discard(sha)
         last[sha] = action
-    return frozenset(found)
+    return frozenset(withdrawn)
 
 
-def added(root: Path, label: str) -> list[Path]:
+def added_files(root: Path, label: str) -> list[Path]:
     """The pictures that a person added to a label, by name."""
     folder = root / ADDED / folder_name(label)
     return (
@@ -114,11 +120,7 @@ def _decisions(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
     for where, record in _records(path):
         action, sha = record["action"].lower(), record["sha256"].lower()
         if action not in ACTIONS:
-            near = difflib.get_close_matches(action, ACTIONS, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            raise CurationError(
-                f"{where}: the action is {action!r}; expected one of {', '.join(ACTIONS)}{meant}"
-            )
+            raise CurationError(f"{where}: there is no action {action!r}: {did_you_mean(action, ACTIONS)}")
         if not re.fullmatch("[0-9a-f]{64}", sha):
             raise CurationError(
                 f"{where}: the sha256 is {sha!r}; expected 64 hex digits, as `sha256sum <picture>` prints"
@@ -169,7 +171,7 @@ def append(root: Path, rows: list[dict[str, str]]) -> None:
     with (root / f".{FILE}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
-        read(path)  # what it cannot read, it does not add to
+        read_curation(path)  # what it cannot read, it does not add to
         new = io.StringIO()
         headers = [_header(line) for line in text.splitlines() if _header(line)] or [list(COLUMNS)]
         names = headers[-1]

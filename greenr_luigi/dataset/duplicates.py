@@ -14,56 +14,58 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-#: One row a picture: the 64 bits of `pictures.dhash`, then the 176 bits of `hashing.phash` in three parts.
-Looks = NDArray[np.uint64]
+#: One row a picture: the 64 bits of `hashing.dhash`, then the 176 bits of `hashing.phash` in three parts.
+HashMatrix = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 #: Pictures are near if at most so many of these 240 bits differ, and at most so many of the first 64, which
 #: are looked at alone to begin with. docs/benchmarks.md, Cleaning, shows what this finds and what it wrongly
 #: takes for alike.
 NEAR, NEAR_FIRST = 65, 16
-#: Bits, pairs a picture, and pictures looked at, in finding out how much NEAR must be lowered; see `telling`.
+#: Bits, pairs a picture, and pictures looked at, in finding out how much NEAR must be lowered; see `copy_limit`.
 STEP, ALIKE, SAMPLE = 8, 0.1, 2000
 #: The arrays of a block, 10 bytes a pair, are to fit into the cache of a core; tried from 16 x 8192 to 256 x 4096.
 ROWS, COLUMNS = 64, 4096
 
 
-def looks(hashes: Sequence[tuple[str, str]]) -> Looks:
+def hash_matrix(hashes: Sequence[tuple[str, str]]) -> HashMatrix:
     """Pairs of dhash (16 hex digits) and phash (44 hex digits) as an array of shape (n, 4)."""
     parts = [[int(d, 16), *(int(p[at : at + 16], 16) for at in (0, 16, 32))] for d, p in hashes]
     return np.array(parts, np.uint64).reshape(-1, 4)
 
 
-def telling(found: Looks) -> int:
+def copy_limit(matrix: HashMatrix) -> int:
     """The most bits, at most NEAR, that pictures of this kind may differ in and still be copies rather than merely
     alike. Digits or X-rays all look alike to a hash that tells photographs apart: there, many pairs differ in just
     so many bits, while copies differ in few. Goes down by STEP until at most ALIKE pairs a picture are in a step."""
-    some = found[:: -(-len(found) // SAMPLE)] if len(found) else found
-    i, j = np.triu_indices(len(some), 1)
-    bits = np.bitwise_count(some[i] ^ some[j]).sum(1, dtype=np.int64)
-    counts = np.bincount(bits[np.bitwise_count(some[i, 0] ^ some[j, 0]) <= NEAR_FIRST], minlength=NEAR + 1)
+    sample = matrix[:: -(-len(matrix) // SAMPLE)] if len(matrix) else matrix
+    i, j = np.triu_indices(len(sample), 1)
+    bits = np.bitwise_count(sample[i] ^ sample[j]).sum(1, dtype=np.int64)
+    counts = np.bincount(
+        bits[np.bitwise_count(sample[i, 0] ^ sample[j, 0]) <= NEAR_FIRST], minlength=NEAR + 1
+    )
     # Pairs grow with the square of the pictures.
-    allowed = max(1.0, ALIKE * len(found)) * (len(some) / max(len(found), 1)) ** 2
+    allowed = max(1.0, ALIKE * len(matrix)) * (len(sample) / max(len(matrix), 1)) ** 2
     limit = NEAR
     while limit > 0 and counts[max(limit - STEP, 0) + 1 : limit + 1].sum() > allowed:
         limit -= STEP
     return max(limit, 0)
 
 
-def near_pairs(found: Looks, distance: int = NEAR, first: int = NEAR_FIRST) -> tuple[Places, Places]:
+def near_pairs(matrix: HashMatrix, distance: int = NEAR, first: int = NEAR_FIRST) -> tuple[Places, Places]:
     """Places (i, j), i < j, of all pictures that differ in at most `distance` bits, and in at most `first` of
     the first 64; each pair once, sorted. Equal rows make many pairs: give each only once."""
-    dhashes = np.ascontiguousarray(found[:, 0])
+    dhashes = np.ascontiguousarray(matrix[:, 0])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = pool.map(
-            lambda start: _block(found, dhashes, start, distance, first), range(0, len(found), ROWS)
+            lambda start: _block(matrix, dhashes, start, distance, first), range(0, len(matrix), ROWS)
         )
         pairs = np.concatenate([np.empty(0, np.int64), *blocks])
     pairs.sort()
     return pairs >> 32, pairs & 0xFFFFFFFF
 
 
-def _block(found: Looks, dhashes: NDArray[np.uint64], start: int, distance: int, first: int) -> Places:
+def _block(matrix: HashMatrix, dhashes: NDArray[np.uint64], start: int, distance: int, first: int) -> Places:
     """The pairs of ROWS pictures with all behind them, each as i << 32 | j."""
     pairs = []
     ours, theirs = dhashes[start : start + ROWS, None], dhashes[start:]
@@ -80,6 +82,6 @@ def _block(found: Looks, dhashes: NDArray[np.uint64], start: int, distance: int,
         if len(hits):
             i, j = hits // width + start, hits % width + column + start
             i, j = i[i < j], j[i < j]
-            close = np.bitwise_count(found[i] ^ found[j]).sum(1, dtype=np.int64) <= distance
+            close = np.bitwise_count(matrix[i] ^ matrix[j]).sum(1, dtype=np.int64) <= distance
             pairs.append((i[close] << 32) | j[close])
     return np.concatenate([np.empty(0, np.int64), *pairs])

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from greenr_luigi.dataset.rows import SplitRow, read_split
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.pictures import door, manifest
-from greenr_luigi.pictures.manifest import SplitRow
+from greenr_luigi.pictures import door
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Item = TypeVar("Item")
@@ -27,15 +27,15 @@ class DataSetError(GreenrError):
 
 
 def read_rows(dataset: Path, *sides: str) -> list[SplitRow]:
-    """The rows of `dataset/manifest.csv` on the given sides ("train", "valid", "test"), sorted by file.
+    """The rows of a SplitDataset folder on the given sides ("train", "valid", "test"), sorted by file.
 
     Raises DataSetError if one of the sides has no picture."""
-    rows = [row for row in manifest.read_csv(dataset / "manifest.csv", SplitRow) if row.side in sides]
+    rows = read_split(dataset, *sides)
     if missing := set(sides) - {row.side for row in rows}:
         raise DataSetError(
             f"{dataset}: no picture is on the side {min(missing)!r}, expected at least one; ask for more pictures"
         )
-    return sorted(rows, key=lambda row: row.file)
+    return rows
 
 
 def evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:

@@ -1,28 +1,32 @@
 """From collected classes to a data set: curation, duplicates, and a split that stays put as pictures come in.
 
-A picture's side is a function of its own look and the seed alone, so no other picture can move it.
-Near-duplicates that fall on different sides cannot both stay: the older stays (by `fetched`; among those of
-one age a digest decides), and the other is listed as excluded. So adding pictures can take an old one out, if
-it is undated and turns out to be a near-duplicate, but never moves one from one side to another. The one
-exception is a class so small that a side would be empty: it gives that side the picture whose own number
-comes nearest.
+A picture's side follows from its own perceptual hash and the seed alone, so no other picture can move it.
+Near-duplicates that fall on different sides cannot both stay: the older stays (by `fetched`; among those of one age a
+digest decides), and the other is listed as excluded. So adding pictures can take an old one out, if it is undated and
+turns out to be a near-duplicate, but never moves one from one side to another. The one exception is a class so small
+that a side would be empty: it gives that side the picture whose own number comes nearest.
 """
 
 from __future__ import annotations
 
 import bisect
 import hashlib
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from greenr_luigi.dataset import cleaning, decisions
-from greenr_luigi.dataset.cleaning import Near, Picture
-from greenr_luigi.pictures.hashing import Look
-from greenr_luigi.pictures.manifest import Excluded, SplitRow, folder_name, write_csv
-from greenr_luigi.sources.collection import link
+from greenr_luigi import contracts
+from greenr_luigi.dataset import cleaning, decisions, rows
+from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
+from greenr_luigi.dataset.rows import Excluded, SplitRow
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.files import link
+from greenr_luigi.pictures.hashing import PerceptualHash
+from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.pictures.manifest import write_csv
+from greenr_luigi.progress import OnProgress
 
+#: By a picture's own number, from low to high.
 SIDES = ("test", "valid", "train")
 #: The share of pictures held out for the final measurement, and for choosing between models.
 TEST, VALID = 0.15, 0.15
@@ -30,142 +34,137 @@ TEST, VALID = 0.15, 0.15
 MINIMUM = 5
 
 
-class DataError(RuntimeError):
-    """The pictures do not make a data set; the message names the classes, with counts, and what to do."""
+class TooFewPictures(GreenrError):
+    """The pictures do not make a data set; the message names the classes, with counts."""
 
 
 def split(
-    downloads: Mapping[str, Path], out: Path, *, seed: int, curation: Path | None,
-    on_progress: Callable[[float, str], None],
+    downloads: Mapping[str, Path], out: Path, *, seed: int, curation: Path | None, on_progress: OnProgress,
     test_share: float = TEST, valid_share: float = VALID,
 ) -> dict[str, int]:  # fmt: skip
-    """Fill the empty folder `out` with `train|valid|test/<label folder>/`, `manifest.csv`, `excluded.csv` and
-    `refused.json` (cleaning.refused).
+    """Fill the empty folder `out` with `train|valid|test/<label folder>/` and the files of rows.py.
 
-    `downloads`: the collected folder of each label. `curation`: a person's curation.csv; the pictures that
-    they added lie beside it. `test_share` and `valid_share` go from 0 to 1.
-    Returns counts for people. Raises DataError if a class is too small.
+    `downloads`: the collected folder of each label. `curation`: a person's curation.csv, beside which lie the pictures
+    that they added. `test_share` and `valid_share` go from 0 to 1.
+    Returns counts for people. Raises TooFewPictures if a class is too small.
     """
     on_progress(0, "reading manifests")
-    pictures = cleaning.collected(downloads)
+    pictures = cleaning.collected_pictures(downloads)
     excluded: list[Excluded] = []
+    decided = decisions.Curation()
     if curation is not None:
-        pictures += cleaning.added(curation.parent, downloads, pictures)
-        pictures = cleaning.standing(pictures, decisions.withdrawn(curation), excluded)
-    decided = decisions.read(curation) if curation else decisions.Curation()
-    pictures = cleaning.curated(pictures, decided, set(downloads), excluded)
-    pictures = cleaning.unique(pictures, excluded)
+        decided = decisions.read_curation(curation)
+        pictures += cleaning.added_pictures(curation.parent, downloads, pictures)
+        withdrawn = decisions.withdrawn_pictures(curation)
+        pictures = cleaning.leave_out_withdrawn(pictures, withdrawn, excluded)
+    pictures = cleaning.apply_curation(pictures, decided, set(downloads), excluded)
+    pictures = cleaning.leave_out_doubles(pictures, excluded)
     on_progress(0.2, f"looking for near-duplicates among {len(pictures)} pictures")
-    near = Near(pictures, decided.looks)
-    pictures = cleaning.new(pictures, near, decided, excluded)
-    pictures = cleaning.unambiguous(pictures, near, excluded)
-    sides = _sides(pictures, near, seed, test_share, valid_share, excluded)
-    pictures = [picture for picture in pictures if picture.look in sides]
+    near = NearDuplicates(pictures, decided.rejected_hashes)
+    pictures = cleaning.leave_out_copies_of_rejected(pictures, near, decided, excluded)
+    pictures = cleaning.leave_out_ambiguous(pictures, near, excluded)
+    sides = _choose_sides(pictures, near, seed, (test_share, valid_share), excluded)
+    pictures = [picture for picture in pictures if picture.row.perceptual_hash in sides]
     _fill_empty_sides(pictures, near, sides, seed)
     _check(downloads, pictures, sides, excluded)
-    rows = _write(pictures, sides, out, on_progress)
-    write_csv(out / "manifest.csv", rows, SplitRow)
-    write_csv(out / "excluded.csv", excluded, Excluded)
-    refused = json.dumps(cleaning.refused(downloads), indent=1, ensure_ascii=False)
-    (out / "refused.json").write_text(refused + "\n", encoding="utf-8")
-    counts = Counter(row.side for row in rows)
-    on_progress(
-        1, ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES)) + f"; {len(excluded)} excluded"
-    )
-    return {
-        "pictures": len(rows),
-        **{side: counts[side] for side in reversed(SIDES)},
-        "excluded": len(excluded),
-    }
+    split_rows = _link_pictures(pictures, sides, out, on_progress)
+    write_csv(out / rows.SPLIT, split_rows, SplitRow)
+    write_csv(out / rows.EXCLUDED, excluded, Excluded)
+    contracts.write(out / rows.REFUSED, cleaning.refused_files(downloads))
+    counts = Counter(row.side for row in split_rows)
+    on_progress(1, f"{_by_side(counts)}; {len(excluded)} excluded")
+    by_side = {side: counts[side] for side in reversed(SIDES)}
+    return {"pictures": len(split_rows), **by_side, "excluded": len(excluded)}
 
 
-def number(look: Look, seed: int) -> float:
-    """A picture's own number, from 0 to below 1: below `test` is test, the next `valid` are valid, the rest
-    train."""
-    digest = hashlib.blake2b(f"{seed} {look[0]}".encode(), digest_size=7).digest()
+def _by_side(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES))
+
+
+def own_number(hash: PerceptualHash, seed: int) -> float:
+    """A picture's own number, from 0 to below 1, which decides its side."""
+    digest = hashlib.blake2b(f"{seed} {hash.dhash}".encode(), digest_size=7).digest()
     return int.from_bytes(digest) / 2**56
 
 
-def _sides(
-    pictures: list[Picture], near: Near, seed: int, test: float, valid: float,
+def _choose_sides(
+    pictures: list[Picture],
+    near: NearDuplicates,
+    seed: int,
+    shares: tuple[float, float],
     excluded: list[Excluded],
-) -> dict[Look, str]:  # fmt: skip
-    """The side of each hash that stays, the older ones first."""
-    by_look: dict[Look, list[Picture]] = defaultdict(list)
+) -> dict[PerceptualHash, str]:
+    """The side of each hash that stays, the older ones first. `shares`: of test and of valid."""
+    by_hash: dict[PerceptualHash, list[Picture]] = defaultdict(list)
     for picture in sorted(pictures, key=lambda p: (p.row.fetched or "", p.row.sha256)):
-        by_look[picture.look].append(picture)
-    sides: dict[Look, str] = {}
-    for look in sorted(by_look, key=lambda h: (by_look[h][0].row.fetched or "", number(h, seed + 1), h)):
-        side = SIDES[bisect.bisect((test, test + valid), number(look, seed))]
-        against = next((h for h in near.of[look] if h in sides and sides[h] != side), None)
+        by_hash[picture.row.perceptual_hash].append(picture)
+    sides: dict[PerceptualHash, str] = {}
+    for hash in sorted(by_hash, key=lambda h: (by_hash[h][0].row.fetched or "", own_number(h, seed + 1), h)):
+        side = SIDES[bisect.bisect((shares[0], sum(shares)), own_number(hash, seed))]
+        against = next((h for h in near.of[hash] if h in sides and sides[h] != side), None)
         if against is None:
-            sides[look] = side
+            sides[hash] = side
             continue
-        detail = f"nearly the same as {by_look[against][0].row.file}, which is in {sides[against]}"
-        excluded += [cleaning.out(picture, "near-duplicate", detail) for picture in by_look[look]]
+        detail = f"nearly the same as {by_hash[against][0].row.file}, which is in {sides[against]}"
+        excluded += [picture.exclude("near-duplicate", detail) for picture in by_hash[hash]]
     return sides
 
 
-def _fill_empty_sides(pictures: list[Picture], near: Near, sides: dict[Look, str], seed: int) -> None:
-    """Give each class a picture on each side, if it has any to spare whose near-duplicates do not stay
-    behind."""
-    classes: dict[str, dict[Look, int]] = defaultdict(Counter)
+def _fill_empty_sides(
+    pictures: list[Picture], near: NearDuplicates, sides: dict[PerceptualHash, str], seed: int
+) -> None:
+    """Give each class a picture on each side, if it has any to spare whose near-duplicates do not stay behind."""
+    classes: dict[str, set[PerceptualHash]] = defaultdict(set)
     for picture in pictures:
-        classes[picture.row.label][picture.look] += 1
-    for its in classes.values():
+        classes[picture.row.label].add(picture.row.perceptual_hash)
+    for hashes in classes.values():
         for side in SIDES:
-            have = Counter(sides[look] for look in its)
-            if have[side]:
+            counts = Counter(sides[hash] for hash in hashes)
+            if counts[side]:
                 continue
-            richest = max(SIDES, key=lambda s: have[s])
-            free = [h for h in its if sides[h] == richest and not any(other in sides for other in near.of[h])]
-            if have[richest] > 1 and free:
+            richest = max(SIDES, key=lambda s: counts[s])
+            free = [h for h in hashes if sides[h] == richest and not any(n in sides for n in near.of[h])]
+            if counts[richest] > 1 and free:
                 chosen = max if side == "train" else min
-                sides[chosen(free, key=lambda h: number(h, seed))] = side
+                sides[chosen(free, key=lambda h: (own_number(h, seed), h))] = side
 
 
 def _check(
     downloads: Mapping[str, Path],
     pictures: list[Picture],
-    sides: dict[Look, str],
+    sides: dict[PerceptualHash, str],
     excluded: list[Excluded],
 ) -> None:
     faults = []
     for label in sorted(downloads):
-        have = Counter(sides[picture.look] for picture in pictures if picture.row.label == label)
-        if have.total() < MINIMUM or any(not have[side] for side in SIDES):
-            reasons = Counter(row.reason for row in excluded if row.label == label)
-            out = (
-                f" ({', '.join(f'{n} {reason}' for reason, n in reasons.most_common())} are out)"
-                if reasons
-                else ""
-            )
-            counts = ", ".join(f"{have[side]} {side}" for side in reversed(SIDES))
-            faults.append(f"{label!r} has {have.total()} usable pictures: {counts}{out}")
+        counts = Counter(sides[p.row.perceptual_hash] for p in pictures if p.row.label == label)
+        if counts.total() < MINIMUM or any(not counts[side] for side in SIDES):
+            reasons = Counter(row.reason for row in excluded if row.label == label).most_common()
+            left_out = f" ({', '.join(f'{n} {reason}' for reason, n in reasons)} are out)" if reasons else ""
+            faults.append(f"{label!r} has {counts.total()} usable pictures: {_by_side(counts)}{left_out}")
     if len(downloads) < 2:
         faults.append(f"there are {len(downloads)} classes; a classifier needs at least 2")
     if faults:
-        raise DataError(
-            "; ".join(faults)
-            + f". Each class needs at least {MINIMUM}, some on each side: collect more with --limit, "
+        raise TooFewPictures(
+            f"{'; '.join(faults)}. Each class needs at least {MINIMUM}, some on each side: collect more with --limit, "
             "or add some by hand"
         )
 
 
-def _write(
-    pictures: list[Picture], sides: dict[Look, str], out: Path, on_progress: Callable[[float, str], None]
+def _link_pictures(
+    pictures: list[Picture], sides: dict[PerceptualHash, str], out: Path, on_progress: OnProgress
 ) -> list[SplitRow]:
-    rows = []
+    split_rows = []
     for side in SIDES:
         for label in {picture.row.label for picture in pictures}:
             (out / side / folder_name(label)).mkdir(parents=True, exist_ok=True)
     for done, picture in enumerate(pictures):
-        side = sides[picture.look]
+        side = sides[picture.row.perceptual_hash]
         file = f"{side}/{folder_name(picture.row.label)}/{picture.row.sha256[:16]}{picture.path.suffix}"
         link(picture.path, out / file)
-        rows.append(SplitRow(**vars(picture.row) | {"file": file, "side": side}))
+        split_rows.append(SplitRow(**vars(picture.row) | {"file": file, "side": side}))
         if done % 1000 == 0:
             on_progress(
-                0.5 + 0.5 * done / len(pictures), f"{done} of {len(pictures)} pictures in their places"
+                0.5 + 0.5 * done / len(pictures), f"{done} of {len(pictures)} pictures in their folders"
             )
-    return rows
+    return split_rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import contracts
-from greenr_luigi.pictures.manifest import SplitRow
+from greenr_luigi.dataset.rows import SplitRow
 
 NAME = "sources.json"
 

@@ -13,12 +13,12 @@ import numpy as np
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
+from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues, predictions, report
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Metrics
 from greenr_luigi.evaluation.predictions import Prediction, Predictions
 from greenr_luigi.inference import is_answer
-from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.progress import OnProgress, part
 
 #: The fraction of pictures of the known classes that get an answer. Threshold and least familiarity let half each of

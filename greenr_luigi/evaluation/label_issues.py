@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.predictions import Floats
-from greenr_luigi.pictures.manifest import SplitRow
 
 if TYPE_CHECKING:
     import torch

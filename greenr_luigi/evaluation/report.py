@@ -19,7 +19,7 @@ from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.evaluation.predictions import Predictions, read_predictions
-from greenr_luigi.pictures.manifest import label_name
+from greenr_luigi.pictures.labels import label_name
 from greenr_luigi.pictures.thumbnail import data_address, thumbnail
 from greenr_luigi.training.saved_model import Epoch, Training
 

@@ -181,7 +181,7 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     left. The release that a rollback would bring back stays, too, and so do the newest pictures of each class that a
     search or a list of addresses found: the web may have no more of them. What a person gave lies elsewhere, in
     folders that no stage writes, and is not touched. Returns the rows of what went."""
-    from greenr_luigi.sources.registry import SOURCES
+    from greenr_luigi.sources import registry
 
     if keep < 0:
         raise ValueError(f"--keep {keep}: expected 0 or more outputs a stage")
@@ -197,7 +197,7 @@ def prune(root: Path, keep: int, dry_run: bool = False) -> list[dict[str, Any]]:
     kept: dict[str, int] = {}
     gone = []
     before = {row["place"]: row for row in _releases(root)}
-    at_hand = {name for name, source in SOURCES.items() if source.keeps == "none"}
+    at_hand = {name for name in registry.SOURCES if registry.find(name).keeps == "none"}
     for row, stamp in _outputs(root):
         kept[row["stage"]] = kept.get(row["stage"], 0) + 1
         found = row["stage"].startswith("DownloadImages") and stamp["parameters"]["source"] not in at_hand

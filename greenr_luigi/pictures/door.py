@@ -7,11 +7,13 @@ the model is served the same pixels that it was trained on.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import bombs
 
 PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
@@ -53,7 +56,6 @@ MAX_PIXELS_OF = {"WEBP": MAX_PIXELS // 2, "AVIF": MAX_PIXELS // 2}
 LARGE = 4_000_000
 #: Rows that are flattened at a time.
 STRIP = 256
-TOO_MANY = f"the picture has too many pixels; at most {MAX_PIXELS:,} are read: shrink it first"
 #: Smaller than this on one side, there is nothing to see.
 MIN_SIDE = 32
 
@@ -65,7 +67,12 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.
                  LookupError, TypeError, AttributeError, AssertionError, MemoryError, RuntimeError)  # fmt: skip
 
 
-class UnusablePicture(ValueError):
+# Pillow warns of what it then repairs or refuses. One filter for good: `catch_warnings` around each picture would
+# swap the process's list of filters under other threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class UnusablePicture(GreenrError):
     """Bytes that are no usable picture. `reason` is a short constant word, the message is for a person."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -76,100 +83,104 @@ class UnusablePicture(ValueError):
 def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
     """Decode bytes to an upright RGB image; the first frame of an animation, transparency laid on white.
 
-    `at_least`: the side in pixels that the caller will shrink to. A JPEG larger than that is decoded at a
-    half, a quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is
-    LARGE then is shrunk to no less than twice that.
-
-    Raises UnusablePicture with reason "too-large" (bytes or pixels), "format", "too-small" or "broken".
+    `at_least`: see `decode`. Raises UnusablePicture with reason "too-large" (bytes or pixels), "format", "too-small" or
+    "broken".
     """
+    return decode(open_header(data), at_least)
+
+
+def open_header(data: bytes) -> Image.Image:
+    """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
     if len(data) > MAX_BYTES:
         raise UnusablePicture(
             "too-large", f"the file has {len(data):,} bytes; at most {MAX_BYTES:,} are read: shrink it first"
         )
     if too_many := bombs.excess(data):
+        raise _broken(too_many)
+    with _refusing():
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
+    if width * height > most:
         raise UnusablePicture(
-            "broken", f"the picture cannot be read ({too_many}): save it anew and try again"
+            "too-large", f"{width} x {height} pixels; at most {most:,} are read: shrink it first"
         )
-    with warnings.catch_warnings():
-        # Pillow warns of what it then repairs or refuses; the refusal is an exception and is caught below.
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:
-            raise UnusablePicture(
-                "format", "this is not a picture in a known format: use " + ", ".join(FORMATS)
-            ) from None
-        except Image.DecompressionBombError:
-            raise UnusablePicture("too-large", TOO_MANY) from None
-        except DECODE_ERRORS as error:
-            raise UnusablePicture(
-                "broken", f"the picture cannot be read ({error}): save it anew and try again"
-            ) from None
-        width, height = image.size
-        most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
-        if width * height > most:
-            raise UnusablePicture(
-                "too-large", f"{width} x {height} pixels; at most {most:,} are read: shrink it first"
-            )
-        if min(width, height) < MIN_SIDE:
-            raise UnusablePicture(
-                "too-small",
-                f"the picture has {width} x {height} pixels; each side must have at least {MIN_SIDE}",
-            )
-        if image.info.get("compression") in RUN_LENGTH:
-            raise UnusablePicture(
-                "format", "run-length encoded BMP is not read: save it as PNG and try again"
-            )
-        try:
-            if at_least is not None:
-                image.draft("RGB", (at_least, at_least))
-            image.load()
-            if at_least is not None and image.width * image.height > LARGE:
-                return ImageOps.exif_transpose(shrunk(image, max(1, min(image.size) // (2 * at_least))))
-            return flatten(ImageOps.exif_transpose(image))
-        except Image.DecompressionBombError:
-            raise UnusablePicture("too-large", TOO_MANY) from None
-        except DECODE_ERRORS as error:
-            raise UnusablePicture(
-                "broken", f"the picture cannot be read to its end ({error}): save it anew and try again"
-            ) from None
+    if min(width, height) < MIN_SIDE:
+        raise UnusablePicture(
+            "too-small", f"the picture has {width} x {height} pixels; each side must have at least {MIN_SIDE}"
+        )
+    if image.info.get("compression") in RUN_LENGTH:
+        raise UnusablePicture("format", "run-length encoded BMP is not read: save it as PNG and try again")
+    return image
 
 
-def shrunk(image: Image.Image, factor: int) -> Image.Image:
-    """A decoded picture in RGB with a `factor`-th of its sides, each pixel the mean of those it stands for; flattened
-    strip by strip. Its EXIF data stay."""
+def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
+    """The pixels behind a header, as `open_picture` gives them.
+
+    `at_least`: the side in pixels that the caller will shrink to. A JPEG larger than that is decoded at a half, a
+    quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is LARGE then
+    is shrunk to no less than twice that.
+    """
+    with _refusing():
+        if at_least is not None:
+            image.draft("RGB", (at_least, at_least))
+        image.load()
+        if at_least is not None and image.width * image.height > LARGE:
+            return ImageOps.exif_transpose(shrink(image, max(1, min(image.size) // (2 * at_least))))
+        return flatten(ImageOps.exif_transpose(image))
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """What Pillow raises, as UnusablePicture."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise UnusablePicture("format", f"this is not a picture in a known format: use {known}") from None
+    except Image.DecompressionBombError:
+        raise UnusablePicture(
+            "too-large", f"the picture has more than {MAX_PIXELS:,} pixels: shrink it first"
+        ) from None
+    except DECODE_ERRORS as error:
+        raise _broken(error) from None
+
+
+def _broken(why: object) -> UnusablePicture:
+    return UnusablePicture("broken", f"the picture cannot be read ({why}): save it anew and try again")
+
+
+def shrink(image: Image.Image, factor: int) -> Image.Image:
+    """A decoded picture in RGB with a `factor`-th of its sides, each pixel the mean of those that it stands for.
+    Flattened strip by strip, which saves memory; its EXIF data stay."""
     width, height = image.size
     rows = max(STRIP // factor, 1) * factor
-    top = brightest(image)
+    white = white_value(image)
     small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for above in range(0, height, rows):
-        strip = flatten(image.crop((0, above, width, min(above + rows, height))), top)
+        strip = flatten(image.crop((0, above, width, min(above + rows, height))), white)
         small.paste(strip.reduce(factor), (0, above // factor))
     small.info = image.info
     return small
 
 
-def deep(image: Image.Image) -> bool:
-    """Whether its values have more than 8 bits."""
-    return image.mode.startswith("I;16") or image.mode in ("I", "F")
+def white_value(image: Image.Image) -> float | None:
+    """What stands for white in a picture of more than 8 bits a value; None for all others."""
+    if not image.mode.startswith("I;16") and image.mode not in ("I", "F"):
+        return None
+    return 65535.0 if np.asarray(image).max(initial=0) > 255 else 255.0
 
 
-def brightest(image: Image.Image) -> float:
-    """What stands for white."""
-    return 65535.0 if deep(image) and np.asarray(image).max(initial=0) > 255 else 255.0
-
-
-def flatten(image: Image.Image, top: float | None = None) -> Image.Image:
-    """Any Pillow mode to RGB: 16-bit scaled (Pillow alone would clip it), alpha laid on white. `top`: what stands for
-    white in the whole picture, if this is a part."""
-    if deep(image):
-        top = brightest(image) if top is None else top
+def flatten(image: Image.Image, white: float | None = None) -> Image.Image:
+    """Any Pillow mode to RGB: 16-bit scaled (Pillow alone would clip it), alpha laid on white. `white`: the whole
+    picture's white_value, if this is a part."""
+    if white := white or white_value(image):
         values = np.asarray(image).astype(np.float64)
-        return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((values.clip(0, white) * (255.0 / white)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
+        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(paper, layer).convert("RGB")
     return image.convert("RGB")
 
 
@@ -180,16 +191,9 @@ def square(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def suffix(data: bytes) -> str:
-    """The file ending that goes with the content, such as ".jpg"."""
-    return SUFFIXES[str(Image.open(io.BytesIO(data), formats=FORMATS).format)]
+    """The file ending that goes with the content, such as ".jpg". Raises UnusablePicture."""
+    return SUFFIXES[str(open_header(data).format)]
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def dhash(image: Image.Image) -> str:
-    """A 64-bit perceptual hash as 16 hex digits: whether each pixel of a 9 x 8 grey thumbnail is darker than
-    its right neighbour (Neal Krawetz, "Kind of like that", 2013). Like pictures differ in few bits."""
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR)).astype(np.int16)
-    return f"{int(''.join('1' if bit else '0' for bit in (grey[:, :-1] < grey[:, 1:]).flatten()), 2):016x}"

@@ -1,15 +1,12 @@
-"""A second perceptual hash, which tells apart what `door.dhash` alone does not; and how a picture looks, in
-both."""
+"""Perceptual hashes: pictures that look alike have hashes that differ in few bits."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from greenr_luigi.pictures import door
-
-#: A picture's two perceptual hashes: 16 hex digits of `door.dhash` and 44 of `phash`.
-Look = tuple[str, str]
 #: The side in pixels to decode to before hashing; the hashes look at 9 x 8 and 32 x 32 of them.
 HASHED_SIDE = 128
 SIDE, KEPT, PATCHES = 32, 12, 4
@@ -18,14 +15,27 @@ _BASIS = np.cos(np.pi / SIDE * np.outer(np.arange(KEPT), np.arange(SIDE) + 0.5))
 _BASIS[0] /= np.sqrt(2)
 
 
-def look(data: bytes) -> Look:
-    """The look of a picture file. Raises door.UnusablePicture."""
-    image = door.open_picture(data, at_least=HASHED_SIDE)
-    return door.dhash(image), phash(image)
+class PerceptualHash(NamedTuple):
+    """A picture's two hashes, which together tell apart what one alone does not: 16 and 44 hex digits."""
+
+    dhash: str
+    phash: str
+
+
+def perceptual_hash(image: Image.Image) -> PerceptualHash:
+    """Both hashes of an RGB image, best decoded with `at_least=HASHED_SIDE`."""
+    return PerceptualHash(dhash(image), phash(image))
+
+
+def dhash(image: Image.Image) -> str:
+    """A 64-bit difference hash: whether each pixel of a 9 x 8 grey thumbnail is darker than its right neighbour
+    (Neal Krawetz, "Kind of like that", 2013)."""
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR))
+    return np.packbits(grey[:, :-1] < grey[:, 1:]).tobytes().hex()
 
 
 def phash(image: Image.Image) -> str:
-    """A 176-bit perceptual hash of an RGB image as 44 hex digits, of form and of colour.
+    """A 176-bit hash of form and of colour.
 
     144 bits say whether each of the 12 x 12 lowest frequencies of a 32 x 32 thumbnail is above their median;
     the first, which is the mere brightness, is always 0 (Christoph Zauner, "Implementation and Benchmarking of

@@ -83,7 +83,7 @@ def undecided(root: Path, dataset: Path | None, evaluation: Path | None) -> list
     cases = [*_from_visitors(root)]
     if dataset is not None and evaluation is not None:
         cases += _from_label_issues(dataset, evaluation)
-    decided = decisions.decided(root / decisions.FILE)
+    decided = decisions.decided_pictures(root / decisions.FILE)
     return [case for case in cases if case.sha256 not in decided]
 
 
@@ -105,4 +105,4 @@ def remove_decided_feedback(root: Path) -> None:
     """Remove visitors' pictures that have been decided about: what was kept lies in `added/`, and new ones need the
     room."""
     folder = feedback_store.feedback_folder(root / "releases")
-    feedback_store.remove_pictures(folder, decisions.decided(root / decisions.FILE))
+    feedback_store.remove_pictures(folder, decisions.decided_pictures(root / decisions.FILE))

@@ -17,12 +17,12 @@ import msgspec
 
 from greenr_luigi import contracts, files
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.pictures import door, manifest
+from greenr_luigi.pictures import door, labels
 from greenr_luigi.serving.releases import now
 
 #: The label of a picture that shows none of the classes; no class can be named so, since labels are not empty.
 NEITHER = ""
-#: Its folder. No label's folder is called so: `manifest.folder_name` writes % as %25.
+#: Its folder. No label's folder is called so: `labels.folder_name` writes % as %25.
 NEITHER_FOLDER = "%none"
 #: Bytes kept at most; then feedback is refused until a person has looked through it.
 MOST_BYTES = 2 * 2**30
@@ -53,7 +53,7 @@ def feedback_folder(store: Path) -> Path:
 
 def label_folder(label: str) -> str:
     """The folder of a verdict, named as every other folder of a label is."""
-    return NEITHER_FOLDER if label == NEITHER else manifest.folder_name(label)
+    return NEITHER_FOLDER if label == NEITHER else labels.folder_name(label)
 
 
 def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) -> str:

@@ -1,1 +1,1 @@
-"""Where pictures come from, and how those of a class are collected."""
+"""Where pictures come from: search engines, lists of addresses, a person's folders, drawings."""

@@ -9,14 +9,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from greenr_luigi.pictures.door import MAX_BYTES
-from greenr_luigi.sources.candidates import Unavailable
+from greenr_luigi.sources.source import THREADS, Unavailable
 
 AGENT = "Mozilla/5.0 (compatible; greenr_luigi/0.1)"
 #: Seconds to connect, and between two bytes.
 TIMEOUT = (5.0, 10.0)
 #: Seconds for one picture altogether: a host that drips bytes must not hold a crawl.
 DEADLINE = 30.0
-THREADS = 16
 
 
 def session(agent: str = AGENT) -> requests.Session:

@@ -1,4 +1,4 @@
-"""Pictures drawn at run time, so that the pipeline can be tried and tested without a network or photographs.
+"""Drawings of flowers, for the source `sample`.
 
 Dandelions stand in grass, and grass stands alone; every other label is a flower whose shape and colours
 follow from a digest of its name. Light, ground, size, tilt, number, sharpness and noise vary by picture.
@@ -7,20 +7,17 @@ follow from a digest of its name. Light, ground, size, tilt, number, sharpness a
 from __future__ import annotations
 
 import colorsys
-import functools
 import hashlib
 import io
-import itertools
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from greenr_luigi.sources.candidates import Candidate, Request
-
+#: Another one gives other drawings.
+SEED = 0
 #: Pixels; drawn twice as large and shrunk, which smooths the edges.
 SIDE = 256
 SCALE = 2
@@ -52,15 +49,6 @@ class Flower:
 
 
 DANDELION = Flower(hue=0.145, saturation=0.95, petals=34, rings=4, width=0.16, heart_hue=0.125, heart=0.2)
-
-
-def sample(request: Request) -> Iterator[Candidate]:
-    """Drawings number 0, 1, 2 ... of the label, without end: the same for the same seed, label and number."""
-    for number in itertools.count():
-        load = functools.partial(encoded, request.label, request.seed, number)
-        yield Candidate(
-            load, "sample", None, f"sample:{request.seed}:{request.label}:{number}", license="CC0-1.0"
-        )
 
 
 def encoded(label: str, seed: int, number: int) -> bytes:

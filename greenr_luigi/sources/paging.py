@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from greenr_luigi.sources import download
-from greenr_luigi.sources.candidates import Candidate, Interrupted
+from greenr_luigi.sources.source import Candidate, Interrupted
 
 #: A result: `file_url`, and where known `page_url` and `license`.
 Result = dict[str, str]

@@ -13,7 +13,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.pictures.manifest import SplitRow
+from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.recipes import Ingredients, find_recipe
 from greenr_luigi.training.saved_model import Training, Weights

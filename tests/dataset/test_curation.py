@@ -10,7 +10,9 @@ import pytest
 from greenr_luigi import cli
 from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.decisions import CurationError
-from greenr_luigi.pictures import door, hashing
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
+from greenr_luigi.pictures.manifest import PictureRow, write_jsonl
 from tests.sources.conftest import picture
 
 A, B = "a" * 64, "b" * 64
@@ -21,14 +23,16 @@ def test_a_picture_may_be_named_by_file_and_by_digits(tmp_path: Path) -> None:
     sha = door.sha256(picture(1))
     place = tmp_path / "data/DownloadImages/grass-0"
     place.mkdir(parents=True)
-    row = {"file": "pictures/x.jpg", "sha256": sha, "dhash": A[:16], "phash": A[:44]}
-    (place / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    row = PictureRow("pictures/x.jpg", "grass", sha, A[:16], 64, 64, 1, "bing", phash=A[:44])
+    write_jsonl(place / "manifest.jsonl", [row])
     items = [tmp_path / "x.jpg", sha, sha[:16], f"train/grass/{sha[:16]}.jpg"]
     assert curation.reject(tmp_path / "data", items) == [sha] * 4
-    looks = set(decisions.read(tmp_path / "data" / "curation.csv").looks)
-    assert looks == {(A[:16], A[:44])}
+    hashes = set(decisions.read_curation(tmp_path / "data" / "curation.csv").rejected_hashes)
+    assert hashes == {(A[:16], A[:44])}
     curation.reject(tmp_path / "data", items[:1])
-    assert set(decisions.read(tmp_path / "data" / "curation.csv").looks) == {hashing.look(picture(1))}
+    assert set(decisions.read_curation(tmp_path / "data" / "curation.csv").rejected_hashes) == {
+        perceptual_hash(door.open_picture(picture(1), at_least=HASHED_SIDE))
+    }
 
 
 @pytest.mark.parametrize("item", ["nowhere.jpg", "0123456789abcdef", "abc"])
@@ -42,7 +46,7 @@ def test_added_pictures_lie_in_a_folder_of_the_person(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(picture(1))
     copy = curation.add(tmp_path / "data", "a/b", tmp_path / "x.png")
     assert copy.parent == tmp_path / "data/added/a%2Fb" and copy.suffix == ".jpg"
-    assert decisions.added(tmp_path / "data", "a/b") == [copy] and copy.read_bytes() == picture(1)
+    assert decisions.added_files(tmp_path / "data", "a/b") == [copy] and copy.read_bytes() == picture(1)
     (tmp_path / "x.txt").write_text("no picture")
     with pytest.raises(door.UnusablePicture):
         curation.add(tmp_path / "data", "a/b", tmp_path / "x.txt")
@@ -93,7 +97,7 @@ def test_restoring_an_added_picture_takes_back_the_last_word_first(tmp_path: Pat
     sha = door.sha256(picture(1))
 
     def withdrawn() -> bool:
-        return sha in decisions.withdrawn(tmp_path / "curation.csv")
+        return sha in decisions.withdrawn_pictures(tmp_path / "curation.csv")
 
     curation.restore(tmp_path, [sha])
     assert not withdrawn()

@@ -9,23 +9,24 @@ import pytest
 
 from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.decisions import CurationError
-from greenr_luigi.pictures import hashing
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
 from tests.sources.conftest import picture
 
 A, B = "a" * 64, "b" * 64
 
 
 def test_no_file_is_no_decision(tmp_path: Path) -> None:
-    assert decisions.read(tmp_path / "curation.csv") == decisions.Curation()
+    assert decisions.read_curation(tmp_path / "curation.csv") == decisions.Curation()
 
 
 def test_later_decisions_overrule(tmp_path: Path) -> None:
     curation.reject(tmp_path, [A, B], comment="blurred,\nboth")
     curation.relabel(tmp_path, "wild grass, dry", [A])
     curation.restore(tmp_path, [B])
-    found = decisions.read(tmp_path / "curation.csv")
+    found = decisions.read_curation(tmp_path / "curation.csv")
     assert found.rejected == {A} and found.relabelled == {A: "wild grass, dry"}
-    assert found.spoken == {A} and not found.looks
+    assert found.spoken == {A} and not found.rejected_hashes
 
 
 def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:
@@ -36,28 +37,30 @@ def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:
         curation.reject(tmp_path, [tmp_path / "x.jpg"])
     lines = (tmp_path / "curation.csv").read_text()
     assert lines.startswith(old) and lines.count("action") == 2
-    found = decisions.read(tmp_path / "curation.csv")
-    assert len(found.rejected) == 2 and set(found.looks) == {hashing.look(picture(1))}
+    found = decisions.read_curation(tmp_path / "curation.csv")
+    assert len(found.rejected) == 2 and set(found.rejected_hashes) == {
+        perceptual_hash(door.open_picture(picture(1), at_least=HASHED_SIDE))
+    }
     curation.restore(tmp_path, [tmp_path / "x.jpg"])
-    assert decisions.read(tmp_path / "curation.csv") == decisions.Curation(frozenset({A}))
+    assert decisions.read_curation(tmp_path / "curation.csv") == decisions.Curation(frozenset({A}))
 
 
 def test_hand_edited_lines_are_understood_and_kept(tmp_path: Path) -> None:
     text = f"\ufeff# mine\r\nto, action ,sha256\r\n\r\n,REJECT, {A.upper()} \r\n dry grass ,relabel,{B}"
     path = tmp_path / "curation.csv"
     path.write_bytes(text.encode())
-    found = decisions.read(path)
+    found = decisions.read_curation(path)
     assert (found.rejected, found.relabelled) == ({A}, {B: "dry grass"})
     curation.restore(tmp_path, [A])
     assert path.read_bytes().startswith(text.encode())
-    found = decisions.read(path)
+    found = decisions.read_curation(path)
     assert (found.rejected, found.relabelled) == (frozenset(), {B: "dry grass"})
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (f"rejct,{A}", r"line 3: the action is 'rejct'; expected one of .*did you mean reject\?"),
+        (f"rejct,{A}", r"line 3: there is no action 'rejct': did you mean reject\?"),
         ("reject,abc", "line 3: the sha256 is 'abc'; expected 64 hex digits"),
         (f"relabel,{A},grass", "line 3: relabel without a label"),
         (f"reject;{A}", "line 3: 1 cells in .*separated by commas"),
@@ -69,7 +72,7 @@ def test_what_cannot_be_understood_is_an_error_that_says_where(tmp_path: Path, l
     path = tmp_path / "curation.csv"
     path.write_text(f"action,sha256,label,to,when,comment,look\nreject,{B}\n{line}\n")
     with pytest.raises(CurationError, match=words):
-        decisions.read(path)
+        decisions.read_curation(path)
     before = path.read_bytes()
     with pytest.raises(CurationError, match=words):
         curation.reject(tmp_path, [B])
@@ -83,5 +86,5 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.start()
     for writer in writers:
         writer.join()
-    assert decisions.read(tmp_path / "curation.csv").rejected == set(shas)
+    assert decisions.read_curation(tmp_path / "curation.csv").rejected == set(shas)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".curation.csv.lock", "curation.csv"]

@@ -16,21 +16,24 @@ from hypothesis import strategies as st
 
 from greenr_luigi.dataset import cleaning, curation, decisions
 from greenr_luigi.dataset.duplicates import NEAR
-from greenr_luigi.dataset.split import DataError, number, split
+from greenr_luigi.dataset.rows import Excluded, SplitRow
+from greenr_luigi.dataset.split import TooFewPictures, own_number, split
 from greenr_luigi.pictures import manifest
-from greenr_luigi.pictures.manifest import Excluded, Refusal, Row, SplitRow
-from greenr_luigi.sources.collection import collect, describe
+from greenr_luigi.pictures.examine import examine_file
+from greenr_luigi.pictures.hashing import PerceptualHash
+from greenr_luigi.pictures.manifest import PictureRow, Refusal
+from tests.sources.collecting import collect_from
 from tests.sources.conftest import picture
 
 
-def row(number: int, label: str = "a", near: int | None = None, fetched: str | None = None) -> Row:
+def row(number: int, label: str = "a", near: int | None = None, fetched: str | None = None) -> PictureRow:
     """Picture `number`; it looks nearly like picture `near`."""
     rng = random.Random(number if near is None else near)
     dhash, phash = rng.getrandbits(64), rng.getrandbits(176)
     if near is not None:
         dhash ^= 1 << number % 64 | 1 << (number // 64) % 64
     sha = f"{number:064x}"[::-1]
-    return Row(
+    return PictureRow(
         f"pictures/{sha[:16]}.jpg",
         label,
         sha,
@@ -44,7 +47,7 @@ def row(number: int, label: str = "a", near: int | None = None, fetched: str | N
     )
 
 
-def collected(root: Path, rows: list[Row]) -> dict[str, Path]:
+def collected(root: Path, rows: list[PictureRow]) -> dict[str, Path]:
     """What collecting would have left behind, but for the pixels."""
     for one in rows:
         file = root / one.label / one.file
@@ -56,7 +59,9 @@ def collected(root: Path, rows: list[Row]) -> dict[str, Path]:
     return {label: root / label for label in labels}
 
 
-def divided(rows: list[Row], seed: int = 0, **options: object) -> tuple[dict[str, SplitRow], list[Excluded]]:
+def divided(
+    rows: list[PictureRow], seed: int = 0, **options: object
+) -> tuple[dict[str, SplitRow], list[Excluded]]:
     """The data set by sha256, and what is not in it."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
@@ -70,7 +75,7 @@ def divided(rows: list[Row], seed: int = 0, **options: object) -> tuple[dict[str
         return {one.sha256: one for one in kept}, manifest.read_csv(out / "excluded.csv", Excluded)
 
 
-def many(label: str, start: int, count: int = 40) -> list[Row]:
+def many(label: str, start: int, count: int = 40) -> list[PictureRow]:
     return [row(number, label) for number in range(start, start + count)]
 
 
@@ -90,7 +95,9 @@ NEW = st.lists(
 
 @settings(max_examples=30, deadline=None)
 @given(NEW, NEW, st.integers(0, 3))
-def test_growth_moves_nothing_from_side_to_side(first: list[Row], then: list[Row], seed: int) -> None:
+def test_growth_moves_nothing_from_side_to_side(
+    first: list[PictureRow], then: list[PictureRow], seed: int
+) -> None:
     known = {one.sha256 for one in first}
     before, _ = divided(BASE + first, seed)
     after, _ = divided(BASE + first + [one for one in then if one.sha256 not in known], seed)
@@ -99,7 +106,9 @@ def test_growth_moves_nothing_from_side_to_side(first: list[Row], then: list[Row
 
 @settings(max_examples=15, deadline=None)
 @given(NEW, NEW)
-def test_what_is_dated_stays_when_later_pictures_come(first: list[Row], then: list[Row]) -> None:
+def test_what_is_dated_stays_when_later_pictures_come(
+    first: list[PictureRow], then: list[PictureRow]
+) -> None:
     known = {one.sha256 for one in first}
     old = [replace(one, fetched="2025-01-01") for one in BASE + first]
     new = [replace(one, label="a", fetched="2026-01-01") for one in then if one.sha256 not in known]
@@ -111,7 +120,7 @@ def test_what_is_dated_stays_when_later_pictures_come(first: list[Row], then: li
 
 @settings(max_examples=15, deadline=None)
 @given(NEW)
-def test_near_duplicates_are_on_one_side_and_under_one_label(new: list[Row]) -> None:
+def test_near_duplicates_are_on_one_side_and_under_one_label(new: list[PictureRow]) -> None:
     kept, out = divided(BASE + new)
     assert len(kept) + len(out) == len(BASE + new)
     bits = {sha: (int(one.dhash, 16), int(one.phash, 16)) for sha, one in kept.items()}
@@ -169,9 +178,9 @@ def test_small_classes_have_something_on_every_side() -> None:
 
 def test_too_small_a_class_is_an_error_with_counts() -> None:
     expected = r"'b' has 3 usable pictures: 1 train, 1 valid, 1 test \(2 two-labels are out\)\. Each class"
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(TooFewPictures, match=expected):
         divided([*many("a", 0), *many("b", 1000, 3), row(0, "b"), row(1, "b")])
-    with pytest.raises(DataError, match="a classifier needs at least 2"):
+    with pytest.raises(TooFewPictures, match="a classifier needs at least 2"):
         divided(many("a", 0))
 
 
@@ -199,9 +208,9 @@ def test_a_copy_of_what_was_rejected_does_not_come_back(root: Path, tmp_path: Pa
     """What looks like a rejected picture was there, comes later, or is what a person spoke of."""
     (tmp_path / "rejected.jpg").write_bytes(picture(5, 128))
     curation.reject(root, [tmp_path / "rejected.jpg"])
-    when = next(iter(decisions.read(root / "curation.csv").looks.values()))
+    when = next(iter(decisions.read_curation(root / "curation.csv").rejected_hashes.values()))
     (tmp_path / "again.jpg").write_bytes(picture(5, 300))
-    found = [describe(tmp_path / name, "bing") for name in ("again.jpg", "rejected.jpg")]
+    found = [examine_file(tmp_path / name, "", "bing") for name in ("again.jpg", "rejected.jpg")]
     assert found[0].sha256 != found[1].sha256
     again = replace(found[0], file="pictures/again.jpg", label="a")
 
@@ -242,7 +251,7 @@ def test_what_was_added_and_taken_back_is_out_and_its_file_stays(root: Path, tmp
     """Also where the source `feedback` takes it from there; what was found elsewhere stays."""
     (tmp_path / "mine.jpg").write_bytes(picture(7))
     copy = curation.add(root, "a", tmp_path / "mine.jpg")
-    sha = describe(copy, "added").sha256
+    sha = examine_file(copy, "", "added").sha256
     curation.restore(root, [copy])
     kept, out = divided(BASE, curation=root / "curation.csv")
     assert sha not in kept and copy.exists()
@@ -271,7 +280,7 @@ def test_what_the_sources_refused_is_counted_and_named_wherever_the_folder_lies(
         for label in "ab":
             places[label] = tmp_path / where / label
             places[label].mkdir()
-            collect("folder", label, label, 0, mine, places[label], None, 0, (), lambda share, words: None)
+            collect_from("folder", label, places[label], folder=mine)
         out = tmp_path / where / "out"
         out.mkdir()
         split(places, out, seed=0, curation=None, on_progress=lambda *_: None)
@@ -293,9 +302,9 @@ def test_what_an_address_did_not_give_is_no_part_of_the_data_set(tmp_path: Path)
         Refusal("format", "no picture", "a/note.txt"),
     ]
     manifest.write_jsonl(tmp_path / "rejected.jsonl", refusals)
-    assert [kind["reason"] for kind in cleaning.refused({"a": tmp_path})] == ["format"]
+    assert [kind.reason for kind in cleaning.refused_files({"a": tmp_path})] == ["format"]
 
 
 def test_numbers_are_spread_evenly() -> None:
-    numbers = [number((f"{n:016x}", ""), 0) for n in range(2000)]
+    numbers = [own_number(PerceptualHash(f"{n:016x}", ""), 0) for n in range(2000)]
     assert all(abs(sum(n < edge for n in numbers) / 2000 - edge) < 0.04 for edge in (0.1, 0.3, 0.5, 0.8))

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from greenr_luigi.pictures import door
+from greenr_luigi.pictures import door, hashing
 from greenr_luigi.pictures.door import UnusablePicture, open_picture, square
 
 
@@ -239,7 +239,7 @@ def test_hashes_and_endings(tmp_path: Path) -> None:
     data = encoded(drawn(), "JPEG", quality=95)
     other = encoded(drawn(), "JPEG", quality=60)
     assert door.sha256(data) != door.sha256(other)
-    first, second = (int(door.dhash(open_picture(one)), 16) for one in (data, other))
+    first, second = (int(hashing.dhash(open_picture(one)), 16) for one in (data, other))
     assert (first ^ second).bit_count() <= 6
     assert [door.suffix(encoded(drawn(), kind)) for kind in ("JPEG", "PNG", "WEBP")] == [
         ".jpg",

@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi.dataset import decisions
+from greenr_luigi.dataset import decisions, rows
 from greenr_luigi.evaluation import label_issues
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.review import cases
@@ -62,7 +62,7 @@ class Place:
         return cases.undecided(self.root, self.dataset, self.evaluation)
 
     def curation(self) -> decisions.Curation:
-        return decisions.read(self.root / decisions.FILE)
+        return decisions.read_curation(self.root / decisions.FILE)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     chrome.get(address)
     title(chrome, "1 of 6: is this grass?")
     press(chrome, "k", "2 of 6: what is this?")
-    assert [path.read_bytes() for path in decisions.added(place.root, "grass")] == [
+    assert [path.read_bytes() for path in decisions.added_files(place.root, "grass")] == [
         tiny_release.picture("lime", 320)
     ]
     press(chrome, "k", "2 of 6")  # There is nothing to keep where a visitor named no class.
@@ -134,7 +134,7 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     for at in range(5, 0, -1):
         press(chrome, "u", f"{at} of 6")
     assert len(place.waiting()) == 6 and place.curation() == decisions.Curation()
-    assert decisions.added(place.root, "grass") == []
+    assert decisions.added_files(place.root, "grass") == []
 
 
 def test_buttons_do_without_a_script(place: Place, address: str) -> None:
@@ -143,7 +143,7 @@ def test_buttons_do_without_a_script(place: Place, address: str) -> None:
         phone.find_element(By.CSS_SELECTOR, "button[value='=dandelion']").click()
         title(phone, "2 of 6")
         assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
-    assert len(decisions.added(place.root, "dandelion")) == 1
+    assert len(decisions.added_files(place.root, "dandelion")) == 1
 
 
 def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
@@ -239,10 +239,10 @@ def test_what_visitors_said_teaches_once_a_person_kept_it(tmp_path: Path) -> Non
     told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
     split = pipeline.place("SplitDataset")
-    rows = manifest.read_csv(split / "manifest.csv", manifest.SplitRow)
-    out = manifest.read_csv(split / "excluded.csv", manifest.Excluded)
+    taken = manifest.read_csv(split / "manifest.csv", rows.SplitRow)
+    out = manifest.read_csv(split / "excluded.csv", rows.Excluded)
     assert {"duplicate", "rejected"}.isdisjoint(row.reason for row in out)
-    assert {row.sha256: row.label for row in [*rows, *out]} == kept
+    assert {row.sha256: row.label for row in [*taken, *out]} == kept
     options = ("status", "--json", "SplitDataset", *pipeline.options[2:])
     causes = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
     assert causes == [None] * 3

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.pictures.manifest import Row, read_jsonl
-from greenr_luigi.sources.collection import collect
-from greenr_luigi.sources.registry import SOURCES, SourceError
+from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
+from greenr_luigi.sources import registry
+from greenr_luigi.sources.source import SourceError
+from tests.sources.collecting import collect_from
 from tests.sources.conftest import Internet, picture
 
 URL = "https://pictures.example/{}.jpg"
@@ -21,12 +22,12 @@ def lists(internet: Internet, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def collected(lists: Path, name: str, earlier: str | None = None) -> list[Row]:
+def collected(lists: Path, name: str, earlier: str | None = None) -> list[PictureRow]:
     out = lists / name
     out.mkdir()
     before = lists / earlier if earlier else None
-    collect("urls", "grass", "grass", 0, lists, out, before, 0, (), lambda share, words: None)
-    return read_jsonl(out / "manifest.jsonl", Row)
+    collect_from("urls", "grass", out, 0, lists, earlier=before)
+    return read_jsonl(out / "manifest.jsonl", PictureRow)
 
 
 def test_earlier_pictures_are_linked_and_not_copied(lists: Path) -> None:
@@ -65,32 +66,32 @@ def test_an_earlier_folder_that_is_gone_is_no_matter(lists: Path) -> None:
 
 def test_progress_goes_up_to_one(lists: Path) -> None:
     told: list[tuple[float, str]] = []
-    (lists / "out").mkdir()
-    collect("urls", "grass", "grass", 12, lists, lists / "out", None, 0, (), lambda *what: told.append(what))
+    collect_from("urls", "grass", lists / "out", 12, lists, on_progress=lambda *what: told.append(what))
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and told[-1] == (1, "grass: 12 pictures")
 
 
 @pytest.mark.parametrize(
-    ("source", "limit", "words"),
+    ("source", "words"),
     [
-        ("bnig", 10, r"there is no source 'bnig': did you mean 'bing'\? The sources are bing, .*sample"),
-        ("something", 10, r"there is no source 'something': The sources are"),
-        ("sample", 0, r"--limit is 0: expected at least 1 picture a class"),
-        ("urls", -1, r"--limit is -1"),
+        ("bnig", r"there is no source 'bnig': did you mean bing\?"),
+        ("something", r"there is no source 'something': expected one of bing, .*sample"),
+        ("urls", "the source 'urls' needs --folder: lists of addresses"),
     ],
 )
-def test_what_cannot_be_meant_is_an_error(source: str, limit: int, words: str, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+def test_what_cannot_be_meant_is_an_error(source: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=words):
-        collect(source, "grass", "grass", limit, tmp_path, tmp_path / "out", None, 0, (), lambda *_: None)
+        collect_from(source, "grass", tmp_path / "out")
 
 
 def test_fewer_than_ten_will_do_if_fewer_are_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    told = collect("sample", "grass", "grass", 3, None, tmp_path / "out", None, 0, (), lambda *_: None)
+    told = collect_from("sample", "grass", tmp_path / "out", 3)
     assert told == {"pictures": 3, "new": 3, "refused": 0}
 
 
 def test_every_source_says_what_it_is() -> None:
-    assert all(source.hint and source.keeps in ("all", "listed", "none") for source in SOURCES.values())
+    for name in registry.SOURCES:
+        source = registry.find(name)
+        assert (source.name, source.module) == (name, registry.SOURCES[name])
+        assert source.hint and source.keeps in ("all", "listed", "none")
+        assert source.default_limit or not source.grows_old or source.needs_folder

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.pictures.manifest import Row, read_jsonl
-from greenr_luigi.sources import commons
-from greenr_luigi.sources.candidates import Request, SourceError
-from greenr_luigi.sources.collection import collect
+from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
+from greenr_luigi.sources import commons, openverse
+from greenr_luigi.sources.source import Request, SourceError
+from tests.sources.collecting import collect_from
 from tests.sources.conftest import Answer, Internet, Query, picture
 
 
-def openverse(pages: list[list[int]]) -> dict[int, bytes]:
+def openverse_pages(pages: list[list[int]]) -> dict[int, bytes]:
     def result(number: int) -> dict[str, object]:
         return {"id": f"{number}", "url": f"https://pictures.example/{number}.jpg", "license": "by-sa",
                 "license_version": "2.0", "foreign_landing_url": f"https://site.example/{number}"}  # fmt: skip
@@ -23,14 +23,14 @@ def openverse(pages: list[list[int]]) -> dict[int, bytes]:
     return {number: json.dumps(page).encode() for number, page in found.items()}
 
 
-def collected(source: str, out: Path, limit: int) -> list[Row]:
+def collected(source: str, out: Path, limit: int) -> list[PictureRow]:
     out.mkdir()
-    collect(source, "grass", "wild grass", limit, None, out, None, 0, (), lambda share, words: None)
-    return read_jsonl(out / "manifest.jsonl", Row)
+    collect_from(source, "grass", out, limit, query="wild grass")
+    return read_jsonl(out / "manifest.jsonl", PictureRow)
 
 
 def test_openverse(internet: Internet, tmp_path: Path) -> None:
-    pages = openverse([[*range(1, 9), 1001], [9, 10, 11, 2001, 12]])
+    pages = openverse_pages([[*range(1, 9), 1001], [9, 10, 11, 2001, 12]])
     asked: list[Query] = []
 
     def api(path: str, query: Query) -> Answer:
@@ -42,7 +42,7 @@ def test_openverse(internet: Internet, tmp_path: Path) -> None:
     assert len(rows) == 11 and {row.license for row in rows} == {"CC BY-SA 2.0"}
     assert {row.page_url for row in rows} >= {"https://site.example/1", "https://site.example/11"}
     assert asked[0]["q"] == "wild grass" and [query["page"] for query in asked] == ["1", "2"]
-    next(commons.openverse(Request("grass", "grass", 1, license="commercial,modify")))
+    next(openverse.candidates(Request("grass", "grass", 1, license="commercial,modify")))
     assert asked[-1]["license_type"] == "commercial,modification"
 
 
@@ -78,13 +78,13 @@ def test_commons(internet: Internet, tmp_path: Path) -> None:
     assert len(rows) == 10 and {row.license for row in rows} == {"CC BY-SA 4.0", "CC0"}
     assert {row.page_url for row in rows} >= {"https://commons.wikimedia.org/wiki/File:9"}
     assert any("filetype%3Abitmap+wild+grass" in url for url in internet.asked)
-    only = list(commons.commons(Request("grass", "grass", 9, license="publicdomain")))
+    only = list(commons.candidates(Request("grass", "grass", 9, license="publicdomain")))
     assert [one.file_url[-5:] for one in only] == ["8.jpg", "9.jpg"]
 
 
 def test_commons_lists_the_best_first(internet: Internet) -> None:
     internet.hosts["commons.wikimedia.org"] = lambda path, query: commons_page([5, 3, 4])
-    found = list(commons.commons(Request("grass", "grass", 3)))
+    found = list(commons.candidates(Request("grass", "grass", 3)))
     assert [one.file_url.split("/")[-1] for one in found] == ["5.jpg", "3.jpg", "4.jpg"]
 
 

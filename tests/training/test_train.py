@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from greenr_luigi.dataset.pixels import DataSetError
+from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.pictures.manifest import SplitRow
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, finetuning, recipes, train
 from tests import walk

@@ -6,16 +6,18 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from greenr_luigi.pictures.manifest import Refusal, Row, read_jsonl
-from greenr_luigi.sources import engines
-from greenr_luigi.sources.candidates import Request, SourceError
-from greenr_luigi.sources.collection import collect
+from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
+from greenr_luigi.sources import baidu, bing, registry
+from greenr_luigi.sources.source import Request, SourceError
+from tasks import DownloadImages
+from tests.sources.collecting import collect_from
 from tests.sources.conftest import Answer, Internet, Query
 
 Pages = Sequence[Sequence[int]]
@@ -94,8 +96,7 @@ def play(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
 def crawl(
     name: str, out: Path, limit: int, earlier: Path | None = None, query: str = "grass"
 ) -> dict[str, int]:
-    out.mkdir()
-    return collect(name, "grass", query, limit, None, out, earlier, 0, (), lambda share, words: None)
+    return collect_from(name, "grass", out, limit, query=query, earlier=earlier)
 
 
 PAGES = [[1, 1001, 2, 2001, 3], [3, 4, 3001, 5, 6], [7, 8, 9, 10, 11], [12, 13]]
@@ -107,7 +108,7 @@ def test_crawls_on_until_enough_are_good(
 ) -> None:
     play(name, PAGES)
     assert crawl(name, tmp_path / "out", 10) == {"pictures": 10, "new": 10, "refused": 3}
-    rows = read_jsonl(tmp_path / "out/manifest.jsonl", Row)
+    rows = read_jsonl(tmp_path / "out/manifest.jsonl", PictureRow)
     assert {row.file_url for row in rows} == {address(n) for n in range(1, 11)}
     assert {(row.engine, row.query, row.label) for row in rows} == {(name, "grass", "grass")}
     assert all((tmp_path / "out" / row.file).stat().st_size == row.bytes and row.fetched for row in rows)
@@ -122,7 +123,7 @@ def test_says_where_a_picture_stands_and_its_licence(play: Callable[[str, Pages]
         ("flickr", "https://www.flickr.com/photos/some/1", "CC BY 2.0"),
     ):
         play(name, [[1]])
-        first = next(getattr(engines, name)(Request("grass", "grass", 1)))
+        first = next(registry.find(name).candidates(Request("grass", "grass", 1)))
         assert (first.page_url, first.license) == (page, license)
 
 
@@ -135,7 +136,7 @@ def test_asks_for_any_words(name: str, play: Callable[[str, Pages], None], inter
         seen.append(query[ENGINES[name][3]]),
         answer(path, query),
     )[1]
-    next(getattr(engines, name)(Request("grass", words, 1)))
+    next(registry.find(name).candidates(Request("grass", words, 1)))
     assert seen == [words]
 
 
@@ -191,8 +192,7 @@ def test_a_crawl_cut_short_keeps_what_it_has_and_says_so(internet: Internet, tmp
     )
     told: list[str] = []
     out = tmp_path / "out"
-    out.mkdir()
-    collect("bing", "grass", "grass", 30, None, out, None, 0, (), lambda share, words: told.append(words))
+    collect_from("bing", "grass", out, 30, on_progress=lambda share, words: told.append(words))
     assert "12 pictures" in told[-1] and "ended early: https://www.bing.com answered 500" in told[-1]
     assert [r.reason for r in read_jsonl(out / "rejected.jsonl", Refusal)] == ["interrupted"]
 
@@ -208,11 +208,11 @@ def test_a_recrawl_adds_and_loses_nothing(
 ) -> None:
     play("bing", [range(1, 13)])
     crawl("bing", tmp_path / "one", 12)
-    before = {row.sha256: row for row in read_jsonl(tmp_path / "one/manifest.jsonl", Row)}
+    before = {row.sha256: row for row in read_jsonl(tmp_path / "one/manifest.jsonl", PictureRow)}
     play("bing", [[*range(5, 13), *range(20, 24)]])
     internet.asked.clear()
     assert crawl("bing", tmp_path / "two", 12, tmp_path / "one") == {"pictures": 16, "new": 4, "refused": 0}
-    after = {row.sha256: row for row in read_jsonl(tmp_path / "two/manifest.jsonl", Row)}
+    after = {row.sha256: row for row in read_jsonl(tmp_path / "two/manifest.jsonl", PictureRow)}
     assert all(after[sha] == row for sha, row in before.items())
     assert len([url for url in internet.asked if "pictures.example" in url]) == 4
     assert all((tmp_path / "two" / row.file).exists() for row in after.values())
@@ -235,18 +235,6 @@ def test_a_recrawl_that_finds_nothing_is_an_error(play: Callable[[str, Pages], N
         crawl("bing", tmp_path / "two", 12, tmp_path / "one")
 
 
-def test_what_a_person_removed_does_not_come_back(play: Callable[[str, Pages], None], tmp_path: Path) -> None:
-    play("bing", [range(1, 14)])
-    crawl("bing", tmp_path / "one", 12)
-    removed = read_jsonl(tmp_path / "one/manifest.jsonl", Row)[0].sha256
-    (tmp_path / "two").mkdir()
-    collect(
-        "bing", "grass", "grass", 12, None, tmp_path / "two", None, 0, {removed}, lambda share, words: None
-    )
-    assert removed not in {row.sha256 for row in read_jsonl(tmp_path / "two/manifest.jsonl", Row)}
-    assert "removed" in {refusal.reason for refusal in read_jsonl(tmp_path / "two/rejected.jsonl", Refusal)}
-
-
 @pytest.mark.parametrize(
     ("name", "part"), [("bing", "license-L2_L3"), ("google", "sur:fmc"), ("flickr", "4,5,7,8,9,10,11,12")]
 )
@@ -256,12 +244,82 @@ def test_asks_for_free_licences_only(
     monkeypatch.setenv("FLICKR_APIKEY", "key")
     seen: list[Query] = []
     internet.hosts[ENGINES[name][0]] = lambda path, query: (seen.append(query), ENGINES[name][1]([1]))[1]
-    next(getattr(engines, name)(Request("grass", "grass", 1, license="commercial,modify")))
+    next(registry.find(name).candidates(Request("grass", "grass", 1, license="commercial,modify")))
     assert any(part in value for value in seen[0].values())
 
 
 def test_a_licence_that_cannot_be_asked_for_is_an_error() -> None:
     with pytest.raises(SourceError, match="cannot filter"):
-        next(engines.baidu(Request("grass", "grass", 1, license="commercial")))
+        next(baidu.candidates(Request("grass", "grass", 1, license="commercial")))
     with pytest.raises(SourceError, match="'free' is not known"):
-        next(engines.bing(Request("grass", "grass", 1, license="free")))
+        next(bing.candidates(Request("grass", "grass", 1, license="free")))
+
+
+class Search:
+    """DownloadImages of a search engine that shows 14 pictures, in a data root of its own."""
+
+    def __init__(self, root: Path, internet: Internet) -> None:
+        self.root, self.internet = root, internet
+
+    def task(self, **options: object) -> DownloadImages:
+        parameters = {"source": "bing", "folder": None, "limit": 12, "license": "", "refresh_days": 30}
+        return DownloadImages(root=self.root, label="grass", **parameters | options)
+
+    def run(self, **options: object) -> list[str]:
+        """The addresses that a run asked for."""
+        self.internet.asked.clear()
+        self.task(**options).run()
+        return [*self.internet.asked]
+
+    def edit_stamp(self, **values: object) -> None:
+        file = self.task().output_folder / "stamp.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    def rows(self) -> list[PictureRow]:
+        return read_jsonl(self.task().output_folder / "manifest.jsonl", PictureRow)
+
+
+@pytest.fixture
+def search(play: Callable[[str, Pages], None], internet: Internet, tmp_path: Path) -> Search:
+    play("bing", [range(1, 15)])
+    search = Search(tmp_path / "data", internet)
+    assert len(search.run()) == 13
+    return search
+
+
+def test_new_code_examines_the_pictures_at_hand_and_asks_nobody(search: Search) -> None:
+    before, searched = search.rows(), search.task().stamp()["summary"]["searched"]
+    # As a version before would have left it: other files of code, and no word of when it searched.
+    search.edit_stamp(code={"greenr_luigi/collection.py": {"bytes": "0", "syntax": "0"}}, finished=searched - 5 * 86400,
+                      summary={"pictures": 12, "new": 12, "refused": 0})  # fmt: skip
+    assert "code of" in str(search.task().stale_because())
+    assert search.run() == []
+    assert search.task().complete() and search.rows() == before
+    assert search.task().stamp()["summary"]["searched"] == searched - 5 * 86400
+    assert search.task(refresh_days=4).stale_because() == "collected 5 days ago, refresh_days is 4"
+
+
+def test_an_old_search_is_made_again(search: Search) -> None:
+    search.edit_stamp(summary={"searched": search.task().stamp()["finished"] - 40 * 86400})
+    assert any("bing.com" in url for url in search.run())
+    assert search.task().complete() and search.task().stamp()["summary"]["searched"] > time.time() - 60
+
+
+def test_a_picture_that_is_lost_is_fetched_again(search: Search) -> None:
+    before = search.rows()
+    (search.task().output_folder / before[0].file).unlink()
+    assert before[0].file_url in search.run()
+    assert {row.sha256 for row in search.rows()} == {row.sha256 for row in before}
+
+
+def test_a_search_that_is_forced_asks(search: Search) -> None:
+    search.edit_stamp(finished=1.0)
+    assert any("bing.com" in url for url in search.run(force=("DownloadImages",)))
+
+
+def test_another_source_makes_no_collection_stale(search: Search, tmp_path: Path) -> None:
+    """Nor does the list of sources: only what the source's own module imports, and how all are collected."""
+    files = set(search.task().stamp()["code"])
+    assert {"greenr_luigi/sources/bing.py", "greenr_luigi/sources/collection.py"} <= files
+    others = {f"greenr_luigi/sources/{name}.py" for name in (*registry.SOURCES, "registry")}
+    assert files & others == {"greenr_luigi/sources/bing.py"}

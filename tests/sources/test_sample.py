@@ -8,34 +8,30 @@ from pathlib import Path
 
 from PIL import Image
 
-from greenr_luigi.dataset.duplicates import looks, near_pairs
+from greenr_luigi.dataset.duplicates import hash_matrix, near_pairs
 from greenr_luigi.pictures import door, hashing
-from greenr_luigi.sources import drawn
-from greenr_luigi.sources.candidates import Request
-from greenr_luigi.sources.collection import collect
+from greenr_luigi.sources import drawn, sample
+from greenr_luigi.sources.source import Request
+from tests.sources.collecting import collect_from
 
 
 def test_several_hundred_and_no_two_alike() -> None:
     hashes, files = [], set()
     for label in ("dandelion", "grass"):
-        for candidate in itertools.islice(drawn.sample(Request(label, label, 1)), 200):
+        for candidate in itertools.islice(sample.candidates(Request(label, label)), 200):
             data = candidate.load()
             files.add(data)
             image = door.open_picture(data)
-            hashes.append((door.dhash(image), hashing.phash(image)))
+            hashes.append(hashing.perceptual_hash(image))
     assert len(files) == len(set(hashes)) == 400
-    assert len(near_pairs(looks(hashes))[0]) == 0
+    assert len(near_pairs(hash_matrix(hashes))[0]) == 0
 
 
 def test_the_same_bytes_for_the_same_seed_and_no_others(tmp_path: Path) -> None:
-    def collected(name: str, seed: int) -> bytes:
-        (tmp_path / name).mkdir()
-        collect(
-            "sample", "aster", "aster", 12, None, tmp_path / name, None, seed, (), lambda share, words: None
-        )
-        return (tmp_path / name / "manifest.jsonl").read_bytes()
-
-    assert collected("one", 1) == collected("two", 1) != collected("three", 2)
+    for name in ("one", "two"):
+        collect_from("sample", "aster", tmp_path / name, 12)
+    assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
+    assert drawn.encoded("aster", 1, 0) == drawn.encoded("aster", 1, 0) != drawn.encoded("aster", 2, 0)
 
 
 def test_labels_differ_in_what_they_show() -> None:

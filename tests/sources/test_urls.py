@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.pictures.manifest import Refusal, Row, read_jsonl
+from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import download
-from greenr_luigi.sources.candidates import SourceError, Unavailable
-from greenr_luigi.sources.collection import collect
-from greenr_luigi.sources.listed import addresses
+from greenr_luigi.sources.source import SourceError, Unavailable
+from greenr_luigi.sources.urls import addresses
+from tests.sources.collecting import collect_from
 from tests.sources.conftest import Internet
 
 URL = "https://pictures.example/{}.jpg"
@@ -49,7 +49,7 @@ def test_what_is_no_list_is_an_error(tmp_path: Path) -> None:
 
 def collected(folder: Path, out: Path, earlier: Path | None = None) -> dict[str, int]:
     out.mkdir()
-    return collect("urls", "grass", "grass", 20, folder, out, earlier, 0, (), lambda share, words: None)
+    return collect_from("urls", "grass", out, 20, folder, earlier=earlier)
 
 
 def test_collects_a_list(internet: Internet, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_left_the_list_leaves_and_what_died_stays(internet: Internet, tmp_p
     alive = internet.hosts["pictures.example"]
     internet.hosts["pictures.example"] = lambda path, q: alive(path, q) if path == "/14.jpg" else (404, b"")
     assert collected(tmp_path, tmp_path / "two", tmp_path / "one") == {"pictures": 13, "new": 1, "refused": 0}
-    rows = read_jsonl(tmp_path / "two/manifest.jsonl", Row)
+    rows = read_jsonl(tmp_path / "two/manifest.jsonl", PictureRow)
     assert {row.file_url for row in rows} == {URL.format(n) for n in range(2, 15)}
     assert all((tmp_path / "two" / row.file).is_file() for row in rows)
 

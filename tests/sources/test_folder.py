@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.pictures.manifest import Refusal, Row, read_jsonl
-from greenr_luigi.sources import local
-from greenr_luigi.sources.candidates import SourceError
-from greenr_luigi.sources.collection import collect
+from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
+from greenr_luigi.sources import folder as folder_source
+from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness import traces
 from tasks import DownloadImages
 from tests.photographs import PHOTOS, needs_photos
+from tests.sources.collecting import collect_from
 from tests.sources.conftest import picture
 
 
@@ -25,8 +25,7 @@ def tree(path: Path) -> dict[str, tuple[bytes, int]]:
 def collected(
     folder: Path, label: str, out: Path, limit: int = 0, earlier: Path | None = None
 ) -> dict[str, int]:
-    out.mkdir()
-    return collect("folder", label, label, limit, folder, out, earlier, 0, (), lambda share, words: None)
+    return collect_from("folder", label, out, limit, folder, earlier=earlier)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_takes_all_and_changes_nothing(mine: Path, tmp_path: Path) -> None:
     before = tree(mine)
     assert collected(mine, "wild grass", tmp_path / "out") == {"pictures": 12, "new": 12, "refused": 2}
     assert tree(mine) == before
-    rows = read_jsonl(tmp_path / "out/manifest.jsonl", Row)
+    rows = read_jsonl(tmp_path / "out/manifest.jsonl", PictureRow)
     assert {row.file_url for row in rows} >= {"wild grass/00.JPG", "wild grass/deep/er/01.JPG"}
     assert {row.fetched for row in rows} == {None}
     reasons = {row.reason for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
@@ -66,7 +65,7 @@ def test_what_is_collected_is_what_makes_the_stage_stale(mine: Path, tmp_path: P
     (top / "12.jpg").symlink_to(tmp_path / "elsewhere.jpg")
     (tmp_path / "elsewhere.jpg").write_bytes(picture(12))
     before = traces.snapshot(top)
-    assert {str(top / name) for name in before} == {str(path) for path in local.visible(top)}
+    assert {str(top / name) for name in before} == {str(path) for path in folder_source.visible(top)}
     assert {"12.jpg", "deep/er/01.JPG"} <= before.keys() and len(before) == 15
     (top / ".DS_Store").write_text("")
     (top / "here").symlink_to(".")
@@ -114,12 +113,12 @@ def test_a_folder_under_another_spelling_goes_stale_with_its_pictures(tmp_path: 
 
 
 def test_a_missing_folder_is_an_error_that_helps(mine: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no sub-folder 'Wild Gras'.*did you mean 'wild grass'\?"):
+    with pytest.raises(SourceError, match=r"no sub-folder 'Wild Gras'.*did you mean wild grass\?"):
         collected(mine, "Wild Gras", tmp_path / "a")
     with pytest.raises(SourceError, match="does not exist"):
         collected(mine / "nowhere", "wild grass", tmp_path / "b")
     with pytest.raises(SourceError, match="needs --folder"):
-        collect("folder", "x", "x", 0, None, tmp_path / "b", None, 0, (), lambda share, words: None)
+        collect_from("folder", "x", tmp_path / "b")
     (mine / "empty").mkdir()
     with pytest.raises(
         SourceError, match="brought no pictures of 'empty'; all were asked for and at least 10"
@@ -139,13 +138,20 @@ def test_the_photographs(tmp_path: Path) -> None:
 
 
 def test_feedback_is_a_folder_too(mine: Path, tmp_path: Path) -> None:
-    for label in ("wild grass", "was?"):
-        (tmp_path / label).mkdir()
-        asked = ("feedback", label, "", 0, mine, tmp_path / label, None, 0, (), lambda share, words: None)
-        if label == "was?":
-            with pytest.raises(SourceError, match=r"nothing has been kept as 'was\?'.*`greenr review`"):
-                collect(*asked)
-        else:
-            collect(*asked)
-            rows = read_jsonl(tmp_path / label / "manifest.jsonl", Row)
-            assert {row.engine for row in rows} == {"feedback"}
+    mine.rename(tmp_path / "added")
+    collect_from("feedback", "wild grass", tmp_path / "out", root=tmp_path)
+    rows = read_jsonl(tmp_path / "out" / "manifest.jsonl", PictureRow)
+    assert {row.engine for row in rows} == {"feedback"}
+    with pytest.raises(SourceError, match=r"nothing has been kept as 'was\?'.*`greenr review`"):
+        collect_from("feedback", "was?", tmp_path / "none", root=tmp_path)
+
+
+@pytest.mark.parametrize("label", ["/", "..", ".", "//", "../.."])
+def test_a_label_never_leads_out_of_the_folder(label: str, mine: Path, tmp_path: Path) -> None:
+    """A class called `/` would have had the whole disk read and hashed."""
+    task = DownloadImages(
+        root=tmp_path, source="folder", folder=mine, limit=0, license="", refresh_days=1, label=label
+    )
+    assert all(mine in path.resolve().parents for path in task.reads().values())
+    with pytest.raises(SourceError, match="has no sub-folder"):
+        collect_from("folder", label, tmp_path / "out", folder=mine)

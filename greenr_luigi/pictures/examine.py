@@ -1,0 +1,39 @@
+"""From a picture's bytes to the row of the manifest that describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from PIL import ExifTags
+
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
+from greenr_luigi.pictures.manifest import PictureRow
+
+#: EXIF orientations that lay a picture on its side.
+SIDEWAYS = (5, 6, 7, 8)
+
+
+def examine(data: bytes, label: str, engine: str) -> PictureRow:
+    """What the bytes of a picture show of themselves; `file` is the name to give it, made from its content.
+
+    Raises door.UnusablePicture.
+    """
+    image = door.open_header(data)
+    # Before it is decoded, which may be at a fraction of its size.
+    width, height = image.size
+    hashes = perceptual_hash(door.decode(image, at_least=HASHED_SIDE))
+    if image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
+        width, height = height, width
+    sha256 = door.sha256(data)
+    file = f"{sha256[:16]}{door.SUFFIXES[str(image.format)]}"
+    return PictureRow(file, label, sha256, hashes.dhash, width, height, len(data), engine, phash=hashes.phash)
+
+
+def examine_file(path: Path, label: str, engine: str) -> PictureRow:
+    """The row of a picture file, under its own name. Raises door.UnusablePicture, which names the file."""
+    try:
+        return dataclasses.replace(examine(path.read_bytes(), label, engine), file=path.name)
+    except door.UnusablePicture as error:
+        raise door.UnusablePicture(error.reason, f"{path}: {error}") from None

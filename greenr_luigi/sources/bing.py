@@ -1,0 +1,43 @@
+"""Bing's picture search, through icrawler."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+from greenr_luigi.sources import licenses
+from greenr_luigi.sources.source import Candidate, Request, Source
+
+
+def candidates(request: Request) -> Iterator[Candidate]:
+    from icrawler.builtin.bing import BingFeeder
+
+    from greenr_luigi.sources import search_engine
+
+    kind = licenses.check("bing", request.license)
+    yield from search_engine.search(
+        "bing",
+        request.query,
+        BingFeeder,
+        results,
+        # The feeder pastes the keyword into an address as it is.
+        keyword=urllib.parse.quote(request.query, safe=""),
+        filters={"license": kind} if kind else None,
+        **search_engine.ALL,
+    )
+
+
+def results(response: Any) -> list[dict[str, str]]:
+    """icrawler's parser takes only addresses that end in .jpg, and drops the page that the picture stands on."""
+    from bs4 import BeautifulSoup
+
+    links = BeautifulSoup(response.content.decode("utf-8", "ignore"), "lxml").select(".imgpt a[m]")
+    tiles = [json.loads(str(link["m"])) for link in links]
+    return [
+        {"file_url": tile["murl"], "page_url": tile.get("purl", "")} for tile in tiles if tile.get("murl")
+    ]
+
+
+SOURCE = Source("bing", "Bing's picture search", candidates)

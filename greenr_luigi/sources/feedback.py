@@ -1,0 +1,40 @@
+"""What visitors of the page put right, and a person kept of it and added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.sources.folder import files_below
+from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
+
+#: Below the data root; dataset/decisions.py fills it.
+ADDED = "added"
+
+
+def candidates(request: Request) -> Iterator[Candidate]:
+    """Raises SourceError if nothing is kept as the label."""
+    top = request.root / ADDED / folder_name(request.label)
+    if not top.is_dir():
+        raise SourceError(
+            f"nothing has been kept as {request.label!r} in {top.parent}: go through what visitors said with "
+            "`greenr review`. What you keep there joins the pictures of every source; `feedback` takes it alone"
+        )
+    yield from files_below(top, "feedback")
+
+
+def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
+    return {f"kept as {label}": root / ADDED / folder_name(label)}
+
+
+SOURCE = Source(
+    "feedback",
+    "what users of the page put right and `greenr review` kept",
+    candidates,
+    keeps="none",
+    local=True,
+    grows_old=False,
+    default_limit=0,
+    reads=reads,
+)

@@ -1,0 +1,73 @@
+"""A person's own pictures: a folder with one sub-folder a class, which is read and never changed."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from greenr_luigi.pictures.labels import folder_name, label_folder
+from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
+from greenr_luigi.text import did_you_mean
+
+
+def candidates(request: Request) -> Iterator[Candidate]:
+    """Every file below the label's sub-folder. Raises SourceError if there is no such sub-folder."""
+    assert request.folder is not None
+    if not request.folder.is_dir():
+        raise SourceError(
+            f"--folder {request.folder} is not a folder: give one that holds a sub-folder for each class"
+        )
+    top = label_folder(request.folder, request.label)
+    if top is None:
+        names = [path.name for path in request.folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        meant = did_you_mean(request.label, sorted(names)) if names else "it holds no sub-folder"
+        raise SourceError(f"--folder {request.folder} has no sub-folder {request.label!r}: {meant}")
+    yield from files_below(top, "folder")
+
+
+def files_below(top: Path, engine: str) -> Iterator[Candidate]:
+    """The files of a folder as candidates."""
+    for path in visible(top):
+        name = f"{top.name}/{path.relative_to(top).as_posix()}"
+        yield Candidate(functools.partial(read, path), engine, None, name)
+
+
+def visible(top: Path) -> Iterator[Path]:
+    """Files below `top` at any depth, sorted; nothing hidden, and no folder behind a symbolic link. The same as
+    traces.walk sees, so that the stage is stale when these change, and only then; a pipe would never end."""
+    for base, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(base, name) for name in sorted(files) if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())
+
+
+def read(path: Path) -> bytes:
+    """One byte more than a picture may have is enough to refuse it."""
+    from greenr_luigi.pictures.door import MAX_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Unavailable("unreadable", f"{path} cannot be read: {error.strerror}") from None
+
+
+def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
+    if folder is None:
+        return {}
+    return {f"folder {label}": label_folder(folder, label) or folder / folder_name(label)}
+
+
+SOURCE = Source(
+    "folder",
+    "your own pictures: --folder holds one sub-folder a class",
+    candidates,
+    keeps="none",
+    needs_folder=True,
+    local=True,
+    grows_old=False,
+    default_limit=0,
+    reads=reads,
+)

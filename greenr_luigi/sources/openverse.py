@@ -1,0 +1,48 @@
+"""Openverse, which searches Flickr's free pictures, Wikimedia Commons, museums and more."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+from greenr_luigi.sources import licenses
+from greenr_luigi.sources.source import Candidate, Request, Source
+
+API = "https://api.openverse.org/v1/images/"
+#: Without a registered key Openverse shows 20 results a page and refuses pages behind the twelfth.
+PAGE, PAGES = 20, 12
+#: What to ask for, by licenses.KINDS; all that is there may be used non-commercially.
+KINDS = {
+    "commercial": {"license_type": "commercial"},
+    "noncommercial,modify": {"license_type": "modification"},
+    "commercial,modify": {"license_type": "commercial,modification"},
+    "publicdomain": {"license": "cc0,pdm"},
+}
+NAMES = {"cc0": "CC0", "pdm": "Public Domain Mark"}
+
+
+def candidates(request: Request) -> Iterator[Candidate]:
+    from greenr_luigi.sources import download, paging
+
+    kind = licenses.check("openverse", request.license)
+    asked = {"q": request.query, "page_size": PAGE, "mature": "false", **KINDS.get(kind or "", {})}
+    pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
+    yield from paging.candidates("openverse", request.query, download.session(), pages, results)
+
+
+def results(response: Any) -> list[dict[str, str]]:
+    found = []
+    for one in response.json()["results"]:
+        license = NAMES.get(one["license"]) or f"CC {one['license'].upper()}"
+        found.append(
+            {
+                "file_url": one["url"],
+                "page_url": one.get("foreign_landing_url") or "",
+                "license": f"{license} {one.get('license_version') or ''}".strip(),
+            }
+        )
+    return found
+
+
+SOURCE = Source("openverse", "freely licensed pictures from many places", candidates)

@@ -1,0 +1,38 @@
+"""Picture search engines, through icrawler's feeders, parsers and session.
+
+icrawler's feeder knows an engine's addresses and filters, its parser what a result page means. Its threads
+are not used: an exception in one ends it silently while the crawl reports success, and they stop after
+`max_num` tries and not at so many good pictures (hellock/icrawler#133, #117, #126). Here a page is fetched
+when the results of those before it are used up, and what goes wrong is raised.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+from icrawler.utils import ProxyPool, Session, Signal
+
+from greenr_luigi.sources import download, paging
+from greenr_luigi.sources.source import Candidate
+
+#: For `search`: no engine shows more results than these.
+ALL = {"offset": 0, "max_num": 1000}
+#: The engines give programs they do not know another page, or none.
+BROWSER = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
+)
+
+
+def search(name: str, query: str, feeder: Any, read: paging.Reader, **options: Any) -> Iterator[Candidate]:
+    """The results of the engine `name`. `feeder`: icrawler's class that makes its addresses of `options`; `read`: what
+    a page of results says. Raises Interrupted."""
+    session = Session(ProxyPool())
+    download.equip(session, BROWSER)
+    fed = feeder(1, Signal(), session)
+    # The feeder's own queue holds five addresses and then waits for a parser thread.
+    fed.out_queue = addresses = queue.SimpleQueue[str]()
+    fed.feed(**options)
+    pages = (addresses.get() for _ in range(addresses.qsize()))
+    yield from paging.candidates(name, query, session, pages, read)

@@ -1,0 +1,92 @@
+"""What a source is, what it is asked, and what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from greenr_luigi.errors import GreenrError
+
+#: Pictures that are fetched at once.
+THREADS = 16
+
+
+class SourceError(GreenrError):
+    """A source brings nothing, or too little. The message says what was asked, what came, and what to try."""
+
+
+class Interrupted(Exception):
+    """A source ends before its time, such as for a fault of the network; what it listed until then stands."""
+
+
+class Unavailable(Exception):
+    """One candidate cannot be loaded. `reason` is a short constant word, the message is for a person."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source is asked for: pictures of `label`, searched for as `query`."""
+
+    label: str
+    query: str
+    #: How many good pictures are wanted, 0 for all. A source may list more, as not all will be usable.
+    limit: int = 0
+    #: `--folder`, a person's own.
+    folder: Path | None = None
+    #: The data root.
+    root: Path = Path()
+    #: One of licenses.KINDS, or None for any.
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may be a picture. `load` gives its bytes, at most door.MAX_BYTES of them and one, or raises Unavailable.
+    `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number."""
+
+    load: Callable[[], bytes]
+    engine: str
+    query: str | None
+    file_url: str
+    page_url: str | None = None
+    license: str | None = None
+    #: Whether it is of a moment: such a picture is stamped with the time it was loaded at.
+    dated: bool = False
+
+
+def _reads_nothing(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that the pipeline knows of a source. Each module of a source defines its own as `SOURCE`, and imports
+    nothing heavy before `candidates` is called. The defaults are those of a search engine."""
+
+    name: str
+    hint: str
+    #: Lists what there is, the best first. Raises SourceError, or Interrupted where it has to end early.
+    candidates: Callable[[Request], Iterator[Candidate]]
+    #: Which pictures of an earlier collection stay: "all", as a search engine forgets; those still "listed", as the
+    #: list is a person's; or "none", as the source holds all.
+    keeps: Literal["all", "listed", "none"] = "all"
+    needs_folder: bool = False
+    #: Whether its pictures come from this machine, and so can be had again at any time.
+    local: bool = False
+    #: Whether it is asked again after `refresh_days`.
+    grows_old: bool = True
+    #: So many pictures are taken if no limit is given; 0: all of them, which only a source that ends may say.
+    default_limit: int = 200
+    #: The files and folders from outside that it reads for (label, --folder, data root), by the name to call them.
+    reads: Callable[[str, Path | None, Path], Mapping[str, Path]] = _reads_nothing
+
+    @property
+    def module(self) -> str:
+        """Its code, which is what makes a collection stale when it is edited."""
+        return self.candidates.__module__
