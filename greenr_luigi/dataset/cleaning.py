@@ -15,8 +15,7 @@ from greenr_luigi.dataset.decisions import Curation
 from greenr_luigi.dataset.duplicates import copy_limit, hash_matrix, near_pairs
 from greenr_luigi.dataset.rows import Excluded, RefusedFile, RefusedKind
 from greenr_luigi.pictures.examine import examine_file
-from greenr_luigi.pictures.hashing import PerceptualHash
-from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl
+from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PerceptualHash, PictureRow, Refusal, read_jsonl
 
 #: So many refused files of a kind are named.
 EXAMPLES = 3

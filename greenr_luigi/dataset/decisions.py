@@ -28,8 +28,8 @@ from types import MappingProxyType
 
 from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.pictures.hashing import PerceptualHash
 from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.pictures.manifest import PerceptualHash
 from greenr_luigi.text import did_you_mean
 
 FILE, ADDED = "curation.csv", "added"

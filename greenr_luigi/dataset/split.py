@@ -21,9 +21,8 @@ from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
 from greenr_luigi.dataset.rows import Excluded, SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import link
-from greenr_luigi.pictures.hashing import PerceptualHash
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import write_csv
+from greenr_luigi.pictures.manifest import PerceptualHash, write_csv
 from greenr_luigi.progress import OnProgress
 
 #: By a picture's own number, from low to high.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from PIL import Image
+
+from greenr_luigi.pictures.manifest import PerceptualHash
 
 #: The side in pixels to decode to before hashing; the hashes look at 9 x 8 and 32 x 32 of them.
 HASHED_SIDE = 128
@@ -13,13 +13,6 @@ SIDE, KEPT, PATCHES = 32, 12, 4
 #: Rows of the orthonormal DCT-II: shape (KEPT, SIDE).
 _BASIS = np.cos(np.pi / SIDE * np.outer(np.arange(KEPT), np.arange(SIDE) + 0.5)) * np.sqrt(2 / SIDE)
 _BASIS[0] /= np.sqrt(2)
-
-
-class PerceptualHash(NamedTuple):
-    """A picture's two hashes, which together tell apart what one alone does not: 16 and 44 hex digits."""
-
-    dhash: str
-    phash: str
 
 
 def perceptual_hash(image: Image.Image) -> PerceptualHash:

@@ -13,14 +13,20 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from greenr_luigi.contracts import ContractError
-from greenr_luigi.pictures.hashing import PerceptualHash
 
 MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
+
+
+class PerceptualHash(NamedTuple):
+    """A picture's two hashes (hashing.py), which together tell apart what one alone does not: 16 and 44 hex digits."""
+
+    dhash: str
+    phash: str
 
 
 @dataclass(frozen=True)

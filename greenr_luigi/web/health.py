@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import asdict
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,15 +22,14 @@ async def readyz(request: Request[State]) -> Response:
     state = request.state["classifier"].state()
     run_dir = request.state["settings"].run_dir
     ready = state.digest is not None
+    workers = [state] if run_dir is None else read_worker_states(run_dir)
     body = {
         "ready": ready,
         "release": state.digest,
-        "problem": state.problem,
-        "workers": [state] if run_dir is None else read_worker_states(run_dir),
+        "problem": state.problem and asdict(state.problem),
+        "workers": [asdict(worker) for worker in workers],
     }
-    return JSONResponse(
-        msgspec.to_builtins(body), 200 if ready else 503, None if ready else {"Retry-After": "5"}
-    )
+    return JSONResponse(body, 200 if ready else 503, None if ready else {"Retry-After": "5"})
 
 
 async def prometheus(request: Request[State]) -> Response:

@@ -20,8 +20,7 @@ from greenr_luigi.dataset.rows import Excluded, SplitRow
 from greenr_luigi.dataset.split import TooFewPictures, own_number, split
 from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.examine import examine_file
-from greenr_luigi.pictures.hashing import PerceptualHash
-from greenr_luigi.pictures.manifest import PictureRow, Refusal
+from greenr_luigi.pictures.manifest import PerceptualHash, PictureRow, Refusal
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import picture
 
