@@ -54,7 +54,9 @@ def read_split(dataset: Path, *sides: str) -> list[SplitRow]:
 
 
 def read_excluded(dataset: Path) -> list[Excluded]:
-    return manifest.read_csv(dataset / EXCLUDED, Excluded)
+    """Empty for a data set that was made by hand."""
+    path = dataset / EXCLUDED
+    return manifest.read_csv(path, Excluded) if path.exists() else []
 
 
 def read_refused(dataset: Path) -> list[RefusedKind]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import shlex
 from collections import Counter
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from greenr_luigi import contracts, templating
+from greenr_luigi.dataset.rows import RefusedKind, read_excluded, read_refused
 from greenr_luigi.evaluation import calibration
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
@@ -178,15 +177,9 @@ def curves(history: list[Epoch]) -> dict[str, Any]:
 
 def excluded(dataset: Path) -> list[tuple[str, int]]:
     """How many pictures were left out of the data set, by reason, the most frequent first."""
-    path = dataset / "excluded.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return Counter(row["reason"] for row in csv.DictReader(file)).most_common()
+    return Counter(row.reason for row in read_excluded(dataset)).most_common()
 
 
-def refused(dataset: Path) -> list[dict[str, Any]]:
-    """What of a person's files was not taken, by class and reason (cleaning.refused), the most frequent first."""
-    path = dataset / "refused.json"
-    kinds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return sorted(kinds, key=lambda kind: -int(kind["count"]))
+def refused(dataset: Path) -> list[RefusedKind]:
+    """What of a person's files was not taken, the most frequent kind first."""
+    return sorted(read_refused(dataset), key=lambda kind: -kind.count)
