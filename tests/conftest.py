@@ -1,7 +1,42 @@
 """What all tests share."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core; two that take all of them for their arithmetic wait for each other most of the time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests import shared
+from tests.pipeline import Pipeline, copy_of_ready, make_ready
 
 # A busy machine is no failure of a property.
 settings.register_profile("greenr", deadline=None)
 settings.load_profile("greenr")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    shared.folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def ready(folder_of_this_run: None) -> Path:
+    """The home of a pipeline that has deployed two models (tests.pipeline.make_ready). Not to be changed."""
+    return shared.once("ready", make_ready)
+
+
+@pytest.fixture
+def deployed(ready: Path, tmp_path: Path) -> Iterator[Pipeline]:
+    """A copy of the ready pipeline with a server of its own, to do with as a test likes."""
+    pipeline = copy_of_ready(ready, tmp_path)
+    try:
+        pipeline.serve()
+        yield pipeline
+    finally:
+        pipeline.stop()

@@ -1,6 +1,9 @@
 """The real pipeline in a folder of its own: a copy of the code, real subprocesses, a real server."""
 
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -12,20 +15,34 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import tasks
+from greenr_luigi.operations import graph
+from greenr_luigi.serving import releases, server
+from tests import shared
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-STAGES = ["DownloadImages(dandelion)", "DownloadImages(grass)", "SplitDataset", "TrainModel", "EvaluateModel",
-          "ExportModel", "DeployApp"]  # fmt: skip
-#: Small enough that a run is a matter of seconds, large enough that the model learns something.
-SMALL = ("--epochs", "3", "--image-size", "96", "--web-workers", "1", "--margin", "1")
+#: The titles of all stages of two classes, in the order in which they run.
+STAGES = [
+    task.title for task in graph.walk(graph.build("DeployApp", ["--classes", "dandelion,grass"], REPOSITORY))
+]
+#: By parameter: small enough that a run is a matter of seconds, large enough that the model learns something, and a
+#: server on any free port.
+SMALL = {"epochs": "3", "image_size": "96", "port": "0", "web_workers": "1", "margin": "1"}
+#: `epochs` of the first of the two models that `make_ready` deploys; the second has those of SMALL.
+EARLIER_EPOCHS = "4"
 
 
-@dataclass
+def after(stage: str) -> list[str]:
+    """The stages that run after this one."""
+    return STAGES[STAGES.index(stage) + 1 :]
+
+
+@dataclasses.dataclass
 class Run:
-    """How a run ended: its exit status, what ran (stage to cause), and all that it said."""
+    """How a run ended: its exit status, what ran (stage to cause, in the order of STAGES), and all that it said."""
 
     status: int
     ran: dict[str, str]
@@ -62,15 +79,14 @@ def luigid(cwd: Path, state: Path, log: IO[str] | int = subprocess.DEVNULL, **ho
 
 
 class Pipeline:
-    """`home` is the working directory; the code is copied to `home/code`, so that tests may edit it."""
+    """`home` is the working directory; the code is copied to `home/code`, so that tests may edit it. `options`: where
+    pictures come from, which every stage takes."""
 
     def __init__(self, home: Path, *options: str) -> None:
         self.home = home
         self.code = home / "code"
         self.root = home / "data root"
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self.options = ["--root", str(self.root), *options]
+        self.options = options
         for name in ("greenr_luigi", "tasks"):
             shutil.copytree(REPOSITORY / name, self.code / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.environment = {
@@ -79,22 +95,17 @@ class Pipeline:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
+    def parameters(self, stage: str) -> list[str]:
+        """The options of the source and of SMALL, as far as the stage takes them."""
+        known = getattr(tasks, stage).get_param_names(include_significant=True)
+        small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items() if name in known]
+        return [*self.options, *small]
+
     def command(
         self, *options: str, stage: str = "DeployApp", scheduler: str = "--local-scheduler"
     ) -> list[str]:
-        serve = ["--port", str(self.port), *SMALL] if stage == "DeployApp" else []
-        return [
-            sys.executable,
-            "-m",
-            "luigi",
-            "--module",
-            "tasks",
-            stage,
-            *scheduler.split(),
-            *self.options,
-            *serve,
-            *options,
-        ]
+        luigi = [sys.executable, "-m", "luigi", "--module", "tasks", stage, *scheduler.split()]
+        return [*luigi, "--root", str(self.root), *self.parameters(stage), *options]
 
     def start(self, *options: str, **how: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -105,9 +116,10 @@ class Pipeline:
     def finish(self, process: subprocess.Popen[str], timeout: float = 300) -> Run:
         output, _ = process.communicate(timeout=timeout)
         ran = dict(re.findall(r"INFO: (\w+(?:\([^)]*\))?) runs: (.*)", output))
-        return Run(
-            process.returncode, dict(sorted(ran.items(), key=lambda item: STAGES.index(item[0]))), output
-        )
+        in_order = [stage for stage in STAGES if stage in ran] + [
+            stage for stage in ran if stage not in STAGES
+        ]
+        return Run(process.returncode, {stage: ran[stage] for stage in in_order}, output)
 
     def run(self, *options: str, **how: str) -> Run:
         return self.finish(self.start(*options, **how))
@@ -118,21 +130,33 @@ class Pipeline:
             command, cwd=self.home, env=self.environment, text=True, capture_output=True, timeout=120
         )
 
-    def causes(self, *options: str) -> dict[str, str | None]:
-        told = self.greenr(
-            "status", "--json", "DeployApp", *self.options[2:], "--port", str(self.port), *SMALL, *options
-        )
-        assert told.returncode == 0, told.stderr
-        return {row["stage"]: row["cause"] for row in json.loads(told.stdout)}
+    def causes(self, *options: str, stage: str = "DeployApp") -> dict[str, str]:
+        """The stages that are stale now, and why, as `greenr status` tells them."""
+        status = self.greenr("status", "--json", stage, *self.parameters(stage), *options)
+        assert status.returncode == 0, status.stderr
+        return {row["stage"]: row["cause"] for row in json.loads(status.stdout) if row["cause"] is not None}
 
-    def place(self, stage: str) -> Path:
-        """The newest output of a stage."""
+    def newest_output(self, stage: str) -> Path:
         links = [path for path in (self.root / stage.split("(")[0]).iterdir() if path.is_symlink()]
         named = [path for path in links if json.loads((path / "stamp.json").read_text())["title"] == stage]
         return max(named, key=lambda path: (path / "stamp.json").stat().st_mtime)
 
+    @property
+    def port(self) -> int:
+        """The port of the server that was started last."""
+        return int(json.loads((self.root / "server" / "server.json").read_text())["port"])
+
+    def serve(self) -> None:
+        """Start the server that a deployment has left running, in a copy of its folder."""
+        store = self.root / "releases"
+        current = releases.current(store)
+        assert current is not None
+        server.ensure(
+            server.Service(store, self.root / "server", workers=int(SMALL["web_workers"])), current, 60
+        )
+
     def stop(self) -> None:
-        self.greenr("stop")
+        server.stop(self.root / "server")
 
 
 def draw(folder: Path, labels: dict[str, int]) -> None:
@@ -145,3 +169,44 @@ def draw(folder: Path, labels: dict[str, int]) -> None:
         candidates = sample.candidates(Request(label, label))
         for number, candidate in enumerate(itertools.islice(candidates, count)):
             (folder / label / f"{number}.jpg").write_bytes(candidate.load())
+
+
+def drawings() -> Path:
+    """A folder of 30 dandelions and 30 pictures of grass. Tests that change it copy it."""
+    return shared.once("drawings", lambda folder: draw(folder, {"dandelion": 30, "grass": 30}))
+
+
+def pipeline_of_drawings(home: Path) -> Pipeline:
+    """A pipeline that has not run yet. Where its pictures lie is a parameter, so all such pipelines share them."""
+    return Pipeline(home, "--source", "folder", "--folder", str(drawings()))
+
+
+def make_ready(home: Path) -> None:
+    """Deploy two models, one after the other, and stop the server; runs.json tells how both runs ended."""
+    pipeline = pipeline_of_drawings(home)
+    try:
+        runs = [pipeline.run("--epochs", EARLIER_EPOCHS), pipeline.run()]
+    finally:
+        pipeline.stop()
+    assert [run.status for run in runs] == [0, 0], runs
+    (home / "runs.json").write_text(json.dumps([dataclasses.asdict(run) for run in runs]))
+
+
+def copy_of_ready(ready: Path, home: Path) -> Pipeline:
+    """What `make_ready` has made, without a server. Large files are linked: nothing writes into a finished one."""
+
+    def link_or_copy(source: str, target: str) -> None:
+        if Path(source).stat().st_size > 1 << 20:
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+
+    pipeline = pipeline_of_drawings(home)
+    shutil.copytree(
+        ready / "data root",
+        pipeline.root,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("server"),
+        copy_function=link_or_copy,
+    )
+    return pipeline

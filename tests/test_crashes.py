@@ -17,29 +17,24 @@ import pytest
 
 from greenr_luigi.serving import releases
 from greenr_luigi.staleness import traces
-from tests.pipeline import STAGES, Pipeline, draw, luigid
+from tests.pipeline import STAGES, luigid, pipeline_of_drawings
 
 KILLS = int(os.environ.get("GREENR_KILLS", len(STAGES)))
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    draw(folder, {"dandelion": 30, "grass": 30})
-    return folder
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def pipeline(tmp_path, pictures):
-    pipeline = Pipeline(tmp_path, "--source", "folder", "--folder", str(pictures))
+def pipeline(tmp_path):
+    """A pipeline that has not run yet."""
+    pipeline = pipeline_of_drawings(tmp_path)
     yield pipeline
     pipeline.stop()
 
 
 def digests(pipeline):
     return {
-        stage: json.loads((pipeline.place(stage) / "stamp.json").read_text())["digest"]
+        stage: json.loads((pipeline.newest_output(stage) / "stamp.json").read_text())["digest"]
         for stage in STAGES[:-1]
     }
 
@@ -56,43 +51,40 @@ def check(pipeline):
         releases.verify(store, current)
 
 
-def test_killed_at_any_moment(pipeline, tmp_path, pictures):
-    assert pipeline.run().status == 0
-    undisturbed = digests(pipeline)
-    serving = releases.current(pipeline.root / "releases")
-    chance = random.Random(20)
-    killed = 0
-    while killed < KILLS:
-        stage = STAGES[killed % len(STAGES)]
-        place = pipeline.place(stage) if killed // len(STAGES) % 2 == 0 else None
-        if place is not None:
-            next(
-                path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "stamp.json"
-            ).unlink()
-        else:
-            pipeline.place(stage).unlink()
-        process = pipeline.start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            if f"{stage} runs:" in line:
-                break
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=chance.choice([0.05, 0.3, 1, 4]) * chance.random())
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        killed += 1
-        check(pipeline)
-        assert releases.current(pipeline.root / "releases") == serving
-        run = pipeline.run()
-        assert run.status == 0, run.output
-        check(pipeline)
-        assert digests(pipeline) == undisturbed
-        assert releases.current(pipeline.root / "releases") == serving
-    assert pipeline.greenr("prune", "--keep", "9").returncode == 0
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_at_any_moment(deployed, number):
+    stage = STAGES[number % len(STAGES)]
+    undisturbed = digests(deployed)
+    serving = releases.current(deployed.root / "releases")
+    chance = random.Random(20 + number)
+    output = deployed.newest_output(stage)
+    if number // len(STAGES) % 2 == 0:
+        files = [path for path in sorted(output.rglob("*")) if path.is_file() and path.name != "stamp.json"]
+        files[0].unlink()
+    else:
+        output.unlink()
+    process = deployed.start()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if f"{stage} runs:" in line:
+            break
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=chance.choice([0.05, 0.3, 1, 4]) * chance.random())
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    check(deployed)
+    assert releases.current(deployed.root / "releases") == serving
+    run = deployed.run()
+    assert run.status == 0, run.output
+    check(deployed)
+    assert digests(deployed) == undisturbed
+    assert releases.current(deployed.root / "releases") == serving
+    assert deployed.greenr("prune", "--keep", "9").returncode == 0
     # The release store sweeps its own, an hour later (test_releases.py): a publisher holds no lock to tell by.
-    hidden = [p for p in pipeline.root.glob("*/.*") if p.is_dir() and p.parent.name != "releases"]
-    assert len(hidden) == len(STAGES), hidden
+    hidden = {path for path in deployed.root.glob("*/.*") if path.is_dir() and path.parent.name != "releases"}
+    outputs = {stamp.parent.resolve() for stamp in deployed.root.glob("*/*/stamp.json")}
+    assert hidden == outputs
 
 
 def test_two_runs_at_once(pipeline):
@@ -145,10 +137,9 @@ def small_disk(tmp_path):
 @root_only
 def test_a_full_disk_and_a_read_only_one_lose_nothing(pipeline, small_disk):
     pipeline.root = small_disk
-    pipeline.options[1] = str(small_disk)
     first = pipeline.run("--label", "grass", "--limit", "15", stage="DownloadImages")
     assert first.status == 0, first.output
-    place = pipeline.place("DownloadImages(grass)")
+    place = pipeline.newest_output("DownloadImages(grass)")
     before = traces.snapshot(place)
     subprocess.run(["mount", "-o", "remount,size=700k", str(small_disk)], check=True)
     (small_disk / "ballast").write_bytes(bytes(100 << 10))

@@ -3,12 +3,13 @@
 import csv
 import functools
 import http.server
+import shutil
 import threading
 from typing import ClassVar
 
 import pytest
 
-from tests.pipeline import Pipeline, draw
+from tests.pipeline import Pipeline, drawings
 
 BOTH = ["DownloadImages(dandelion)", "DownloadImages(grass)"]
 
@@ -26,8 +27,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path):
-    folder = tmp_path / "web"
-    draw(folder, {"dandelion": 30, "grass": 30})
+    folder = shutil.copytree(drawings(), tmp_path / "web")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -56,7 +56,7 @@ def collect(pipeline, *options):
 
 
 def rows(pipeline):
-    with (pipeline.place("SplitDataset") / "manifest.csv").open(newline="") as file:
+    with (pipeline.newest_output("SplitDataset") / "manifest.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -7,6 +7,8 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,25 +17,30 @@ import tasks
 from greenr_luigi.operations import graph
 from greenr_luigi.serving import releases
 from greenr_luigi.staleness import traces
-from tests.pipeline import STAGES, Pipeline, draw
+from tests.pipeline import (
+    EARLIER_EPOCHS,
+    SMALL,
+    STAGES,
+    Pipeline,
+    Run,
+    after,
+    draw,
+    drawings,
+    pipeline_of_drawings,
+)
 
-DOWNLOAD_D, DOWNLOAD_G, SPLIT, TRAIN, EVALUATE, EXPORT, DEPLOY = STAGES
-AFTER_SPLIT = [TRAIN, EVALUATE, EXPORT, DEPLOY]
+DOWNLOAD_D, DOWNLOAD_G = "DownloadImages(dandelion)", "DownloadImages(grass)"
+SPLIT, TRAIN, EVALUATE, EXPORT, DEPLOY = (
+    "SplitDataset",
+    "TrainModel",
+    "EvaluateModel",
+    "ExportModel",
+    "DeployApp",
+)
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    home = tmp_path_factory.mktemp("a home")
-    draw(home / "my pictures", {"dandelion": 30, "grass": 30})
-    pipeline = Pipeline(home, "--source", "folder", "--folder", str(home / "my pictures"))
-    try:
-        first = pipeline.run()
-        assert first.status == 0, first.output
-        assert list(first.ran) == STAGES
-        assert f"your classifier is live: {pipeline.url}" in first.output
-        yield pipeline
-    finally:
-        pipeline.stop()
+def runs_of(ready):
+    return [Run(**run) for run in json.loads((ready / "runs.json").read_text())]
 
 
 def predict(pipeline, file):
@@ -50,38 +57,56 @@ def predict(pipeline, file):
         return json.loads(answer.read())
 
 
-def test_the_server_answers_with_the_release_that_was_deployed(pipeline):
-    answers = [
-        predict(pipeline, pipeline.home / "my pictures" / label / "3.jpg") for label in ("dandelion", "grass")
-    ]
+@pytest.mark.slow
+def test_from_nothing_to_a_live_classifier(ready):
+    first, _ = runs_of(ready)
+    assert list(first.ran) == STAGES
+    assert set(first.ran.values()) == {"no output yet"}
+    assert "your classifier is live: http://127.0.0.1:" in first.output
+
+
+@pytest.mark.slow
+def test_another_parameter_of_training_runs_training_and_what_follows(ready):
+    _, second = runs_of(ready)
+    assert list(second.ran) == after(SPLIT)
+    assert second.ran[TRAIN] == f"parameter epochs: {EARLIER_EPOCHS} -> {SMALL['epochs']}"
+    assert "your classifier is live" in second.output
+
+
+@pytest.mark.slow
+def test_the_server_answers_with_the_release_that_was_deployed(deployed):
+    answers = [predict(deployed, drawings() / label / "3.jpg") for label in ("dandelion", "grass")]
     assert [answer["label"] for answer in answers] == ["dandelion", "grass"]
-    assert answers[0]["release"] == (pipeline.root / "releases" / "current").resolve().name
+    assert answers[0]["release"] == releases.current(deployed.root / "releases")
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
 
 
-def test_each_output_says_what_it_holds(pipeline):
-    files = {stage: {p.name for p in pipeline.place(stage).iterdir()} for stage in STAGES}
+@pytest.mark.slow
+def test_each_output_says_what_it_holds(ready):
+    pipeline_root = ready / "data root"
+    files = {
+        stage: {file.name for output in (pipeline_root / stage).iterdir() for file in output.glob("*")}
+        for stage in (SPLIT, TRAIN, EVALUATE, EXPORT)
+    }
     assert files[SPLIT] >= {"train", "valid", "test", "manifest.csv", "excluded.csv", "stamp.json"}
     assert files[TRAIN] >= {"model.safetensors", "training.json"}
     assert files[EVALUATE] >= {"metrics.json", "predictions.csv", "report.html"}
     assert files[EXPORT] >= {"export.pkl", "model.onnx", "model.json"}
 
 
-def test_a_run_with_nothing_to_do_imports_nothing_heavy(pipeline):
+@pytest.mark.slow
+def test_a_run_with_nothing_to_do_imports_nothing_heavy(deployed):
     script = (
         "import sys, luigi.cmdline as c\n"
         "try:\n    c.luigi_run(sys.argv[1:])\n"
         "finally:\n    print('HEAVY', sorted({'torch', 'fastai', 'numpy', 'PIL', 'onnxruntime'} & set(sys.modules)))"
     )
-    import subprocess
-    import sys
-
-    command = [sys.executable, "-c", script, *pipeline.command()[3:]]
-    told = subprocess.run(
-        command, cwd=pipeline.home, env=pipeline.environment, capture_output=True, text=True, timeout=60
+    command = [sys.executable, "-c", script, *deployed.command()[3:]]
+    run = subprocess.run(
+        command, cwd=deployed.home, env=deployed.environment, capture_output=True, text=True, timeout=60
     )
-    assert "HEAVY []" in told.stdout, told.stderr
-    assert "Did not run any tasks" in told.stderr
+    assert "HEAVY []" in run.stdout, run.stderr
+    assert "Did not run any tasks" in run.stderr
 
 
 def edit(path, old, new):
@@ -90,8 +115,12 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def model_json(pipeline):
-    return pipeline.place(EXPORT) / "model.json"
+def add_unused_name(module):
+    edit(module, "\n\n\n", "\n\n\nUNUSED = 1\n\n\n")
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:50])
 
 
 def fake_version(pipeline, name):
@@ -101,180 +130,158 @@ def fake_version(pipeline, name):
 
 
 def point_elsewhere(pipeline):
-    current = pipeline.root / "releases" / "current"
-    other = next(
-        p
-        for p in current.parent.iterdir()
-        if (p / "release.json").exists() and p != current.resolve() and p != current
-    )
-    link = current.with_name("new")
-    link.symlink_to(other.name)
-    link.replace(current)
+    store = pipeline.root / "releases"
+    releases.point(store, releases.previous(store))
 
 
 def kill_server(pipeline):
     os.kill(int((pipeline.root / "server" / "gunicorn.pid").read_text()), signal.SIGKILL)
 
 
+def a_training_picture(pipeline):
+    return next((pipeline.newest_output(SPLIT) / "train" / "grass").iterdir())
+
+
+def unchanged(pipeline):
+    pass
+
+
 #: What is changed; the options of the run after it; the stages that then run, and no other; the first one's cause.
 CASES = [
-    ("nothing", lambda p: None, [], [], None),
-    ("a parameter of training", lambda p: None, ["--epochs", "4"], AFTER_SPLIT, "parameter epochs: 3 -> 4"),
-    ("back to the earlier parameter", lambda p: None, [], [DEPLOY], "the release store points to "),
-    (
-        "luigi.cfg",
-        lambda p: (p.home / "luigi.cfg").write_text("[TrainModel]\nrecipe = mirrored\n"),
-        [], AFTER_SPLIT, "parameter ",
-    ),
-    ("luigi.cfg as it was", lambda p: (p.home / "luigi.cfg").unlink(), [], [DEPLOY], "the release store points to "),
-    ("a picture's time only", lambda p: os.utime(p.home / "my pictures/grass/1.jpg", (1, 1)), [], [], None),
-    (
-        "a picture more in the folder",
-        lambda p: draw(p.home / "my pictures", {"grass": 33}),
-        [], [DOWNLOAD_G, SPLIT, *AFTER_SPLIT], "folder grass file 3",
-    ),
-    (
-        "a picture less in the folder",
-        lambda p: (p.home / "my pictures/grass/5.jpg").unlink(),
-        [], [DOWNLOAD_G, SPLIT, *AFTER_SPLIT], "folder grass file 5.jpg is missing",
-    ),
-    (
-        "a picture of the data set deleted",
-        lambda p: next((p.place(SPLIT) / "train/grass").iterdir()).unlink(), [], [SPLIT], "output file train/grass/",
-    ),
-    (
-        "the model deleted",
-        lambda p: (p.place(TRAIN) / "model.safetensors").unlink(),
-        [], [TRAIN], "output file model.safe",
-    ),
-    (
-        "the report edited",
-        lambda p: edit(p.place(EVALUATE) / "report.html", "<h1", "<h1 "),
-        [], [EVALUATE], "output file report",
-    ),
-    (
-        "an output more",
-        lambda p: (p.place(EXPORT) / "notes.txt").write_text(""),
-        [], [EXPORT], "output file notes.txt was added",
-    ),
-    (
-        "an output cut short",
-        lambda p: model_json(p).write_bytes(model_json(p).read_bytes()[:50]),
-        [], [EXPORT], "output file model.json",
-    ),
-    (
-        "a torn stamp",
-        lambda p: (p.place(SPLIT) / "stamp.json").write_text('{"title": "Spl'),
-        [], [SPLIT], "its stamp cannot be read",
-    ),
-    (
-        "a comment in the code",
-        lambda p: edit(p.code / "greenr_luigi/training/train.py", "\n\n\n", "\n\n\n# Hm.\n"),
-        [], [], None,
-    ),
-    (
-        "code of training that does the same",
-        lambda p: edit(p.code / "greenr_luigi/training/train.py", "\n\n\n", "\n\n\nUNUSED = 1\n\n\n"),
-        [], [TRAIN], "code of greenr_luigi/training/train.py changed",
-    ),
-    (
-        "code of the web page",
-        lambda p: edit(p.code / "greenr_luigi/web/pages.py", "\n\n\n", "\n\n\nUNUSED = 1\n\n\n"),
-        [], [DEPLOY], "code of greenr_luigi/web/pages.py changed",
-    ),
-    (
-        "a file of the release that serves deleted",
-        lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(),
-        [],
-        [DEPLOY],
-        "file model.onnx of release ",
-    ),
+    ("nothing", unchanged, [], [], None),
+    ("an earlier parameter", unchanged, ["--epochs", EARLIER_EPOCHS], [DEPLOY], "the release store points to "),
+    ("a stage asked for", unchanged, ["--force", SPLIT], [SPLIT], "asked for: --force SplitDataset"),
+    ("a picture of the data set deleted", lambda p: a_training_picture(p).unlink(), [], [SPLIT],
+     "output file train/grass/"),
+    ("an output more", lambda p: (p.newest_output(SPLIT) / "notes.txt").write_text(""), [], [SPLIT],
+     "output file notes.txt was added"),
+    ("a torn stamp", lambda p: cut_short(p.newest_output(SPLIT) / "stamp.json"), [], [SPLIT],
+     "its stamp cannot be read"),
+    ("the model deleted", lambda p: (p.newest_output(TRAIN) / "model.safetensors").unlink(), [], [TRAIN],
+     "output file model.safetensors is missing"),
+    ("the report edited", lambda p: edit(p.newest_output(EVALUATE) / "report.html", "<h1", "<h1 "), [], [EVALUATE],
+     "output file report.html was edited"),
+    ("an output cut short", lambda p: cut_short(p.newest_output(EXPORT) / "model.json"), [], [EXPORT],
+     "output file model.json was edited"),
+    ("a comment in the code", lambda p: edit(p.code / "greenr_luigi/training/train.py", "\n\n\n", "\n\n\n# Hm.\n"),
+     [], [], None),
+    ("code of training that does the same", lambda p: add_unused_name(p.code / "greenr_luigi/training/train.py"),
+     [], [TRAIN], "code of greenr_luigi/training/train.py changed"),
+    ("code of the web page", lambda p: add_unused_name(p.code / "greenr_luigi/web/pages.py"), [], [DEPLOY],
+     "code of greenr_luigi/web/pages.py changed"),
+    ("a file of the release that serves deleted",
+     lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(), [], [DEPLOY], "file model.onnx of release "),
     ("the server killed", kill_server, [], [DEPLOY], "no server of ours answers"),
     ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
-    (
-        "a picture rejected",
-        lambda p: p.greenr("reject", str(next((p.place(SPLIT) / "train/grass").iterdir()))),
-        [], [SPLIT, *AFTER_SPLIT], "curation",
-    ),
-    ("asked for", lambda p: None, ["--force", "TrainModel"], [TRAIN], "asked for: --force TrainModel"),
+    ("a picture rejected", lambda p: p.greenr("reject", str(a_training_picture(p))), [], [SPLIT, *after(SPLIT)],
+     "curation was added"),
     ("a library", lambda p: fake_version(p, "uvicorn"), [], [DEPLOY], "version of uvicorn: "),
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "options", "runs", "cause"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-def test_only_what_is_stale_runs_and_says_why(pipeline, change, options, runs, cause):
-    """In order: each case starts from where the one before it left the pipeline."""
-    change(pipeline)
-    told = pipeline.causes(*options)
-    stale = [stage for stage, because in told.items() if because is not None]
+def test_only_what_is_stale_runs_and_says_why(deployed, change, options, runs, cause):
+    change(deployed)
+    stale = deployed.causes(*options)
     assert set(runs) <= set(stale)
-    run = pipeline.run(*options)
+    run = deployed.run(*options)
     assert run.status == 0, run.output
     assert list(run.ran) == runs, run.output
     if cause is not None:
         assert run.ran[runs[0]].startswith(cause)
-        assert told[runs[0]] == run.ran[runs[0]]
+        assert stale[runs[0]] == run.ran[runs[0]]
     assert "your classifier is live" in run.output or DEPLOY not in runs
-    assert not any(pipeline.causes(*([] if "--force" in options else options)).values())
+    assert deployed.causes(*([] if "--force" in options else options)) == {}
 
 
-def test_every_stage_can_be_run_alone(pipeline, tmp_path):
-    alone = ["--root", str(tmp_path / "data")]
-    run = pipeline.run("--label", "grass", *alone, stage="DownloadImages")
+@pytest.mark.slow
+def test_a_setting_in_luigi_cfg_counts_as_long_as_it_stands_there(deployed):
+    settings = deployed.home / "luigi.cfg"
+    settings.write_text("[TrainModel]\nrecipe = mirrored\n")
+    stale = deployed.causes()
+    assert list(stale) == after(SPLIT)
+    assert stale[TRAIN] == "parameter recipe: head -> mirrored"
+    run = deployed.run(stage=TRAIN)
+    assert (run.status, run.ran) == (0, {TRAIN: stale[TRAIN]}), run.output
+    assert json.loads((deployed.newest_output(TRAIN) / "training.json").read_text())["recipe"] == "mirrored"
+    settings.unlink()
+    assert deployed.causes() == {}
+
+
+def test_a_folder_of_pictures_is_collected_again_when_its_pictures_change(tmp_path):
+    """What then follows a changed data set, the case of a rejected picture shows."""
+    pictures = shutil.copytree(drawings(), tmp_path / "my pictures")
+    pipeline = Pipeline(tmp_path, "--source", "folder", "--folder", str(pictures))
+    assert list(pipeline.run(stage=SPLIT).ran) == [DOWNLOAD_D, DOWNLOAD_G, SPLIT]
+    os.utime(pictures / "grass" / "1.jpg", (1, 1))
+    assert pipeline.causes(stage=SPLIT) == {}
+    for change, cause in [
+        (lambda: draw(pictures, {"grass": 31}), "folder grass file 30.jpg was added"),
+        ((pictures / "grass" / "5.jpg").unlink, "folder grass file 5.jpg is missing"),
+    ]:
+        change()
+        run = pipeline.run(stage=SPLIT)
+        assert (run.status, list(run.ran)) == (0, [DOWNLOAD_G, SPLIT]), run.output
+        assert run.ran[DOWNLOAD_G] == cause
+        assert run.ran[SPLIT].startswith("input DownloadImages(grass) changed: ")
+        assert pipeline.causes(stage=SPLIT) == {}
+
+
+@pytest.mark.slow
+def test_every_stage_can_be_run_alone(tmp_path):
+    pipeline = pipeline_of_drawings(tmp_path)
+    run = pipeline.run("--label", "grass", stage="DownloadImages")
     assert (run.status, list(run.ran)) == (0, [DOWNLOAD_G])
-    run = pipeline.run("--epochs", "1", "--image-size", "64", *alone, stage="ExportModel")
-    assert (run.status, list(run.ran)) == (0, [DOWNLOAD_D, SPLIT, TRAIN, EVALUATE, EXPORT])
+    run = pipeline.run("--epochs", "1", "--image-size", "64", stage=EVALUATE)
+    up_to_evaluation = [stage for stage in STAGES if stage not in after(EVALUATE)]
+    assert (run.status, list(run.ran)) == (0, [stage for stage in up_to_evaluation if stage != DOWNLOAD_G])
     # Nothing is deployed, so nothing is live.
-    gone = graph.prune(tmp_path / "data", 0)
-    assert {row["stage"] for row in gone} == {DOWNLOAD_D, DOWNLOAD_G, SPLIT, TRAIN, EVALUATE, EXPORT}
+    removed = graph.prune(pipeline.root, 0)
+    assert {row["stage"] for row in removed} == set(up_to_evaluation)
 
 
-def test_usage_and_prune_keep_what_is_live(pipeline):
-    for options in (["--epochs", "5"], []):
-        assert pipeline.run(*options).status == 0
-    before = json.loads(pipeline.greenr("usage", "--json").stdout)
+@pytest.mark.slow
+def test_usage_and_prune_keep_what_is_live(deployed):
+    before = json.loads(deployed.greenr("usage", "--json").stdout)
     live = {row["place"] for row in before if row["live"]}
     assert {row["stage"] for row in before if row["live"]} == {*STAGES, "release"}
-    assert graph.judged(pipeline.root) == (pipeline.place(SPLIT), pipeline.place(EVALUATE))
+    assert graph.judged(deployed.root) == (deployed.newest_output(SPLIT), deployed.newest_output(EVALUATE))
     # The line that a person is told to type finds everything as it is.
-    told = shlex.split(graph.again(pipeline.root))
-    assert told[:4] == ["luigi", "--module", "tasks", "DeployApp"]
-    assert not any(pipeline.causes(*told[5:]).values())
-    store = pipeline.root / "releases"
+    words = shlex.split(graph.again(deployed.root))
+    assert words[:4] == ["luigi", "--module", "tasks", "DeployApp"]
+    assert deployed.causes(*words[5:]) == {}
+    store = deployed.root / "releases"
     spared = {f"releases/{releases.previous(store)}"}
-    pictures = {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}
-    assert "would remove" in pipeline.greenr("prune", "--keep", "0", "--dry-run").stdout
-    assert len(json.loads(pipeline.greenr("usage", "--json").stdout)) == len(before)
-    pipeline.greenr("prune", "--keep", "0")
-    after = json.loads(pipeline.greenr("usage", "--json").stdout)
-    assert {row["place"] for row in after} == live | spared
-    assert pictures == {path: path.read_bytes() for path in (pipeline.home / "my pictures").rglob("*.jpg")}
-    assert pipeline.run().ran == {}
+    pictures = traces.snapshot(drawings())
+    assert "would remove" in deployed.greenr("prune", "--keep", "0", "--dry-run").stdout
+    assert len(json.loads(deployed.greenr("usage", "--json").stdout)) == len(before)
+    deployed.greenr("prune", "--keep", "0")
+    kept = json.loads(deployed.greenr("usage", "--json").stdout)
+    assert {row["place"] for row in kept} == live | spared < {row["place"] for row in before}
+    assert traces.snapshot(drawings()) == pictures
+    assert deployed.run().ran == {}
 
 
-def test_a_rollback_stays_until_there_is_another_model(pipeline):
+@pytest.mark.slow
+def test_a_rollback_stays_until_there_is_another_model(deployed):
     """The next run of cron does not take it back, not even when it must start the server."""
-    store, other = pipeline.root / "releases", ["--epochs", "6"]
-    first = releases.current(store)
-    assert pipeline.run(*other).status == 0
-    second = releases.current(store)
-    assert second != first
-    assert "--force DeployApp" in pipeline.greenr("rollback").stdout
-    assert releases.current(store) == first
-    assert not any(pipeline.causes(*other).values())
-    kill_server(pipeline)
-    run = pipeline.run(*other)
+    store = deployed.root / "releases"
+    newest, earlier = releases.current(store), releases.previous(store)
+    assert newest != earlier is not None
+    assert "--force DeployApp" in deployed.greenr("rollback").stdout
+    assert releases.current(store) == earlier
+    assert deployed.causes() == {}
+    kill_server(deployed)
+    run = deployed.run()
     assert (run.status, list(run.ran)) == (0, [DEPLOY])
-    assert (
-        releases.current(store)
-        == first
-        == predict(pipeline, pipeline.home / "my pictures" / "grass" / "3.jpg")["release"]
-    )
-    assert not any(pipeline.causes(*other).values())
-    assert pipeline.run(*other, "--force", "DeployApp").status == 0
-    assert releases.current(store) == second
+    assert releases.current(store) == earlier
+    assert predict(deployed, drawings() / "grass" / "3.jpg")["release"] == earlier
+    assert deployed.causes() == {}
+    assert deployed.run("--force", DEPLOY).status == 0
+    assert releases.current(store) == newest
 
 
 @pytest.mark.parametrize(
@@ -286,24 +293,25 @@ def test_a_rollback_stays_until_there_is_another_model(pipeline):
         (["--force", "TrianModel"], "did you mean TrainModel?"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_the_remedy(pipeline, options, words):
-    run = pipeline.run(*options)
+def test_a_wrong_setting_is_refused_with_the_remedy(tmp_path, options, words):
+    run = Pipeline(tmp_path).run(*options)
     assert run.status != 0
     assert words in run.output
 
 
-def test_a_misspelled_setting_in_luigi_cfg_is_refused(pipeline):
-    file = Path(pipeline.home, "luigi.cfg")
-    for text, words in [
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
         ("[TrainModel]\nepohcs = 3\n", "did you mean epochs?"),
         ("[TrainModle]\nepochs = 3\n", "did you mean [TrainModel]?"),
-    ]:
-        file.write_text(text)
-        run = pipeline.run()
-        assert run.status != 0
-        assert words in run.output
-    file.unlink()
-    shutil.rmtree(pipeline.home / "fake packages")
+    ],
+)
+def test_a_misspelled_setting_in_luigi_cfg_is_refused(tmp_path, text, words):
+    pipeline = Pipeline(tmp_path)
+    Path(pipeline.home, "luigi.cfg").write_text(text)
+    run = pipeline.run()
+    assert run.status != 0
+    assert words in run.output
 
 
 def finished(root, title, key, **parameters):

@@ -235,17 +235,15 @@ def test_what_visitors_said_teaches_once_a_person_kept_it(tmp_path: Path) -> Non
     left = feedback_store.read(pipeline.root / "feedback")
     assert [row.sha256 for row in left] == [case.sha256 for case in walk.cases[:2]]
 
-    process = pipeline.start(stage="SplitDataset")
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    split = pipeline.place("SplitDataset")
+    run = pipeline.run(stage="SplitDataset")
+    assert run.status == 0, run.output
+    split = pipeline.newest_output("SplitDataset")
     taken = manifest.read_csv(split / "manifest.csv", rows.SplitRow)
     out = manifest.read_csv(split / "excluded.csv", rows.Excluded)
     assert {"duplicate", "rejected"}.isdisjoint(row.reason for row in out)
     assert {row.sha256: row.label for row in [*taken, *out]} == kept
-    options = ("status", "--json", "SplitDataset", *pipeline.options[2:])
-    causes = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
-    assert causes == [None] * 3
+    assert pipeline.causes(stage="SplitDataset") == {}
     walk.decide(0, "keep")
-    stale = [row["cause"] for row in json.loads(pipeline.greenr(*options).stdout)]
-    assert "kept as grass" in stale[0] and stale[1] is None and "grass" in stale[2]
+    stale = pipeline.causes(stage="SplitDataset")
+    assert list(stale) == ["DownloadImages(grass)", "SplitDataset"]
+    assert "kept as grass" in stale["DownloadImages(grass)"] and "grass" in stale["SplitDataset"]
