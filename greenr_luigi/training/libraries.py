@@ -8,34 +8,24 @@ from typing import Any
 
 import torch
 
-
-def _load_torchvision() -> None:
-    """Import torchvision, also where pip has put its CUDA build beside a CPU build of torch.
-
-    That pair is what `pip install` gives where torch comes from a local wheel; its compiled operators cannot
-    load and `import torchvision` fails on two that it only wants to describe (pytorch/vision#8985). We use
-    neither."""
-    try:
-        import torchvision
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)
-        import torchvision  # noqa: F401
-
-
-#: Operators are forgotten with the library object that defined them.
-_KEPT: list[Any] = []
-_load_torchvision()
+try:
+    import torchvision
+except RuntimeError as error:
+    # The CUDA build of torchvision beside a CPU build of torch: what pip gives where torch comes from a local wheel.
+    # Its operators cannot load, and the import fails on two that it only describes (pytorch/vision#8985). We use
+    # neither. Operators are forgotten with the object that defined them.
+    if "torchvision::" not in str(error):
+        raise
+    _operators: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for _name in ("nms", "qnms"):
+        _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
 
 with warnings.catch_warnings():
-    # fastai uses torch.jit.script while it is imported.
+    # What fastai and timm call while they are imported is deprecated. Since torch 2.14 it warns everybody of that.
     warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
     import fastai.vision.all as fv
     import timm
-    import torchvision
 
 __all__ = ["fv", "timm", "torchvision"]

@@ -1,36 +1,27 @@
-"""The ways to train a model. A new one is a function here and an entry in RECIPES, and makes TrainModel alone stale.
+"""The ways to train a model. A new one is a function here and a line in RECIPES, and makes TrainModel alone stale.
 
-Importing this module is light: torch and fastai are imported when a recipe is followed.
-"""
+Importing this module is light: torch and fastai are imported when a recipe is followed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress, part
-from greenr_luigi.text import did_you_mean
 from greenr_luigi.training.saved_model import Epoch, Training
 
 if TYPE_CHECKING:
     import torch
 
 
-class RecipeError(GreenrError):
-    """A recipe that is not known."""
-
-
 @dataclass(frozen=True)
 class Ingredients:
-    """What a recipe works with.
-
-    `learn`: a fastai Learner with a pretrained body and a fresh head, whose model is trained in place
-    (architectures.learner says what the head must stay). `train` and `valid`: the pictures to learn from and those to
-    watch, paths and class numbers. `training`: the settings, such as `epochs`, `seed` and `image_size`.
-    """
+    """What a recipe works with. `learn`: a fastai Learner with a pretrained body and a fresh head, whose model is
+    trained in place (architectures.learner says what the head must stay). `train` and `valid`: the pictures to learn
+    from and those to watch, files and class numbers. `training`: the settings, such as epochs, seed and image_size."""
 
     learn: Any
     train: tuple[Sequence[Path], torch.Tensor]
@@ -48,60 +39,37 @@ class Recipe:
     fit: Callable[[Ingredients, OnProgress], list[Epoch]]
 
 
-def fit_head(ingredients: Ingredients, on_progress: OnProgress, mirrored: bool = False) -> list[Epoch]:
+def fit_head(given: Ingredients, on_progress: OnProgress, mirrored: bool = False) -> list[Epoch]:
     """Compute the frozen body's features of each picture once, and train the head on them; `mirrored`: on those of the
     training pictures' mirror images, too."""
     import torch
 
     from greenr_luigi.training import features, heads
 
-    learn, training = ingredients.learn, ingredients.training
-    (train_paths, y), (valid_paths, valid_y) = ingredients.train, ingredients.valid
-    n = len(train_paths)
-    computed = part(on_progress, 0, 0.45 if mirrored else 0.9)
-    x, valid_x = features.pooled(learn, [*train_paths, *valid_paths], training, computed).tensor_split([n])
+    (train_paths, y), (valid_paths, valid_y) = given.train, given.valid
+    pooled = partial(features.pooled, given.learn, training=given.training)
+    computing = part(on_progress, 0, 0.45 if mirrored else 0.9)
+    x, valid_x = pooled([*train_paths, *valid_paths], on_progress=computing).tensor_split([len(y)])
     if mirrored:
-        flipped = features.pooled(learn, train_paths, training, part(on_progress, 0.45, 0.9), flip=True)
+        flipped = pooled(train_paths, on_progress=part(on_progress, 0.45, 0.9), flip=True)
         x, y = torch.cat([x, flipped]), torch.cat([y, y])
-    return heads.fit(
-        learn.model[1], (x, y), (valid_x, valid_y), training.epochs, training.seed, part(on_progress, 0.9, 1)
-    )
+    fitting = part(on_progress, 0.9, 1)
+    return heads.fit(given.learn.model[1], (x, y), (valid_x, valid_y), given.training, fitting)
 
 
-def fit_head_mirrored(ingredients: Ingredients, on_progress: OnProgress) -> list[Epoch]:
-    return fit_head(ingredients, on_progress, mirrored=True)
-
-
-def finetune(ingredients: Ingredients, on_progress: OnProgress) -> list[Epoch]:
+def fit_network(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
     """The head first, then the whole network."""
     from greenr_luigi.training import finetuning
 
-    history = fit_head(ingredients, part(on_progress, 0, 0.12))
-    return history + finetuning.fit(
-        ingredients.learn,
-        ingredients.train,
-        ingredients.valid,
-        ingredients.training,
-        part(on_progress, 0.12, 1),
-    )
+    history = fit_head(given, part(on_progress, 0, 0.12))
+    fitting = part(on_progress, 0.12, 1)
+    return history + finetuning.fit(given.learn, given.train, given.valid, given.training, fitting)
 
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("head", "the body as it came, a head trained on what it sees", fit_head),
-        Recipe(
-            "mirrored",
-            "the body as it came, a head trained on each picture and its mirror image",
-            fit_head_mirrored,
-        ),
-        Recipe("finetune", "a head first, then the whole network trained on", finetune),
-    )
-}
-
-
-def find_recipe(name: str) -> Recipe:
-    """Raises RecipeError."""
-    if name not in RECIPES:
-        raise RecipeError(f"recipe is {name!r}; {did_you_mean(name, list(RECIPES))}")
-    return RECIPES[name]
+MIRRORED = "the body as it came, a head trained on each picture and its mirror image"
+ALL = (
+    Recipe("head", "the body as it came, a head trained on what it sees", fit_head),
+    Recipe("mirrored", MIRRORED, partial(fit_head, mirrored=True)),
+    Recipe("finetune", "a head first, then the whole network trained on", fit_network),
+)
+RECIPES = {recipe.name: recipe for recipe in ALL}

@@ -6,16 +6,18 @@ have made. Other recipes (recipes.py) go on from there."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.training.recipes import Ingredients, find_recipe
+from greenr_luigi.text import did_you_mean
+from greenr_luigi.training.recipes import RECIPES, Ingredients
 from greenr_luigi.training.saved_model import Training, Weights
 
 #: With fewer than this a class has nothing to generalize from.
@@ -41,8 +43,9 @@ def train(
     On a CPU, the same inputs, seed, machine and thread count give the same bytes.
 
     Raises DataSetError before any work if a side or a class is missing, ArchitectureError (architectures.py)
-    if the architecture is not known or its weights cannot be had, RecipeError for another recipe."""
-    chosen = find_recipe(recipe)
+    if the architecture is not known or its weights cannot be had, GreenrError for another recipe."""
+    if recipe not in RECIPES:
+        raise GreenrError(f"recipe is {recipe!r}; {did_you_mean(recipe, list(RECIPES))}")
     train_rows, valid_rows = pixels.read_rows(dataset, "train"), pixels.read_rows(dataset, "valid")
     classes = trainable_classes(dataset, train_rows, valid_rows)
 
@@ -52,30 +55,23 @@ def train(
     from greenr_luigi.training import architectures
 
     on_progress(0, f"{len(train_rows)} pictures of {len(classes)} classes, {len(valid_rows)} to validate on")
-    architecture = architectures.find(arch)
+    body = architectures.find(arch)
+    weights, words = Weights(body.weights, body.license), RECIPES[recipe].words
+    mean, std = list(body.mean), list(body.std)
     training = Training(
-        arch=arch,
-        classes=classes,
-        image_size=image_size,
-        mean=list(architecture.mean),
-        std=list(architecture.std),
-        recipe=recipe,
-        recipe_words=chosen.words,
-        epochs=epochs,
-        seed=seed,
-        weights=Weights(architecture.weights, architecture.license),
+        arch, classes, image_size, mean, std, recipe, epochs, seed, weights, recipe_words=words
     )
     torch.manual_seed(seed)
-    learn = architectures.learner(architecture, classes, image_size, pretrained=True)
+    learn = architectures.learner(body, classes, image_size, pretrained=True)
     train_pictures, valid_pictures = (
         ([dataset / row.file for row in rows], torch.tensor([classes.index(row.label) for row in rows]))
         for rows in (train_rows, valid_rows)
     )
     ingredients = Ingredients(learn, train_pictures, valid_pictures, training)
-    history = chosen.fit(ingredients, lambda fraction, words: on_progress(min(fraction, 0.999), words))
+    history = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
     save_file(state, out / "model.safetensors")
-    contracts.write(out / "training.json", dataclasses.replace(training, history=history))
+    contracts.write(out / "training.json", replace(training, history=history))
     on_progress(1, f"trained; {history[-1].error_rate:.1%} of the validation pictures are wrong")
 
 

@@ -7,11 +7,14 @@ from greenr_luigi.training import architectures, features
 from tests import walk
 
 
-def test_a_misspelt_name_gets_the_nearest_ones():
+def test_a_misspelt_name_gets_the_nearest_one():
     with pytest.raises(
-        architectures.ArchitectureError, match=r"'resnet43', expected.*did you mean resnet34\?.*no download"
+        architectures.ArchitectureError, match=r"'resnet43', expected.*no download: did you mean resnet34\?"
     ):
         architectures.find("resnet43")
+    with pytest.raises(architectures.ArchitectureError, match=r"expected one of .*, …$") as refused:
+        architectures.find("zzzz")
+    assert len(str(refused.value)) < 700
 
 
 def test_torchvision_first_then_timm():

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, finetuning, recipes, train
@@ -155,5 +156,5 @@ def test_fine_tuning_is_repeatable(tmp_path):
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
-    with pytest.raises(recipes.RecipeError, match=r"recipe is 'heads'; did you mean head\?"):
+    with pytest.raises(GreenrError, match=r"recipe is 'heads'; did you mean head\?"):
         train.train(walk.walk().dataset, tmp_path, **OPTIONS, recipe="heads")
