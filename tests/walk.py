@@ -1,32 +1,24 @@
-"""Small data sets and one trained, judged and exported model that several tests look at; made once a test
-run."""
+"""Small data sets and one trained, judged and exported model that several tests look at; made once a test run."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pytest
 from PIL import Image, ImageDraw
 
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.pictures import labels, manifest
 from greenr_luigi.progress import quiet
 from greenr_luigi.training.saved_model import Training, Weights
+from tests import shared
 
 if TYPE_CHECKING:
     from greenr_luigi.training.architectures import Architecture
 
-PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
-needs_photos = pytest.mark.skipif(
-    not PHOTOS.is_dir(), reason="the real photographs are not in ../shared/photos"
-)
 SIZE = 64
-_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 class Walk(NamedTuple):
@@ -34,12 +26,6 @@ class Walk(NamedTuple):
     model: Path
     evaluation: Path
     export: Path
-
-
-def new_folder() -> Path:
-    """A folder that lasts as long as the test run."""
-    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="greenr-test-"))
-    return Path(_FOLDERS[-1].name)
 
 
 def drawing(label: str, number: int) -> Image.Image:
@@ -83,17 +69,6 @@ def drawn(folder: Path, labels: tuple[str, ...] = ("disc", "three"), each: int =
     return split(folder, made)
 
 
-def photographs(folder: Path) -> Path:
-    """A SplitDataset folder of the real photographs, sides decided by content."""
-    files = sorted(PHOTOS.glob("*/*.jpg"))
-    made = []
-    for file in files:
-        data = file.read_bytes()
-        share = int(hashlib.sha256(data).hexdigest()[:8], 16) / 16**8
-        made.append((file.parent.name, "test" if share < 0.15 else "valid" if share < 0.3 else "train", data))
-    return split(folder, made)
-
-
 def settings(architecture: Architecture, image_size: int) -> Training:
     """What a body needs to be told to look at pictures."""
     weights = Weights(architecture.weights, architecture.license)
@@ -101,14 +76,20 @@ def settings(architecture: Architecture, image_size: int) -> Training:
     return Training(architecture.name, [], image_size, mean, std, "head", epochs=1, seed=0, weights=weights)
 
 
-@functools.cache
 def walk() -> Walk:
-    """The drawings' model, all the way."""
+    """The drawings' model, all the way. Not to be changed."""
+    folder = shared.once("walk", make)
+    return Walk(*(folder / name for name in Walk._fields))
+
+
+def make(folder: Path) -> None:
     from greenr_luigi.evaluation import evaluate
     from greenr_luigi.export import onnx_export
     from greenr_luigi.training import train
 
-    folders = Walk(*(new_folder() for _ in Walk._fields))
+    folders = Walk(*(folder / name for name in Walk._fields))
+    for output in folders:
+        output.mkdir()
     drawn(folders.dataset)
     train.train(
         folders.dataset,
@@ -123,4 +104,3 @@ def walk() -> Walk:
         folders.dataset, folders.model, folders.evaluation, on_progress=quiet, command="luigi X"
     )
     onnx_export.export(folders.dataset, folders.model, folders.evaluation, folders.export, on_progress=quiet)
-    return folders

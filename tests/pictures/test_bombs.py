@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from greenr_luigi.pictures import bombs, door
+from tests.photographs import PHOTOS, needs_photos
 from tests.pictures.test_door import drawn, encoded, png, refusal
-from tests.walk import PHOTOS, needs_photos
 
 
 def progressive(scans: int) -> bytes:

@@ -22,12 +22,12 @@ def test_torchvision_first_then_timm():
     assert architectures.find("efficientnet_b0").build == "efficientnet_b0"
 
 
-def test_weights_that_cannot_be_had_are_an_error_with_a_remedy(monkeypatch):
+def test_weights_that_cannot_be_had_are_an_error_with_a_remedy(monkeypatch, tmp_path):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    monkeypatch.setenv("TORCH_HOME", str(walk.new_folder()))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(
         architectures.ArchitectureError, match=r"resnet18.*cannot be had.*--arch tf_efficientnet_lite0"
     ):
