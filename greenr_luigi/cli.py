@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations import graph
+from greenr_luigi.operations import last_run, prune, stages, status, usage
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.rest = rest
     if arguments.root is None:
-        arguments.root = graph.default_root()
+        arguments.root = stages.default_root()
     try:
         return int(arguments.run(arguments))
     except (GreenrError, ValueError, OSError, RuntimeError) as error:
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show_status(arguments: argparse.Namespace) -> int:
-    stages = graph.status(arguments.stage, [*arguments.options, *arguments.rest], arguments.root)
+    stages = status.status(arguments.stage, [*arguments.options, *arguments.rest], arguments.root)
     if arguments.json:
         print(json.dumps(stages, indent=2))
     else:
@@ -107,29 +107,29 @@ def show_status(arguments: argparse.Namespace) -> int:
 
 
 def show_usage(arguments: argparse.Namespace) -> int:
-    rows = graph.usage(arguments.root)
+    rows = usage.usage(arguments.root)
     if arguments.json:
         print(json.dumps(rows, indent=2))
     else:
         for row in rows:
             live = "live" if row["live"] else "    "
-            print(f"{megabytes(row):>12}  {row['finished']}  {live}  {row['stage']}  {row['place']}")
-        print(f"{megabytes({'bytes': sum(row['bytes'] for row in rows)}):>12}  in all")
+            print(f"{megabytes(row['bytes']):>12}  {row['finished']}  {live}  {row['stage']}  {row['place']}")
+        print(f"{megabytes(sum(row['bytes'] for row in rows)):>12}  in all")
     return 0
 
 
 def prune_outputs(arguments: argparse.Namespace) -> int:
-    gone = graph.prune(arguments.root, arguments.keep, arguments.dry_run)
+    gone = prune.prune(arguments.root, arguments.keep, arguments.dry_run)
     for row in gone:
         verb = "would remove" if arguments.dry_run else "removed"
-        print(f"{verb}  {megabytes(row):>12}  {row['stage']}  {row['place']}")
+        print(f"{verb}  {megabytes(row['bytes']):>12}  {row['stage']}  {row['place']}")
     if not gone:
         print("nothing to remove")
     return 0
 
 
-def megabytes(row: dict[str, Any]) -> str:
-    return f"{row['bytes'] / 2**20:,.1f} MB"
+def megabytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MB"
 
 
 def curate(action: str) -> Command:
@@ -143,9 +143,8 @@ def curate(action: str) -> Command:
                 call(arguments.root, *label, picture)
         else:
             call(arguments.root, *label, arguments.pictures)
-        print(
-            f"{action}: {len(arguments.pictures)} noted; the next run takes it in: {graph.again(arguments.root)}"
-        )
+        again = last_run.command_to_run_again(arguments.root)
+        print(f"{action}: {len(arguments.pictures)} noted; the next run takes it in: {again}")
         return 0
 
     return run
@@ -158,7 +157,7 @@ def meant(root: Path, text: str, new: bool) -> str:
     from greenr_luigi.text import composed
 
     label = settings.class_name(text)
-    found = graph.judged(root)
+    found = last_run.dataset_and_evaluation(root)
     if found is None:
         print(f"no model under {root} tells which classes there are: {label!r} is taken as it is")
         return label
@@ -175,11 +174,11 @@ def meant(root: Path, text: str, new: bool) -> str:
 def review_pictures(arguments: argparse.Namespace) -> int:
     from greenr_luigi.review import cases, page
 
-    dataset, evaluation = graph.judged(arguments.root) or (None, None)
+    dataset, evaluation = last_run.dataset_and_evaluation(arguments.root) or (None, None)
     metrics = json.loads((evaluation / "metrics.json").read_text()) if evaluation else {"classes": []}
     waiting = cases.undecided(arguments.root, dataset, evaluation)
     classes = metrics["classes"] or sorted({case.label for case in waiting if case.label})
-    walk = cases.Review(arguments.root, waiting, classes, graph.again(arguments.root))
+    walk = cases.Review(arguments.root, waiting, classes, last_run.command_to_run_again(arguments.root))
     page.serve(walk, arguments.port)
     return 0
 

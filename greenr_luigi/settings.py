@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import luigi
 import luigi.configuration
 
+from greenr_luigi._old_parameters import FolderParameter
+from greenr_luigi._old_parameters import SettingError as SettingError
 from greenr_luigi.paths import DEFAULTS
 from greenr_luigi.pictures.labels import LabelError, folder_name
-from greenr_luigi.staleness.stage import FolderParameter
-from greenr_luigi.staleness.stage import SettingError as SettingError
 
 T = TypeVar("T")
 

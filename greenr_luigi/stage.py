@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from greenr_luigi._old_parameters import FolderParameter, StagesParameter
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.staleness import stage
+from greenr_luigi.staleness.stage import NO_FOLDER, Stage
+
+PRUNE = "free some space (`greenr prune` removes outputs of earlier parameters)"
 
 
 class StageError(GreenrError):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
 
 
-class PipelineStage(stage.Stage):
+class PipelineStage(Stage):
     """A stage that is asked for by what its output is, not by its name, so that a stage may come between two others."""
 
+    root = FolderParameter(description="Folder for everything that the pipeline writes.")
+    force = StagesParameter(
+        default=(),
+        significant=False,
+        description="Stages to run although they are complete: TrainModel,ExportModel.",
+    )
+
     error = StageError
+    remedies: ClassVar[Mapping[int, str]] = {
+        errno.ENOSPC: f"the disk is full: {PRUNE}",
+        errno.EDQUOT: f"the disk quota is used up: {PRUNE}",
+        errno.EROFS: "the file system is read-only: choose another --root",
+        errno.EACCES: "no permission to write there: choose another --root or mend its permissions",
+        **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another --root or make it a folder"),
+    }
 
     #: What the output is: "pictures", "dataset", "model", "evaluation", "export" or "deployment"; empty for anything
     #: else. Of two stages in a row, such as a split and its augmentation, both may be a "dataset".
@@ -35,3 +55,19 @@ class PipelineStage(stage.Stage):
                 f"{self.task_family} requires {len(folders)} stages of the role {role}: expected 1"
             )
         return folders[0]
+
+    @property
+    def command(self) -> str:
+        """The line that makes this output again, under whatever root."""
+        given = {name: value for name, value in self.parameters.items() if value}
+        return command_line(type(self).__module__.split(".")[0], self.task_family, given)
+
+
+def command_line(module: str, family: str, parameters: Mapping[str, str]) -> str:
+    """What to type to run a stage with these parameters."""
+    # What begins with a dash would be taken for an option.
+    options = [
+        f"--{name.replace('_', '-')}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
+        for name, value in parameters.items()
+    ]
+    return " ".join([f"luigi --module {module} {family} --local-scheduler", *options])

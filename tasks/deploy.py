@@ -1,8 +1,7 @@
 """DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import luigi
 from luigi.util import requires
@@ -10,6 +9,7 @@ from luigi.util import requires
 from greenr_luigi.paths import STATIC, TEMPLATES
 from greenr_luigi.settings import NumberParameter
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.stamp import Stamp
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
 from tasks.split import SplitDataset
@@ -57,7 +57,7 @@ class DeployApp(PipelineStage):
     def reads(self) -> dict[str, Path]:
         return {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 
-    def outside_cause(self, stamp: Mapping[str, Any]) -> str | None:
+    def outside_cause(self, stamp: Stamp) -> str | None:
         from greenr_luigi.deployment.deploy import why_not_serving
 
         return why_not_serving(self.service, self.output_folder)

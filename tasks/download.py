@@ -10,6 +10,7 @@ from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.errors import StampError
 from greenr_luigi.staleness.stage import STARTED
 
 
@@ -68,7 +69,7 @@ class DownloadImages(SourceParameters, PipelineStage):
         from greenr_luigi.sources.collection import collect
 
         earlier, due, when = None, True, {}
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
             stamp = self.stamp()
             earlier = self.output_folder.resolve()
             due = self.task_family in self.force or self.outside_cause(stamp) is not None
@@ -87,4 +88,4 @@ class DownloadImages(SourceParameters, PipelineStage):
 
 def searched(stamp):
     """When the source was asked, in seconds since 1970."""
-    return stamp["summary"].get("searched", stamp["finished"])
+    return stamp.summary.get("searched", stamp.finished)

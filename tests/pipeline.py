@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import tasks
-from greenr_luigi.operations import graph
+from greenr_luigi.operations.status import build, run_order
 from greenr_luigi.serving import releases, server
 from tests import shared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 #: The titles of all stages of two classes, in the order in which they run.
-STAGES = [
-    task.title for task in graph.walk(graph.build("DeployApp", ["--classes", "dandelion,grass"], REPOSITORY))
-]
+STAGES = [task.title for task in run_order(build("DeployApp", ["--classes", "dandelion,grass"], REPOSITORY))]
 #: By parameter: small enough that a run is a matter of seconds, large enough that the model learns something, and a
 #: server on any free port.
 SMALL = {"epochs": "3", "image_size": "96", "port": "0", "web_workers": "1", "margin": "1"}

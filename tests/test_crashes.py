@@ -17,6 +17,7 @@ import pytest
 
 from greenr_luigi.serving import releases
 from greenr_luigi.staleness import traces
+from greenr_luigi.staleness.stamp import Stamp
 from tests.pipeline import STAGES, after, luigid, pipeline_of_drawings
 
 KILLS = int(os.environ.get("GREENR_KILLS", len(STAGES)))
@@ -43,9 +44,9 @@ def check(pipeline):
     """Every output that looks complete is what its stamp says, byte for byte; so is the release that serves."""
     for stamp_file in pipeline.root.glob("*/*/stamp.json"):
         if stamp_file.parent.is_symlink():
-            stamp = traces.read_stamp(stamp_file)
-            if traces.files_changed("output", stamp["files"], stamp_file.parent) is None:
-                assert traces.digest(traces.snapshot(stamp_file.parent)) == stamp["digest"], stamp_file
+            stamp = Stamp.read(stamp_file.parent)
+            if traces.files_changed("output", stamp.files, stamp_file.parent) is None:
+                assert traces.digest(traces.snapshot(stamp_file.parent)) == stamp.digest, stamp_file
     store = pipeline.root / "releases"
     if current := releases.current(store):
         releases.verify(store, current)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tasks
 from greenr_luigi import settings
-from greenr_luigi.operations import graph
+from greenr_luigi.operations import stages, status
 from greenr_luigi.paths import DEFAULTS, PACKAGE
 
 
@@ -161,7 +161,7 @@ REFUSED = [
 def test_a_value_that_cannot_be_meant_is_refused_by_name(stage, option, value, expected, tmp_path):
     for name in (stage, "DeployApp"):
         with pytest.raises(settings.SettingError) as error:
-            graph.build(
+            status.build(
                 name, [f"--{option}={value}", *(["--label=x"] if name == "DownloadImages" else [])], tmp_path
             )
         said = str(error.value)
@@ -182,7 +182,7 @@ def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
     given = {"epochs": 1, "image_size": 2048, "port": 0, "web_workers": 0, "floor": 1, "margin": 0, "limit": 0,
              "refresh_days": 0, "seed": 2**32 - 1, "valid_share": 0.001, "recipe": "finetune"}  # fmt: skip
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
-    task = graph.build("DeployApp", options, tmp_path)
+    task = status.build("DeployApp", options, tmp_path)
     assert {name: getattr(task, name) for name in given} == given
 
 
@@ -192,7 +192,7 @@ def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
     config.set("DownloadImages", "root", "~/data")
     config.set("DownloadImages", "folder", "~/my pictures")
     settings.apply(tasks.STAGES, [])
-    assert graph.default_root() == tasks.DownloadImages(label="x").root == tmp_path / "data"
+    assert stages.default_root() == tasks.DownloadImages(label="x").root == tmp_path / "data"
     assert tasks.DownloadImages(label="x").folder == tmp_path / "my pictures"
     assert tasks.DownloadImages(label="x", folder=None).folder is None
     with pytest.raises(settings.SettingError, match="~no one/data: there is no such user"):
@@ -200,17 +200,17 @@ def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
 
 
 def test_shares_that_leave_nothing_to_learn_from_are_refused(tmp_path):
-    task = graph.build("DeployApp", ["--valid-share", "0.5", "--test-share", "0.5"], tmp_path)
+    task = status.build("DeployApp", ["--valid-share", "0.5", "--test-share", "0.5"], tmp_path)
     with pytest.raises(settings.SettingError, match=r"--test-share 0\.5: expected less than 1 together"):
         task.requires()
 
 
 def test_a_query_of_no_class_is_refused_and_accents_are_one(tmp_path):
-    task = graph.build("DeployApp", ["--queries", '{"gras": "x"}'], tmp_path)
+    task = status.build("DeployApp", ["--queries", '{"gras": "x"}'], tmp_path)
     with pytest.raises(settings.SettingError, match=r"--queries: gras is no class: did you mean grass\?"):
         task.requires()
     options = ["--classes", "Löwe,grass", "--queries", '{" Lo\u0308we": "lion"}']
-    split = graph.build("SplitDataset", options, tmp_path)
+    split = status.build("SplitDataset", options, tmp_path)
     assert [task.query for task in split.requires()] == ["lion", ""]
 
 

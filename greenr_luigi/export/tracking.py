@@ -14,7 +14,7 @@ from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.paths import PACKAGE
-from greenr_luigi.staleness import traces
+from greenr_luigi.staleness import code
 from greenr_luigi.training.saved_model import Training
 
 EXPERIMENT = "greenr_luigi"
@@ -98,7 +98,7 @@ def write_model(release: Path, out: Path) -> None:
     """
     mlflow = import_mlflow()
     with tempfile.TemporaryDirectory() as folder:
-        for name in traces.sources(PACKAGE.name, [SCORER]):
+        for name in code.sources(PACKAGE.name, [SCORER]):
             copy = Path(folder) / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE.parent / name, copy)

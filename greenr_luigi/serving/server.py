@@ -39,7 +39,8 @@ from greenr_luigi.serving.processes import (
 )
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote, read_server_note, write_server_note
-from greenr_luigi.staleness import traces
+from greenr_luigi.staleness import code
+from greenr_luigi.staleness.traces import file_sha256
 
 #: Seconds for one question to our own server.
 ASK_TIMEOUT = 2.0
@@ -214,7 +215,7 @@ def answering_release(host: str, port: int) -> str | None:
 
 def code_digest() -> str:
     """Of the code, templates and assets that a server loads when it starts."""
-    code = traces.code_digests(traces.sources("greenr_luigi.web", ["greenr_luigi.web"]))
+    sources = code.snapshot(code.sources("greenr_luigi.web", ["greenr_luigi.web"]))
     assets = [*sorted(PACKAGE.glob("templates/*")), *sorted(PACKAGE.glob("static/*"))]
-    parts = [code[name]["syntax"] for name in sorted(code)] + [traces.file_sha256(path) for path in assets]
+    parts = [sources[name]["syntax"] for name in sorted(sources)] + [file_sha256(path) for path in assets]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

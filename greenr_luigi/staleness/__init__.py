@@ -1,2 +1,2 @@
-"""A Luigi task that knows when it is stale, and why. It knows nothing of this project and can be lifted into another:
-docs/staleness.md."""
+"""A Luigi task that knows when it is stale, and why. Nothing here knows the project around it: the folder can be copied
+into another one (docs/staleness.md)."""

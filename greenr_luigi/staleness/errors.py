@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class StalenessError(Exception):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
+
+
+class StampError(StalenessError):
+    """A stamp that is there, but is torn or no stamp."""

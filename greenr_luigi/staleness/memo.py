@@ -1,4 +1,4 @@
-"""What looks at stages have found, for as long as it holds."""
+"""Remembers which stages were found stale, and why, for as long as that can be trusted."""
 
 from __future__ import annotations
 
@@ -10,40 +10,44 @@ from collections.abc import Callable, Hashable
 QUICK = 0.05
 
 
-class Looks:
-    """Each stage asks those below it, and Luigi asks every stage in turn: a recursive look costs the square of the
-    depth unless it is remembered, and a remembered one must not outlive a change. So within one look a stage is looked
-    at once; and an answer that took long to find is remembered for as long as it took, since what changes within that
-    time may have been missed by the look itself."""
+class Memo:
+    """Answers by stage, each with the time until which it holds.
+
+    A stage asks the stages before it whether they are stale, and Luigi asks every stage in turn: without a memo, a
+    stage is examined once for each way that leads to it. But an answer must not outlive a change on disk. So there are
+    two rules. While one question is being answered, each stage is examined once. After that, its answer holds for
+    as long as it took to find: a change within so short a time could have been missed by the examination, too.
+    """
 
     def __init__(self) -> None:
-        #: By stage: until when its answer holds on the monotonic clock, the answer, and the seconds it took to find.
-        self.answers: dict[Hashable, tuple[float, str | None, float]] = {}
-        #: The stages that are being looked at now, the outermost first.
-        self.looking: list[Hashable] = []
+        #: By stage: until when the answer holds on the monotonic clock, the answer, and the seconds it took to find.
+        self._answers: dict[Hashable, tuple[float, str | None, float]] = {}
+        #: How many stages are being examined now, each for the one before.
+        self._depth = 0
 
     def forget(self) -> None:
-        """Forget what looks have found."""
-        self.answers.clear()
+        """Forget all answers."""
+        self._answers.clear()
 
-    def at(self, stage: Hashable, look: Callable[[], str | None]) -> str | None:
-        """What `look` finds, or has found of this stage while that holds."""
+    def answer(self, stage: Hashable, examine: Callable[[], str | None]) -> str | None:
+        """The remembered answer of a stage while it holds, else what `examine` returns."""
         start = time.monotonic()
-        if stage in self.answers and start < self.answers[stage][0]:
-            return self.answers[stage][1]
-        self.looking.append(stage)
+        until, answer, _ = self._answers.get(stage, (-math.inf, None, 0.0))
+        if start < until:
+            return answer
+        self._depth += 1
         try:
-            found = look()
-            self.answers[stage] = (math.inf, found, time.monotonic() - start)
+            answer = examine()
+            self._answers[stage] = (math.inf, answer, time.monotonic() - start)
         finally:
-            self.looking.pop()
-            if not self.looking:
-                self.settle()
-        return found
+            self._depth -= 1
+            if self._depth == 0:
+                self._limit()
+        return answer
 
-    def settle(self) -> None:
-        """The outermost look has ended: its answers hold for as long as each took."""
+    def _limit(self) -> None:
+        """The outermost question has its answer: let all answers end."""
         now = time.monotonic()
-        for stage, (until, answer, took) in list(self.answers.items()):
+        for stage, (until, answer, seconds) in list(self._answers.items()):
             if until == math.inf:
-                self.answers[stage] = (now + took if took > QUICK else 0.0, answer, took)
+                self._answers[stage] = (now + seconds if seconds > QUICK else -math.inf, answer, seconds)

@@ -1,4 +1,4 @@
-"""The place of an output: a symbolic link to a folder that appears whole, and a lock for who changes or reads it."""
+"""An output folder that appears whole, behind a symbolic link, and a lock for whoever replaces or reads it."""
 
 from __future__ import annotations
 
@@ -15,44 +15,45 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def made(place: Path) -> Iterator[Path]:
-    """An empty folder to fill. When the block ends well, the place points to it at once, and what it pointed to before
-    goes; when it raises, all is as it was. Only for whoever holds the place's lock."""
-    sweep(place)
-    out = place.parent / f".{place.name}.{uuid.uuid4().hex[:8]}"
-    out.mkdir()
+def atomic_folder(link: Path) -> Iterator[Path]:
+    """An empty folder to fill. When the block ends well, `link` points to it at once, and the folder that it pointed to
+    before is removed; when the block raises, all is as it was. Only for whoever holds the lock of `link`."""
+    remove_leftovers(link)
+    folder = link.parent / f".{link.name}.{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
     try:
-        yield out
-        link = out.with_name(out.name + ".link")
-        link.symlink_to(out.name)
-        link.replace(place)
+        yield folder
+        new_link = folder.with_name(folder.name + ".link")
+        new_link.symlink_to(folder.name)
+        new_link.replace(link)
     finally:
-        sweep(place)
+        remove_leftovers(link)
 
 
-def sweep(place: Path) -> None:
-    """Remove what no link points to: the output just replaced, and what a killed run left half-done. Only for whoever
-    holds the place's lock."""
-    live = place.parent / place.readlink() if place.is_symlink() else None
-    for path in place.parent.glob(f".{glob.escape(place.name)}.*"):
+def remove_leftovers(link: Path) -> None:
+    """Remove the folders of `link` to which it does not point: an output just replaced, and what a killed run left.
+    Only for whoever holds the lock of `link`."""
+    current = link.parent / link.readlink() if link.is_symlink() else None
+    for path in link.parent.glob(f".{glob.escape(link.name)}.*"):
         if path.is_symlink():
             path.unlink()
-        elif path != live and path.is_dir():
+        elif path != current and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def lock(place: Path, kind: int, waits: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of a place, LOCK_EX to change it or LOCK_SH to read it; `waits` hears who holds it, if anyone.
+def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. `on_wait` is told who holds it, if someone
+    does.
 
-    POSIX record locks are given up by the kernel when the process dies, and no child inherits them."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with (place.parent / f"{place.name}.lock").open("a+") as file:
+    The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with (link.parent / f"{link.name}.lock").open("a+") as file:
         try:
             fcntl.lockf(file, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
-            waits(file.read().strip() or "it reads what this one would replace")
+            on_wait(file.read().strip() or "it reads what this one would replace")
             fcntl.lockf(file, kind)
         if kind == fcntl.LOCK_EX:
             file.truncate(0)

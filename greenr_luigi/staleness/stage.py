@@ -1,109 +1,83 @@
 """A Luigi task that knows when it is stale, and why.
 
 Luigi calls a task complete when its output exists. A `Stage` is complete when its output is what a run now would
-make, by the verifying traces of *Build Systems a la Carte* (Mokhov, Mitchell, Peyton Jones, ICFP 2018): next to
-its output lies a stamp that records what it was made from, and the stage is complete while all that still holds."""
+make, by the verifying traces of *Build Systems a la Carte* (Mokhov, Mitchell, Peyton Jones, ICFP 2018): beside
+its output lies a stamp that records what it was made from, and the stage is complete while all that still holds.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import fcntl
 import hashlib
 import json
 import logging
-import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import luigi
 
-from greenr_luigi.staleness import traces
-from greenr_luigi.staleness.errors import StalenessError
-from greenr_luigi.staleness.memo import Looks
-from greenr_luigi.staleness.output_folder import lock, made
+from . import code, traces
+from .errors import StalenessError, StampError
+from .memo import Memo
+from .output_folder import atomic_folder, lock
+from .stamp import InputTrace, Stamp, stamps
 
 logger = logging.getLogger("luigi-interface")
 
 STARTED = time.time()
-STAMP = "stamp.json"
-#: What a person can mend, said in place of a bare errno.
-REMEDIES = {
-    "ENOSPC": "the disk is full: free some space (`greenr prune` removes outputs of earlier parameters)",
-    "EDQUOT": "the disk quota is used up: free some space (`greenr prune` removes outputs of earlier parameters)",
-    "EROFS": "the file system is read-only: choose another --root",
-    "EACCES": "no permission to write there: choose another --root or mend its permissions",
-}
-#: Said only where the folder of the outputs cannot be made: a file that `work` misses is another matter.
-NO_FOLDER = dict.fromkeys(
-    ("ENOENT", "ENOTDIR", "EEXIST"), "no folder can be made there: choose another --root or make it a folder"
-)
+#: Said of a root that is no folder. A file that `work` misses is another matter.
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+
+_memo = Memo()
+forget = _memo.forget
 
 
-_looks = Looks()
-forget = _looks.forget
-
-
-class SettingError(SystemExit):
-    """A setting that cannot be meant; ends the program with its message alone, for no traceback would help."""
-
-
-class Stages(luigi.Parameter[tuple[str, ...]]):
-    """Names of stages with commas between them."""
+class NamesParameter(luigi.Parameter[tuple[str, ...]]):
+    """Names with commas between them."""
 
     def parse(self, text: str) -> tuple[str, ...]:
-        return self.normalize(name for name in text.split(",") if name)
-
-    def normalize(self, value: Iterable[str]) -> tuple[str, ...]:
-        known = luigi.task_register.Register.task_names()
-        for name in (names := tuple(value)):
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1, 0.5)
-                meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
-                raise SettingError(f"--force {name}: there is no such stage; {meant}")
-        return names
+        return tuple(name for name in text.split(",") if name)
 
     def serialize(self, value: Iterable[str]) -> str:
         return ",".join(value)
 
 
-class FolderParameter(luigi.PathParameter):
-    """A folder, made absolute; `~` is a home, as in a shell, which expands none in luigi.cfg or behind `=`."""
-
-    def normalize(self, x: Any) -> Path:
-        try:
-            return Path(x).expanduser().absolute()
-        except RuntimeError:
-            raise SettingError(f"{x}: there is no such user; write the path in full, from / on") from None
-
-
 class Stage(luigi.Task):
-    """A task whose output is one folder, made whole by `work`, with a stamp that says what it was made from."""
+    """A task whose output is one folder, filled by `work`, with a stamp that says what it was made from."""
+
+    root = luigi.PathParameter(absolute=True, description="Folder for all outputs.")
+    force = NamesParameter(
+        default=(), significant=False, description="Stages to run although they are complete, with commas."
+    )
 
     #: What it raises where a person can mend something.
     error: ClassVar[type[Exception]] = StalenessError
-
+    #: What to do about a failure to write, by errno.
+    remedies: ClassVar[Mapping[int, str]] = {
+        errno.ENOSPC: "the disk is full: free some space",
+        errno.EDQUOT: "the disk quota is used up: free some space",
+        errno.EROFS: "the file system is read-only: choose another root",
+        errno.EACCES: "no permission to write there: choose another root or mend its permissions",
+        **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another root or make it a folder"),
+    }
     #: Why it runs, which luigid shows below whatever it is doing.
     _because = ""
 
-    root = FolderParameter(description="Folder for everything that the pipeline writes.")
-    force = Stages(
-        default=(),
-        significant=False,
-        description="Stages to run although they are complete: TrainModel,ExportModel.",
-    )
+    # What a stage says of itself. `code` and `libraries` are plain attributes where they depend on no parameter.
 
-    # What a stage may say of itself. The first two are plain attributes of a class where they do not depend on
-    # parameters.
+    def work(self, out: Path) -> Mapping[str, object] | None:
+        """Fill the empty folder `out`; may return a short summary for people, such as {"pictures": 300}."""
+        raise NotImplementedError
 
     @property
     def code(self) -> tuple[str, ...]:
         """Modules and packages whose code shapes the output, all that they import from their own top-level package
-        included; the module that defines the stage is always one."""
+        included. Of the module that defines the stage, its own file always does."""
         return ()
 
     @property
@@ -111,28 +85,18 @@ class Stage(luigi.Task):
         """Installed distributions whose version shapes the output."""
         return ()
 
-    def work(self, out: Path) -> Mapping[str, object] | None:
-        """Fill the empty folder `out`; may return a short summary for people, such as {"pictures": 300}."""
-        raise NotImplementedError
-
     def reads(self) -> Mapping[str, Path]:
         """Files and folders from outside the graph that shape the output, by the name to call them."""
         return {}
 
-    def outside_cause(self, stamp: Mapping[str, Any]) -> str | None:
-        """A cause that no file shows, such as age, in words; None if there is none."""
+    def outside_cause(self, stamp: Stamp) -> str | None:
+        """A cause to run again that no file shows, such as age, in words; None if there is none."""
         return None
 
     @property
     def title(self) -> str:
         """What to call this stage among others of its graph."""
         return str(self.task_family)
-
-    @property
-    def command(self) -> str:
-        """The line that makes this output again, under whatever root."""
-        given = {name: value for name, value in self.parameters.items() if value}
-        return command_line(type(self).__module__.split(".")[0], self.task_family, given)
 
     # Where the output lies
 
@@ -143,18 +107,19 @@ class Stage(luigi.Task):
 
     @property
     def output_folder(self) -> Path:
-        """The output folder, known from the parameters alone: going back to earlier ones finds the earlier work."""
+        """Known from the parameters alone: going back to earlier ones finds the earlier output."""
         text = json.dumps(self.parameters, sort_keys=True)
         return Path(self.root, self.task_family, hashlib.sha256(text.encode()).hexdigest()[:12])
 
     def output(self) -> luigi.LocalTarget:
-        return luigi.LocalTarget(str(self.output_folder / STAMP))
+        return luigi.LocalTarget(str(self.output_folder / traces.STAMP))
 
-    def stamp(self) -> dict[str, Any]:
-        """What this output was made from. Raises FileNotFoundError, or ValueError for a torn one."""
-        return traces.read_stamp(self.output_folder / STAMP)
+    def stamp(self) -> Stamp:
+        """What the output was made from. Raises FileNotFoundError if there is none, StampError for a torn one."""
+        return Stamp.read(self.output_folder)
 
     def inputs(self) -> dict[str, Stage]:
+        """The required stages by title."""
         return {task.title: task for task in luigi.task.flatten(self.requires())}
 
     # Whether it is stale
@@ -164,67 +129,61 @@ class Stage(luigi.Task):
 
     def stale_because(self) -> str | None:
         """The first cause to run again, in words; None if the output is what a run would make now."""
-        return _looks.at((type(self), tuple(self.param_kwargs.items())), self._look)
+        return _memo.answer((type(self), tuple(self.param_kwargs.items())), self._examine)
 
-    def _look(self) -> str | None:
+    def _examine(self) -> str | None:
         try:
             stamp = self.stamp()
         except (FileNotFoundError, NotADirectoryError):
             return self._why_no_output()
-        except ValueError as error:
-            return f"its stamp cannot be read ({error})"
-        if self.task_family in self.force and stamp["finished"] < STARTED:
+        except StampError as error:
+            return str(error)
+        if self.task_family in self.force and stamp.finished < STARTED:
             return f"asked for: --force {self.task_family}"
         return (
-            traces.changed("parameter", stamp["parameters"], self.parameters)
-            or traces.changed("version of", stamp["libraries"], traces.versions(self.libraries))
-            or traces.code_changed(stamp["code"], type(self).__module__, self.code)
-            or self._inputs_changed(stamp["inputs"])
-            or traces.first(
-                traces.files_changed(name, stamp["reads"].get(name), path)
-                for name, path in self.reads().items()
-            )
-            or traces.files_changed("output", stamp["files"], self.output_folder)
+            traces.entries_changed("parameter", stamp.parameters, self.parameters)
+            or traces.entries_changed("version of", stamp.libraries, code.versions(self.libraries))
+            or code.changed(stamp.code, type(self).__module__, self.code)
+            or self._inputs_changed(stamp.inputs)
+            or self._reads_changed(stamp.reads)
+            or traces.files_changed("output", stamp.files, self.output_folder)
             or self.outside_cause(stamp)
         )
 
     def _why_no_output(self) -> str:
-        """No output at this place: if the stage has run with other parameters, say which one is new."""
-        stamps = []
-        for place in self.output_folder.parent.glob("*"):
-            if place.is_symlink():
-                with contextlib.suppress(ValueError, FileNotFoundError):
-                    stamps.append(traces.read_stamp(place / STAMP))
-        mine = [stamp for stamp in stamps if stamp["title"] == self.title]
-        latest = max(mine, key=lambda stamp: float(stamp["finished"]), default=None)
-        return (
-            latest and traces.changed("parameter", latest["parameters"], self.parameters)
-        ) or "no output yet"
+        """If the stage has run with other parameters, the first that is new."""
+        for stamp in stamps(self.output_folder.parent).values():
+            if stamp.title == self.title:
+                changed = traces.entries_changed("parameter", stamp.parameters, self.parameters)
+                return changed or "no output yet"
+        return "no output yet"
 
-    def _inputs_changed(self, recorded: Mapping[str, Any]) -> str | None:
+    def _inputs_changed(self, recorded: Mapping[str, InputTrace]) -> str | None:
         inputs = self.inputs()
         if gone := [name for name in recorded if name not in inputs]:
             return f"input {gone[0]} is no longer required"
         for name, task in inputs.items():
             if cause := task.stale_because():
                 return f"input {name} is stale: {cause}"
-            stamp = task.stamp()
             if name not in recorded:
                 return f"input {name} is new"
-            if stamp["digest"] != recorded[name]["digest"]:
-                what = (
-                    traces.changed("", recorded[name]["summary"], stamp["summary"])
-                    or "other content, same counts"
-                )
-                return f"input {name} changed: {what.strip()}"
+            stamp = task.stamp()
+            if stamp.digest != recorded[name]["digest"]:
+                change = traces.entries_changed("", recorded[name]["summary"], stamp.summary)
+                return f"input {name} changed: {change or 'other content, same counts'}"
         return None
+
+    def _reads_changed(self, recorded: Mapping[str, traces.Snapshot]) -> str | None:
+        causes = (traces.files_changed(name, recorded.get(name), path) for name, path in self.reads().items())
+        return next(filter(None, causes), None)
 
     # Making it again
 
     def run(self) -> None:
+        """Make the output, if it is stale still: what came before may have come out the same."""
         forget()
         try:
-            with self._held():
+            with self._locks():
                 if cause := self.stale_because():
                     self.tell(f"{self.title} runs: {cause}")
                     self._because = f"\nruns: {cause}"
@@ -234,60 +193,66 @@ class Stage(luigi.Task):
                         f"{self.title} is up to date: what came before it came out the same, or another run did it"
                     )
         except OSError as error:
-            name = errno.errorcode.get(error.errno or 0, "")
-            where = Path(error.filename or self.output_folder)
-            if name == "EACCES" and not where.is_relative_to(self.root):
-                raise self.error(
-                    f"{self.title} cannot read {where}: no permission; mend its permissions, or leave it out"
-                ) from error
-            if remedy := REMEDIES.get(name) or (
-                not self.output_folder.parent.is_dir() and NO_FOLDER.get(name)
-            ):
-                raise self.error(f"{self.title} cannot write {where}: {remedy}") from error
+            if explanation := self._explain(error):
+                raise self.error(f"{self.title} {explanation}") from error
             raise
         finally:
             forget()
 
     def _make(self, cause: str) -> None:
-        """Work in a folder beside the place, stamp it, and let the place, a symbolic link, point to it at once."""
-        inputs = {name: task.stamp() for name, task in self.inputs().items()}
-        stamp: dict[str, Any] = {
-            "title": self.title,
-            "parameters": self.parameters,
-            "inputs": {name: {"digest": s["digest"], "summary": s["summary"]} for name, s in inputs.items()},
-            "reads": {name: traces.snapshot(path) for name, path in self.reads().items()},
-            "code": traces.code_digests(traces.sources(type(self).__module__, self.code)),
-            "libraries": traces.versions(self.libraries),
-            "because": cause,
-            "host": socket.gethostname(),
-            "started": time.time(),
-        }
-        with made(self.output_folder) as out:
-            stamp["summary"] = dict(self.work(out) or {})
-            stamp["files"] = traces.snapshot(out)
-            if not stamp["files"]:
+        stamped = {name: task.stamp() for name, task in self.inputs().items()}
+        reads = {name: traces.snapshot(path) for name, path in self.reads().items()}
+        code_traces = code.snapshot(code.sources(type(self).__module__, self.code))
+        started = time.time()
+        with atomic_folder(self.output_folder) as out:
+            summary = dict(self.work(out) or {})
+            files = traces.snapshot(out)
+            if not files:
                 raise self.error(f"{self.title} wrote nothing to {out}: `work` must leave at least one file")
-            stamp["digest"] = traces.digest(stamp["files"])
-            stamp["finished"] = time.time()
-            traces.write_stamp(out / STAMP, stamp)
+            Stamp(
+                title=self.title,
+                parameters=self.parameters,
+                inputs={name: {"digest": s.digest, "summary": s.summary} for name, s in stamped.items()},
+                reads=reads,
+                code=code_traces,
+                libraries=code.versions(self.libraries),
+                because=cause,
+                host=socket.gethostname(),
+                started=started,
+                finished=time.time(),
+                summary=summary,
+                files=files,
+                digest=traces.digest(files),
+            ).write(out)
+
+    def _explain(self, error: OSError) -> str | None:
+        """What failed and what to do about it; None if it is not known."""
+        path = Path(error.filename or self.output_folder)
+        if error.errno == errno.EACCES and not path.is_relative_to(self.root):
+            return f"cannot read {path}: no permission; mend its permissions, or leave it out"
+        if error.errno in NO_FOLDER and self.output_folder.parent.is_dir():
+            return None
+        remedy = self.remedies.get(error.errno or 0)
+        return remedy and f"cannot write {path}: {remedy}"
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Nobody else makes this output, nor replaces an input, meanwhile. Locks go upstream, so none can wait in
-        a circle."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(lock(self.output_folder, fcntl.LOCK_EX, self._waits))
-            for task in self.inputs().values():
-                stack.enter_context(lock(task.output_folder, fcntl.LOCK_SH, self._waits))
-            yield
+    def _locks(self) -> Iterator[None]:
+        """Nobody else makes this output, nor replaces an input, meanwhile. Each stage locks its own output first and
+        its inputs' after that, so no two can wait for each other."""
 
-    def _waits(self, holder: str) -> None:
-        self.tell(f"{self.title} waits for another run: {holder}")
+        def on_wait(holder: str) -> None:
+            self.tell(f"{self.title} waits for another run: {holder}")
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock(self.output_folder, fcntl.LOCK_EX, on_wait))
+            for task in self.inputs().values():
+                stack.enter_context(lock(task.output_folder, fcntl.LOCK_SH, on_wait))
+            yield
 
     # Telling people
 
     def tell(self, words: str, fraction: float | None = None) -> None:
-        """Say where the work stands, in the log and in luigid. `fraction`: from 0 to 1."""
+        """Say in the log and in luigid how far the work is. `fraction`: from 0 to 1."""
         percent = None if fraction is None else round(100 * fraction)
         logger.info("%s%s", "" if percent is None else f"{self.title} {percent:3d} %  ", words)
         # Luigi lends a task these two for as long as it runs.
@@ -307,13 +272,3 @@ class Stage(luigi.Task):
                 self.tell(words, fraction)
 
         return progress
-
-
-def command_line(package: str, family: str, parameters: Mapping[str, str]) -> str:
-    """What to type to run a stage with these parameters."""
-    # What begins with a dash would be taken for an option.
-    options = [
-        f"--{name.replace('_', '-')}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
-        for name, value in parameters.items()
-    ]
-    return " ".join([f"luigi --module {package} {family} --local-scheduler", *options])

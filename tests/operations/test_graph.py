@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import tasks
-from greenr_luigi.operations import graph
+from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation
+from greenr_luigi.operations.prune import prune
 from greenr_luigi.serving import releases
 from greenr_luigi.staleness import traces
 from tests.pipeline import (
@@ -239,7 +239,7 @@ def test_every_stage_can_be_run_alone(tmp_path):
     up_to_evaluation = [stage for stage in STAGES if stage not in after(EVALUATE)]
     assert (run.status, list(run.ran)) == (0, [stage for stage in up_to_evaluation if stage != DOWNLOAD_G])
     # Nothing is deployed, so nothing is live.
-    removed = graph.prune(pipeline.root, 0)
+    removed = prune(pipeline.root, 0)
     assert {row["stage"] for row in removed} == set(up_to_evaluation)
 
 
@@ -248,9 +248,12 @@ def test_usage_and_prune_keep_what_is_live(deployed):
     before = json.loads(deployed.greenr("usage", "--json").stdout)
     live = {row["place"] for row in before if row["live"]}
     assert {row["stage"] for row in before if row["live"]} == {*STAGES, "release"}
-    assert graph.judged(deployed.root) == (deployed.newest_output(SPLIT), deployed.newest_output(EVALUATE))
+    assert dataset_and_evaluation(deployed.root) == (
+        deployed.newest_output(SPLIT),
+        deployed.newest_output(EVALUATE),
+    )
     # The line that a person is told to type finds everything as it is.
-    words = shlex.split(graph.again(deployed.root))
+    words = shlex.split(command_to_run_again(deployed.root))
     assert words[:4] == ["luigi", "--module", "tasks", "DeployApp"]
     assert deployed.causes(*words[5:]) == {}
     store = deployed.root / "releases"
@@ -312,61 +315,3 @@ def test_a_misspelled_setting_in_luigi_cfg_is_refused(tmp_path, text, words):
     run = pipeline.run()
     assert run.status != 0
     assert words in run.output
-
-
-def finished(root, title, key, **parameters):
-    """An output that is no more than its stamp; returns its place."""
-    stage = title.split("(")[0]
-    place, folder = root / stage / key, root / stage / f".{key}-x"
-    folder.mkdir(parents=True)
-    place.symlink_to(folder.name)
-    stamp = {key: {} for key in traces.STAMP_KEYS} | {
-        "title": title,
-        "finished": float(key),
-        "parameters": parameters,
-    }
-    (place / "stamp.json").write_text(json.dumps(stamp))
-    return place
-
-
-def test_the_line_to_run_again_holds_what_is_not_configured_and_no_more(tmp_path):
-    configured = {name: p.task_value("DeployApp", name) for name, p in tasks.DeployApp.get_params()}
-    assert configured["source"] == "bing" and configured["host"]
-    plain = f"luigi --module tasks DeployApp --local-scheduler --root {tmp_path}"
-    assert graph.again(tmp_path) == plain
-    finished(
-        tmp_path,
-        "DeployApp",
-        "1",
-        source="bing",
-        host="",
-        query="a b",
-        epochs=str(configured["epochs"]),
-        port="99",
-    )
-    assert graph.again(tmp_path) == f"{plain} --host '' --query 'a b' --port 99"
-
-
-def test_a_torn_stamp_does_not_keep_others_from_being_seen(tmp_path):
-    assert "--port 99" in graph.again(finished(tmp_path, "DeployApp", "1", port="99").parents[1])
-    torn = tmp_path / "TrainModel"
-    (torn / ".made").mkdir(parents=True)
-    (torn / "0").symlink_to(".made")
-    (torn / "1").symlink_to("gone")
-    for text in ("", "{", "{}"):
-        (torn / "0" / "stamp.json").write_text(text)
-        assert "--port 99" in graph.again(tmp_path)
-        assert graph.judged(tmp_path) is None
-
-
-def test_prune_keeps_the_last_pictures_that_the_web_gave(tmp_path):
-    """Of each class; what lies in a folder or is drawn can be had again."""
-    for number, source in enumerate(("bing", "urls", "folder", "sample")):
-        for key in (f"1{number}", f"2{number}"):
-            finished(tmp_path, f"DownloadImages({source})", key, source=source)
-    gone = {row["place"].removeprefix("DownloadImages/") for row in graph.prune(tmp_path, 0)}
-    assert gone == {"10", "11", "12", "22", "13", "23"}
-    assert {path.name for path in (tmp_path / "DownloadImages").iterdir() if path.is_symlink()} == {
-        "20",
-        "21",
-    }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.operations import graph
+from greenr_luigi.operations.usage import served_releases
 from greenr_luigi.serving import processes, releases, server
 from tests import tiny_release
 from tests.tiny_release import serve
@@ -85,7 +85,7 @@ def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: p
         assert {state.digest for state in processes.living_workers(folder / "server", running.pid)} == {
             digest
         }
-        assert graph.served(folder) == {digest}
+        assert served_releases(folder) == {digest}
     second = tiny_release.deploy(place / "releases", 1)
     assert server.wait_for_release(place / "server", second, 5).digest == second
     told = subprocess.run(

@@ -288,21 +288,21 @@ def search(play: Callable[[str, Pages], None], internet: Internet, tmp_path: Pat
 
 
 def test_new_code_examines_the_pictures_at_hand_and_asks_nobody(search: Search) -> None:
-    before, searched = search.rows(), search.task().stamp()["summary"]["searched"]
+    before, searched = search.rows(), search.task().stamp().summary["searched"]
     # As a version before would have left it: other files of code, and no word of when it searched.
     search.edit_stamp(code={"greenr_luigi/collection.py": {"bytes": "0", "syntax": "0"}}, finished=searched - 5 * 86400,
                       summary={"pictures": 12, "new": 12, "refused": 0})  # fmt: skip
     assert "code of" in str(search.task().stale_because())
     assert search.run() == []
     assert search.task().complete() and search.rows() == before
-    assert search.task().stamp()["summary"]["searched"] == searched - 5 * 86400
+    assert search.task().stamp().summary["searched"] == searched - 5 * 86400
     assert search.task(refresh_days=4).stale_because() == "collected 5 days ago, refresh_days is 4"
 
 
 def test_an_old_search_is_made_again(search: Search) -> None:
-    search.edit_stamp(summary={"searched": search.task().stamp()["finished"] - 40 * 86400})
+    search.edit_stamp(summary={"searched": search.task().stamp().finished - 40 * 86400})
     assert any("bing.com" in url for url in search.run())
-    assert search.task().complete() and search.task().stamp()["summary"]["searched"] > time.time() - 60
+    assert search.task().complete() and search.task().stamp().summary["searched"] > time.time() - 60
 
 
 def test_a_picture_that_is_lost_is_fetched_again(search: Search) -> None:
@@ -319,7 +319,7 @@ def test_a_search_that_is_forced_asks(search: Search) -> None:
 
 def test_another_source_makes_no_collection_stale(search: Search, tmp_path: Path) -> None:
     """Nor does the list of sources: only what the source's own module imports, and how all are collected."""
-    files = set(search.task().stamp()["code"])
+    files = set(search.task().stamp().code)
     assert {"greenr_luigi/sources/bing.py", "greenr_luigi/sources/collection.py"} <= files
     others = {f"greenr_luigi/sources/{name}.py" for name in (*registry.SOURCES, "registry")}
     assert files & others == {"greenr_luigi/sources/bing.py"}

@@ -1,0 +1,33 @@
+"""The last run under a data root: what it judged, and the line that runs it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from greenr_luigi import settings
+from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
+from greenr_luigi.operations.stages import default_root, deploying_stage
+from greenr_luigi.stage import command_line
+
+
+def dataset_and_evaluation(root: Path, module: str = "tasks") -> tuple[Path, Path] | None:
+    """The folders of the newest evaluation and of the data set that it was made from; None before the first."""
+    outputs = find_outputs(root, module)
+    for evaluation in of_role(outputs, "evaluation"):
+        for dataset in of_role(made_from(evaluation, outputs), "dataset"):
+            return dataset.folder, evaluation.folder
+    return None
+
+
+def command_to_run_again(root: Path, module: str = "tasks") -> str:
+    """The line that runs the graph of the newest deployment under the root once more: what its parameters differ in
+    from the configured ones. Those that shape no output (--floor, --margin, --refresh-days, --tracking) are not
+    recorded, so the line leaves them as they are configured."""
+    stage = deploying_stage(module)
+    deployment = next(of_role(find_outputs(root, module), "deployment"), None)
+    configured = settings.configured(stage)
+    options = {} if root.absolute() == default_root(module) else {"root": str(root)}
+    if deployment:
+        recorded = deployment.stamp.parameters.items()
+        options |= {name: value for name, value in recorded if value != configured.get(name)}
+    return command_line(module, stage.get_task_family(), options)

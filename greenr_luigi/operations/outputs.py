@@ -1,0 +1,59 @@
+"""The outputs under a data root: what each is, what it was made from, and which are in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenr_luigi import contracts
+from greenr_luigi.operations.stages import load_stages
+from greenr_luigi.serving import releases
+from greenr_luigi.staleness.stamp import Stamp, stamps
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A finished output. `folder`: a link to it; `role`: that of its stage, empty for a stage that the module lacks."""
+
+    folder: Path
+    stamp: Stamp
+    role: str
+
+
+def find_outputs(root: Path, module: str = "tasks") -> list[Output]:
+    """All under a root, the newest first."""
+    # A stage writes to the folder of its name, whatever else it may be called there.
+    roles = {stage.get_task_family(): stage.role for stage in load_stages(module)}
+    outputs = [
+        Output(link, stamp, roles.get(family.name, ""))
+        for family in sorted(root.glob("*/"))
+        for link, stamp in stamps(family).items()
+    ]
+    return sorted(outputs, key=lambda output: -output.stamp.finished)
+
+
+def of_role(outputs: Iterable[Output], role: str) -> Iterator[Output]:
+    return (output for output in outputs if output.role == role)
+
+
+def made_from(output: Output, outputs: Sequence[Output]) -> list[Output]:
+    """The output and all that it was made from, the nearest first, as their digests say."""
+    chain = [output]
+    for later in chain:
+        wanted = {(title, recorded["digest"]) for title, recorded in later.stamp.inputs.items()}
+        chain += [o for o in outputs if (o.stamp.title, o.stamp.digest) in wanted and o not in chain]
+    return chain
+
+
+def live_outputs(root: Path, outputs: Sequence[Output]) -> list[Output]:
+    """Those that the serving release was made from."""
+    from greenr_luigi.deployment.deploy import Deployment
+
+    serving = releases.current(root / "releases")
+    return [
+        used
+        for output in of_role(outputs, "deployment")
+        if contracts.read(output.folder / "deployment.json", Deployment).release == serving
+        for used in made_from(output, outputs)
+    ]

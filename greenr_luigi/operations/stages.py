@@ -1,0 +1,28 @@
+"""The stages of a module: `tasks`, or the module of a package with stages on top of those."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenr_luigi.stage import PipelineStage
+
+
+def load_stages(module: str) -> Sequence[type[PipelineStage]]:
+    """The STAGES of a module, in the order in which data flows. Its import lays the defaults under Luigi's
+    configuration."""
+    stages: Sequence[type[PipelineStage]] = importlib.import_module(module).STAGES
+    return stages
+
+
+def deploying_stage(module: str) -> type[PipelineStage]:
+    """The stage with which the pipeline is run: the last one of the role deployment."""
+    return next(stage for stage in reversed(load_stages(module)) if stage.role == "deployment")
+
+
+def default_root(module: str = "tasks") -> Path:
+    """The data root that luigi.cfg names."""
+    stage = deploying_stage(module)
+    root: Path = dict(stage.get_params())["root"].task_value(stage.get_task_family(), "root")
+    return root

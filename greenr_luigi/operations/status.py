@@ -1,0 +1,58 @@
+"""Which stages are complete, and why the others are stale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from greenr_luigi import settings
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.operations.stages import deploying_stage, load_stages
+from greenr_luigi.staleness.stage import Stage
+
+
+class StageStatus(TypedDict):
+    """`state`: "complete" or "stale"; `cause`: why it is stale; `place`: its output folder."""
+
+    stage: str
+    state: str
+    cause: str | None
+    place: str
+
+
+def status(name: str | None, options: Sequence[str], root: Path, module: str = "tasks") -> list[StageStatus]:
+    """Of the stage of that name and all before it, in the order in which they would run. Runs nothing, reads no
+    picture. `name`: None for the stage with which the pipeline is run; `options`: parameters, as for luigi."""
+    name = name or deploying_stage(module).get_task_family()
+    return [
+        {
+            "stage": task.title,
+            "state": "complete" if cause is None else "stale",
+            "cause": cause,
+            "place": str(task.output_folder),
+        }
+        for task in run_order(build(name, options, root, module))
+        for cause in [task.stale_because()]
+    ]
+
+
+def build(name: str, options: Sequence[str], root: Path, module: str = "tasks") -> Stage:
+    """The stage that `luigi --module MODULE NAME OPTIONS` would run."""
+    from luigi.cmdline_parser import CmdlineParser
+
+    stages = load_stages(module)
+    families = [stage.get_task_family() for stage in stages]
+    if name not in families:
+        raise GreenrError(f"{name} is no stage{settings.nearest(name, families)}")
+    argv = ["--module", module, name, "--root", str(root), *options]
+    settings.check_command_line(stages, argv)
+    with CmdlineParser.global_instance(argv) as parser:
+        task: Stage = parser.get_task_obj()
+        return task
+
+
+def run_order(task: Stage) -> list[Stage]:
+    """A stage and all before it, each once, none before its inputs."""
+    stages = [stage for required in task.inputs().values() for stage in run_order(required)]
+    return list({stage.task_id: stage for stage in [*stages, task]}.values())

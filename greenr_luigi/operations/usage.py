@@ -1,0 +1,68 @@
+"""What the outputs and releases under a data root take on disk."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TypedDict
+
+from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
+from greenr_luigi.serving import processes, releases
+
+
+class Usage(TypedDict):
+    """`stage`: its title, or "release"; `place`: relative to the root; `finished`: when, in local time; `live`: whether
+    what serves now was made from it."""
+
+    stage: str
+    place: str
+    bytes: int
+    finished: str
+    live: bool
+
+
+def usage(root: Path, module: str = "tasks") -> list[Usage]:
+    """Of every output and release under a root, the newest first."""
+    rows = [*output_usage(root, find_outputs(root, module)), *release_usage(root).values()]
+    return sorted(rows, key=lambda row: row["finished"], reverse=True)
+
+
+def output_usage(root: Path, outputs: list[Output]) -> list[Usage]:
+    live = live_outputs(root, outputs)
+    return [
+        {
+            "stage": output.stamp.title,
+            "place": str(output.folder.relative_to(root)),
+            "bytes": sum(file.size for file in output.stamp.files.values()),
+            "finished": _local_time(output.stamp.finished),
+            "live": output in live,
+        }
+        for output in outputs
+    ]
+
+
+def release_usage(root: Path) -> dict[str, Usage]:
+    """By digest."""
+    store = root / "releases"
+    serving = {releases.current(store), *served_releases(root)}
+    return {
+        digest: {
+            "stage": "release",
+            "place": f"releases/{digest}",
+            "bytes": sum(path.stat().st_size for path in (store / digest).rglob("*") if path.is_file()),
+            "finished": _local_time((store / digest).stat().st_mtime),
+            "live": digest in serving,
+        }
+        for digest in releases.releases(store)
+    }
+
+
+def served_releases(root: Path) -> set[str]:
+    """The releases that the workers of the running server have in memory."""
+    run_dir = root / "server"
+    states = processes.living_workers(run_dir, processes.master_pid(run_dir))
+    return {state.digest for state in states if state.digest}
+
+
+def _local_time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "minutes")

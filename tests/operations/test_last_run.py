@@ -1,0 +1,76 @@
+"""What the last run judged, and the line that runs it again: found by role, whatever the stages are called."""
+
+import sys
+from types import ModuleType
+
+import luigi
+import pytest
+
+import tasks
+from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation
+from greenr_luigi.stage import PipelineStage
+from tests.stamped import finish, made_from
+
+
+def test_the_line_to_run_again_holds_what_is_not_configured_and_no_more(tmp_path):
+    configured = {name: p.task_value("DeployApp", name) for name, p in tasks.DeployApp.get_params()}
+    assert configured["source"] == "bing" and configured["host"]
+    plain = f"luigi --module tasks DeployApp --local-scheduler --root {tmp_path}"
+    assert command_to_run_again(tmp_path) == plain
+    parameters = {
+        "source": "bing",
+        "host": "",
+        "query": "a b",
+        "epochs": str(configured["epochs"]),
+        "port": "9",
+    }
+    finish(tmp_path, "DeployApp", 1, parameters=parameters)
+    assert command_to_run_again(tmp_path) == f"{plain} --host '' --query 'a b' --port 9"
+
+
+def test_a_torn_stamp_does_not_keep_others_from_being_seen(tmp_path):
+    finish(tmp_path, "DeployApp", 1, parameters={"port": "99"})
+    torn = finish(tmp_path, "EvaluateModel", 2)
+    (torn.parent / "3").symlink_to("gone")
+    for text in ("", "{", "{}", "[]", "null"):
+        (torn / "stamp.json").write_text(text)
+        assert "--port 99" in command_to_run_again(tmp_path)
+        assert dataset_and_evaluation(tmp_path) is None
+
+
+def test_the_newest_evaluation_and_the_data_set_that_it_judged(tmp_path):
+    split = finish(tmp_path, "SplitDataset", 1)
+    evaluation = finish(tmp_path, "EvaluateModel", 2, inputs=made_from(split))
+    finish(tmp_path, "SplitDataset", 3)
+    finish(tmp_path, "EvaluateModel", 4, inputs={"SplitDataset": {"digest": "pruned", "summary": {}}})
+    assert dataset_and_evaluation(tmp_path) == (split, evaluation)
+
+
+class AugmentDataset(PipelineStage):
+    role = "dataset"
+
+
+class PackForPhones(PipelineStage):
+    port = luigi.Parameter(default="1", description="Of nothing.")
+
+
+@pytest.fixture
+def longer(monkeypatch):
+    """A module with a stage between two others, and one after the last."""
+    module = ModuleType("longer")
+    download, split, *others = tasks.STAGES
+    module.STAGES = (download, split, AugmentDataset, *others, PackForPhones)
+    monkeypatch.setitem(sys.modules, "longer", module)
+    return "longer"
+
+
+def test_a_stage_between_two_others_and_one_after_the_last(tmp_path, longer):
+    split = finish(tmp_path, "SplitDataset", 1)
+    augmented = finish(tmp_path, "AugmentDataset", 2, inputs=made_from(split))
+    model = finish(tmp_path, "TrainModel", 3, inputs=made_from(augmented))
+    evaluation = finish(tmp_path, "EvaluateModel", 4, inputs=made_from(model))
+    deployment = finish(tmp_path, "DeployApp", 5, inputs=made_from(evaluation), parameters={"port": "99"})
+    finish(tmp_path, "PackForPhones", 6, inputs=made_from(deployment), parameters={"port": "7"})
+    assert dataset_and_evaluation(tmp_path, longer) == (augmented, evaluation)
+    again = command_to_run_again(tmp_path, longer)
+    assert again == f"luigi --module longer DeployApp --local-scheduler --root {tmp_path} --port 99"

@@ -1,0 +1,64 @@
+"""What the pipeline's stages have beyond staleness: roles, the command line, words of their own."""
+
+import shlex
+
+import luigi
+import pytest
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.stage import PipelineStage
+
+
+class Text(PipelineStage):
+    words = luigi.Parameter(default="", description="What to write.")
+    role = "dataset"
+
+    def work(self, out):
+        (out / "text").write_text(self.words)
+
+
+class Paragraph(PipelineStage):
+    words = Text.words
+    number = luigi.IntParameter(default=1, description="How many texts to read.")
+
+    def requires(self):
+        return [self.clone(Text, words=f"{self.words}{n}") for n in range(self.number)]
+
+
+def test_an_input_is_asked_for_by_its_role(tmp_path):
+    paragraph = Paragraph(root=tmp_path, words="x")
+    assert paragraph.input_folder("dataset") == Text(root=tmp_path, words="x0").output_folder
+    with pytest.raises(LookupError, match="Paragraph requires 0 stages of the role model: expected 1"):
+        paragraph.input_folder("model")
+
+
+def test_an_input_of_a_role_must_be_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(Text, "title", property(lambda self: self.words))
+    with pytest.raises(LookupError, match="Paragraph requires 2 stages of the role dataset"):
+        Paragraph(root=tmp_path, number=2).input_folder("dataset")
+
+
+def test_the_command_makes_the_output_again(tmp_path):
+    words = shlex.split(Paragraph(root=tmp_path, words="a 'b'").command)
+    assert words[:5] == ["luigi", "--module", "tests", "Paragraph", "--local-scheduler"]
+    assert words[5:] == ["--words", "a 'b'", "--number", "1"]
+    assert "--words=-dash" in shlex.split(Text(root=tmp_path, words="-dash").command)
+    assert "--words" not in Text(root=tmp_path).command
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("file", "no folder can be made there: choose another --root"),
+        ("full", "`greenr prune` removes outputs"),
+    ],
+)
+def test_errors_are_of_the_project_and_in_its_words(tmp_path, monkeypatch, root, words):
+    (tmp_path / "file").write_text("")
+
+    def fail(self, out):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Text, "work", fail)
+    with pytest.raises(GreenrError, match=words):
+        Text(root=tmp_path / root).run()
