@@ -8,7 +8,7 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.staleness.stage import Stage, forget
 
 #: What ran, in order; a test empties it.
 ran: list[str] = []
@@ -79,3 +79,29 @@ class Final(Toy):
     def make(self):
         type(self).dead = None
         return " ".join(self.text(task) for task in self.requires())
+
+
+ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
+
+
+def prepare(path):
+    (path / "inputs").mkdir(parents=True)
+    (path / "inputs" / "a").write_text("ann")
+    (path / "inputs" / "b").write_text("bob")
+    Final.dead = None
+    return path
+
+
+def build(root, **parameters):
+    """Run the graph; returns what ran, in the order of the graph, and checks that nothing is stale afterwards."""
+    ran.clear()
+    forget()
+    final = Final(root=root, **parameters)
+    assert luigi.build([final], local_scheduler=True, log_level="WARNING")
+    assert final.stale_because() is None
+    return sorted(ran, key=ALL.index)
+
+
+def cause(root, cls=Final, **parameters):
+    forget()
+    return cls(root=root, **parameters).stale_because()

@@ -7,7 +7,9 @@ import pytest
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import prune
 from greenr_luigi.operations.usage import usage
+from tests import toys
 from tests.stamped import finish, made_from
+from tests.toys import build, prepare
 
 
 def names(links):
@@ -52,3 +54,18 @@ def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
 def test_fewer_than_none_cannot_be_kept(tmp_path):
     with pytest.raises(GreenrError, match="--keep -1: expected 0 or more"):
         prune(tmp_path, -1)
+
+
+def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
+    root = prepare(tmp_path)
+    build(root)
+    output = toys.Merge(root=root).output_folder
+    leftover = output.parent / f".{output.name}.0ld"
+    leftover.mkdir()
+    (leftover / "text").write_text("before")
+    assert build(root) == []
+    prune(root, 9, dry_run=True)
+    assert leftover.exists()
+    assert prune(root, 9) == []
+    assert not leftover.exists()
+    assert build(root) == []

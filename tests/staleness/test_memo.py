@@ -1,0 +1,41 @@
+"""How often a stage is examined."""
+
+from greenr_luigi.staleness import stage
+from tests import toys
+from tests.toys import ALL, build
+
+
+def test_one_question_examines_each_stage_once(root, monkeypatch):
+    build(root)
+    examined = []
+    monkeypatch.setattr(
+        toys.Toy,
+        "_examine",
+        lambda self, examine=toys.Toy._examine: examined.append(self.title) or examine(self),
+    )
+    stage.forget()
+    assert toys.Final(root=root).complete()
+    assert sorted(examined) == sorted(ALL)
+    (root / "inputs" / "a").write_text("eve")
+    assert not toys.Final(root=root).complete()  # quick answers are not remembered
+
+
+def test_an_answer_that_took_long_is_remembered_as_long_and_forgotten_by_a_run(root, monkeypatch):
+    build(root)
+    now, examined = [0.0], []
+
+    def slow(self):
+        examined.append(self.title)
+        now[0] += 10
+
+    monkeypatch.setattr(toys.Merge, "_examine", slow)
+    monkeypatch.setattr(stage.time, "monotonic", lambda: now[0])
+    stage.forget()
+    merge = toys.Merge(root=root)
+    for later, expected in [(0, 1), (9, 1), (11, 2), (0, 2)]:
+        now[0] += later
+        assert merge.complete()
+        assert len(examined) == expected
+    stage.forget()
+    assert merge.complete()
+    assert len(examined) == 3

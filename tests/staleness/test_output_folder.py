@@ -1,0 +1,54 @@
+"""Outputs that appear whole, and who may replace them."""
+
+import fcntl
+import multiprocessing
+
+import pytest
+
+from greenr_luigi.staleness.output_folder import atomic_folder, lock
+from tests import toys
+from tests.toys import build
+
+
+def test_leftover_of_killed_runs_is_removed(root):
+    output = toys.Read(root=root, name="a").output_folder
+    leftover = output.parent / f".{output.name}.dead"
+    leftover.mkdir(parents=True)
+    (leftover / "text").write_text("half")
+    (output.parent / f".{output.name}.dead.link").symlink_to(leftover.name)
+    build(root)
+    assert not leftover.exists()
+    assert not list(output.parent.glob("*.link"))
+
+
+@pytest.mark.parametrize("name", ["[br*]?-0", "[!a]", "*", "plain"])
+def test_what_is_replaced_goes_whatever_its_name(tmp_path, name):
+    for text in ("old", "new"):
+        with atomic_folder(tmp_path / name) as out:
+            (out / "text").write_text(text)
+    assert (tmp_path / name / "text").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {name, out.name}
+
+
+def _hold(output, ready, release):
+    with lock(output, fcntl.LOCK_EX, print):
+        ready.set()
+        release.wait()
+
+
+def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    output = toys.Read(root=root, name="a").output_folder
+    holder = context.Process(target=_hold, args=(output, ready, release))
+    holder.start()
+    ready.wait()
+    heard = []
+
+    def waits(words):
+        heard.append(words)
+        holder.kill()
+
+    with lock(output, fcntl.LOCK_SH, waits):
+        assert heard[0].startswith(f"process {holder.pid} on ")
+    holder.join()
