@@ -8,3 +8,7 @@ class GreenrError(Exception):
 
     A command shows the message alone. Whatever else is raised is a fault of the program, and ends in a traceback.
     """
+
+
+class SettingError(GreenrError):
+    """A parameter, option or line of luigi.cfg that cannot be meant."""

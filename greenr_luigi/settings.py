@@ -1,79 +1,138 @@
-"""Settings: the packaged luigi.cfg below the user's own, flowing down the graph, with misspellings refused."""
+"""The defaults of the packaged luigi.cfg below a person's own, flowing down the graph; what cannot be meant refused."""
 
 from __future__ import annotations
 
 import configparser
 import difflib
-import itertools
-import json
+import functools
+import re
 import sys
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
 
 import luigi
 import luigi.configuration
+from luigi.cmdline_parser import CmdlineParser
+from luigi.parameter import MissingParameterException
+from luigi.task_register import Register
 
-from greenr_luigi._old_parameters import FolderParameter
-from greenr_luigi._old_parameters import SettingError as SettingError
+from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.paths import DEFAULTS
-from greenr_luigi.pictures.labels import LabelError, folder_name
+from greenr_luigi.text import did_you_mean
 
-T = TypeVar("T")
+Stages = Sequence[type[luigi.Task]]
 
 
-def apply(stages: Sequence[type[luigi.Task]], argv: Sequence[str] | None = None) -> None:
-    """Lay the packaged defaults under Luigi's configuration, let each stage take over what the stages before it
-    have set, and refuse names that no stage knows and values that cannot be meant. Called once the stages are
-    defined."""
+class Default(str):
+    """A value in Luigi's configuration that no person has written there."""
+
+
+def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
+    """Put the packaged defaults into Luigi's configuration, let each stage take over what the stages before it have,
+    and refuse what cannot be meant. `stages` are in the order in which data flows.
+
+    A package with stages on top of `tasks` calls it again, with all of them and its own `defaults`, which go before the
+    packaged ones. What a person wrote in luigi.cfg goes before both.
+
+    Where Luigi's command line runs, it is read here first: Luigi ends in a traceback for most of what it cannot
+    understand. Raises SettingError, of which that command line then shows the message alone.
+    """
+    arguments = sys.argv[1:]
+    option = re.search("\0--module[=\0]([^\0.]+)", "\0" + "\0".join(arguments))
+    # `tasks` is imported before the stages of another package, for which part of it all may be meant.
+    complete = option is None or option[1] in {stage.__module__.split(".")[0] for stage in stages}
+    commanded = option is not None and "luigi.cmdline" in sys.modules
+    if commanded:
+        sys.excepthook = functools.partial(_show_message_alone, sys.excepthook)
+    packaged = configparser.RawConfigParser()
+    packaged.optionxform = str  # type: ignore[assignment,method-assign]
+    packaged.read([DEFAULTS, defaults])
     config = luigi.configuration.get_config()
-    defaults = configparser.RawConfigParser()
-    defaults.optionxform = str  # type: ignore[assignment,method-assign]
-    defaults.read(DEFAULTS)
-    ours = {stage.__name__ for stage in stages}
-    for section in ours & set(config.sections()):
-        known = [name for name, _ in _stage(stages, section).get_params()]
-        for option in config.options(section):
-            if option.replace("-", "_") not in known and option not in config.defaults():
-                raise SettingError(
-                    f"luigi.cfg: [{section}] {option} is no parameter of {section}{nearest(option, known)}"
-                )
-    for section in set(config.sections()) - set(defaults.sections()):
-        if close := difflib.get_close_matches(section, ours, 1, 0.8):
-            raise SettingError(f"luigi.cfg: [{section}] is no stage: did you mean [{close[0]}]?")
-    yours = {
-        (stage.__name__, name)
-        for stage in stages
-        for name, _ in stage.get_params()
-        if config.has_option(stage.__name__, name)
-    }
-    for stage in stages:
-        for name, parameter in stage.get_params():
-            if (stage.__name__, name) in yours:
-                try:
-                    parameter.normalize(parameter.parse(config.get(stage.__name__, name)))
-                except SettingError as error:
-                    said = str(error).removeprefix("--")
-                    raise SettingError(f"luigi.cfg: [{stage.__name__}] {said}") from None
-    for section in defaults.sections():
-        for option, value in defaults.items(section):
-            if not config.has_option(section, option):
-                config.set(section, option, value)
+    if complete:
+        _check_sections(config, stages, packaged.sections())
+    _lay(config, stages, packaged)
+    if commanded and complete and (task := build_task(stages, arguments)):
+        _build_all_below(task)
+
+
+def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> None:
+    """Write defaults where no person has written anything, and check what they have."""
+
+    def is_written(section: str, option: str) -> bool:
+        return config.has_option(section, option) and not isinstance(
+            config.get(section, option, raw=True), Default
+        )
+
     flowing: dict[str, str] = {}
     for stage in stages:
-        for name, _ in stage.get_params():
-            if (stage.__name__, name) in yours or (
-                name not in flowing and config.has_option(stage.__name__, name)
-            ):
-                flowing[name] = config.get(stage.__name__, name, raw=True)
-            elif name in flowing:
-                config.set(stage.__name__, name, flowing[name])
-    check_command_line(stages, sys.argv[1:] if argv is None else argv)
+        family, known = stage.get_task_family(), [name for name, _ in stage.get_params()]
+        for option in config.options(family) if config.has_section(family) else ():
+            if option.replace("-", "_") not in known and option not in config.defaults():
+                raise SettingError(
+                    f"luigi.cfg: [{family}] {option} is no parameter of {family}: {did_you_mean(option, known)}"
+                )
+        for name, parameter in stage.get_params():
+            if is_written(family, name):
+                try:
+                    parameter.normalize(parameter.parse(config.get(family, name)))
+                except GreenrError as error:
+                    raise SettingError(f"luigi.cfg: [{family}] {str(error).removeprefix('--')}") from None
+                except (ValueError, configparser.InterpolationError) as error:
+                    raise SettingError(f"luigi.cfg: [{family}] {name}: {error}") from None
+                flowing[name] = config.get(family, name, raw=True)
+            elif name in flowing or packaged.has_option(family, name):
+                value = flowing.setdefault(name, packaged.get(family, name, fallback=""))
+                config.set(family, name, Default(value))
+    for section in set(packaged.sections()) - {stage.get_task_family() for stage in stages}:
+        for option, value in packaged.items(section):
+            if not is_written(section, option):
+                config.set(section, option, Default(value))
+
+
+def _check_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> None:
+    names = [stage.get_task_family() for stage in stages]
+    for section in set(config.sections()) - {*packaged, *Register.task_names()}:
+        close = difflib.get_close_matches(section, names, 1, 0.8)
+        # A stage that another package has yet to define may be called TrainModel2.
+        if close and close[0] not in section:
+            raise SettingError(f"luigi.cfg: [{section}] is no stage: did you mean [{close[0]}]?")
+
+
+def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
+    """The task that `luigi ARGUMENTS` would run; None if it would run none. Raises SettingError for a stage or option
+    that there is not, for a value that cannot be meant, and for one that is missing."""
+    known = CmdlineParser._build_parser().parse_known_args(arguments)[0]
+    if (family := known.root_task) is None or known.core_help or known.core_help_all:
+        return None
+    if family not in Register.task_names():
+        names = [stage.get_task_family() for stage in stages]
+        raise SettingError(f"{family} is no stage: {did_you_mean(family, names)}")
+    _, unknown = CmdlineParser._build_parser(root_task=family).parse_known_args(arguments)
+    for option in [word.split("=")[0] for word in unknown if word.startswith("--")]:
+        known = [f"--{name.replace('_', '-')}" for name, _ in Register.get_task_cls(family).get_params()]
+        raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, known)}")
+    with CmdlineParser.global_instance(arguments, allow_override=True) as parser:
+        try:
+            task: luigi.Task = parser.get_task_obj()
+            return task
+        except MissingParameterException as error:
+            raise SettingError(str(error)) from None
+
+
+def _build_all_below(task: luigi.Task) -> None:
+    """Make every stage that a task requires: some refuse only then what they cannot work with."""
+    todo, seen = [task], set[str]()
+    while todo:
+        task = todo.pop()
+        if task.task_id not in seen:
+            seen.add(task.task_id)
+            todo += luigi.task.flatten(task.requires())
 
 
 def configured(stage: type[luigi.Task]) -> dict[str, str]:
     """The parameters that need not be given, and what they are then."""
-    name = stage.__name__
+    name = stage.get_task_family()
     return {
         option: parameter.serialize(parameter.task_value(name, option))
         for option, parameter in stage.get_params()
@@ -81,48 +140,8 @@ def configured(stage: type[luigi.Task]) -> dict[str, str]:
     }
 
 
-def check_command_line(stages: Sequence[type[luigi.Task]], argv: Sequence[str]) -> None:
-    """Name the nearest stage or parameter for a misspelled one. Luigi, which speaks next, ends in a traceback for the
-    one and only says of the other that it is unknown."""
-    named = {word for before, word in zip(["", *argv], argv, strict=False) if before != "--force"}
-    stage = next((stage for stage in stages if stage.__name__ in named), None)
-    if "--module" not in argv:
-        return
-    if stage is None:
-        _check_stage(stages, argv)
-        return
-    own = [name.replace("_", "-") for name, _ in stage.get_params()]
-    everyones = [
-        name if bare else f"{task}-{name}"
-        for task, bare, name, _ in luigi.task_register.Register.get_all_params()
-    ]
-    known = [*own, *(name.replace("_", "-") for name in everyones), "help", "help-all"]
-    for word in argv:
-        option = word[2:].split("=")[0]
-        if word.startswith("--") and option and not any(name.startswith(option) for name in known):
-            raise SettingError(f"--{option} is no parameter of {stage.__name__}{nearest(option, own, '--')}")
-
-
-def _check_stage(stages: Sequence[type[luigi.Task]], argv: Sequence[str]) -> None:
-    """Refuse the first word that belongs to no option, if the module is ours: others may have stages of their own."""
-    everyones = luigi.task_register.Register.get_all_params()
-    flags = {
-        f"--{name.replace('_', '-')}"
-        for _, bare, name, parameter in everyones
-        if bare and isinstance(parameter, luigi.BoolParameter)
-    }
-    names = [stage.__name__ for stage in stages]
-    ours = stages[0].__module__.split(".")[0]
-    for before, word in zip(["", *argv], argv, strict=False):
-        takes_it = before.startswith("--") and "=" not in before and before not in flags
-        if not word.startswith("--") and not takes_it:
-            if ("--module", ours) in itertools.pairwise(argv):
-                raise SettingError(f"{word} is no stage{nearest(word, names)}")
-            return
-
-
 def check_shares(valid: float, test: float) -> None:
-    """Raises SettingError if the two sides leave nothing to learn from."""
+    """Raises SettingError if the two shares leave nothing to learn from."""
     if valid + test >= 1:
         raise SettingError(
             f"--valid-share {valid:g} and --test-share {test:g}: expected less than 1 together, for the rest is "
@@ -134,133 +153,14 @@ def check_queries(queries: Collection[str], classes: Sequence[str]) -> None:
     """Raises SettingError for a query of no class, which nothing would ever search for."""
     for name in queries:
         if name not in classes:
-            raise SettingError(f"--queries: {name} is no class{nearest(name, classes)}")
+            raise SettingError(f"--queries: {name} is no class: {did_you_mean(name, classes)}")
 
 
-def nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
-    """The end of a sentence that names what was probably meant."""
-    close = difflib.get_close_matches(word, known, 1, 0.5)
-    return f": did you mean {prefix}{close[0]}?" if close else f": expected one of {', '.join(known)}"
-
-
-def _stage(stages: Sequence[type[luigi.Task]], name: str) -> type[luigi.Task]:
-    return next(stage for stage in stages if stage.__name__ == name)
-
-
-def class_name(name: object) -> str:
-    """A class's name as everyone writes it: file systems and keyboards compose accents differently."""
-    return unicodedata.normalize("NFC", str(name)).strip()
-
-
-class Refusing(luigi.Parameter[T]):
-    """A parameter that refuses what cannot be meant in one line, which names the option."""
-
-    option = "--"
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        super().__set_name__(owner, name)  # type: ignore[no-untyped-call]
-        self.option = f"--{name.replace('_', '-')}"
-
-    def refusal(self, value: object, expected: str) -> SettingError:
-        return SettingError(f"{self.option} {str(value) or 'is empty'}: expected {expected}")
-
-
-class NumberParameter(Refusing[float]):
-    """A number of a kind, int or float, from `least` to `most`; `between`: neither of these two."""
-
-    def __init__(
-        self, kind: Callable[[Any], float], least: float, most: float = float("inf"), *,
-        between: bool = False, **more: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(**more)
-        self.kind, self.least, self.most, self.between = kind, least, most, between
-
-    def parse(self, text: str) -> float:
-        return self.normalize(text)
-
-    def normalize(self, value: object) -> float:
-        try:
-            number = self.kind(value)
-            if self.least < number < self.most or (not self.between and number in (self.least, self.most)):
-                return number
-        except (ValueError, OverflowError):
-            pass
-        whole = "a whole number" if self.kind is int else "a number"
-        if self.between:
-            raise self.refusal(value, f"{whole} above {self.least} and below {self.most}")
-        if self.most == float("inf"):
-            raise self.refusal(value, f"{whole}, at least {self.least}")
-        raise self.refusal(value, f"{whole} from {self.least} to {self.most}")
-
-
-class ChoiceParameter(Refusing[str]):
-    """One of a few words."""
-
-    def __init__(self, *choices: str, **more: Any) -> None:
-        super().__init__(**more)
-        self.choices = choices
-
-    def parse(self, text: str) -> str:
-        return self.normalize(text)
-
-    def normalize(self, value: str) -> str:
-        if value not in self.choices:
-            raise self.refusal(value, f"one of {', '.join(self.choices)}")
-        return value
-
-
-class OptionalFolderParameter(luigi.OptionalPathParameter, FolderParameter):
-    """A folder, or none."""
-
-
-class QueriesParameter(Refusing[Mapping[str, str]], luigi.DictParameter):
-    """What to search for, by class, as a JSON object."""
-
-    def parse(self, text: str) -> Mapping[str, str]:
-        try:
-            return self.normalize(json.loads(text))
-        except ValueError as error:
-            raise self.refusal(text, f'JSON such as {{"grass": "lawn grass"}} ({error})') from None
-
-    def normalize(self, value: Any) -> Mapping[str, str]:
-        if not isinstance(value, Mapping) or not all(
-            isinstance(v, str) and v.strip() for v in value.values()
-        ):
-            raise self.refusal(value, 'words for each class, such as {"grass": "lawn grass"}')
-        named = {class_name(name): words for name, words in value.items()}
-        frozen: Mapping[str, str] = super().normalize(named)  # type: ignore[no-untyped-call]
-        return frozen
-
-
-class ClassesParameter(luigi.Parameter[tuple[str, ...]]):
-    """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma."""
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        try:
-            return self.normalize(json.loads(text) if text.lstrip().startswith("[") else text.split(","))
-        except ValueError as error:
-            raise SettingError(
-                f'--classes {text}: expected names such as dandelion,grass or ["dandelion", "grass"] ({error})'
-            ) from None
-
-    def normalize(self, value: Iterable[str]) -> tuple[str, ...]:
-        names = tuple(class_name(name) for name in value)
-        doubled = {name for name in names if names.count(name) > 1}
-        if len(names) < 2 or "" in names or doubled:
-            raise SettingError(
-                f"--classes {','.join(names)}: expected two or more different names, such as dandelion,grass"
-            )
-        for name in names:
-            try:
-                folder_name(name)
-            except LabelError as error:
-                raise SettingError(f"--classes: {error}") from None
-        return names
-
-    def serialize(self, value: Sequence[str]) -> str:
-        plain = ",".join(value)
-        return (
-            plain
-            if plain.split(",") == list(value) and not plain.startswith("[")
-            else json.dumps(list(value), ensure_ascii=False)
-        )
+def _show_message_alone(
+    otherwise: Callable[..., object], kind: type, error: BaseException, trace: Any
+) -> None:
+    """An excepthook: no traceback for what a person can mend."""
+    if isinstance(error, GreenrError):
+        print(error, file=sys.stderr)
+    else:
+        otherwise(kind, error, trace)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from greenr_luigi._old_parameters import FolderParameter, StagesParameter
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.parameters import FolderParameter, StagesParameter
 from greenr_luigi.staleness.stage import NO_FOLDER, Stage
 
 PRUNE = "free some space (`greenr prune` removes outputs of earlier parameters)"

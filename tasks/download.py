@@ -5,8 +5,8 @@ from pathlib import Path
 
 import luigi
 
+from greenr_luigi.parameters import NumberParameter, OptionalFolderParameter
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.settings import NumberParameter, OptionalFolderParameter
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage

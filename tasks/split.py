@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from greenr_luigi import settings
-from greenr_luigi.settings import ClassesParameter, NumberParameter, QueriesParameter
+from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesParameter
 from greenr_luigi.stage import PipelineStage
 from tasks.download import DownloadImages, SourceParameters
 

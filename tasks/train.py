@@ -5,7 +5,7 @@ from pathlib import Path
 import luigi
 from luigi.util import requires
 
-from greenr_luigi.settings import ChoiceParameter, NumberParameter
+from greenr_luigi.parameters import ChoiceParameter, NumberParameter
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.training.recipes import RECIPES
 from tasks.split import SplitDataset
@@ -18,8 +18,7 @@ class TrainModel(PipelineStage):
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
     epochs = NumberParameter(int, 1, description="Passes over the training pictures.")
     recipe = ChoiceParameter(
-        *RECIPES,
-        description="head: only the head; mirrored: on mirror images too; finetune: then the whole network.",
+        [*RECIPES], "; ".join(f"{recipe.name}: {recipe.words}" for recipe in RECIPES.values()) + "."
     )
     image_size = NumberParameter(
         int, 16, 2048, description="Side in pixels of the square that the model sees."

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import tasks
 from greenr_luigi import settings
+from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import stages, status
+from greenr_luigi.parameters import ClassesParameter
 from greenr_luigi.paths import DEFAULTS, PACKAGE
 
 
@@ -44,74 +46,85 @@ def values(config):
 
 
 def test_defaults_flow_down(config):
-    settings.apply(STAGES, [])
+    settings.apply(STAGES)
     assert values(config) == {"one": ["1", "1"], "two": ["2", "2"]}
     assert config.get("Below", "three") == "3"
 
 
 def test_what_a_user_sets_above_flows_down(config):
     config.set("Above", "one", "10")
-    settings.apply(STAGES, [])
+    settings.apply(STAGES)
     assert values(config) == {"one": ["10", "10"], "two": ["2", "2"]}
 
 
 def test_what_a_user_sets_below_stays_below(config):
     config.set("Below", "one", "10")
-    settings.apply(STAGES, [])
+    settings.apply(STAGES)
     assert values(config) == {"one": ["1", "10"], "two": ["2", "2"]}
 
 
 def test_misspelled_names_are_refused(config):
     config.set("Above", "ones", "10")
-    with pytest.raises(
-        settings.SettingError, match=r"\[Above\] ones is no parameter of Above: did you mean one\?"
-    ):
-        settings.apply(STAGES, [])
+    with pytest.raises(SettingError, match=r"\[Above\] ones is no parameter of Above: did you mean one\?"):
+        settings.apply(STAGES)
 
 
 def test_misspelled_sections_are_refused(config):
     config.set("Abvoe", "one", "10")
-    with pytest.raises(settings.SettingError, match=r"\[Abvoe\] is no stage: did you mean \[Above\]\?"):
-        settings.apply(STAGES, [])
+    with pytest.raises(SettingError, match=r"\[Abvoe\] is no stage: did you mean \[Above\]\?"):
+        settings.apply(STAGES)
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    "argv",
     [
-        (["--module", "x", "Below", "--thre", "1"], None),
-        (["--module", "x", "Below", "--three=1", "--local-scheduler", "--workers", "2"], None),
-        (["--module", "x", "Below", "--help"], None),
-        (["--module", "x", "Below", "--threee", "1"], "did you mean --three?"),
-        (["--module", "x", "Below", "--zzz", "1"], "expected one of one, two, three"),
-        (["Below", "--threee", "1"], None),
-        (
-            ["--module", "tests", "--local-scheduler", "Belo", "--three", "1"],
-            "Belo is no stage: did you mean Below?",
-        ),
-        (
-            ["--module", "tests", "--workers", "2", "Belo", "--force", "Above"],
-            "Belo is no stage: did you mean Below?",
-        ),
-        (["--module", "x", "Belo"], None),
-        (["--module", "tests"], None),
+        ["--module", "tests", "Below", "--one", "1", "--two", "2", "--thre", "1"],
+        [
+            "--module",
+            "tests",
+            "Below",
+            "--three=1",
+            "--one=1",
+            "--two=2",
+            "--local-scheduler",
+            "--workers",
+            "2",
+        ],
     ],
 )
-def test_command_line(argv, says):
-    if says is None:
-        settings.check_command_line(STAGES, argv)
-    else:
-        with pytest.raises(settings.SettingError) as error:
-            settings.check_command_line(STAGES, argv)
-        assert says in str(error.value)
+def test_a_command_line_that_can_be_meant(argv):
+    task = settings.build_task(STAGES, argv)
+    assert isinstance(task, Below) and task.three == 1
+
+
+@pytest.mark.parametrize("argv", [["--module", "tests"], ["--module", "tests", "Below", "--help"]])
+def test_a_command_line_that_runs_no_task(argv):
+    assert settings.build_task(STAGES, argv) is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["Below", "--threee", "1"], "--threee is no parameter of Below: did you mean --three?"),
+        (["Below", "--zzz", "1"], "--zzz is no parameter of Below: expected one of --one, --two, --three"),
+        (["--local-scheduler", "Belo", "--three", "1"], "Belo is no stage: did you mean Below?"),
+        (["--workers", "2", "Belo"], "Belo is no stage: did you mean Below?"),
+        (["Below", "--one", "1", "--two", "2"], "three"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant(argv, message):
+    with pytest.raises(SettingError) as error:
+        settings.build_task(STAGES, ["--module", "tests", *argv])
+    assert message in str(error.value)
 
 
 def test_a_class_that_no_folder_can_be_named_after_is_refused():
-    with pytest.raises(settings.SettingError, match="takes 300 bytes in a folder name; at most"):
-        settings.ClassesParameter().parse("a," + "b" * 300)
+    with pytest.raises(SettingError, match="takes 300 bytes in a folder name; at most"):
+        ClassesParameter().parse("a," + "b" * 300)
 
 
 def test_classes_are_written_as_they_are_read():
-    assert settings.ClassesParameter().serialize(("Löwenzahn, gelb", "b")) == '["Löwenzahn, gelb", "b"]'
+    assert ClassesParameter().serialize(("Löwenzahn, gelb", "b")) == '["Löwenzahn, gelb", "b"]'
 
 
 @pytest.mark.parametrize(
@@ -124,7 +137,7 @@ def test_classes_are_written_as_they_are_read():
     ],
 )
 def test_classes(text, names):
-    assert settings.ClassesParameter().parse(text) == names
+    assert ClassesParameter().parse(text) == names
 
 
 #: Of every option that is not any text: what cannot be meant, and what was expected.
@@ -141,8 +154,13 @@ REFUSED = [
     ("SplitDataset", "valid-share", "inf", "a number above 0 and below 1"),
     ("SplitDataset", "test-share", "1", "a number above 0 and below 1"),
     ("SplitDataset", "test-share", "15 %", "a number above 0 and below 1"),
-    ("SplitDataset", "classes", '["a","b"', 'names such as dandelion,grass or ["dandelion", "grass"]'),
-    ("SplitDataset", "queries", "{bad", 'JSON such as {"grass": "lawn grass"}'),
+    (
+        "SplitDataset",
+        "classes",
+        '["a","b"',
+        'two or more different names, such as dandelion,grass or ["dandelion", "grass"]',
+    ),
+    ("SplitDataset", "queries", "{bad", 'words for each class, such as {"grass": "lawn grass"}'),
     ("SplitDataset", "queries", "[1]", 'words for each class, such as {"grass": "lawn grass"}'),
     ("SplitDataset", "queries", '{"grass": ""}', 'words for each class, such as {"grass": "lawn grass"}'),
     ("DownloadImages", "limit", "-5", "a whole number, at least 0"),
@@ -160,7 +178,7 @@ REFUSED = [
 @pytest.mark.parametrize(("stage", "option", "value", "expected"), REFUSED)
 def test_a_value_that_cannot_be_meant_is_refused_by_name(stage, option, value, expected, tmp_path):
     for name in (stage, "DeployApp"):
-        with pytest.raises(settings.SettingError) as error:
+        with pytest.raises(SettingError) as error:
             status.build(
                 name, [f"--{option}={value}", *(["--label=x"] if name == "DownloadImages" else [])], tmp_path
             )
@@ -172,8 +190,8 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(stage, option, value, e
 def test_a_value_in_luigi_cfg_is_refused_alike(stage, option, value, expected, config, monkeypatch):
     monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
     config.set(stage, option.replace("-", "_"), value.replace("%", "%%"))
-    with pytest.raises(settings.SettingError) as error:
-        settings.apply(tasks.STAGES, [])
+    with pytest.raises(SettingError) as error:
+        settings.apply(tasks.STAGES)
     said = str(error.value)
     assert said.startswith(f"luigi.cfg: [{stage}] {option} ") and f": expected {expected}" in said
 
@@ -191,23 +209,26 @@ def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
     monkeypatch.setenv("HOME", str(tmp_path))
     config.set("DownloadImages", "root", "~/data")
     config.set("DownloadImages", "folder", "~/my pictures")
-    settings.apply(tasks.STAGES, [])
+    settings.apply(tasks.STAGES)
     assert stages.default_root() == tasks.DownloadImages(label="x").root == tmp_path / "data"
     assert tasks.DownloadImages(label="x").folder == tmp_path / "my pictures"
     assert tasks.DownloadImages(label="x", folder=None).folder is None
-    with pytest.raises(settings.SettingError, match="~no one/data: there is no such user"):
+    with pytest.raises(
+        SettingError,
+        match="--root ~no one/data: expected a path in full, from / on, since there is no such user",
+    ):
         tasks.DownloadImages(label="x", root="~no one/data")
 
 
 def test_shares_that_leave_nothing_to_learn_from_are_refused(tmp_path):
     task = status.build("DeployApp", ["--valid-share", "0.5", "--test-share", "0.5"], tmp_path)
-    with pytest.raises(settings.SettingError, match=r"--test-share 0\.5: expected less than 1 together"):
+    with pytest.raises(SettingError, match=r"--test-share 0\.5: expected less than 1 together"):
         task.requires()
 
 
 def test_a_query_of_no_class_is_refused_and_accents_are_one(tmp_path):
     task = status.build("DeployApp", ["--queries", '{"gras": "x"}'], tmp_path)
-    with pytest.raises(settings.SettingError, match=r"--queries: gras is no class: did you mean grass\?"):
+    with pytest.raises(SettingError, match=r"--queries: gras is no class: did you mean grass\?"):
         task.requires()
     options = ["--classes", "Löwe,grass", "--queries", '{" Lo\u0308we": "lion"}']
     split = status.build("SplitDataset", options, tmp_path)
@@ -220,7 +241,7 @@ def test_a_query_of_no_class_is_refused_and_accents_are_one(tmp_path):
         (["DeployAp"], "DeployAp is no stage: did you mean DeployApp?"),
         (
             ["DeployApp", "--force", "Trainmodel"],
-            "--force Trainmodel: there is no such stage; did you mean TrainModel?",
+            "--force Trainmodel: there is no such stage: did you mean TrainModel?",
         ),
         (["DeployApp", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
     ],
@@ -238,15 +259,51 @@ def test_a_wrong_setting_ends_in_one_line(options, says, tmp_path):
 
 @pytest.mark.parametrize("text", ["one", "a,a", "a,,b", "", "[]", '["a"]', "Lo\u0308we,Löwe"])
 def test_classes_that_cannot_be_meant(text):
-    with pytest.raises(settings.SettingError, match="expected two or more different names"):
-        settings.ClassesParameter().parse(text)
+    with pytest.raises(SettingError, match="expected two or more different names"):
+        ClassesParameter().parse(text)
 
 
 @given(st.lists(st.text(min_size=1), min_size=2, unique=True))
 def test_classes_survive_the_way_to_the_scheduler_and_back(names):
-    parameter = settings.ClassesParameter()
+    parameter = ClassesParameter()
     try:
         value = parameter.normalize(names)
-    except settings.SettingError:
+    except SettingError:
         return
     assert parameter.parse(parameter.serialize(value)) == value
+
+
+def test_a_stage_without_parameters_of_its_own_has_a_section(config, monkeypatch):
+    monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
+    config.set("EvaluateModel", "seed", "7")
+    settings.apply(tasks.STAGES)
+    assert tasks.EvaluateModel(classes=("a", "b")).seed == 7
+    assert tasks.TrainModel(classes=("a", "b")).seed == 42
+
+
+def test_a_section_of_another_packages_stage_is_no_mistake(config, monkeypatch):
+    monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
+    config.set("TrainModel2", "epochs", "7")
+    settings.apply(tasks.STAGES)
+
+
+@pytest.mark.parametrize(
+    "line", ["[TrainModel]\nepohcs = 3", "[TrainModle]\nepochs = 3", "[TrainModel]\nepochs = 0"]
+)
+def test_an_import_ends_no_program(line, tmp_path):
+    """A notebook that imports the stages gets an exception, and goes on."""
+    (tmp_path / "luigi.cfg").write_text(line)
+    code = (
+        "from greenr_luigi.errors import GreenrError\n"
+        "try:\n    import tasks\nexcept GreenrError as error:\n    print('refused:', error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0 and ran.stdout.startswith("refused: luigi.cfg: ["), ran.stderr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from greenr_luigi import settings
+from greenr_luigi import contracts, settings
+from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
 from greenr_luigi.operations.stages import default_root, deploying_stage
 from greenr_luigi.stage import command_line
@@ -17,6 +18,12 @@ def dataset_and_evaluation(root: Path, module: str = "tasks") -> tuple[Path, Pat
         for dataset in of_role(made_from(evaluation, outputs), "dataset"):
             return dataset.folder, evaluation.folder
     return None
+
+
+def classes(root: Path, module: str = "tasks") -> list[str] | None:
+    """The classes of the newest model; None before the first."""
+    folders = dataset_and_evaluation(root, module)
+    return folders and contracts.read(folders[1] / "metrics.json", Metrics).classes
 
 
 def command_to_run_again(root: Path, module: str = "tasks") -> str:

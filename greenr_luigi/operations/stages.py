@@ -6,13 +6,17 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.stage import PipelineStage
 
 
 def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     """The STAGES of a module, in the order in which data flows. Its import lays the defaults under Luigi's
     configuration."""
-    stages: Sequence[type[PipelineStage]] = importlib.import_module(module).STAGES
+    try:
+        stages: Sequence[type[PipelineStage]] = importlib.import_module(module).STAGES
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise GreenrError(f"--module {module}: {error}; expected one with STAGES, such as tasks") from None
     return stages
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypedDict
 
 from greenr_luigi import settings
-from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
 from greenr_luigi.staleness.stage import Stage
 
@@ -39,17 +38,10 @@ def status(name: str | None, options: Sequence[str], root: Path, module: str = "
 
 def build(name: str, options: Sequence[str], root: Path, module: str = "tasks") -> Stage:
     """The stage that `luigi --module MODULE NAME OPTIONS` would run."""
-    from luigi.cmdline_parser import CmdlineParser
-
-    stages = load_stages(module)
-    families = [stage.get_task_family() for stage in stages]
-    if name not in families:
-        raise GreenrError(f"{name} is no stage{settings.nearest(name, families)}")
     argv = ["--module", module, name, "--root", str(root), *options]
-    settings.check_command_line(stages, argv)
-    with CmdlineParser.global_instance(argv) as parser:
-        task: Stage = parser.get_task_obj()
-        return task
+    task = settings.build_task(load_stages(module), argv)
+    assert isinstance(task, Stage)
+    return task
 
 
 def run_order(task: Stage) -> list[Stage]:

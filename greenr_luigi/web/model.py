@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import open_picture, square
 from greenr_luigi.serving import releases
 
@@ -22,7 +23,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 UNUSABLE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError)
 
 
-class ModelError(RuntimeError):
+class ModelError(GreenrError):
     """A release that cannot be served; the message says why."""
 
 

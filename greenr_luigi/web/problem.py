@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 
 #: UnusablePicture's reasons as HTTP statuses.
 PICTURE_STATUS = {"too-large": 413, "format": 415, "too-small": 422, "broken": 422}
 
 
-class Problem(Exception):
+class Problem(GreenrError):
     """A refusal: HTTP status, a short constant code, and a message that says what to do."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:

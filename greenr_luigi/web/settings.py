@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -17,7 +18,7 @@ PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 OWN = ("api", "classify-url", "feedback", "form", "healthz", "metrics", "model", "readyz", "static", "upload")
 
 
-class SettingsError(ValueError):
+class SettingsError(GreenrError):
     """A setting that cannot be used; the message names the variable, its value and what was expected."""
 
 

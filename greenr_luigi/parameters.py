@@ -1,0 +1,146 @@
+"""Luigi parameters that refuse what cannot be meant in one line: the option, the value, what was expected."""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import luigi
+
+from greenr_luigi.errors import SettingError
+from greenr_luigi.pictures.labels import LabelError, folder_name
+from greenr_luigi.text import composed, did_you_mean
+
+T = TypeVar("T")
+
+
+class CheckedParameter(luigi.Parameter[T]):
+    """A parameter whose `check` takes text or a value, and gives the value or raises one of REFUSALS."""
+
+    REFUSALS = (ValueError, TypeError, OverflowError, RuntimeError)
+    #: What a refusal says was expected.
+    expected = ""
+    _option = "--"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)  # type: ignore[no-untyped-call]
+        self._option = f"--{name.replace('_', '-')}"
+
+    def check(self, value: Any) -> T:
+        raise NotImplementedError
+
+    def parse(self, text: str) -> T:
+        return self.normalize(text)
+
+    def normalize(self, value: Any) -> T:
+        try:
+            return self.check(value)
+        except self.REFUSALS:
+            shown = "is empty" if value == "" else value
+            raise SettingError(f"{self._option} {shown}: expected {self.expected}") from None
+
+
+class NumberParameter(CheckedParameter[float], luigi.NumericalParameter[float]):
+    """An int or float from `least` to `most`; `between`: neither of these two."""
+
+    def __init__(
+        self, var_type: type, least: float, most: float = math.inf, *, between: bool = False, **more: Any
+    ) -> None:
+        compare = operator.lt if between else operator.le
+        super().__init__(
+            var_type=var_type, min_value=least, max_value=most, left_op=compare, right_op=compare, **more
+        )
+        ends = f" from {least} to {most}" if most < math.inf else f", at least {least}"
+        kind = "a whole number" if var_type is int else "a number"
+        self.expected = kind + (f" above {least} and below {most}" if between else ends)
+
+    def check(self, value: Any) -> float:
+        number: float = luigi.NumericalParameter.parse(cast(Any, self), value)
+        return number
+
+
+class ChoiceParameter(CheckedParameter[str]):
+    """One of a few words. Luigi's own names them in its help in an order that changes from run to run."""
+
+    def __init__(self, choices: Sequence[str], description: str) -> None:
+        super().__init__(description=description)
+        self.choices = choices
+        self.expected = f"one of {', '.join(choices)}"
+
+    def check(self, value: Any) -> str:
+        return str(self.choices[self.choices.index(value)])
+
+
+class FolderParameter(CheckedParameter[Path], luigi.PathParameter):
+    """A folder, made absolute; `~` is a home, as in a shell, which expands none in luigi.cfg or behind `=`."""
+
+    expected = "a path in full, from / on, since there is no such user"
+
+    def check(self, value: Any) -> Path:
+        return Path(value).expanduser().absolute()
+
+
+class OptionalFolderParameter(luigi.OptionalPathParameter, FolderParameter):
+    """A folder, or none."""
+
+
+class StagesParameter(CheckedParameter[tuple[str, ...]]):
+    """Names of stages with commas between them."""
+
+    def check(self, value: str | Iterable[str]) -> tuple[str, ...]:
+        names = tuple(filter(None, value.split(",")) if isinstance(value, str) else value)
+        known = luigi.task_register.Register.task_names()
+        for name in names:
+            if name not in known:
+                raise SettingError(
+                    f"{self._option} {name}: there is no such stage: {did_you_mean(name, known)}"
+                )
+        return names
+
+    def serialize(self, value: Iterable[str]) -> str:
+        return ",".join(value)
+
+
+class QueriesParameter(CheckedParameter[Mapping[str, str]], luigi.DictParameter):
+    """What to search for, by class, as a JSON object."""
+
+    expected = 'words for each class, such as {"grass": "lawn grass"}'
+
+    def check(self, value: Any) -> Mapping[str, str]:
+        queries = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(queries, Mapping) or not all(
+            isinstance(words, str) and words.strip() for words in queries.values()
+        ):
+            raise ValueError
+        named = {composed(k).strip(): words for k, words in queries.items()}
+        frozen: Mapping[str, str] = luigi.freezing.recursively_freeze(named)
+        return frozen
+
+
+class ClassesParameter(CheckedParameter[tuple[str, ...]]):
+    """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma."""
+
+    expected = 'two or more different names, such as dandelion,grass or ["dandelion", "grass"]'
+
+    def check(self, value: str | Iterable[str]) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+        names = tuple(composed(str(name)).strip() for name in value)
+        if len(names) < 2 or "" in names or len(set(names)) < len(names):
+            raise ValueError
+        for name in names:
+            try:
+                folder_name(name)
+            except LabelError as error:
+                raise SettingError(f"{self._option}: {error}") from None
+        return names
+
+    def serialize(self, value: Sequence[str]) -> str:
+        plain = ",".join(value)
+        if plain.split(",") == list(value) and not plain.startswith("["):
+            return plain
+        return json.dumps(list(value), ensure_ascii=False)
