@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -29,7 +29,29 @@ def read(path: Path, kind: type[Contract], remedy: str = "run the stage that mak
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(f"{path} cannot be read as {kind.__name__} ({error}): {remedy}") from None
+        raise unreadable(path, kind, error, remedy) from None
+
+
+def read_tolerant(path: Path, kind: type[Contract], remedy: str) -> Contract:
+    """As `read`, but NaN is null, and what does not fit a field that has a default is taken for missing: what is only
+    shown to people keeps no model from answering."""
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        if isinstance(content, dict):
+            types = get_type_hints(kind, include_extras=True)
+            for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+                if field.name in content and field.default is not dataclasses.MISSING:
+                    try:
+                        msgspec.convert(content[field.name], types[field.name])
+                    except msgspec.ValidationError:
+                        del content[field.name]
+        return msgspec.convert(content, kind)
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise unreadable(path, kind, error, remedy) from None
+
+
+def unreadable(path: Path, kind: type[Any], error: Exception, remedy: str) -> ContractError:
+    return ContractError(f"{path} cannot be read as {kind.__name__} ({error}): {remedy}")
 
 
 def write(path: Path, content: object) -> None:

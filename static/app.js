@@ -21,9 +21,9 @@ function percent(value, digits = 0) {
   const text = (100 * value).toFixed(digits);
   const least = digits ? "0.1" : "1";
   const most = digits ? "99.9" : "99";
-  if (Number(text) >= 100 && value < 1) return `> ${most} %`;
-  if (Number(text) <= 0 && value > 0) return `< ${least} %`;
-  return `${text} %`;
+  if (Number(text) >= 100 && value < 1) return `> ${most}\u00a0%`;
+  if (Number(text) <= 0 && value > 0) return `< ${least}\u00a0%`;
+  return `${text}\u00a0%`;
 }
 
 // Tells the style how wide a picture is to its height.

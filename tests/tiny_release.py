@@ -13,6 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from greenr_luigi import contracts
+from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Metrics
 from greenr_luigi.serving import releases, server
 
 SIZE = 32
@@ -74,7 +76,7 @@ def export(folder: Path, variant: int = 0, **about: object) -> Path:
         "familiarity": 0.12,
         "arch": f"tiny-{variant}",
         "metrics": {"accuracy": 0.9},
-        "data": {"counts": {label: {"train": 8, "valid": 1, "test": 1} for label in classes}},
+        "data": {"counts": {side: dict.fromkeys(classes, 10) for side in ("train", "valid", "test")}},
         "versions": {},
         "license": "CC0-1.0",
         **about,
@@ -97,8 +99,12 @@ def publish(store: Path, variant: int = 0, **about: object) -> str:
     return releases.publish(store, export(store.parent / f"export-{variant}", variant, **about).iterdir())
 
 
-def deploy(store: Path, variant: int = 0, **about: object) -> str:
-    digest = publish(store, variant, **about)
+def deploy(store: Path, variant: int = 0, evaluated: bool = False, **about: object) -> str:
+    """`evaluated`: with what EvaluateModel and the gallery leave."""
+    exported = export(store.parent / f"export-{variant}", variant, **about)
+    if evaluated:
+        evaluation(exported)
+    digest = releases.publish(store, exported.iterdir())
     releases.point(store, digest)
     return digest
 
@@ -118,7 +124,7 @@ def evaluation(folder: Path) -> None:
     """What EvaluateModel and the gallery leave beside an export: metrics, predictions, pictures, sources."""
     classes = sorted(CLASSES)
     confusion = [[9, 1, 0], [0, 10, 0], [2, 0, 8]]
-    lines = [f"file,label,side,predicted,{','.join(f'logit:{label}' for label in classes)}"]
+    lines = [f"file,label,side,predicted,familiarity,{','.join(f'logit:{label}' for label in classes)}"]
     (folder / "pictures").mkdir()
     for label, row in zip(classes, confusion, strict=True):
         for predicted, count in zip(classes, row, strict=True):
@@ -127,22 +133,31 @@ def evaluation(folder: Path) -> None:
                 data = picture(colour, 64 + len(lines))
                 name = hashlib.sha256(data).hexdigest()[:16]
                 (folder / "pictures" / f"{name}.jpg").write_bytes(data)
-                lines.append(f"test/x/{name}.png,{label},test,{predicted},0,0,0")
+                lines.append(f"test/x/{name}.png,{label},test,{predicted},0.5,0,0,0")
     (folder / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    metrics = {
-        "classes": classes,
-        "pictures": {"valid": 30, "test": 30},
-        "accuracy": 0.9,
-        "error": 0.1,
-        "error_interval": [0.035, 0.256],
-        "confusion": confusion,
-        "coverage_asked": 0.97,
-        "per_class": {label: {"precision": 0.9, "recall": None, "pictures": 10} for label in classes},
-    }
-    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    about["metrics"] = {"coverage_asked": 0.97}
-    (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+    counts = {"train": 80, "valid": 10, "test": 10}
+    metrics = Metrics(
+        classes=classes,
+        pictures=HeldOutCounts(valid=30, test=30),
+        accuracy=0.9,
+        error=0.1,
+        error_interval=(0.035, 0.256),
+        per_class={label: ClassMetrics(precision=0.9, recall=None, pictures=10) for label in classes},
+        confusion=confusion,
+        temperature=1.0,
+        threshold=0.6,
+        coverage_asked=0.97,
+        coverage=0.95,
+        error_of_answered=0.05,
+        loss=0.3,
+        calibration_error=0.02,
+        calibration_error_before=0.05,
+        reliability=[],
+        data=DataCounts("", {side: dict.fromkeys(classes, count) for side, count in counts.items()}),
+        familiarity=0.12,
+        unfamiliar=0.03,
+    )
+    contracts.write(folder / "metrics.json", metrics)
     rows = [
         {"engine": "sample", "license": "CC0-1.0", "pictures": 240},
         {"engine": "bing", "license": "", "pictures": 60},

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from greenr_luigi import contracts
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 LOGIT = "logit:"
 
@@ -17,13 +19,13 @@ LOGIT = "logit:"
 @dataclass(frozen=True)
 class Prediction:
     """A held-out picture: its file in the data set, its label, its side (valid or test), the class that the model
-    finds most probable, and how familiar it is (evaluation/familiarity.py)."""
+    finds most probable, and how familiar it is (evaluation/familiarity.py), which older files lack."""
 
     file: str
     label: str
     side: str
     predicted: str
-    familiarity: float
+    familiarity: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,14 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Raises msgspec.ValidationError if it lacks a column."""
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        classes = [name.removeprefix(LOGIT) for name in table.fieldnames or () if name.startswith(LOGIT)]
-        lines = list(table)
-    logits = np.array([[float(line[LOGIT + label]) for label in classes] for line in lines])
-    rows = msgspec.convert(lines, list[Prediction], strict=False)
+    """Raises FileNotFoundError if there is no such file, ContractError if it lacks a column or a cell."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            classes = [name.removeprefix(LOGIT) for name in table.fieldnames or () if name.startswith(LOGIT)]
+            lines = list(table)
+        logits = np.array([[float(line[LOGIT + label]) for label in classes] for line in lines])
+        rows = msgspec.convert(lines, list[Prediction], strict=False)
+    except (ValueError, TypeError, csv.Error, msgspec.ValidationError) as error:
+        raise contracts.unreadable(path, Predictions, error, "evaluate the model again") from None
     return Predictions(classes, rows, logits.reshape(len(lines), len(classes)))

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,9 +40,9 @@ class Assets(StaticFiles):
         return response
 
 
-class Unforeseen:
-    """Answers what nobody foresaw. The innermost layer, since what Starlette answers for it lies outside the
-    envelope: without its headers and its id."""
+class UnexpectedErrors:
+    """Answers a request that fails for a reason nobody expected. The innermost layer: Starlette's own answer for it
+    would come from outside of the Envelope, without its headers and the request's id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -53,32 +53,25 @@ class Unforeseen:
             return
         began = False
 
-        async def watched(message: Message) -> None:
+        async def watched_send(message: Message) -> None:
             nonlocal began
             began = True
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, watched_send)
         except Exception:
             log.exception("%s %s %r failed", scope["request_id"], scope["method"], scope["path"])
             if began:
-                raise  # Only the server can break off what has begun.
-            await fail(Request(scope, receive))(scope, receive, send)
-
-
-async def upload(request: Request[State]) -> Response:
-    """The form; who types or reopens the address of its answer is led back to it."""
-    if request.method == "POST":
-        return await pages.upload(request)
-    return RedirectResponse(f"{root(request)}/", 303)
+                raise  # Only the server can break off an answer that has begun.
+            await internal_error(Request(scope, receive))(scope, receive, send)
 
 
 def routes() -> list[BaseRoute]:
     return [
         Route("/", pages.index, name="index"),
         Route("/form", pages.index),
-        Route("/upload", upload, methods=["GET", "POST"]),
+        Route("/upload", pages.upload, methods=["GET", "POST"]),
         Route("/classify-url", pages.classify_url),
         Route("/model", pages.model),
         Route("/model/pictures/{name}", pages.picture),
@@ -118,24 +111,23 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
         middleware=[
             Middleware(Prefix, settings=chosen),
             Middleware(Envelope, settings=chosen),
-            Middleware(Unforeseen),
+            Middleware(UnexpectedErrors),
         ],
         exception_handlers=handlers,
     )
 
 
 async def refuse(request: Request[State], error: Any) -> Response:
-    """A refusal as JSON under /api, as a page elsewhere."""
-    problem = error if isinstance(error, Problem) else remedied(request, error)
-    if for_programs(request):
+    """A refusal as JSON for programs, as a page for visitors."""
+    problem = error if isinstance(error, Problem) else explain(request, error)
+    if is_for_programs(request):
         return JSONResponse(problem.as_json(), problem.status, problem.headers)
-    request.scope["root_path"] = root(request)
-    return pages.sorry(request, problem)
+    return pages.problem_page(request, problem)
 
 
-def remedied(request: Request[State], error: HTTPException) -> Problem:
+def explain(request: Request[State], error: HTTPException) -> Problem:
     """What Starlette refuses, with what to do instead."""
-    base, path, headers = root(request), request.url.path[:100], dict(error.headers or {})
+    base, path, headers = pages.path_prefix(request), request.url.path[:100], dict(error.headers or {})
     if error.status_code == 404:
         code = "not-found"
         message = (
@@ -155,23 +147,17 @@ def remedied(request: Request[State], error: HTTPException) -> Problem:
     return problem
 
 
-def fail(request: Request[State]) -> Response:
-    """Without a word of what happened to the stranger; by a page of its own, since it may be the other that failed."""
+def internal_error(request: Request[State]) -> Response:
+    """Tells nothing of what happened. By a page of its own, since it may be the start page that failed."""
     message = (
         "something went wrong here, not with your picture: try again; if it stays so, "
         f"tell who runs this page that it was request {request.scope['request_id']}"
     )
     problem = Problem(500, "internal", message)
-    if for_programs(request):
+    if is_for_programs(request):
         return JSONResponse(problem.as_json(), problem.status)
-    request.scope["root_path"] = root(request)
     return pages.page(request, "failed.html", problem.status, problem=problem)
 
 
-def for_programs(request: Request[State]) -> bool:
-    return str(request.scope["path"]).removeprefix(root(request)).startswith(FOR_PROGRAMS)
-
-
-def root(request: Request[State]) -> str:
-    """The path prefix that the visitor sees; inside a mount, `root_path` is that and the mount's own path."""
-    return str(request.scope.get("app_root_path", request.scope.get("root_path", "")))
+def is_for_programs(request: Request[State]) -> bool:
+    return str(request.scope["path"]).removeprefix(pages.path_prefix(request)).startswith(FOR_PROGRAMS)

@@ -15,18 +15,19 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.serving import releases
 from greenr_luigi.serving.state import Refusal, WorkerState, worker_file, write_worker_state
 from greenr_luigi.web import metrics
-from greenr_luigi.web.model import Answer, Model, ModelError, load, trim
+from greenr_luigi.web.model import Answer, Model, load, trim_memory
 from greenr_luigi.web.problem import Problem, busy, unusable
 from greenr_luigi.web.settings import Settings
 
 log = logging.getLogger("greenr")
-Done = TypeVar("Done")
-#: Seconds between two looks at `current`; a look is one readlink.
-LOOK = 0.1
+Result = TypeVar("Result")
+#: Seconds between two reads of `current`; one is a readlink.
+WATCH = 0.1
 #: Seconds without a picture after which a worker gives back what pictures took.
 IDLE = 1.0
 #: Seconds until a release that could not be read, for a reason that may pass, is tried again.
@@ -41,65 +42,70 @@ class Classifier:
         self.model: Model | None = None
         #: Why the release that `current` points to does not serve, or None.
         self.problem: Refusal | None = None
-        self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
-        self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=give_way)
-        self.waiting = 0
-        #: When the last picture was done; None once what it took was given back.
-        self.busy: float | None = None
-        self.refused: tuple[str | None, tuple[int, int] | None] | None = None
         #: When the refused release is tried again, by time.monotonic().
-        self.retry = math.inf
-        #: When the pictures that are being worked on were begun.
+        self.retry_at = math.inf
+        self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
+        self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=lower_priority)
+        #: Pictures that wait or are worked on.
+        self.pending = 0
+        #: When each picture in work was begun, and when the last one was done; None once its memory was given back.
         self.begun: set[float] = set()
-        self.parent = os.getppid()
-        #: Why the last `tell` failed.
-        self.untold = ""
+        self.last_done: float | None = None
+        self.master = os.getppid()
+        #: Why the state could not be written the last time, empty if it could.
+        self.write_error = ""
 
-    async def classify(self, pictures: Sequence[bytes]) -> list[Answer | Problem]:
-        """An answer or a refusal for each picture, all from one model.
+    def serving_model(self) -> Model:
+        """Raises Problem: 503 "no-model" before the first release."""
+        if self.model is None:
+            why = self.problem.message if self.problem else "no release yet"
+            raise Problem(503, "no-model", f"there is no model to answer with: {why}", retry_after=5)
+        return self.model
+
+    async def classify(
+        self, pictures: Sequence[bytes], *, heat: bool = False, picture: bool = False
+    ) -> list[Answer | Problem]:
+        """An answer or a problem for each picture, all from one model; `heat` and `picture` as in Model.answer.
 
         Raises Problem: 503 "no-model" before the first release, 503 "busy" when too many pictures wait.
         """
-        model = self.model
-        if model is None:
-            why = self.problem.message if self.problem else "no release yet"
-            raise Problem(503, "no-model", f"there is no model to answer with: {why}", retry_after=5)
-        if self.waiting and self.waiting + len(pictures) > self.settings.threads + self.settings.queue:
+        model = self.serving_model()
+        if self.pending and self.pending + len(pictures) > self.settings.threads + self.settings.queue:
             raise busy("pictures")
 
-        def one(data: bytes) -> Answer | Problem:
+        def answer(data: bytes) -> Answer | Problem:
             try:
-                return model.answer(data)
+                return model.answer(data, heat=heat, picture=picture)
             except UnusablePicture as error:
                 return unusable(error)
 
-        return list(await asyncio.gather(*(self.submit(one, data) for data in pictures)))
+        return list(await asyncio.gather(*(self.submit(answer, data) for data in pictures)))
 
-    async def submit(self, work: Callable[..., Done], *given: Any) -> Done:
+    async def submit(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Run what decodes a picture in the pool, so that no more than `threads` of them are in memory at a time. A
         request that gives up still counts until its thread is done."""
         loop = asyncio.get_running_loop()
-        self.waiting += 1
+        self.pending += 1
 
-        def timed() -> Done:
+        def timed() -> Result:
             began = time.monotonic()
             self.begun.add(began)
             try:
-                return work(*given)
+                return work(*arguments)
             finally:
                 self.begun.discard(began)
 
-        def done(_: Future[Done]) -> None:
+        def done(_: Future[Result]) -> None:
             with contextlib.suppress(RuntimeError):  # The loop is closed: the worker is going.
-                loop.call_soon_threadsafe(self.leave)
+                loop.call_soon_threadsafe(self.count_done)
 
         future = self.pool.submit(timed)
         future.add_done_callback(done)
         return await asyncio.wrap_future(future, loop=loop)
 
-    def leave(self) -> None:
-        self.waiting -= 1
-        self.busy = time.monotonic()
+    def count_done(self) -> None:
+        self.pending -= 1
+        self.last_done = time.monotonic()
 
     def swap(self) -> None:
         """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
@@ -108,27 +114,30 @@ class Classifier:
         if self.model is not None and digest == self.model.digest:
             self.problem = None
             return
-        seen = (digest, releases.identity(store, digest))
-        if seen == self.refused and time.monotonic() < self.retry:
+        identity = releases.identity(store, digest)
+        refused = self.problem and (self.problem.digest, self.problem.seen)
+        if refused == (digest, identity) and time.monotonic() < self.retry_at:
             return
         try:
             if digest is None:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
-            with self.turn():
+            with self.loading_slot():
                 model = load(store, digest, self.settings.int8)
-            self.model = model
-            self.problem = self.refused = None
+            self.model, self.problem = model, None
             metrics.SWAPS.inc()
-            log.info("serving release %s in %s", digest, self.model.precision)
+            log.info("serving release %s in %s", digest, model.precision)
             with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
-                self.pool.submit(trim)
-        except (releases.ReleaseError, ModelError) as error:
-            self.refuse(seen, error, math.inf)
-        except (OSError, MemoryError) as error:
-            self.refuse(seen, error, time.monotonic() + RETRY)
+                self.pool.submit(trim_memory)
+        except (GreenrError, OSError, MemoryError) as error:
+            problem = Refusal(digest, str(error) or type(error).__name__, identity)
+            if problem != self.problem:
+                serving = self.model.digest if self.model else "nothing"
+                log.error("release %s refused, %s serves on: %s", digest, serving, problem.message)
+            self.problem = problem
+            self.retry_at = math.inf if isinstance(error, GreenrError) else time.monotonic() + RETRY
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
+    def loading_slot(self) -> Iterator[None]:
         """Of workers that serve, half as many as there are cores load at a time: pictures have the others meanwhile."""
         if self.settings.run_dir is None or self.model is None:
             yield
@@ -138,65 +147,55 @@ class Classifier:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def refuse(
-        self, seen: tuple[str | None, tuple[int, int] | None], error: BaseException, retry: float
-    ) -> None:
-        message = str(error) or type(error).__name__
-        if (seen, message) != (self.refused, self.problem and self.problem.message):
-            serving = self.model.digest if self.model else "nothing"
-            log.error("release %s refused, %s serves on: %s", seen[0], serving, message)
-        self.problem = Refusal(seen[0], message, seen[1])
-        self.refused, self.retry = seen, retry
-
-    def tell(self) -> bool:
-        """Write what this worker serves where `server` looks for it; False if that could not be written."""
-        if self.settings.run_dir is None:
-            return True
-        try:
-            write_worker_state(self.settings.run_dir, self.state())
-        except OSError as error:
-            if str(error) != self.untold:
-                log.error("what this worker serves cannot be written down: %s", error)
-            self.untold = str(error)
-            return False
-        self.untold = ""
-        return True
-
     def state(self) -> WorkerState:
         digest, precision = (self.model.digest, self.model.precision) if self.model else (None, None)
-        return WorkerState(os.getpid(), self.parent, digest, precision, self.problem)
+        return WorkerState(os.getpid(), self.master, digest, precision, self.problem)
+
+    def write_state(self) -> bool:
+        """Write what this worker serves where `server` looks for it; False if that could not be written."""
+        try:
+            if self.settings.run_dir is not None:
+                write_worker_state(self.settings.run_dir, self.state())
+            self.write_error = ""
+        except OSError as error:
+            if str(error) != self.write_error:
+                log.error("what this worker serves cannot be written down: %s", error)
+            self.write_error = str(error)
+        return not self.write_error
 
     async def watch(self) -> None:
-        """Follow `current` for as long as the worker lives; leave when gunicorn's master has gone."""
-        told: WorkerState | None = None
+        """Follow `current` for as long as the worker lives; end it when gunicorn's master has gone."""
+        loop = asyncio.get_running_loop()
+        written: WorkerState | None = None
         while True:
-            await asyncio.get_running_loop().run_in_executor(self.loader, self.swap)
+            await loop.run_in_executor(self.loader, self.swap)
             state = self.state()
-            if told != state and await asyncio.get_running_loop().run_in_executor(self.loader, self.tell):
-                told = state
-            if self.begun and time.monotonic() - min(self.begun) > self.settings.picture_seconds:
+            if state != written and await loop.run_in_executor(self.loader, self.write_state):
+                written = state
+            now = time.monotonic()
+            if self.begun and now - min(self.begun) > self.settings.picture_seconds:
                 # A thread cannot be stopped. gunicorn starts another worker.
                 log.critical(
                     "a picture takes longer than %g s: this worker ends", self.settings.picture_seconds
                 )
                 os._exit(1)
-            if self.busy is not None and not self.waiting and time.monotonic() - self.busy > IDLE:
-                self.busy = None
-                await asyncio.get_running_loop().run_in_executor(self.pool, trim)
-            if os.getppid() != self.parent:
-                log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.parent)
+            if self.last_done is not None and not self.pending and now - self.last_done > IDLE:
+                self.last_done = None
+                await loop.run_in_executor(self.pool, trim_memory)
+            if os.getppid() != self.master:
+                log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.master)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(WATCH)
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Let this thread take a sixth of what an answering one takes: a swap then costs those who wait less."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 8)
 
 
-def unwatched(watching: asyncio.Task[None]) -> None:
+def end_without_watch(watching: asyncio.Task[None]) -> None:
     """A worker that no longer follows `current` must not stay: gunicorn starts another one."""
     if not watching.cancelled() and (error := watching.exception()) is not None:
         log.critical("the watch over the release has failed: this worker ends", exc_info=error)
@@ -205,12 +204,12 @@ def unwatched(watching: asyncio.Task[None]) -> None:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Classifier]:
-    """A classifier that has looked at `current` once, and goes on looking."""
+    """A classifier that has followed `current` once, and goes on."""
     classifier = Classifier(settings)
     classifier.swap()
-    classifier.tell()
+    classifier.write_state()
     watching = asyncio.create_task(classifier.watch())
-    watching.add_done_callback(unwatched)
+    watching.add_done_callback(end_without_watch)
     try:
         yield classifier
     finally:

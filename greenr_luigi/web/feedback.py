@@ -17,9 +17,9 @@ from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.security import visitor
 from greenr_luigi.web.settings import Settings
 
-#: Verdicts of one visitor and of all, in a worker in a minute, and visitors remembered.
-A_MINUTE, OF_ALL = 20, 200
-VISITORS = 10_000
+#: Verdicts of one visitor and of all, in a worker in a minute; and visitors whose verdicts are counted.
+PER_VISITOR, PER_WORKER = 20, 200
+MOST_VISITORS = 10_000
 
 
 class Feedback:
@@ -28,22 +28,23 @@ class Feedback:
     def __init__(self, settings: Settings) -> None:
         self.on = settings.feedback
         self.folder = feedback_store.feedback_folder(settings.store)
-        self.heard: OrderedDict[str, list[float]] = OrderedDict()
-        self.all: list[float] = []
+        #: When each visitor, the least recent first, and all of them sent a verdict in the last minute.
+        self.times: OrderedDict[str, list[float]] = OrderedDict()
+        self.all_times: list[float] = []
 
     def admit(self, visitor: str) -> None:
-        """Count a visitor's verdict. Raises Problem: 429 for more than A_MINUTE in a minute, or OF_ALL of all: who
-        has many addresses is many visitors."""
+        """Count a visitor's verdict. Raises Problem: 429 for more than PER_VISITOR in a minute, or PER_WORKER of all,
+        since who has many addresses is many visitors."""
         now = time.monotonic()
-        recent = [when for when in self.heard.pop(visitor, []) if now - when < 60]
-        self.all = [when for when in self.all if now - when < 60]
-        if len(recent) >= A_MINUTE or len(self.all) >= OF_ALL:
-            self.heard[visitor] = recent
+        times = [when for when in self.times.pop(visitor, []) if now - when < 60]
+        self.all_times = [when for when in self.all_times if now - when < 60]
+        if len(times) >= PER_VISITOR or len(self.all_times) >= PER_WORKER:
+            self.times[visitor] = times
             raise Problem(429, "too-often", "that is a lot of feedback: go on in a minute", retry_after=60)
-        self.heard[visitor] = [*recent, now]
-        self.all.append(now)
-        while len(self.heard) > VISITORS:
-            self.heard.popitem(last=False)
+        self.times[visitor] = [*times, now]
+        self.all_times.append(now)
+        while len(self.times) > MOST_VISITORS:
+            self.times.popitem(last=False)
 
     def keep(self, data: bytes, label: str, predicted: str, release: str) -> str:
         """Store a picture under a label; returns its file's name in the folder. Raises Problem."""
@@ -57,22 +58,19 @@ class Feedback:
 
 async def give(request: Request[Any]) -> Response:
     """A picture (`file`) and what it shows (`label`, empty for none of the classes)."""
-    kept, model = request.state["feedback"], request.state["classifier"].model
-    if not kept.on:
+    feedback, classifier = request.state["feedback"], request.state["classifier"]
+    if not feedback.on:
         raise Problem(403, "feedback-off", "feedback is switched off here (GREENR_FEEDBACK=1 switches it on)")
     if not same_origin(request.headers):
         raise Problem(403, "foreign", "feedback is taken from this page only")
-    kept.admit(visitor(request.scope))
-    async with request.state["intake"].form(request) as form:
-        found = await intake.uploads(form)
-        label, predicted = str(form.get("label", feedback_store.NEITHER)), str(form.get("predicted", ""))
-        if len(found) != 1:
-            raise Problem(400, "no-picture", "no picture came: send it in the form field 'file'")
-        if model is None or (label != feedback_store.NEITHER and label not in model.classes):
+    feedback.admit(visitor(request.scope))
+    async with intake.uploaded(request) as upload:
+        ((_, data),) = upload.pictures
+        model = classifier.serving_model()
+        label, predicted = (str(upload.fields.get(name, "")) for name in ("label", "predicted"))
+        if label != feedback_store.NEITHER and label not in model.card.classes:
             raise Problem(400, "no-label", "the model knows no such class: choose one of the page's")
-        if predicted not in model.classes:
+        if predicted not in model.card.classes:
             predicted = ""
-        name = await request.state["classifier"].submit(
-            kept.keep, found[0][1], label, predicted, model.digest
-        )
+        name = await classifier.submit(feedback.keep, data, label, predicted, model.digest)
     return JSONResponse({"kept": name})

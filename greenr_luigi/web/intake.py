@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.datastructures import FormData, UploadFile
@@ -27,6 +28,34 @@ CHARSET = re.compile(rb";\s*charset\s*=\s*(\"[^\"]*\"|[^;]*)", re.IGNORECASE)
 MultiPartParser.spool_max_size = MAX_BYTES + OVERHEAD
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What a request brought: pictures with their names, and the form's other fields."""
+
+    pictures: list[tuple[str, bytes]]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextlib.asynccontextmanager
+async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
+    """The pictures in the form fields `file`, 1 to `most`. Raises Problem as Intake.form does, or "no-picture"."""
+    async with request.state["intake"].form(request, most) as form:
+        files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
+        # A field that a browser sent empty is no picture.
+        pictures = [(file.filename or "", await file.read()) for file in files if file.filename or file.size]
+        if not pictures:
+            raise Problem(
+                400, "no-picture", "no picture came: choose one and send it in the form field 'file'"
+            )
+        yield Upload(pictures, form)
+
+
+@contextlib.asynccontextmanager
+async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
+    """The picture behind an address. Raises Problem as Fetcher.fetch does."""
+    yield Upload([(address, await request.state["fetcher"].fetch(address))])
+
+
 class Intake:
     """The budget of one worker."""
 
@@ -37,8 +66,7 @@ class Intake:
     @contextlib.asynccontextmanager
     async def form(self, request: Request[Any], files: int = 1) -> AsyncIterator[FormData]:
         """The request's form, at most `files` pictures in it. Raises Problem: 400, 408, 413 or 503 "busy"."""
-        # A batch may be larger than one picture, and yet not as large as so many of the largest.
-        async with self.hold(request, MAX_BYTES * min(files, 3) + OVERHEAD) as limited:
+        async with self.hold(request, most_bytes(files)) as limited:
             form = await self.read(limited.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD))
             try:
                 yield form
@@ -103,16 +131,15 @@ class Intake:
             raise Problem(400, "upload-malformed", why) from None
 
 
+def most_bytes(pictures: int) -> int:
+    """Bytes in one request of so many pictures: of a batch not as many as so many of the largest have."""
+    return MAX_BYTES * min(pictures, 3) + OVERHEAD
+
+
 def without_charset(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """A form's texts are UTF-8, as browsers send them: of Python's other codecs some raise what no decoder should, and
     some make half characters that nothing can write."""
     return [(name, CHARSET.sub(b"", value) if name == b"content-type" else value) for name, value in headers]
-
-
-async def uploads(form: FormData, field: str = "file") -> list[tuple[str, bytes]]:
-    """Name and bytes of each picture in a field; a field that a browser sent empty is none."""
-    found = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
-    return [(one.filename or "", await one.read()) for one in found if one.filename or one.size]
 
 
 def content_length(request: Request[Any], unknown: int) -> int:

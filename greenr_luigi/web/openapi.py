@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.web import intake, pages
+from greenr_luigi.web.api import AddressRequest
+from greenr_luigi.web.model import Answer
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.state import State
 
@@ -17,10 +19,10 @@ Json = dict[str, Any]
 #: What programs may tell refusals by; a test holds the code and docs/serving.md to it.
 CODES = [
     "no-picture", "no-address", "show", "upload-malformed", "upload-broken", "upload-slow", "upload-too-large",
-    "upload-too-many",
-    "picture-format", "picture-broken", "picture-too-small", "picture-too-large", "address-refused",
-    "address-unreachable", "address-slow", "address-disabled", "busy", "no-model", "too-slow", "feedback-off",
-    "feedback-full", "foreign", "too-often", "no-label", "not-found", "method-not-allowed", "refused", "internal",
+    "upload-too-many", "picture-format", "picture-broken", "picture-too-small", "picture-too-large",
+    "address-refused", "address-unreachable", "address-slow", "address-disabled", "busy", "no-model", "too-slow",
+    "feedback-off", "feedback-full", "foreign", "too-often", "no-label", "not-found", "method-not-allowed",
+    "refused", "internal",
 ]  # fmt: skip
 
 
@@ -40,32 +42,16 @@ def fields(properties: Json, required: list[str] | None = None) -> Json:
     }
 
 
+def of_class(kind: type[Any]) -> Json:
+    """The schema of a dataclass."""
+    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
+    schema = components[kind.__name__]
+    return fields(schema["properties"], sorted(schema["required"]))
+
+
 TEXT: Json = {"type": "string"}
-RATE: Json = {"type": "number", "minimum": 0, "maximum": 1}
-ANSWER = {
-    "label": {**TEXT, "description": "The class with the highest probability."},
-    "sure": {
-        "type": "boolean",
-        "description": "Whether that probability reaches the threshold, of a familiar picture.",
-    },
-    "familiar": {
-        "type": "boolean",
-        "description": "Whether the picture is like those that the model has learned from.",
-    },
-    "threshold": RATE,
-    "probabilities": {
-        "type": "object",
-        "additionalProperties": RATE,
-        "description": "Every class, the most probable first.",
-    },
-    "release": {**TEXT, "pattern": "^[0-9a-f]{16}$"},
-}
-DRAWN = {
-    "heat": {**TEXT, "description": "With show=1: where the evidence lies, a PNG as a data address."},
-    "picture": {**TEXT, "description": "With show=1, for an address: the picture, a JPEG as a data address."},
-}
 SCHEMAS: Json = {
-    "Answer": fields(ANSWER | DRAWN, sorted(ANSWER)),
+    "Answer": of_class(Answer),
     "Error": fields(
         {
             "error": fields(
@@ -82,9 +68,7 @@ SCHEMAS: Json = {
             "answers": {
                 "type": "array",
                 "description": "In the order of the pictures; one that is refused (413, 415, 422) has its own error.",
-                "items": {
-                    "allOf": [fields({"name": TEXT}), {"anyOf": [ref("Answer"), ref("Error")]}],
-                },
+                "items": {"allOf": [fields({"name": TEXT}), {"anyOf": [ref("Answer"), ref("Error")]}]},
             }
         }
     ),
@@ -120,49 +104,57 @@ MEANING = {
     504: "The address does not answer in time.",
     507: "No room for more.",
 }
+#: What an upload may be answered with, and one whose picture is the only one.
+UPLOAD = (400, 408, 413, 503)
+ONE = (*UPLOAD, 415, 422)
 
 
-def answers(schema: str, *errors: int) -> Json:
-    found: Json = {"200": {"description": "The answer.", "content": content(ref(schema))}}
+def response(description: str, schema: Json, kind: str = "application/json") -> Json:
+    return {"description": description, "content": content(schema, kind)}
+
+
+def responses(schema: str, *errors: int) -> Json:
+    found: Json = {"200": response("The answer.", ref(schema))}
     for status in errors:
-        found[str(status)] = {"description": MEANING[status], "content": content(ref("Error"))}
+        found[str(status)] = response(MEANING[status], ref("Error"))
         if status in (429, 503):
             found[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
     return found
 
 
-def operation(summary: str, responses: Json, **more: Any) -> Json:
-    return {"summary": summary, "responses": responses, **more}
+def operation(summary: str, answers: Json, **more: Any) -> Json:
+    return {"summary": summary, "responses": answers, **more}
 
 
-def form(schema: Json, more: Json | None = None) -> Json:
-    described = fields({"file": schema} | (more or {}), ["file"])
-    return {"required": True, "content": content(described, "multipart/form-data")}
-
-
-UPLOAD = (400, 408, 413, 503)
-ONE = (*UPLOAD, 415, 422)
+def form(picture: Json, **more: Json) -> Json:
+    return {
+        "required": True,
+        "content": content(fields({"file": picture} | more, ["file"]), "multipart/form-data"),
+    }
 
 
 def paths(settings: Settings) -> Json:
     """What this server answers; what is switched off is left out."""
-    # As `Intake.form` counts.
-    most = MAX_BYTES * min(settings.batch, 3) + intake.OVERHEAD
+    batch = {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": settings.batch}
+    most = (
+        f"At most {settings.batch} pictures and {intake.most_bytes(settings.batch):,} bytes in one request."
+    )
     found: Json = {
         "/api/predict": {
             "post": operation(
-                "Classify one picture", answers("Answer", *ONE), parameters=[SHOW], requestBody=form(PICTURE)
+                "Classify one picture",
+                responses("Answer", *ONE),
+                parameters=[SHOW],
+                requestBody=form(PICTURE),
             )
         },
         "/api/predict-batch": {
             "post": operation(
                 "Classify several pictures, all by one release",
-                answers("Batch", *UPLOAD),
-                description=f"At most {settings.batch} pictures and {most:,} bytes in one request.",
+                responses("Batch", *UPLOAD),
+                description=most,
                 parameters=[SHOW],
-                requestBody=form(
-                    {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": settings.batch}
-                ),
+                requestBody=form(batch),
             )
         },
     }
@@ -170,28 +162,30 @@ def paths(settings: Settings) -> Json:
         found["/api/predict-url"] = {
             "post": operation(
                 "Fetch a picture from a public address and classify it",
-                answers("Answer", *ONE, 502, 504),
+                responses("Answer", *ONE, 502, 504),
                 parameters=[SHOW],
-                requestBody={"required": True, "content": content(fields({"url": {**TEXT, "minLength": 1}}))},
+                requestBody={"required": True, "content": content(of_class(AddressRequest))},
             )
         }
     if settings.feedback:
-        label = {**TEXT, "description": "What the picture shows; empty for none of the classes."}
-        predicted = {**TEXT, "description": "What the model said."}
         found["/feedback"] = {
             "post": operation(
                 "Keep what a visitor says of an answer",
-                answers("Kept", *ONE, 403, 429, 507),
+                responses("Kept", *ONE, 403, 429, 507),
                 description="From the page itself only, as Sec-Fetch-Site or Origin tells.",
-                requestBody=form(PICTURE, {"label": label, "predicted": predicted}),
+                requestBody=form(
+                    PICTURE,
+                    label={**TEXT, "description": "What the picture shows; empty for none of the classes."},
+                    predicted={**TEXT, "description": "What the model said."},
+                ),
             )
         }
-    unready = {"503": {"description": "No model serves yet.", "content": content(ref("Ready"))}}
-    counters = {"200": {"description": "Summed over the workers.", "content": content(TEXT, "text/plain")}}
+    unready = {"503": response("No model serves yet.", ref("Ready"))}
+    counters = {"200": response("Summed over the workers.", TEXT, "text/plain")}
     return found | {
-        "/api/model": {"get": operation("The release that serves", answers("Model", 503))},
-        "/healthz": {"get": operation("Whether the process answers", answers("Alive"))},
-        "/readyz": {"get": operation("Whether a model serves, and which", answers("Ready") | unready)},
+        "/api/model": {"get": operation("The release that serves", responses("Model", 503))},
+        "/healthz": {"get": operation("Whether the process answers", responses("Alive"))},
+        "/readyz": {"get": operation("Whether a model serves, and which", responses("Ready") | unready)},
         "/metrics": {"get": operation("Counters for Prometheus", counters)},
     }
 
@@ -212,7 +206,7 @@ def document(base: str, settings: Settings) -> Json:
 
 
 async def describe(request: Request[State]) -> Response:
-    return JSONResponse(document(request.scope.get("root_path", ""), request.state["settings"]))
+    return JSONResponse(document(pages.path_prefix(request), request.state["settings"]))
 
 
 async def page(request: Request[State]) -> Response:

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
-import jinja2
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from greenr_luigi.paths import STATIC, TEMPLATES
-from greenr_luigi.web import heat, intake, model_card
-from greenr_luigi.web.api import classify
-from greenr_luigi.web.model import Answer
+from greenr_luigi import templating
+from greenr_luigi.paths import STATIC
+from greenr_luigi.web import intake
+from greenr_luigi.web.answering import Answered, answer
+from greenr_luigi.web.model import Model
+from greenr_luigi.web.model_page import ModelPage, read_model_page
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.state import State
 
-
-def percent(value: float, digits: int = 0) -> str:
-    """0.973 as "97 %"; never "100 %" nor "0 %" for what is not quite."""
-    shown = round(100 * value, digits)
-    if shown >= 100 and value < 1:
-        return "> 99 %" if digits == 0 else "> 99.9 %"
-    if shown <= 0 and value > 0:
-        return "< 1 %" if digits == 0 else "< 0.1 %"
-    return f"{shown:.{digits}f} %"
-
-
-def templates() -> Jinja2Templates:
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters["percent"] = percent
-    return Jinja2Templates(env=env)
-
-
-PAGES = templates()
+PAGES = Jinja2Templates(env=templating.environment())
 
 
 @cache
@@ -52,19 +30,13 @@ def version(name: str) -> str:
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One picture with its answer, or why there is none."""
-
-    name: str
-    answer: Answer | None = None
-    problem: Problem | None = None
-    picture: str = ""
-    heat: str = ""
+def path_prefix(request: Request[State]) -> str:
+    """The path prefix that the visitor sees; inside a mount, `root_path` is that and the mount's own path."""
+    return str(request.scope.get("app_root_path", request.scope.get("root_path", "")))
 
 
 def page(request: Request[State], name: str, status: int = 200, **context: Any) -> Response:
-    base = request.scope.get("root_path", "")
+    base = path_prefix(request)
     context |= {
         "base": base,
         "asset": lambda path: f"{base}/static/{path}?v={version(path)}",
@@ -74,18 +46,31 @@ def page(request: Request[State], name: str, status: int = 200, **context: Any) 
     return PAGES.TemplateResponse(cast(Request, request), name, context, status_code=status)
 
 
+def start_page(
+    request: Request[State],
+    status: int = 200,
+    answers: Sequence[Answered] = (),
+    problem: Problem | None = None,
+    address: str = "",
+) -> Response:
+    """The form, below answers or a problem; `address` stands in its field."""
+    model = request.state["classifier"].model
+    metrics = release_page(request, model).metrics if model else None
+    coverage = metrics.coverage_asked if metrics else None
+    context = {"answers": answers, "problem": problem, "address": address, "coverage": coverage}
+    return page(request, "index.html", status, **context)
+
+
 async def index(request: Request[State]) -> Response:
-    return page(request, "index.html", shown=[], problem=None, address="")
+    return start_page(request)
 
 
 async def upload(request: Request[State]) -> Response:
-    """The form's pictures, answered without JavaScript."""
-    most = request.state["settings"].batch
-    async with request.state["intake"].form(request, files=most) as form:
-        pictures = await intake.uploads(form)
-        if not pictures:
-            raise Problem(400, "no-picture", "No picture came with the form. Choose one first.")
-        return await answered(request, pictures)
+    """The form's pictures, answered without JavaScript. Who types or reopens the address of the answer is led back to
+    the form."""
+    if request.method != "POST":
+        return RedirectResponse(f"{path_prefix(request)}/", 303)
+    return await answer_page(request, intake.uploaded(request, most=request.state["settings"].batch))
 
 
 async def classify_url(request: Request[State]) -> Response:
@@ -93,59 +78,47 @@ async def classify_url(request: Request[State]) -> Response:
     address = request.query_params.get("url", "")
     if not address:
         raise Problem(400, "no-address", "No address came with the form. Give the address of a picture.")
-    return await answered(request, [(address, await request.state["fetcher"].fetch(address))], address)
+    return await answer_page(request, intake.fetched(request, address), address)
 
 
-async def answered(request: Request[State], pictures: list[tuple[str, bytes]], address: str = "") -> Response:
-    answers = await classify(request, [data for _, data in pictures])
-
-    async def draw(name: str, data: bytes, answer: Answer | Problem) -> Shown:
-        if isinstance(answer, Problem):
-            return Shown(name, problem=answer)
-        small = await request.state["classifier"].submit(heat.shown, data)
-        return Shown(name, answer, picture=small, heat=heat.overlay(answer.heat))
-
-    shown = [await draw(name, data, answer) for (name, data), answer in zip(pictures, answers, strict=True)]
-    failed = [one.problem for one in shown if one.problem]
-    status = failed[0].status if len(failed) == len(shown) else 200
-    return page(request, "index.html", status, shown=shown, problem=None, address=address)
+async def answer_page(
+    request: Request[State], receiving: AbstractAsyncContextManager[intake.Upload], address: str = ""
+) -> Response:
+    answers = await answer(request, receiving, heat=True, picture=True)
+    problems = [one.problem for one in answers if one.problem]
+    status = problems[0].status if len(problems) == len(answers) else 200
+    return start_page(request, status, answers, address=address)
 
 
 async def model(request: Request[State]) -> Response:
-    """What the model was trained on and how it did; `?label=…&predicted=…` shows a cell's pictures."""
-    ours = release(request)
+    """How good the model is and what it learned from; `?label=…&predicted=…` shows the pictures of a cell of the
+    confusion matrix."""
+    shown = release_page(request, request.state["classifier"].serving_model())
     label, predicted = request.query_params.get("label"), request.query_params.get("predicted")
-    chosen = None
+    cell = None
     if label is not None and predicted is not None:
-        chosen = {"label": label, "predicted": predicted, "rows": ours.cell(label, predicted)}
-    return page(request, "model.html", card=ours, chosen=chosen)
+        cell = {"label": label, "predicted": predicted, "pictures": shown.cell(label, predicted)}
+    return page(request, "model.html", shown=shown, cell=cell)
 
 
 async def picture(request: Request[State]) -> Response:
     """A small picture that the release carries, by its content's name."""
-    ours = release(request)
+    model = request.state["classifier"].serving_model()
     name = request.path_params["name"]
-    if name not in ours.pictures:
+    if name not in release_page(request, model).pictures:
         raise Problem(404, "not-found", f"the release has no picture {name!r}: start from the model page")
-    return FileResponse(
-        folder(request) / "pictures" / name, headers={"Cache-Control": "public, max-age=86400"}
+    path = request.state["settings"].store / model.digest / "pictures" / name
+    return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
+
+
+def release_page(request: Request[State], model: Model) -> ModelPage:
+    return read_model_page(request.state["settings"].store / model.digest)
+
+
+def problem_page(request: Request[State], problem: Problem) -> Response:
+    """A refusal as the start page with its message."""
+    response = start_page(
+        request, problem.status, problem=problem, address=request.query_params.get("url", "")
     )
-
-
-def release(request: Request[State]) -> model_card.Card:
-    return model_card.read(folder(request), folder(request).name)
-
-
-def folder(request: Request[State]) -> Path:
-    serving = request.state["classifier"].model
-    if serving is None:
-        raise Problem(503, "no-model", "There is no model yet. Try again in a moment.", retry_after=5)
-    return request.state["settings"].store / serving.digest
-
-
-def sorry(request: Request[State], problem: Problem) -> Response:
-    """A refusal as a page."""
-    address = request.query_params.get("url", "")
-    response = page(request, "index.html", problem.status, shown=[], problem=problem, address=address)
     response.headers.update(problem.headers)
     return response

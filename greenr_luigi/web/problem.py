@@ -1,4 +1,4 @@
-"""What can go wrong with a request, for a person and for a program."""
+"""A request that is refused, for a person and for a program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Problem(GreenrError):
 
 
 def unusable(error: UnusablePicture) -> Problem:
-    """A picture that the door refused, as a refusal of the request."""
+    """The refusal of a request whose picture cannot be used."""
     return Problem(PICTURE_STATUS.get(error.reason, 422), f"picture-{error.reason}", str(error))
 
 

@@ -13,13 +13,24 @@ from greenr_luigi.pictures.door import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-#: First parts of the application's own addresses: below one of them, a proxy that takes the prefix off and one that
-#: leaves it cannot be told apart.
-OWN = ("api", "classify-url", "feedback", "form", "healthz", "metrics", "model", "readyz", "static", "upload")
+#: First parts of the application's own addresses. No prefix starts so: behind a proxy nobody could tell whether it has
+#: been taken off already.
+OWN_ADDRESSES = (
+    "api",
+    "classify-url",
+    "feedback",
+    "form",
+    "healthz",
+    "metrics",
+    "model",
+    "readyz",
+    "static",
+    "upload",
+)
 
 
 class SettingsError(GreenrError):
-    """A setting that cannot be used; the message names the variable, its value and what was expected."""
+    """A variable whose value cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class Settings:
 
     #: The release store to serve.
     store: Path
-    #: Where each worker says what it serves (workers/<pid>.json); None: nowhere.
+    #: Where each worker writes what it serves (workers/<pid>.json); None: nowhere.
     run_dir: Path | None = None
     #: The path prefix under which visitors see the page, such as /app.
     root_path: str = ""
@@ -84,7 +95,7 @@ def prefix(text: str) -> str:
     text = text.rstrip("/")
     if not PREFIX.fullmatch(text):
         raise ValueError("expected a path prefix such as /app, of letters, digits and . _ ~ -")
-    if (own := text[1:].split("/")[0]) in OWN:
+    if (own := text[1:].split("/")[0]) in OWN_ADDRESSES:
         raise ValueError(f"/{own} is an address of the page itself; expected another prefix, such as /app")
     return text
 

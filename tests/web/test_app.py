@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from greenr_luigi.web import app, model_card, pages
+from greenr_luigi.pictures import door, thumbnail
+from greenr_luigi.pictures.door import open_picture
+from greenr_luigi.web import app, model, pages
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
@@ -28,11 +33,9 @@ GREEN = {"file": ("b.png", tiny_release.picture("green", kind="PNG"), "image/png
 
 
 @contextlib.contextmanager
-def inside(
-    place: Path, *routes: Route, about: dict[str, Any] | None = None, **settings: Any
-) -> Iterator[TestClient]:
+def inside(place: Path, *routes: Route, evaluated: bool = False, **settings: Any) -> Iterator[TestClient]:
     """The application in this process, so that a test may break it; `routes` come before its own."""
-    tiny_release.deploy(place / "releases", **about or {})
+    tiny_release.deploy(place / "releases", evaluated=evaluated)
     made = app.create(Settings(store=place / "releases", **settings))
     made.router.routes[:0] = routes
     with TestClient(made, raise_server_exceptions=False, follow_redirects=False) as client:
@@ -135,56 +138,71 @@ def test_every_answer_carries_the_security_headers_and_its_id(live: Live) -> Non
     assert "immutable" in answers[2].headers["cache-control"]
 
 
+def test_the_model_page_says_how_good_the_model_is_in_the_terms_of_the_field(tmp_path: Path) -> None:
+    with inside(tmp_path, evaluated=True) as client:
+        page = html.unescape(re.sub(r"<[^>]+>", " ", client.get("/model").text)).replace("\xa0", " ")
+    words = " ".join(page.split())
+    for shown in (
+        "Accuracy 90.0 % of the test pictures get the right name; 95 % interval: 74.4 % to 96.5 %",
+        "Calibration error 2.0 %",
+        "Out-of-distribution 3.0 %",
+        "Coverage 95.0 %",
+        "Class Precision Recall Test pictures dandelion 90 % – 10",
+        "Class Train Validation Test dandelion 80 10 10",
+        "Total 240 30 30",
+    ):
+        assert shown in words
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_decoded_once_for_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    decoded: list[int] = []
+
+    def counted(data: bytes, at_least: int | None = None) -> Image.Image:
+        decoded.append(len(data))
+        return open_picture(data, at_least)
+
+    async def fetch(address: str) -> bytes:
+        return picture
+
+    picture = tiny_release.picture("yellow", 900, kind)
+    for module in (model, door, thumbnail):
+        monkeypatch.setattr(module, "open_picture", counted)
+    with inside(tmp_path, feedback=True) as client:
+        monkeypatch.setattr(client.app_state["fetcher"], "fetch", fetch)
+        answers = [
+            client.post("/upload", files={"file": picture}),
+            client.post("/api/predict?show=1", files={"file": picture}),
+            client.post("/api/predict-batch?show=1", files={"file": picture}),
+            client.post("/api/predict-url?show=1", json={"url": "https://example.org/"}),
+            client.get("/classify-url?url=https://example.org/"),
+            client.post("/feedback", files={"file": picture}, headers={"Sec-Fetch-Site": "same-origin"}),
+        ]
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert decoded == [len(picture)] * 6
+    for answer in (answers[0], answers[3], answers[4]):
+        assert "data:image/jpeg;base64," in answer.text and "data:image/png;base64," in answer.text
+
+
 #: What a release may lack or have in another shape, and be answered from all the same.
 ODD: list[dict[str, Any]] = [
     {name: value}
     for name in ("metrics", "data", "versions", "int8", "license", "arch")
-    for value in (None, [], "text", 5, {}, {"counts": None}, {"counts": {"grass": None}}, {"offered": True})
-] + [
-    {"metrics": {"confusion": [[1, 0, 0]] * 3, name: value}}
-    for name in (
-        "accuracy",
-        "error_interval",
-        "pictures",
-        "per_class",
-        "confusion",
-        "classes",
-        "coverage_asked",
-    )
-    for value in (
-        None,
-        [],
-        [[1], None],
-        "text",
-        5,
-        float("nan"),
-        {"test": None},
-        {"grass": {}},
-        {"grass": None},
-    )
+    for value in (None, [], "text", 5, float("nan"), {}, {"counts": None}, {"offered": True})
 ]
 
 
 def test_a_release_that_tells_little_of_itself_has_its_pages(tmp_path: Path) -> None:
     with inside(tmp_path) as client:
-        serving = client.app_state["classifier"]
+        classifier = client.app_state["classifier"]
         for about in ODD:
             digest = tiny_release.deploy(tmp_path / "releases", **about)
-            serving.loader.submit(serving.swap).result()
-            for path in ("/", "/model"):
+            classifier.loader.submit(classifier.swap).result()
+            for path in ("/", "/model", "/api/model"):
                 page = client.get(path)
                 assert page.status_code == 200 and digest in page.text, (path, about)
-
-
-def test_files_beside_the_model_that_tell_little(tmp_path: Path) -> None:
-    exported = tiny_release.export(tmp_path / "export")
-    tiny_release.evaluation(exported)
-    (exported / "predictions.csv").write_text("file,label,side\na.png,grass,test\n")
-    (exported / "sources.json").write_text('{"sources": [null, {"engine": "bing"}, {}]}')
-    (exported / "metrics.json").write_text('{"accuracy": null, "per_class": {"grass": {"precision": 0.5}}}')
-    found = model_card.read(exported, "")
-    assert (found.held_out, found.sources, found.accuracy) == ((), (), None)
-    assert found.per_class == [("grass", 0.5, None)]
 
 
 def test_the_model_page_of_a_release_that_carries_little(live: Live) -> None:
@@ -258,7 +276,7 @@ def test_a_page_that_fails_takes_the_one_that_says_so_not_with_it(
         raise KeyError("a filter")
 
     monkeypatch.setitem(pages.PAGES.env.filters, "percent", broken)
-    with inside(tmp_path, about={"metrics": {"accuracy": 0.9, "coverage_asked": 0.97}}) as client:
+    with inside(tmp_path, evaluated=True) as client:
         for path in ("/", "/model"):
             page = client.get(path)
             assert page.status_code == 500 and "something went wrong here" in page.text

@@ -22,7 +22,7 @@ def test_what_pictures_took_is_given_back_once_nobody_asks(
     tiny_release.deploy(tmp_path / "releases")
     given_back: list[float] = []
     monkeypatch.setattr(classifier, "IDLE", 0.2)
-    monkeypatch.setattr(classifier, "trim", lambda: given_back.append(time.monotonic()))
+    monkeypatch.setattr(classifier, "trim_memory", lambda: given_back.append(time.monotonic()))
 
     async def ask() -> None:
         async with classifier.running(Settings(tmp_path / "releases")) as ours:
@@ -34,7 +34,7 @@ def test_what_pictures_took_is_given_back_once_nobody_asks(
                     while len(given_back) == before:
                         await asyncio.sleep(0.01)
                 assert given_back[-1] - answered >= 0.15
-            await asyncio.sleep(3 * classifier.LOOK)
+            await asyncio.sleep(3 * classifier.WATCH)
 
     asyncio.run(ask())
     assert len(given_back) == 3, "once after loading and once for each time of quiet, not at every look"
@@ -80,8 +80,8 @@ def test_what_cannot_be_written_down_is_written_later(tmp_path: Path) -> None:
 
     async def look() -> None:
         async with classifier.running(Settings(tmp_path / "releases", tmp_path / "server")) as ours:
-            await asyncio.sleep(3 * classifier.LOOK)
-            assert ours.untold
+            await asyncio.sleep(3 * classifier.WATCH)
+            assert ours.write_error
             (tmp_path / "server" / "workers").unlink()
             async with asyncio.timeout(10):
                 while not [*(tmp_path / "server").glob("workers/*.json")]:

@@ -76,7 +76,7 @@ def settings(tmp_path: object) -> Settings:
 
 def test_a_visitor_may_say_only_so_much(tmp_path: object) -> None:
     heard = Feedback(settings(tmp_path))
-    for _ in range(feedback.A_MINUTE):
+    for _ in range(feedback.PER_VISITOR):
         heard.admit("a")
     with pytest.raises(Problem) as found:
         heard.admit("a")
@@ -87,7 +87,7 @@ def test_a_visitor_may_say_only_so_much(tmp_path: object) -> None:
 def test_many_visitors_may_say_only_so_much(tmp_path: object) -> None:
     """Who has many addresses is many visitors."""
     heard = Feedback(settings(tmp_path))
-    for number in range(feedback.OF_ALL):
+    for number in range(feedback.PER_WORKER):
         heard.admit(f"2001:db8::{number:x}")
     with pytest.raises(Problem) as found:
         heard.admit("another")

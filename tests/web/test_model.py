@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
+from greenr_luigi.contracts import ContractError
+from greenr_luigi.pictures import door
 from greenr_luigi.serving import releases
 from greenr_luigi.web import model
 from tests import tiny_release
@@ -53,7 +60,7 @@ def test_a_damaged_version_in_integers_is_refused_and_not_passed_over(
 def test_what_is_strange_gets_no_answer_however_probable(tmp_path: Path) -> None:
     loaded = model.load(tmp_path, tiny_release.deploy(tmp_path))
     strange = loaded.answer(tiny_release.picture(tiny_release.STRANGE))
-    assert strange.label == "dandelion" and strange.probabilities[0][1] > loaded.threshold
+    assert strange.label == "dandelion" and strange.probabilities["dandelion"] > loaded.card.threshold
     assert not strange.familiar and not strange.sure
     known = loaded.answer(tiny_release.picture("yellow"))
     assert known.familiar and known.sure
@@ -88,3 +95,45 @@ def test_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "read_text", absent)
     assert model.fast_integers() is False
+
+
+@pytest.mark.parametrize("side", [(40, 50), (900, 700), (2600, 1700)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_that_is_shown_is_the_same_to_the_model(
+    tmp_path: Path, side: tuple[int, int], kind: str
+) -> None:
+    """Its pixels are training's, and the small copy is all of it."""
+    loaded = model.load(tmp_path, tiny_release.deploy(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (side[1], side[0], 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, quality=90, method=0)
+    data, asked, run = buffer.getvalue(), [], loaded.session.run
+
+    class Session:
+        def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> object:
+            asked.append(inputs["pixels"][0])
+            return run(names, inputs)
+
+    watched = replace(loaded, session=Session())
+    plain, shown = watched.answer(data), watched.answer(data, heat=True, picture=True)
+    trained = door.square(door.open_picture(data, at_least=tiny_release.SIZE), tiny_release.SIZE)
+    assert all(np.array_equal(one, trained) for one in asked) and len(asked) == 2
+    assert replace(shown, heat=plain.heat, picture=plain.picture) == plain
+    assert isinstance(shown.picture, str)
+    small = Image.open(io.BytesIO(base64.b64decode(shown.picture.partition(",")[2])))
+    assert min(small.size) >= tiny_release.SIZE and max(small.size) <= model.SHOWN
+    assert small.width / small.height == pytest.approx(side[0] / side[1], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"format": 1, "classes": ["a"', '{"format": 2}', '{"format": 1, "classes": ["a"]}', "[]", "[" * 99_999],
+)
+def test_a_torn_model_card_is_one_clear_message(tmp_path: Path, content: str) -> None:
+    exported = tiny_release.export(tmp_path / "export")
+    (exported / "model.json").write_text(content)
+    digest = releases.publish(tmp_path / "store", exported.iterdir())
+    with pytest.raises(
+        ContractError, match=r"model\.json cannot be read as ModelCard .*export the model again"
+    ):
+        model.load(tmp_path / "store", digest)

@@ -1,0 +1,88 @@
+"""What the model page shows of a release: how good its model is, and what it learned from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from greenr_luigi import contracts
+from greenr_luigi.contracts import ContractError
+from greenr_luigi.deployment.provenance import Origin, read_provenance
+from greenr_luigi.evaluation.metrics import Metrics
+from greenr_luigi.evaluation.predictions import Prediction, read_predictions
+from greenr_luigi.serving.releases import ReleaseNote
+
+Content = TypeVar("Content")
+PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
+#: Pictures of a class on the model page, and of a cell of the confusion matrix.
+SAMPLES = 6
+IN_A_CELL = 60
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """A release's files beside the model. What it lacks, or what cannot be read, is None or empty here, and the page
+    leaves it out: a release is checked for what answers need, not for this."""
+
+    created: str
+    metrics: Metrics | None
+    origins: list[Origin]
+    #: Test pictures in predictions.csv, and the names of the small ones that the release carries.
+    tested: list[Prediction]
+    pictures: frozenset[str]
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        low, high = self.metrics.error_interval if self.metrics else (0.0, 1.0)
+        return 1 - high, 1 - low
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Pictures by class and side; the last row, "", has the sums."""
+        sides = self.metrics.data.counts if self.metrics else {}
+        labels = sorted({label for counts in sides.values() for label in counts})
+        rows = {label: {side: sides[side].get(label, 0) for side in sides} for label in labels}
+        return rows | {"": {side: sum(counts.values()) for side, counts in sides.items()}}
+
+    def cell(self, label: str, predicted: str) -> list[tuple[str, str]]:
+        """Test pictures of one class that the model took for another: file in the data set, and the name of the small
+        picture, empty if the release does not carry it."""
+        rows = [row for row in self.tested if row.label == label and row.predicted == predicted]
+        return [(row.file, self.picture(row)) for row in rows[:IN_A_CELL]]
+
+    def samples(self, label: str) -> list[str]:
+        """The names of a few small test pictures of a class."""
+        names = (self.picture(row) for row in self.tested if row.label == label)
+        return [name for name in names if name][:SAMPLES]
+
+    def picture(self, row: Prediction) -> str:
+        name = Path(row.file).stem + ".jpg"
+        return name if name in self.pictures else ""
+
+
+@lru_cache(maxsize=2)
+def read_model_page(release: Path) -> ModelPage:
+    """From the folder of a release, which never changes: the last two are remembered."""
+    note = readable(lambda: contracts.read(release / "release.json", ReleaseNote))
+    provenance = readable(lambda: read_provenance(release))
+    predictions = readable(lambda: read_predictions(release / "predictions.csv"))
+    return ModelPage(
+        created=note.created if note else "",
+        metrics=readable(lambda: contracts.read(release / "metrics.json", Metrics)),
+        origins=provenance.sources if provenance else [],
+        tested=[row for row in predictions.rows if row.side == "test"] if predictions else [],
+        pictures=frozenset(
+            path.name for path in release.glob("pictures/*.jpg") if PICTURE.fullmatch(path.name)
+        ),
+    )
+
+
+def readable(read: Callable[[], Content]) -> Content | None:
+    try:
+        return read()
+    except (OSError, ContractError):
+        return None

@@ -1,0 +1,58 @@
+"""What the model page shows of a release."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from greenr_luigi.serving import releases
+from greenr_luigi.web import model_page
+from greenr_luigi.web.model_page import read_model_page
+from tests import tiny_release
+
+
+def test_a_full_release(tmp_path: Path) -> None:
+    digest = tiny_release.deploy(tmp_path / "releases", evaluated=True)
+    full = read_model_page(tmp_path / "releases" / digest)
+    assert full.metrics is not None and full.metrics.classes == sorted(tiny_release.CLASSES)
+    ((file, picture),) = full.cell("dandelion", "grass")
+    assert file.startswith("test/") and picture in full.pictures
+    assert full.cell("dandelion", "no such class") == []
+    assert len(full.samples("grass")) == model_page.SAMPLES and full.created
+    assert full.origins[0].pictures == 240
+    assert full.counts["grass"] == {"test": 10, "train": 80, "valid": 10}
+    assert full.counts[""] == {"test": 30, "train": 240, "valid": 30}
+    assert full.accuracy_interval == (1 - 0.256, 1 - 0.035)
+
+
+def test_a_release_that_carries_nothing(tmp_path: Path) -> None:
+    digest = tiny_release.publish(tmp_path / "releases")
+    bare = read_model_page(tmp_path / "releases" / digest)
+    assert bare.metrics is None and bare.origins == [] and bare.samples("grass") == [] and bare.created
+
+
+def test_a_release_of_before_there_was_familiarity(tmp_path: Path) -> None:
+    exported = tiny_release.export(tmp_path / "export")
+    tiny_release.evaluation(exported)
+    metrics = json.loads((exported / "metrics.json").read_text())
+    for name in ("familiarity", "unfamiliar"):
+        del metrics[name]
+    (exported / "metrics.json").write_text(json.dumps(metrics))
+    rows = (
+        (exported / "predictions.csv").read_text().replace(",familiarity", "").replace(",0.5,0,0,0", ",0,0,0")
+    )
+    (exported / "predictions.csv").write_text(rows)
+    store = tmp_path / "releases"
+    old = read_model_page(store / releases.publish(store, exported.iterdir()))
+    assert old.metrics is not None and old.metrics.accuracy == 0.9
+    assert len(old.tested) == 30
+
+
+def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    exported = tiny_release.export(tmp_path / "export")
+    tiny_release.evaluation(exported)
+    (exported / "predictions.csv").write_text("file,label,side,logit:grass\na.png,grass,test\n")
+    (exported / "sources.json").write_text('{"sources": [null, {"engine": "bing"}, {}]}')
+    (exported / "metrics.json").write_text('{"accuracy": null}')
+    torn = read_model_page(exported)
+    assert torn.metrics is None and torn.origins == [] and torn.tested == []
