@@ -207,7 +207,9 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
     running = serve(place, good)
     bad = tiny_release.publish(place / "releases", 1, threshold="high")
     releases.point(place / "releases", bad)
-    with pytest.raises(server.ServerError, match=r"refuses the release.*model\.json cannot be read.*threshold"):
+    with pytest.raises(
+        server.ServerError, match=r"refuses the release.*model\.json cannot be read.*threshold"
+    ):
         serve(place, bad)
     until(lambda: all(state.problem for state in processes.living_workers(place / "server", running.pid)))
     assert server.served_release(place / "server", "127.0.0.1", running.port) == good
