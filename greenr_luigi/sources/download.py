@@ -8,10 +8,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from greenr_luigi import about
 from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.sources.source import THREADS, Unavailable
 
-AGENT = "Mozilla/5.0 (compatible; greenr_luigi/0.1)"
+AGENT = f"Mozilla/5.0 (compatible; {about.NAME}/{about.version()})"
 #: Seconds to connect, and between two bytes.
 TIMEOUT = (5.0, 10.0)
 #: Seconds for one picture altogether: a host that drips bytes must not hold a crawl.
