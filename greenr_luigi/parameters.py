@@ -16,6 +16,7 @@ from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.text import composed, did_you_mean
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 class CheckedParameter(luigi.Parameter[T]):
@@ -44,22 +45,21 @@ class CheckedParameter(luigi.Parameter[T]):
             raise SettingError(f"{self._option} {shown}: expected {self.expected}") from None
 
 
-class NumberParameter(CheckedParameter[float], luigi.NumericalParameter[float]):
+class NumberParameter(CheckedParameter[N], luigi.NumericalParameter[N]):
     """An int or float from `least` to `most`; `between`: neither of these two."""
 
     def __init__(
-        self, var_type: type, least: float, most: float = math.inf, *, between: bool = False, **more: Any
+        self, var_type: type[N], least: float, most: float = math.inf, *, between: bool = False, **more: Any
     ) -> None:
         compare = operator.lt if between else operator.le
-        super().__init__(
-            var_type=var_type, min_value=least, max_value=most, left_op=compare, right_op=compare, **more
-        )
+        limits: Any = {"var_type": var_type, "min_value": least, "max_value": most}
+        super().__init__(**limits, left_op=compare, right_op=compare, **more)
         ends = f" from {least} to {most}" if most < math.inf else f", at least {least}"
         kind = "a whole number" if var_type is int else "a number"
         self.expected = kind + (f" above {least} and below {most}" if between else ends)
 
-    def check(self, value: Any) -> float:
-        number: float = luigi.NumericalParameter.parse(cast(Any, self), value)
+    def check(self, value: Any) -> N:
+        number: N = luigi.NumericalParameter.parse(cast(Any, self), value)
         return number
 
 
@@ -84,8 +84,16 @@ class FolderParameter(CheckedParameter[Path], luigi.PathParameter):
         return Path(value).expanduser().absolute()
 
 
-class OptionalFolderParameter(luigi.OptionalPathParameter, FolderParameter):
-    """A folder, or none."""
+class OptionalFolderParameter(CheckedParameter[Path | None]):
+    """A folder, or none, which is empty text."""
+
+    expected = FolderParameter.expected
+
+    def check(self, value: Any) -> Path | None:
+        return Path(value).expanduser().absolute() if value else None
+
+    def serialize(self, value: Path | None) -> str:
+        return str(value or "")
 
 
 class StagesParameter(CheckedParameter[tuple[str, ...]]):

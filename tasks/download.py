@@ -1,6 +1,7 @@
 """DownloadImages: pictures of one class."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import luigi
@@ -12,6 +13,7 @@ from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.errors import StampError
 from greenr_luigi.staleness.stage import STARTED
+from greenr_luigi.staleness.stamp import Stamp
 
 
 class SourceParameters:
@@ -43,32 +45,33 @@ class DownloadImages(SourceParameters, PipelineStage):
     libraries = ("icrawler", "pillow")
 
     @property
-    def code(self):
+    def code(self) -> tuple[str, ...]:
         """Another source's code does not make this one's pictures stale."""
         return ("greenr_luigi.sources.collection", registry.find(self.source).module)
 
     @property
-    def title(self):
+    def title(self) -> str:
         return f"DownloadImages({self.label})"
 
     @property
-    def output_folder(self):
+    def output_folder(self) -> Path:
         return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
 
-    def reads(self):
+    def reads(self) -> Mapping[str, Path]:
         return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
 
-    def outside_cause(self, stamp):
+    def outside_cause(self, stamp: Stamp) -> str | None:
         """Age, counted from when the source was asked: examining its pictures anew made them no younger."""
         days = (STARTED - searched(stamp)) / 86400
         if registry.find(self.source).grows_old and days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None
 
-    def work(self, out: Path):
+    def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.sources.collection import collect
 
-        earlier, due, when = None, True, {}
+        earlier, due = None, True
+        when: dict[str, object] = {}
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
             stamp = self.stamp()
             earlier = self.output_folder.resolve()
@@ -86,6 +89,6 @@ class DownloadImages(SourceParameters, PipelineStage):
         return when | collect(source, request, out, earlier, due, self.on_progress())
 
 
-def searched(stamp):
+def searched(stamp: Stamp) -> float:
     """When the source was asked, in seconds since 1970."""
-    return stamp.summary.get("searched", stamp.finished)
+    return float(stamp.summary.get("searched", stamp.finished))

@@ -1,5 +1,6 @@
 """EvaluateModel: how well the model does on pictures that it has not learned from, and a report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from luigi.util import requires
@@ -17,11 +18,11 @@ class EvaluateModel(PipelineStage):
     code = ("greenr_luigi.evaluation.evaluate",)
     libraries = (*TrainModel.libraries, "scipy", "scikit-learn", "cleanlab")
 
-    def reads(self):
+    def reads(self) -> Mapping[str, Path]:
         return {"the report's template": TEMPLATES / "report.html"}
 
-    def work(self, out: Path):
+    def work(self, out: Path) -> None:
         from greenr_luigi.evaluation.evaluate import evaluate
 
         dataset, model = self.input_folder("dataset"), self.input_folder("model")
-        return evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())
+        evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())

