@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -192,13 +191,9 @@ def paths(settings: Settings) -> Json:
 
 def document(base: str, settings: Settings) -> Json:
     """The whole description; `base` is the path prefix that a visitor sees."""
-    try:
-        release = version("greenr_luigi")
-    except PackageNotFoundError:
-        release = "0"
     return {
         "openapi": "3.1.0",
-        "info": {"title": "greenr_luigi", "version": release, "summary": "A picture classifier."},
+        "info": {"title": about.NAME, "version": about.version(), "summary": "A picture classifier."},
         "servers": [{"url": base or "/"}],
         "paths": paths(settings),
         "components": {"schemas": SCHEMAS},
