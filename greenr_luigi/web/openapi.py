@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from greenr_luigi import about
 from greenr_luigi.web import intake, pages
 from greenr_luigi.web.api import AddressRequest
 from greenr_luigi.web.model import Answer
