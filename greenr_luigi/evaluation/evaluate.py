@@ -55,15 +55,14 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     held_out = np.array([row.side != "train" for row in rows])
     flat = pooled.flatten(1).numpy()
     centers = familiarity.class_centers(flat[~held_out], labels[~held_out])
-    held_out_rows = zip(
-        (row for row in rows if row.side != "train"),
-        logits[held_out].argmax(1),
-        familiarity.familiarity(flat[held_out], centers),
-        strict=True,
-    )
+    held_out_rows = [row for row in rows if row.side != "train"]
+    cosines = familiarity.familiarity(flat[held_out], centers)
     measured = Predictions(
         classes,
-        [Prediction(row.file, row.label, row.side, classes[k], float(f)) for row, k, f in held_out_rows],
+        [
+            Prediction(row.file, row.label, row.side, classes[values.argmax()], float(cosine))
+            for row, values, cosine in zip(held_out_rows, logits[held_out], cosines, strict=True)
+        ],
         logits[held_out],
     )
     metrics = measure(measured, count_data(rows), command)
@@ -126,16 +125,16 @@ def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metri
 
 def class_metrics(classes: list[str], confusion: Ints) -> dict[str, ClassMetrics]:
     """Precision and recall of each class from the confusion matrix, a row a true class."""
-    counts = zip(
-        classes,
-        confusion.diagonal().tolist(),
-        confusion.sum(0).tolist(),
-        confusion.sum(1).tolist(),
-        strict=True,
+    right, called, true = (
+        counts.tolist() for counts in (confusion.diagonal(), confusion.sum(0), confusion.sum(1))
     )
     return {
-        label: ClassMetrics(right / called if called else None, right / truly if truly else None, truly)
-        for label, right, called, truly in counts
+        label: ClassMetrics(
+            precision=right[k] / called[k] if called[k] else None,
+            recall=right[k] / true[k] if true[k] else None,
+            pictures=true[k],
+        )
+        for k, label in enumerate(classes)
     }
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.predictions import Floats
+from greenr_luigi.pictures import manifest
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +50,8 @@ def out_of_fold_probabilities(features: torch.Tensor, labels: Ints, seed: int) -
     from threadpoolctl import threadpool_limits
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
-    folds = StratifiedKFold(
-        max(2, min(FOLDS, int(np.bincount(labels).min()))), shuffle=True, random_state=seed
-    )
+    number = max(2, min(FOLDS, int(np.bincount(labels).min())))
+    folds = StratifiedKFold(number, shuffle=True, random_state=seed)
     x = features.flatten(1).numpy()
     # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
     with threadpool_limits(1):
@@ -69,23 +68,14 @@ def find_label_issues(
     (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021) names fewer,
     and none where labels are nearly clean (docs/benchmarks.md).
     """
-    from cleanlab import filter as cleanlab_filter
+    from cleanlab import filter as confident_learning
 
     labels = np.array([classes.index(row.label) for row in rows])
-    ranked = cleanlab_filter.find_label_issues(
-        labels,
-        probabilities,
-        filter_by="predicted_neq_given",
-        return_indices_ranked_by="self_confidence",
-        n_jobs=1,
-    )
+    options = {"filter_by": "predicted_neq_given", "return_indices_ranked_by": "self_confidence", "n_jobs": 1}
+    ranked = confident_learning.find_label_issues(labels, probabilities, **options)
+    suggested = [classes[number] for number in probabilities.argmax(1)]
     return [
-        LabelIssue(
-            rows[i].file,
-            rows[i].label,
-            classes[probabilities[i].argmax()],
-            float(probabilities[i, labels[i]]),
-        )
+        LabelIssue(rows[i].file, rows[i].label, suggested[i], float(probabilities[i, labels[i]]))
         for i in ranked
     ]
 
@@ -93,14 +83,12 @@ def find_label_issues(
 def write_label_issues(evaluation: Path, issues: list[LabelIssue]) -> None:
     """The file `label_issues.csv` of an EvaluateModel folder."""
     with (evaluation / NAME).open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(LabelIssue)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(issue) | {"probability": f"{issue.probability:.6g}"} for issue in issues)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "label", "suggested", "probability"])
+        writer.writerows([i.file, i.label, i.suggested, f"{i.probability:.6g}"] for i in issues)
 
 
 def read_label_issues(evaluation: Path) -> list[LabelIssue]:
     """Of an EvaluateModel folder, the least probable label first."""
     path = evaluation / NAME
-    path = path if path.exists() else evaluation / EARLIER_NAME
-    with path.open(newline="", encoding="utf-8") as file:
-        return msgspec.convert(list(csv.DictReader(file)), list[LabelIssue], strict=False)
+    return manifest.read_csv(path if path.exists() else evaluation / EARLIER_NAME, LabelIssue)

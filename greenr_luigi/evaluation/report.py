@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from greenr_luigi import contracts, templating
-from greenr_luigi.dataset.rows import RefusedKind, read_excluded, read_refused
+from greenr_luigi.dataset.rows import read_excluded, read_refused
 from greenr_luigi.evaluation import calibration
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
@@ -56,17 +56,16 @@ def write_report(
         "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "verdict": verdict,
         "changes": changes(dataset, predictions, verdict) if verdict else [],
-        "title": title(metrics.classes),
         "issues": [(issue, picture(dataset, issue.file)) for issue in issues[:SHOWN]],
         "issue_count": len(issues),
-        "issues_in_test": sum(side(issue.file) == "test" for issue in issues),
+        "issues_in_test": sum(issue.file.startswith("test/") for issue in issues),
         "remedies": remedies(issues[0]) if issues else [],
         "mistakes": mistakes(dataset, predictions, metrics.temperature),
         "confusions": confusions(metrics),
         "matrix": len(metrics.classes) <= MATRIX_CLASSES,
         "curves": curves(training.history),
-        "excluded": excluded(dataset),
-        "refused": refused(dataset),
+        "excluded": Counter(row.reason for row in read_excluded(dataset)).most_common(),
+        "refused": sorted(read_refused(dataset), key=lambda kind: -kind.count),
         "options": options(metrics.command),
         "shown": SHOWN,
     }
@@ -91,12 +90,6 @@ def options(command: str) -> list[tuple[str, str]]:
     if given.get("--limit") == "0":
         given["--limit"] = "all of a folder, 200 of a search engine"
     return [(words, given[f"--{name}"]) for name, words in OPTIONS.items() if f"--{name}" in given]
-
-
-def title(classes: list[str]) -> str:
-    if len(classes) <= 4:
-        return ", ".join(classes[:-1]) + " or " + classes[-1] + "?"
-    return f"{classes[0]}, {classes[1]} … {classes[-1]}: {len(classes)} classes"
 
 
 def confusions(metrics: Metrics) -> list[dict[str, Any]]:
@@ -149,37 +142,19 @@ def changes(dataset: Path, predictions: Predictions, verdict: Verdict) -> list[d
 
 
 def picture(dataset: Path, file: str) -> dict[str, Any]:
-    """A picture of the data set, small, with its name and its side."""
+    """A picture of the data set, small, with its name and its side; its file lies by that."""
     small = data_address(thumbnail((dataset / file).read_bytes(), THUMBNAIL))
-    return {"picture": small, "name": Path(file).stem, "side": side(file)}
-
-
-def side(file: str) -> str:
-    """The side on which a picture of the data set stands; its files lie by it."""
-    return file.split("/")[0]
+    return {"picture": small, "name": Path(file).stem, "side": Path(file).parts[0]}
 
 
 def curves(history: list[Epoch]) -> dict[str, Any]:
     """Loss on training and validation pictures by epoch as points of a 300 x 120 drawing, and the scale's
     top."""
-    losses = {
-        "train": [epoch.train_loss for epoch in history],
-        "valid": [epoch.valid_loss for epoch in history],
-    }
+    losses = {"train": [row.train_loss for row in history], "valid": [row.valid_loss for row in history]}
     top = max(*losses["train"], *losses["valid"], 1e-9)
     xs = np.linspace(0, 300, len(history)) if len(history) > 1 else [150.0]
     points = {
-        name: " ".join(f"{x:.1f},{120 - 120 * loss / top:.1f}" for x, loss in zip(xs, values, strict=True))
-        for name, values in losses.items()
+        side: " ".join(f"{x:.1f},{120 - 120 * loss / top:.1f}" for x, loss in zip(xs, values, strict=True))
+        for side, values in losses.items()
     }
     return points | {"top": top, "last": history[-1]}
-
-
-def excluded(dataset: Path) -> list[tuple[str, int]]:
-    """How many pictures were left out of the data set, by reason, the most frequent first."""
-    return Counter(row.reason for row in read_excluded(dataset)).most_common()
-
-
-def refused(dataset: Path) -> list[RefusedKind]:
-    """What of a person's files was not taken, the most frequent kind first."""
-    return sorted(read_refused(dataset), key=lambda kind: -kind.count)
