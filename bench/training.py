@@ -6,12 +6,13 @@ the machine that it runs on, and prints a table for docs/benchmarks.md."""
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from greenr_luigi.evaluation import calibration, familiarity, label_issues
 from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, features, finetuning, heads
 from greenr_luigi.training.libraries import fv
+from greenr_luigi.training.saved_model import Training, Weights
 
 SIZE = 224
 EPOCHS = 12
@@ -42,6 +44,12 @@ class Photographs:
         self.classes = sorted({path.parent.name for path in self.paths})
         self.y = torch.tensor([self.classes.index(path.parent.name) for path in self.paths])
         self.architecture = architectures.find(architectures.DEFAULT)
+        a = self.architecture
+        weights = Weights(a.weights, a.license)
+        mean, std = list(a.mean), list(a.std)
+        self.training = Training(
+            a.name, self.classes, SIZE, mean, std, "head", EPOCHS, seed=0, weights=weights
+        )
         self.learn = self.learner()
         #: Seconds by the wall and of the processor to look at all pictures once.
         self.look = np.zeros(2)
@@ -74,8 +82,7 @@ class Photographs:
         return architectures.learner(self.architecture, self.classes, SIZE, pretrained=True)
 
     def features(self, paths: list[Path], flip: bool = False) -> torch.Tensor:
-        a = self.architecture
-        return features.pooled(self.learn, paths, SIZE, a.mean, a.std, quiet, flip)
+        return features.pooled(self.learn, paths, self.training, quiet, flip)
 
     def folds(self, repeats: int) -> Iterator[Fold]:
         yield from RepeatedStratifiedKFold(n_splits=5, n_repeats=repeats, random_state=0).split(
@@ -88,16 +95,13 @@ Recipe = Callable[[Photographs, Fold, int], Tried]
 
 
 def head(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    seed: int,
-    epochs: int = EPOCHS,
-    smoothing: float = 0.0,
-    cbs: Sequence[Any] = (),
+    photos: Photographs, x: torch.Tensor, y: torch.Tensor, seed: int, epochs: int = EPOCHS, **options: Any
 ) -> torch.nn.Module:
+    """`options` are those of fastai's Learner."""
     torch.manual_seed(seed)
     made = fv.create_head(x.shape[1], int(y.max()) + 1, lin_ftrs=[], concat_pool=False)
-    heads.fit(made, (x, y), (x[:1], y[:1]), epochs, seed, quiet, smoothing, cbs)
+    training = dataclasses.replace(photos.training, epochs=epochs, seed=seed)
+    heads.fit(made, (x, y), (x[:1], y[:1]), training, quiet, **options)
     return made.eval()
 
 
@@ -162,15 +166,15 @@ def finetuned(*stages: tuple[int, int], mixup: bool = False) -> Recipe:
         (rest, held), x, y = fold, photos.x, photos.y
         start = clocks()
         learn = photos.learner()
-        heads.fit(learn.model[1], (x[rest], y[rest]), (x[held], y[held]), EPOCHS, seed, quiet)
-        info = {"image_size": SIZE, "mean": photos.architecture.mean, "std": photos.architecture.std}
+        training = dataclasses.replace(photos.training, seed=seed)
+        heads.fit(learn.model[1], (x[rest], y[rest]), (x[held], y[held]), training, quiet)
         sides = [([photos.paths[i] for i in side], y[side]) for side in fold]
         for epochs, size in stages:
-            cbs = [fv.MixUp(0.4)] if mixup else []
-            finetuning.fit(learn, *sides, info | {"image_size": size}, seed, quiet, epochs, cbs)
+            with learn.added_cbs([fv.MixUp(0.4)] if mixup else []):
+                finetuning.fit(learn, *sides, dataclasses.replace(training, image_size=size), quiet, epochs)
         seconds = photos.look + clocks() - start
-        seen = features.pooled(learn, sides[1][0], SIZE, info["mean"], info["std"], quiet)
-        return say(learn.model[1].cpu().eval(), seen), seconds
+        pooled = features.pooled(learn, sides[1][0], training, quiet)
+        return say(learn.model[1].cpu().eval(), pooled), seconds
 
     return recipe
 
@@ -178,21 +182,21 @@ def finetuned(*stages: tuple[int, int], mixup: bool = False) -> Recipe:
 def mirrored(p: Photographs, fold: Fold, seed: int, asked: bool = False) -> np.ndarray:
     """The head on each picture and its mirror image; `asked`: both are asked about afterwards, too."""
     rest, held = fold
-    made = head(torch.cat([p.x[rest], p.mirrored[rest]]), torch.cat([p.y[rest]] * 2), seed)
+    made = head(p, torch.cat([p.x[rest], p.mirrored[rest]]), torch.cat([p.y[rest]] * 2), seed)
     return (say(made, p.x[held]) + say(made, p.mirrored[held])) / 2 if asked else say(made, p.x[held])
 
 
 def cropped(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
     """The head on each picture and three random parts of it."""
     rest, held = fold
-    made = head(torch.cat([p.x[rest], *p.crops[:, rest]]), torch.cat([p.y[rest]] * 4), seed)
+    made = head(p, torch.cat([p.x[rest], *p.crops[:, rest]]), torch.cat([p.y[rest]] * 4), seed)
     return say(made, p.x[held])
 
 
 def plain(**how: Any) -> Recipe:
     def run(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
         rest, held = fold
-        return say(head(p.x[rest], p.y[rest], seed, **how), p.x[held])
+        return say(head(p, p.x[rest], p.y[rest], seed, **how), p.x[held])
 
     return of_features(1, run)
 
@@ -203,7 +207,7 @@ RECIPES: dict[str, Recipe] = {
     "head, 12 epochs (default)": plain(),
     "head, 4 epochs": plain(epochs=4),
     "head, 30 epochs": plain(epochs=30),
-    "head, label smoothing 0.1": plain(smoothing=0.1),
+    "head, label smoothing 0.1": plain(loss_func=fv.LabelSmoothingCrossEntropyFlat(0.1)),
     "head, mixup 0.4": plain(cbs=[fv.MixUp(0.4)]),
     "head, mirrored": of_features(2, mirrored),
     "head, mirrored, averaged over both when asked": of_features(2, functools.partial(mirrored, asked=True)),
@@ -226,10 +230,9 @@ def recipes(photos: Photographs, options: argparse.Namespace) -> None:
                 continue
             said, (wall, cpu) = RECIPES[name](photos, fold, n)
             truth = photos.y[fold[1]].numpy()
-            row = {
-                "recipe": name, "fold": n, "wrong": int((said.argmax(1) != truth).sum()), "of": len(truth),
-                "loss": float(calibration.loss(calibration.softmax(said), truth)), "wall": wall, "cpu": cpu,
-            }  # fmt: skip
+            loss = calibration.negative_log_likelihood(calibration.softmax(said), truth)
+            row = {"recipe": name, "fold": n, "wrong": int((said.argmax(1) != truth).sum()), "of": len(truth)}
+            row |= {"loss": loss, "wall": wall, "cpu": cpu}
             rows.append(row)
             with options.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -248,11 +251,11 @@ def recipes(photos: Photographs, options: argparse.Namespace) -> None:
 
 def noise(photos: Photographs, options: argparse.Namespace) -> None:
     """Labels flipped on purpose in each fold's training part: how many are found, and what taking the
-    suspects out, or relabelling them as suggested, does to the error on the held-out part, whose labels are
+    label issues out, or relabelling them as suggested, does to the error on the held-out part, whose labels are
     left as they are."""
     print(
-        "| flipped | found (recall) | right (precision) | error before | suspects out | suspects "
-        "relabelled | no flips |"
+        "| flipped | found (recall) | right (precision) | error before | label issues out | label "
+        "issues relabelled | no flips |"
     )
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     x, classes = photos.x, photos.classes
@@ -268,9 +271,10 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
                 SplitRow(str(i), classes[int(k)], "", "", 0, 0, 0, "", side="train")
                 for i, k in enumerate(noisy)
             ]
-            others = label_issues.out_of_fold(x[rest], noisy.numpy(), seed)
+            others = label_issues.out_of_fold_probabilities(x[rest], noisy.numpy(), seed)
             found = {
-                int(s.file): classes.index(s.suggested) for s in label_issues.find(rows, others, classes)
+                int(s.file): classes.index(s.suggested)
+                for s in label_issues.find_label_issues(rows, others, classes)
             }
             hits += len(found.keys() & set(map(int, flips)))
             planted += len(flips)
@@ -283,7 +287,7 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
                 "before": (x[rest], noisy), "out": (x[rest][keep], noisy[keep]),
                 "relabelled": (x[rest], mended), "clean": (x[rest], y),
             }.items():  # fmt: skip
-                errors[name].append((say(head(a, b, seed), x[held]).argmax(1) != truth).mean())
+                errors[name].append((say(head(photos, a, b, seed), x[held]).argmax(1) != truth).mean())
         cells = " | ".join(f"{np.mean(values):.1%}" for values in errors.values())
         print(f"| {share:.0%} | {hits / planted:.0%} | {hits / max(1, named):.0%} | {cells} |", flush=True)
 
@@ -341,9 +345,9 @@ def neither(photos: Photographs, options: argparse.Namespace) -> None:
         shuffled = np.random.default_rng(seed).permutation(rest)
         valid, train = shuffled[: len(rest) // 5], shuffled[len(rest) // 5 :]
         y = photos.y.numpy()
-        model = head(photos.x[train], photos.y[train], seed)
-        t = calibration.temperature(say(model, photos.x[valid]).astype(float), y[valid])
-        known = familiarity.centers(photos.x[train].flatten(1).numpy(), y[train])
+        model = head(photos, photos.x[train], photos.y[train], seed)
+        t = calibration.fit_temperature(say(model, photos.x[valid]).astype(float), y[valid])
+        known = familiarity.class_centers(photos.x[train].flatten(1).numpy(), y[train])
 
         def see(
             x: torch.Tensor, model: Any = model, t: float = t, known: Any = known
@@ -363,8 +367,8 @@ def neither(photos: Photographs, options: argparse.Namespace) -> None:
                 ("both", each, each),
             ):
                 least = (
-                    calibration.least(sure, p) if p < 1 else 0,
-                    calibration.least(near, f) if f < 1 else -1,
+                    calibration.threshold(sure, p) if p < 1 else 0,
+                    calibration.threshold(near, f) if f < 1 else -1,
                 )
                 answered, strangers = ((one[1] >= least[0]) & (one[2] >= least[1]) for one in looked)
                 cells = [answered.mean(), wrong.mean(), wrong[answered].mean(), strangers.mean()]
@@ -385,7 +389,9 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
     """Seconds a stage and error by number of classes: each a letter and a colour, drawn 24 times."""
     import io
 
+    from greenr_luigi import contracts
     from greenr_luigi.evaluation import evaluate
+    from greenr_luigi.evaluation.metrics import Metrics
     from greenr_luigi.export import onnx_export
     from greenr_luigi.training import train
     from tests.walk import split
@@ -425,7 +431,7 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
             seconds.append(time.perf_counter())
             onnx_export.export(dataset, model, evaluated, exported, on_progress=quiet)
             seconds.append(time.perf_counter())
-            error = json.loads((evaluated / "metrics.json").read_text())["error"]
+            error = contracts.read(evaluated / "metrics.json", Metrics).error
         stages = " | ".join(f"{s:.1f} s" for s in np.diff(seconds))
         print(f"| {classes} | {24 * classes} | {stages} | {error:.1%} |", flush=True)
 
