@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.parameters import FolderParameter, StagesParameter
-from greenr_luigi.staleness.stage import NO_FOLDER, Stage
+from greenr_luigi.staleness.stage import Stage
 
-PRUNE = "free some space (`greenr prune` removes outputs of earlier parameters)"
+PRUNE = "(`greenr prune` removes outputs of earlier parameters)"
 
 
 class StageError(GreenrError):
@@ -31,11 +31,9 @@ class PipelineStage(Stage):
 
     error = StageError
     remedies: ClassVar[Mapping[int, str]] = {
-        errno.ENOSPC: f"the disk is full: {PRUNE}",
-        errno.EDQUOT: f"the disk quota is used up: {PRUNE}",
-        errno.EROFS: "the file system is read-only: choose another --root",
-        errno.EACCES: "no permission to write there: choose another --root or mend its permissions",
-        **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another --root or make it a folder"),
+        **Stage.remedies,
+        errno.ENOSPC: f"{Stage.remedies[errno.ENOSPC]} {PRUNE}",
+        errno.EDQUOT: f"{Stage.remedies[errno.EDQUOT]} {PRUNE}",
     }
 
     #: What the output is: "pictures", "dataset", "model", "evaluation", "export" or "deployment"; empty for anything

@@ -22,8 +22,7 @@ class Memo:
     def __init__(self) -> None:
         #: By stage: until when the answer holds on the monotonic clock, the answer, and the seconds it took to find.
         self._answers: dict[Hashable, tuple[float, str | None, float]] = {}
-        #: How many stages are being examined now, each for the one before.
-        self._depth = 0
+        self._asked = False
 
     def forget(self) -> None:
         """Forget all answers."""
@@ -32,22 +31,18 @@ class Memo:
     def answer(self, stage: Hashable, examine: Callable[[], str | None]) -> str | None:
         """The remembered answer of a stage while it holds, else what `examine` returns."""
         start = time.monotonic()
-        until, answer, _ = self._answers.get(stage, (-math.inf, None, 0.0))
-        if start < until:
-            return answer
-        self._depth += 1
+        if stage in self._answers and start < self._answers[stage][0]:
+            return self._answers[stage][1]
+        outermost, self._asked = not self._asked, True
         try:
             answer = examine()
             self._answers[stage] = (math.inf, answer, time.monotonic() - start)
         finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._limit()
+            if outermost:
+                self._asked, now = False, time.monotonic()
+                self._answers = {
+                    stage: (min(until, now + seconds), answer, seconds)
+                    for stage, (until, answer, seconds) in self._answers.items()
+                    if seconds > QUICK
+                }
         return answer
-
-    def _limit(self) -> None:
-        """The outermost question has its answer: let all answers end."""
-        now = time.monotonic()
-        for stage, (until, answer, seconds) in list(self._answers.items()):
-            if until == math.inf:
-                self._answers[stage] = (now + seconds if seconds > QUICK else -math.inf, answer, seconds)

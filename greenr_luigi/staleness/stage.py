@@ -61,9 +61,9 @@ class Stage(luigi.Task):
     remedies: ClassVar[Mapping[int, str]] = {
         errno.ENOSPC: "the disk is full: free some space",
         errno.EDQUOT: "the disk quota is used up: free some space",
-        errno.EROFS: "the file system is read-only: choose another root",
-        errno.EACCES: "no permission to write there: choose another root or mend its permissions",
-        **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another root or make it a folder"),
+        errno.EROFS: "the file system is read-only: choose another --root",
+        errno.EACCES: "no permission to write there: choose another --root or mend its permissions",
+        **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another --root or make it a folder"),
     }
     #: Why it runs, which luigid shows below whatever it is doing.
     _because = ""
@@ -152,11 +152,10 @@ class Stage(luigi.Task):
 
     def _why_no_output(self) -> str:
         """If the stage has run with other parameters, the first that is new."""
-        for stamp in stamps(self.output_folder.parent).values():
-            if stamp.title == self.title:
-                changed = traces.entries_changed("parameter", stamp.parameters, self.parameters)
-                return changed or "no output yet"
-        return "no output yet"
+        alike = (s for s in stamps(self.output_folder.parent).values() if s.title == self.title)
+        newest = next(alike, None)
+        changed = newest and traces.entries_changed("parameter", newest.parameters, self.parameters)
+        return changed or "no output yet"
 
     def _inputs_changed(self, recorded: Mapping[str, InputTrace]) -> str | None:
         inputs = self.inputs()

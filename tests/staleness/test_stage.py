@@ -132,7 +132,7 @@ def test_a_root_that_is_no_folder_is_told_with_the_remedy(root, where):
     read = toys.Read(root=root / where, name="a")
     assert read.stale_because() == "no output yet"
     with pytest.raises(
-        StalenessError, match=r"cannot write .*: no folder can be made there: choose another root"
+        StalenessError, match=r"cannot write .*: no folder can be made there: choose another --root"
     ):
         read.run()
 
@@ -140,7 +140,7 @@ def test_a_root_that_is_no_folder_is_told_with_the_remedy(root, where):
 @pytest.mark.parametrize(
     ("inside", "words"),
     [(False, r"cannot read .*: no permission; mend its permissions, or leave it out"),
-     (True, r"cannot write .*: no permission to write there: choose another root")],
+     (True, r"cannot write .*: no permission to write there: choose another --root")],
 )  # fmt: skip
 def test_what_may_not_be_read_and_what_may_not_be_written(root, tmp_path_factory, monkeypatch, inside, words):
     where = (root if inside else tmp_path_factory.mktemp("elsewhere")) / "x"
