@@ -41,11 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         # Behind the name, too; not given there, what stands before it holds.
         added.add_argument("--root", type=folder, default=argparse.SUPPRESS, help=ROOT_HELP)
+        if name not in ("rollback", "releases", "stop"):
+            added.add_argument("--module", default="tasks", help="where the stages are defined: tasks")
         return added
 
     stage_states = command("status", show_status, "print each stage, complete or stale and why; runs nothing")
     stage_states.add_argument("--json", action="store_true", help="for scripts")
-    stage_states.add_argument("--module", default="tasks", help="the module whose graph to show: tasks")
     stage_states.add_argument("stage", nargs="?", help="the stage whose graph to show: DeployApp")
     stage_states.add_argument(
         "options", nargs=argparse.REMAINDER, help="parameters, as for luigi: --epochs 20"
@@ -117,7 +118,7 @@ def show_status(arguments: argparse.Namespace) -> int:
 
 
 def show_usage(arguments: argparse.Namespace) -> int:
-    rows = usage.usage(arguments.root)
+    rows = usage.usage(arguments.root, arguments.module)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -129,7 +130,7 @@ def show_usage(arguments: argparse.Namespace) -> int:
 
 
 def prune_outputs(arguments: argparse.Namespace) -> int:
-    removed = prune.prune(arguments.root, arguments.keep, arguments.dry_run)
+    removed = prune.prune(arguments.root, arguments.keep, arguments.dry_run, arguments.module)
     verb = "would remove" if arguments.dry_run else "removed"
     for row in removed:
         print(f"{verb}  {megabytes(row['bytes'])}  {row['stage']}  {row['place']}")
@@ -147,7 +148,7 @@ def curate(action: str) -> Command:
         from greenr_luigi.dataset import curation
 
         root, pictures = arguments.root, arguments.pictures
-        label = known_label(root, arguments.label, arguments.new) if "label" in arguments else ""
+        label = known_label(arguments) if "label" in arguments else ""
         if action == "add":
             for picture in pictures:
                 curation.add(root, label, Path(picture))
@@ -155,24 +156,23 @@ def curate(action: str) -> Command:
             curation.relabel(root, label, pictures)
         else:
             {"reject": curation.reject, "restore": curation.restore}[action](root, pictures)
-        print(
-            f"{action}: {len(pictures)} noted; the next run takes it in: {last_run.command_to_run_again(root)}"
-        )
+        again = last_run.command_to_run_again(root, arguments.module)
+        print(f"{action}: {len(pictures)} noted; the next run takes it in: {again}")
         return 0
 
     return run
 
 
-def known_label(root: Path, text: str, new: bool) -> str:
+def known_label(arguments: argparse.Namespace) -> str:
     """The class of the last run that a person typed. Raises GreenrError if there is none of that name, and it is not
-    `new`: no run would use the picture, and nobody would notice."""
-    label = composed(text).strip()
-    classes = last_run.classes(root)
+    said to be new: no run would use the picture, and nobody would notice."""
+    label = composed(arguments.label).strip()
+    classes = last_run.classes(arguments.root, arguments.module)
     if classes is None:
-        print(f"no model under {root} tells which classes there are: {label!r} is taken as it is")
+        print(f"no model under {arguments.root} tells which classes there are: {label!r} is taken as it is")
         return label
     known = next((name for name in classes if composed(name) == label), None)
-    if known is None and not new:
+    if known is None and not arguments.new:
         raise GreenrError(
             f"{label!r} is no class of the last run (--new if the next one brings it in): "
             f"{did_you_mean(label, classes)}"
@@ -183,10 +183,11 @@ def known_label(root: Path, text: str, new: bool) -> str:
 def review_pictures(arguments: argparse.Namespace) -> int:
     from greenr_luigi.review import cases, page
 
-    root = arguments.root
-    waiting = cases.undecided(root, *(last_run.dataset_and_evaluation(root) or (None, None)))
-    classes = last_run.classes(root) or sorted({case.label for case in waiting if case.label})
-    page.serve(cases.Review(root, waiting, classes, last_run.command_to_run_again(root)), arguments.port)
+    root, module = arguments.root, arguments.module
+    waiting = cases.undecided(root, *(last_run.dataset_and_evaluation(root, module) or (None, None)))
+    classes = last_run.classes(root, module) or sorted({case.label for case in waiting if case.label})
+    again = last_run.command_to_run_again(root, module)
+    page.serve(cases.Review(root, waiting, classes, again), arguments.port)
     return 0
 
 

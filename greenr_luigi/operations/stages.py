@@ -12,11 +12,13 @@ from greenr_luigi.stage import PipelineStage
 
 def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     """The STAGES of a module, in the order in which data flows. Its import lays the defaults under Luigi's
-    configuration."""
+    configuration. Raises GreenrError if there is no such module, or none in it."""
     try:
-        stages: Sequence[type[PipelineStage]] = importlib.import_module(module).STAGES
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise GreenrError(f"--module {module}: {error}; expected one with STAGES, such as tasks") from None
+        stages: Sequence[type[PipelineStage]] = getattr(importlib.import_module(module), "STAGES", ())
+    except ModuleNotFoundError as error:
+        raise GreenrError(f"--module {module}: {error}") from None
+    if not stages:
+        raise GreenrError(f"--module {module}: expected a module with STAGES, such as tasks")
     return stages
 
 

@@ -93,7 +93,7 @@ def test_commands_may_be_pasted_whatever_a_label_holds(label, monkeypatch, tmp_p
     """The shell makes of the line the words that were meant, and argparse takes them as they were."""
     told = []
     monkeypatch.setattr(curation, "relabel", lambda root, label, items: told.append((label, items)))
-    monkeypatch.setattr(cli.last_run, "command_to_run_again", lambda root: "")
+    monkeypatch.setattr(cli.last_run, "command_to_run_again", lambda *_: "")
     page = page_with(
         tmp_path, [label_issues.LabelIssue("train/disc/0123456789abcdef.jpg", "disc", label, 0.1)]
     )

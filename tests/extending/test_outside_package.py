@@ -56,11 +56,15 @@ def test_it_runs_after_the_export_and_is_seen_by_every_command(ready, tmp_path):
     assert (pack / "classifier.onnx").stat().st_size > 1e6
     assert set(Stamp.read(pack).inputs) == {"ExportModel"}
     assert not any(status(pipeline, "PackForPhone", *options).values())
-    rows = json.loads(pipeline.greenr("usage", "--json").stdout)
+    rows = json.loads(pipeline.greenr("usage", "--json", "--module", PACKAGE.name).stdout)
     assert [row["stage"] for row in rows].count("PackForPhone") == 1
     # What serves was not made from it.
-    removed = pipeline.greenr("prune", "--keep", "0", "--dry-run").stdout
+    removed = pipeline.greenr("prune", "--keep", "0", "--dry-run", "--module", PACKAGE.name).stdout
     assert re.search(r"would remove .* PackForPhone/", removed)
+    said = pipeline.greenr(
+        "reject", "--module", PACKAGE.name, str(next((pack / "..").resolve().glob("*/*.txt")))
+    )
+    assert f"the next run takes it in: luigi --module {PACKAGE.name} DeployApp " in said.stdout
 
 
 def test_defaults_are_those_of_the_package_below_a_persons_own(tmp_path):
@@ -88,7 +92,7 @@ def test_defaults_are_those_of_the_package_below_a_persons_own(tmp_path):
     ("stage", "options", "words"),
     [
         ("PackForPhon", [], "PackForPhon is no stage: did you mean PackForPhone?"),
-        ("PackForPhone", ["--ap", "x"], "--ap is no parameter of PackForPhone: did you mean --app?"),
+        ("PackForPhone", ["--aps", "x"], "--aps is no parameter of PackForPhone: did you mean --app?"),
         (
             "PackForPhone",
             ["--epohcs", "3"],
