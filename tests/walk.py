@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,12 @@ from greenr_luigi.training.saved_model import Training, Weights
 from tests import shared
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from greenr_luigi.training.architectures import Architecture
+
+    FloatArray = npt.NDArray[np.float32]
 
 SIZE = 64
 
@@ -104,3 +109,18 @@ def make(folder: Path) -> None:
         folders.dataset, folders.model, folders.evaluation, on_progress=quiet, command="luigi X"
     )
     onnx_export.export(folders.dataset, folders.model, folders.evaluation, folders.export, on_progress=quiet)
+
+
+def write_with_other_head(path: Path, change: Callable[[FloatArray, FloatArray], None]) -> None:
+    """The walk's model.onnx after `change` to the weight (classes, features, 1, 1) and the bias (classes,) of its last
+    layer; an export of a changed model would take seconds."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(walk().export / "model.onnx")
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    weight, bias = (numpy_helper.to_array(tensors[name]).copy() for name in ("weight", "bias"))
+    change(weight, bias)
+    for name, values in (("weight", weight), ("bias", bias)):
+        tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+    onnx.save(model, path)

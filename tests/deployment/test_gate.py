@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,27 +14,21 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.deployment import gate
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Comparison, compare
-from greenr_luigi.export import onnx_export
-from greenr_luigi.training import architectures
 from tests import walk
 from tests.training.test_train import without
 
 MARGIN = Limits().margin
 
 
-def spoilt(folder: Path, how) -> Path:
-    """A release of the drawings' model after `how` has changed its last layer's weights."""
-    learn, training = architectures.load_model(walk.walk().model)
-    with torch.no_grad():
-        how(learn.model[1][-1].weight)
+def with_scaled_head(folder: Path, factor: float) -> Path:
+    """A release of the drawings' model whose logits are those of the walk, times `factor`."""
+
+    def scale(weight, bias):
+        weight *= factor
+        bias *= factor
+
     shutil.copy(walk.walk().export / "model.json", folder)
-    onnx_export.write_onnx(
-        onnx_export.Served(
-            learn.model, training.mean, training.std, 1.0, np.load(walk.walk().evaluation / "centers.npy")
-        ).eval(),
-        walk.SIZE,
-        folder / "model.onnx",
-    )
+    walk.write_with_other_head(folder / "model.onnx", scale)
     return folder
 
 
@@ -64,7 +57,7 @@ def test_a_model_is_as_good_as_itself():
 
 def test_a_worse_model_is_refused_unless_forced(tmp_path):
     """All answers are turned around."""
-    worse = spoilt(tmp_path, lambda weight: weight.neg_())
+    worse = with_scaled_head(tmp_path, -1)
     verdict = gate.judge(worse, walk.walk().export, walk.walk().dataset, Limits())
     assert not verdict.accepted and verdict.comparison is not None
     assert len(verdict.comparison.worse) > len(verdict.comparison.better)
@@ -141,7 +134,7 @@ def test_always_the_most_frequent_class_is_not_enough(tmp_path):
         tmp_path / "more",
         [("disc", "test", drawing("disc", n)) for n in range(5)] + [("three", "test", drawing("three", 1))],
     )
-    always = spoilt(tmp_path, lambda weight: weight.zero_())
+    always = with_scaled_head(tmp_path, 0)
     verdict = gate.judge(always, None, dataset, Limits())
     rows = pixels.read_rows(dataset, "test")
     right = gate.named_rightly(always, dataset, rows)
