@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from greenr_luigi import contracts
 from greenr_luigi.web import intake
 from greenr_luigi.web.answering import Answered, answer
+from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.state import State
 
@@ -25,15 +26,14 @@ class AddressRequest:
 
 async def predict(request: Request[State]) -> Response:
     """One picture in the form field `file`."""
-    (one,) = await answer(request, intake.uploaded(request), heat=wants_pictures(request))
-    return single(one)
+    return single(await answer(request, intake.uploaded(request), heat=wants_pictures(request)))
 
 
 async def predict_batch(request: Request[State]) -> Response:
     """Several pictures in form fields `file`; each has its own answer or error, all from one release."""
     receiving = intake.uploaded(request, most=request.state["settings"].batch)
     answers = await answer(request, receiving, heat=wants_pictures(request))
-    return JSONResponse({"answers": [{"name": one.name} | as_json(one) for one in answers]})
+    return JSONResponse({"answers": [{"name": name} | as_json(result) for name, result in answers]})
 
 
 async def predict_url(request: Request[State]) -> Response:
@@ -43,18 +43,18 @@ async def predict_url(request: Request[State]) -> Response:
         address = msgspec.json.decode(await request.state["intake"].body(request), type=AddressRequest).url
     except (msgspec.DecodeError, RecursionError):
         raise Problem(400, "no-address", 'no address came: send {"url": "https://…"} as JSON') from None
-    (one,) = await answer(request, intake.fetched(request, address), heat=show, picture=show)
-    return single(one)
+    return single(await answer(request, intake.fetched(request, address), heat=show, picture=show))
 
 
-def single(one: Answered) -> Response:
-    if one.problem is not None:
-        raise one.problem
-    return JSONResponse(as_json(one))
+def single(answers: list[Answered]) -> Response:
+    ((_, result),) = answers
+    if isinstance(result, Problem):
+        raise result
+    return JSONResponse(as_json(result))
 
 
-def as_json(one: Answered) -> dict[str, Any]:
-    return one.problem.as_json() if one.problem else dict(msgspec.to_builtins(one.answer))
+def as_json(result: Answer | Problem) -> dict[str, Any]:
+    return result.as_json() if isinstance(result, Problem) else dict(msgspec.to_builtins(result))
 
 
 def wants_pictures(request: Request[State]) -> bool:

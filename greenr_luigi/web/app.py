@@ -13,16 +13,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from greenr_luigi.http_security import SecurityHeaders
 from greenr_luigi.paths import STATIC
 from greenr_luigi.web import api, classifier, feedback, fetching, health, openapi, pages
 from greenr_luigi.web.intake import Intake
+from greenr_luigi.web.layers import PathPrefix, RequestLog
 from greenr_luigi.web.problem import Problem
-from greenr_luigi.web.security import Envelope, Prefix
 from greenr_luigi.web.settings import Settings, from_environment
 from greenr_luigi.web.state import State
 
@@ -42,7 +43,7 @@ class Assets(StaticFiles):
 
 class UnexpectedErrors:
     """Answers a request that fails for a reason nobody expected. The innermost layer: Starlette's own answer for it
-    would come from outside of the Envelope, without its headers and the request's id."""
+    would come from outside of the other layers: without the headers and the request's id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -95,33 +96,34 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        async with classifier.running(chosen) as ours, fetching.running(chosen, resolver) as fetcher:
+        async with classifier.running(chosen) as running, fetching.open_fetcher(chosen, resolver) as fetcher:
             yield {
                 "settings": chosen,
-                "classifier": ours,
+                "classifier": running,
                 "fetcher": fetcher,
                 "intake": Intake(chosen),
                 "feedback": feedback.Feedback(chosen),
             }
 
-    handlers: dict[Any, Any] = {Problem: refuse, HTTPException: refuse}
     return Starlette(
         routes=routes(),
         lifespan=lifespan,
         middleware=[
-            Middleware(Prefix, settings=chosen),
-            Middleware(Envelope, settings=chosen),
+            Middleware(PathPrefix, settings=chosen),
+            Middleware(SecurityHeaders),
+            Middleware(RequestLog, settings=chosen),
             Middleware(UnexpectedErrors),
         ],
-        exception_handlers=handlers,
+        exception_handlers={Problem: refuse, HTTPException: refuse},
     )
 
 
-async def refuse(request: Request[State], error: Any) -> Response:
+async def refuse(request: Request[Any], error: Exception) -> Response:
     """A refusal as JSON for programs, as a page for visitors."""
-    problem = error if isinstance(error, Problem) else explain(request, error)
+    problem = explain(request, error) if isinstance(error, HTTPException) else error
+    assert isinstance(problem, Problem)
     if is_for_programs(request):
-        return JSONResponse(problem.as_json(), problem.status, problem.headers)
+        return problem.response()
     return pages.problem_page(request, problem)
 
 
@@ -155,7 +157,7 @@ def internal_error(request: Request[State]) -> Response:
     )
     problem = Problem(500, "internal", message)
     if is_for_programs(request):
-        return JSONResponse(problem.as_json(), problem.status)
+        return problem.response()
     return pages.page(request, "failed.html", problem.status, problem=problem)
 
 

@@ -75,9 +75,13 @@ class Classifier:
 
         def answer(data: bytes) -> Answer | Problem:
             try:
-                return model.answer(data, heat=heat, picture=picture)
+                result = model.answer(data, heat=heat, picture=picture)
             except UnusablePicture as error:
-                return unusable(error)
+                problem = unusable(error)
+                metrics.PICTURES.labels(problem.code).inc()
+                return problem
+            metrics.PICTURES.labels("sure" if result.sure else "unsure").inc()
+            return result
 
         return list(await asyncio.gather(*(self.submit(answer, data) for data in pictures)))
 

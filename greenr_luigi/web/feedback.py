@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from typing import Any
 
 from starlette.requests import Request
@@ -13,13 +12,12 @@ from greenr_luigi.http_security import same_origin
 from greenr_luigi.pictures import door
 from greenr_luigi.serving import feedback_store
 from greenr_luigi.web import intake
+from greenr_luigi.web.layers import visitor
 from greenr_luigi.web.problem import Problem, unusable
-from greenr_luigi.web.security import visitor
 from greenr_luigi.web.settings import Settings
 
-#: Verdicts of one visitor and of all, in a worker in a minute; and visitors whose verdicts are counted.
+#: Verdicts that a worker takes in a minute: of one visitor, and of all.
 PER_VISITOR, PER_WORKER = 20, 200
-MOST_VISITORS = 10_000
 
 
 class Feedback:
@@ -28,23 +26,17 @@ class Feedback:
     def __init__(self, settings: Settings) -> None:
         self.on = settings.feedback
         self.folder = feedback_store.feedback_folder(settings.store)
-        #: When each visitor, the least recent first, and all of them sent a verdict in the last minute.
-        self.times: OrderedDict[str, list[float]] = OrderedDict()
-        self.all_times: list[float] = []
+        #: When, by time.monotonic(), and from whom the verdicts of the last minute came.
+        self.recent: list[tuple[float, str]] = []
 
     def admit(self, visitor: str) -> None:
         """Count a visitor's verdict. Raises Problem: 429 for more than PER_VISITOR in a minute, or PER_WORKER of all,
         since who has many addresses is many visitors."""
         now = time.monotonic()
-        times = [when for when in self.times.pop(visitor, []) if now - when < 60]
-        self.all_times = [when for when in self.all_times if now - when < 60]
-        if len(times) >= PER_VISITOR or len(self.all_times) >= PER_WORKER:
-            self.times[visitor] = times
+        self.recent = [(when, who) for when, who in self.recent if now - when < 60]
+        if len(self.recent) >= PER_WORKER or sum(who == visitor for _, who in self.recent) >= PER_VISITOR:
             raise Problem(429, "too-often", "that is a lot of feedback: go on in a minute", retry_after=60)
-        self.times[visitor] = [*times, now]
-        self.all_times.append(now)
-        while len(self.times) > MOST_VISITORS:
-            self.times.popitem(last=False)
+        self.recent.append((now, visitor))
 
     def keep(self, data: bytes, label: str, predicted: str, release: str) -> str:
         """Store a picture under a label; returns its file's name in the folder. Raises Problem."""

@@ -23,12 +23,10 @@ control_socket_disable = True
 # A slow disk must not stop a worker's heartbeat.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
-
-# Connections take one each; shells still give 1024 (systemd's default, for select()).
-soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(
-    resource.RLIMIT_NOFILE, (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536), hard)
-)
+# Connections take a descriptor each; shells still give 1024 (systemd's default, for select()).
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -12,21 +12,8 @@ from greenr_luigi.pictures.thumbnail import data_address
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 #: How much finer the map is drawn than the model's own grid.
 FINER = 4
-#: Matplotlib's inferno at equal steps, red, green and blue: its brightness grows evenly, so it reads without colour
-#: vision too.
-INFERNO = np.array(
-    [
-        (0, 0, 4),
-        (31, 12, 72),
-        (85, 15, 109),
-        (136, 34, 106),
-        (186, 54, 85),
-        (227, 89, 51),
-        (249, 140, 10),
-        (249, 201, 50),
-        (252, 255, 164),
-    ]
-)
+#: Matplotlib's inferno at equal steps: its brightness grows evenly, so it reads without colour vision too.
+INFERNO = bytes.fromhex("000004 1f0c48 550f6d 88226a ba3655 e35933 f98c0a f9c932 fcffa4")
 
 
 def class_map(maps: Floats, number: int) -> Floats:
@@ -44,7 +31,7 @@ def draw(evidence: Floats) -> str:
     """A map (h, w) of 0 to 1 as a PNG in a data address, to be laid over the whole picture."""
     height, width = evidence.shape
     grey = Image.fromarray(evidence).resize((width * FINER, height * FINER), Image.Resampling.BICUBIC)
-    level = np.asarray(grey).clip(0, 1) * (len(INFERNO) - 1)
-    steps = np.arange(len(INFERNO))
-    colours = np.stack([np.interp(level, steps, channel) for channel in INFERNO.T], axis=-1)
+    scale = np.frombuffer(INFERNO, np.uint8).reshape(-1, 3)
+    level = np.asarray(grey).clip(0, 1) * (len(scale) - 1)
+    colours = np.stack([np.interp(level, range(len(scale)), channel) for channel in scale.T], axis=-1)
     return data_address(Image.fromarray(colours.astype(np.uint8)), "PNG")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -37,23 +37,29 @@ class Upload:
 
 
 @contextlib.asynccontextmanager
-async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
-    """The pictures in the form fields `file`, 1 to `most`. Raises Problem as Intake.form does, or "no-picture"."""
-    async with request.state["intake"].form(request, most) as form:
-        files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
-        # A field that a browser sent empty is no picture.
-        pictures = [(file.filename or "", await file.read()) for file in files if file.filename or file.size]
-        if not pictures:
-            raise Problem(
-                400, "no-picture", "no picture came: choose one and send it in the form field 'file'"
-            )
-        yield Upload(pictures, form)
-
-
-@contextlib.asynccontextmanager
 async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
     """The picture behind an address. Raises Problem as Fetcher.fetch does."""
     yield Upload([(address, await request.state["fetcher"].fetch(address))])
+
+
+@contextlib.asynccontextmanager
+async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
+    """The 1 to `most` pictures in the form fields `file`. Raises Problem: 400, 408, 413 or 503 "busy"."""
+    intake: Intake = request.state["intake"]
+    async with intake.hold(request, most_bytes(most)) as limited:
+        form = await intake.read(limited.form(max_files=most, max_fields=8, max_part_size=MAX_FIELD))
+        try:
+            files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
+            # A field that a browser sent empty is no picture.
+            pictures = [
+                (file.filename or "", await file.read()) for file in files if file.filename or file.size
+            ]
+            if not pictures:
+                message = "no picture came: choose one and send it in the form field 'file'"
+                raise Problem(400, "no-picture", message)
+            yield Upload(pictures, form)
+        finally:
+            await form.close()
 
 
 class Intake:
@@ -63,32 +69,18 @@ class Intake:
         self.settings = settings
         self.held = 0
 
-    @contextlib.asynccontextmanager
-    async def form(self, request: Request[Any], files: int = 1) -> AsyncIterator[FormData]:
-        """The request's form, at most `files` pictures in it. Raises Problem: 400, 408, 413 or 503 "busy"."""
-        async with self.hold(request, most_bytes(files)) as limited:
-            form = await self.read(limited.form(max_files=files, max_fields=8, max_part_size=MAX_FIELD))
-            try:
-                yield form
-            finally:
-                await form.close()
-
     async def body(self, request: Request[Any]) -> bytes:
-        """A small body, such as JSON. Raises Problem as `form` does."""
+        """A small body, such as JSON. Raises Problem as `uploaded` does."""
         async with self.hold(request, OVERHEAD) as limited:
             return await self.read(limited.body())
 
     @contextlib.asynccontextmanager
     async def hold(self, request: Request[Any], most: int) -> AsyncIterator[Request]:
         """Room for a request's body, which is counted while it comes and not believed."""
+        message = f"more than {most:,} bytes in one request: send less at once"
+        too_large = Problem(413, "upload-too-large", message)
         claimed = content_length(request, most)
         arrived = 0
-
-        def count(size: int) -> None:
-            if size > most:
-                raise Problem(
-                    413, "upload-too-large", f"more than {most:,} bytes in one request: send less at once"
-                )
 
         async def counted() -> Message:
             nonlocal arrived
@@ -96,12 +88,14 @@ class Intake:
             size = len(message.get("body", b""))
             arrived += size
             self.held += size
-            count(arrived)
+            if arrived > most:
+                raise too_large
             if self.held > max(self.settings.held_bytes, arrived):
                 raise busy("uploads")
             return message
 
-        count(claimed)
+        if claimed > most:
+            raise too_large
         # What is only claimed keeps nobody else out.
         if self.held and self.held + claimed > self.settings.held_bytes:
             raise busy("uploads")

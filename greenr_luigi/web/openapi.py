@@ -50,28 +50,22 @@ def of_class(kind: type[Any]) -> Json:
 
 
 TEXT: Json = {"type": "string"}
+PROBLEM = fields(
+    {
+        "status": {"type": "integer"},
+        "code": {**TEXT, "enum": CODES},
+        "message": {**TEXT, "description": "What to do, for a person."},
+    }
+)
+BATCH = {
+    "type": "array",
+    "description": "In the order of the pictures; one that is refused (413, 415, 422) has its own error.",
+    "items": {"allOf": [fields({"name": TEXT}), {"anyOf": [ref("Answer"), ref("Error")]}]},
+}
 SCHEMAS: Json = {
     "Answer": of_class(Answer),
-    "Error": fields(
-        {
-            "error": fields(
-                {
-                    "status": {"type": "integer"},
-                    "code": {**TEXT, "enum": CODES},
-                    "message": {**TEXT, "description": "What to do, for a person."},
-                }
-            )
-        }
-    ),
-    "Batch": fields(
-        {
-            "answers": {
-                "type": "array",
-                "description": "In the order of the pictures; one that is refused (413, 415, 422) has its own error.",
-                "items": {"allOf": [fields({"name": TEXT}), {"anyOf": [ref("Answer"), ref("Error")]}]},
-            }
-        }
-    ),
+    "Error": fields({"error": PROBLEM}),
+    "Batch": fields({"answers": BATCH}),
     "Ready": fields(
         {
             "ready": {"type": "boolean"},
@@ -114,79 +108,66 @@ def response(description: str, schema: Json, kind: str = "application/json") -> 
 
 
 def responses(schema: str, *errors: int) -> Json:
-    found: Json = {"200": response("The answer.", ref(schema))}
+    described: Json = {"200": response("The answer.", ref(schema))}
     for status in errors:
-        found[str(status)] = response(MEANING[status], ref("Error"))
+        described[str(status)] = response(MEANING[status], ref("Error"))
         if status in (429, 503):
-            found[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
-    return found
-
-
-def operation(summary: str, answers: Json, **more: Any) -> Json:
-    return {"summary": summary, "responses": answers, **more}
+            described[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    return described
 
 
 def form(picture: Json, **more: Json) -> Json:
-    return {
-        "required": True,
-        "content": content(fields({"file": picture} | more, ["file"]), "multipart/form-data"),
-    }
+    schema = fields({"file": picture} | more, ["file"])
+    return {"required": True, "content": content(schema, "multipart/form-data")}
+
+
+def post(summary: str, answers: Json, body: Json, **more: Any) -> Json:
+    return {"post": {"summary": summary, "responses": answers, "requestBody": body, **more}}
+
+
+def get(summary: str, answers: Json) -> Json:
+    return {"get": {"summary": summary, "responses": answers}}
 
 
 def paths(settings: Settings) -> Json:
     """What this server answers; what is switched off is left out."""
-    batch = {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": settings.batch}
-    most = (
-        f"At most {settings.batch} pictures and {intake.most_bytes(settings.batch):,} bytes in one request."
-    )
-    found: Json = {
-        "/api/predict": {
-            "post": operation(
-                "Classify one picture",
-                responses("Answer", *ONE),
-                parameters=[SHOW],
-                requestBody=form(PICTURE),
-            )
-        },
-        "/api/predict-batch": {
-            "post": operation(
-                "Classify several pictures, all by one release",
-                responses("Batch", *UPLOAD),
-                description=most,
-                parameters=[SHOW],
-                requestBody=form(batch),
-            )
-        },
-    }
-    if settings.fetch:
-        found["/api/predict-url"] = {
-            "post": operation(
-                "Fetch a picture from a public address and classify it",
-                responses("Answer", *ONE, 502, 504),
-                parameters=[SHOW],
-                requestBody={"required": True, "content": content(of_class(AddressRequest))},
-            )
-        }
-    if settings.feedback:
-        found["/feedback"] = {
-            "post": operation(
-                "Keep what a visitor says of an answer",
-                responses("Kept", *ONE, 403, 429, 507),
-                description="From the page itself only, as Sec-Fetch-Site or Origin tells.",
-                requestBody=form(
-                    PICTURE,
-                    label={**TEXT, "description": "What the picture shows; empty for none of the classes."},
-                    predicted={**TEXT, "description": "What the model said."},
-                ),
-            )
-        }
+    pictures = {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": settings.batch}
+    most_bytes = intake.most_bytes(settings.batch)
     unready = {"503": response("No model serves yet.", ref("Ready"))}
     counters = {"200": response("Summed over the workers.", TEXT, "text/plain")}
-    return found | {
-        "/api/model": {"get": operation("The release that serves", responses("Model", 503))},
-        "/healthz": {"get": operation("Whether the process answers", responses("Alive"))},
-        "/readyz": {"get": operation("Whether a model serves, and which", responses("Ready") | unready)},
-        "/metrics": {"get": operation("Counters for Prometheus", counters)},
+    described: Json = {
+        "/api/predict": post(
+            "Classify one picture", responses("Answer", *ONE), form(PICTURE), parameters=[SHOW]
+        ),
+        "/api/predict-batch": post(
+            "Classify several pictures, all by one release",
+            responses("Batch", *UPLOAD),
+            form(pictures),
+            parameters=[SHOW],
+            description=f"At most {settings.batch} pictures and {most_bytes:,} bytes in one request.",
+        ),
+    }
+    if settings.fetch:
+        described["/api/predict-url"] = post(
+            "Fetch a picture from a public address and classify it",
+            responses("Answer", *ONE, 502, 504),
+            {"required": True, "content": content(of_class(AddressRequest))},
+            parameters=[SHOW],
+        )
+    if settings.feedback:
+        label = {**TEXT, "description": "What the picture shows; empty for none of the classes."}
+        predicted = {**TEXT, "description": "What the model said."}
+        described["/feedback"] = post(
+            "Keep what a visitor says of an answer",
+            responses("Kept", *ONE, 403, 429, 507),
+            form(PICTURE, label=label, predicted=predicted),
+            description="From the page itself only, as Sec-Fetch-Site or Origin tells.",
+        )
+    return described | {
+        "/api/model": get("The release that serves", responses("Model", 503)),
+        "/healthz": get("Whether the process answers", responses("Alive")),
+        "/readyz": get("Whether a model serves, and which", responses("Ready") | unready),
+        "/metrics": get("Counters for Prometheus", counters),
     }
 
 

@@ -85,7 +85,7 @@ async def answer_page(
     request: Request[State], receiving: AbstractAsyncContextManager[intake.Upload], address: str = ""
 ) -> Response:
     answers = await answer(request, receiving, heat=True, picture=True)
-    problems = [one.problem for one in answers if one.problem]
+    problems = [result for _, result in answers if isinstance(result, Problem)]
     status = problems[0].status if len(problems) == len(answers) else 200
     return start_page(request, status, answers, address=address)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.responses import JSONResponse
+
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 
@@ -21,6 +23,9 @@ class Problem(GreenrError):
 
     def as_json(self) -> dict[str, object]:
         return {"error": {"status": self.status, "code": self.code, "message": self.message}}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.as_json(), self.status, self.headers)
 
 
 def unusable(error: UnusablePicture) -> Problem:

@@ -13,20 +13,9 @@ from greenr_luigi.pictures.door import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-#: First parts of the application's own addresses. No prefix starts so: behind a proxy nobody could tell whether it has
-#: been taken off already.
-OWN_ADDRESSES = (
-    "api",
-    "classify-url",
-    "feedback",
-    "form",
-    "healthz",
-    "metrics",
-    "model",
-    "readyz",
-    "static",
-    "upload",
-)
+#: The application's own addresses. No prefix is one of them: behind a proxy nobody could tell whether it has been taken
+#: off already.
+OWN = re.compile(r"/(api|classify-url|feedback|form|healthz|metrics|model|readyz|static|upload)(/|$)")
 
 
 class SettingsError(GreenrError):
@@ -95,15 +84,16 @@ def prefix(text: str) -> str:
     text = text.rstrip("/")
     if not PREFIX.fullmatch(text):
         raise ValueError("expected a path prefix such as /app, of letters, digits and . _ ~ -")
-    if (own := text[1:].split("/")[0]) in OWN_ADDRESSES:
-        raise ValueError(f"/{own} is an address of the page itself; expected another prefix, such as /app")
+    if own := OWN.match(text):
+        raise ValueError(f"/{own[1]} is an address of the page itself; expected another prefix, such as /app")
     return text
 
 
 def flag(text: str) -> bool:
-    if text.lower() not in ("0", "1", "false", "true", "no", "yes", ""):
+    yes, no = ("1", "true", "yes"), ("0", "false", "no", "")
+    if text.lower() not in yes + no:
         raise ValueError("expected 1 or 0")
-    return text.lower() in ("1", "true", "yes")
+    return text.lower() in yes
 
 
 def positive(text: str) -> int:

@@ -18,39 +18,39 @@ from greenr_luigi.web.settings import Settings, from_environment
 
 log = logging.getLogger("greenr")
 #: Seconds that a worker waits before it takes another connection, for each that it has; and at most.
-COURTESY, MOST_COURTESY = 0.001, 0.004
+ACCEPT_DELAY, MOST_ACCEPT_DELAY = 0.001, 0.004
+#: Seconds until a worker that could not take a connection tries again.
+ACCEPT_RETRY = 1.0
 #: Seconds that a connection without a request gets to send one when the worker is told to end.
-LAST_CALL = 0.5
+LAST_REQUEST = 0.5
 #: Bytes of a request that are no body: its head, its trailers, what frames chunks. As many more as it has of body.
 MOST_FRAMING = 128 * 1024
 #: Connections of a worker; for one more, the one that has been idle longest is closed.
 MOST_CONNECTIONS = 512
-#: Seconds until a worker that could not take a connection tries again.
-BREATH = 1.0
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn waits without end for headers that were begun, keeps as many as come, before a body and after it, and
     when it ends resets what was sent but not yet read; this does none of it."""
 
-    patience: asyncio.TimerHandle | None = None
     header_seconds = Settings.header_seconds
-    leaving = False
+    header_timer: asyncio.TimerHandle | None = None
+    ending = False
     #: Bytes of the current request, and of what came last.
     framing = body = arrived = 0
     #: Since when it has waited for a request, by time.monotonic().
-    since = 0.0
+    idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.wait()
+        self.start_header_timer()
 
     def data_received(self, data: bytes) -> None:
         self.arrived = len(data)
         self.framing += self.arrived
         super().data_received(data)
         if self.framing > MOST_FRAMING + self.body and not self.transport.is_closing():
-            if self.idle():
+            if self.is_idle():
                 self.send_400_response("The head of the request is too large.")
             else:
                 self.transport.close()
@@ -60,64 +60,65 @@ class Protocol(HttpToolsProtocol):
         self.framing -= len(body)
         super().on_body(body)
 
-    def wait(self) -> None:
-        self.since = time.monotonic()
-        self.patience = self.loop.call_later(self.header_seconds, self.transport.close)
+    def start_header_timer(self) -> None:
+        self.idle_since = time.monotonic()
+        self.header_timer = self.loop.call_later(self.header_seconds, self.transport.close)
 
-    def relax(self) -> None:
-        if self.patience is not None:
-            self.patience.cancel()
-            self.patience = None
+    def stop_header_timer(self) -> None:
+        if self.header_timer is not None:
+            self.header_timer.cancel()
+            self.header_timer = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.framing, self.body = self.arrived, 0
-        if self.patience is None:
-            self.wait()
+        if self.header_timer is None:
+            self.start_header_timer()
 
     def on_headers_complete(self) -> None:
-        self.relax()
+        self.stop_header_timer()
         super().on_headers_complete()
-        if self.leaving:
+        if self.ending:
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         unread = self.cycle.more_body
         super().on_response_complete()
-        if unread and self.patience is None and not self.transport.is_closing():
-            self.wait()  # An answer given before the whole request came; what comes now nobody waits for.
+        if unread and self.header_timer is None and not self.transport.is_closing():
+            # The answer was given before the whole request came; nobody waits for the rest.
+            self.start_header_timer()
 
     def shutdown(self) -> None:
-        self.leaving = True
-        if self.idle():
-            self.loop.call_later(LAST_CALL, self.close)
+        self.ending = True
+        if self.is_idle():
+            self.loop.call_later(LAST_REQUEST, self.close_if_idle)
         else:
             self.cycle.keep_alive = False
 
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         return self.cycle is None or bool(self.cycle.response_complete)
 
-    def close(self) -> None:
-        if self.idle():
+    def close_if_idle(self) -> None:
+        if self.is_idle():
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.relax()
+        self.stop_header_timer()
         super().connection_lost(exc)
 
 
 class Server(uvicorn.Server):
     """Takes connections one by one, the slower the more it has.
 
-    libuv takes all that wait at once, so that one worker may hold every kept-alive connection of a crowd while
-    its neighbour, and a core, stands idle. Here the worker that has fewer is the quicker to take the next.
+    libuv takes all that wait at once, so that one worker may hold every kept-alive connection of a crowd while its
+    neighbour, and a core, stands idle. Here the worker that has fewer is the quicker to take the next.
     """
 
     header_seconds = Settings.header_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
-        self.arriving: set[asyncio.Task[Any]] = set()
+        self.connecting: set[asyncio.Task[Any]] = set()
         for listening in sockets or []:
             listening.setblocking(False)
             self.listen(listening)
@@ -127,51 +128,52 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_reader(listening.fileno(), self.accept, listening)
 
     def accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            self.take(listening)
+            self.take_connection(listening)
         except (BlockingIOError, ConnectionAbortedError):
             return  # Another worker was quicker, or the visitor has gone.
         except OSError as error:
             log.error("no connection can be taken: %s", error)
-            loop.remove_reader(listening.fileno())
-            loop.call_later(BREATH, self.listen, listening)
-            return
-        held = len(self.server_state.connections) + len(self.arriving)
-        if held > MOST_CONNECTIONS:
-            self.make_room()
+            delay = ACCEPT_RETRY
+        else:
+            held = len(self.server_state.connections) + len(self.connecting)
+            if held > MOST_CONNECTIONS:
+                self.close_longest_idle()
+            delay = min(ACCEPT_DELAY * held, MOST_ACCEPT_DELAY)
+        loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
-        loop.call_later(min(COURTESY * held, MOST_COURTESY), self.listen, listening)
+        loop.call_later(delay, self.listen, listening)
 
-    def make_room(self) -> None:
-        idle = [one for one in self.server_state.connections if isinstance(one, Protocol) and one.idle()]
+    def close_longest_idle(self) -> None:
+        connections = [one for one in self.server_state.connections if isinstance(one, Protocol)]
+        idle = [one for one in connections if one.is_idle()]
         if idle:
-            min(idle, key=lambda one: one.since).transport.close()
+            min(idle, key=lambda one: one.idle_since).transport.close()
 
-    def take(self, listening: socket.socket) -> None:
+    def take_connection(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         connection, _ = listening.accept()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        arriving = loop.create_task(loop.connect_accepted_socket(self.protocol, connection))
-        self.arriving.add(arriving)
-        arriving.add_done_callback(self.arriving.discard)
+        task = loop.create_task(loop.connect_accepted_socket(self.new_protocol, connection))
+        self.connecting.add(task)
+        task.add_done_callback(self.connecting.discard)
 
-    def protocol(self) -> asyncio.Protocol:
-        made = Protocol(self.config, self.server_state, self.lifespan.state)
-        made.header_seconds = self.header_seconds
-        return made
+    def new_protocol(self) -> asyncio.Protocol:
+        protocol = Protocol(self.config, self.server_state, self.lifespan.state)
+        protocol.header_seconds = self.header_seconds
+        return protocol
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.should_exit = True
         for listening in sockets or []:
             asyncio.get_running_loop().remove_reader(listening.fileno())
-            # Those who wait would be reset when the last worker closes the socket.
+            # Connections that wait would be reset when the last worker closes the socket.
             with contextlib.suppress(OSError):
                 while True:
-                    self.take(listening)
+                    self.take_connection(listening)
             listening.close()
-        await asyncio.gather(*self.arriving, return_exceptions=True)
+        await asyncio.gather(*self.connecting, return_exceptions=True)
         await super().shutdown(sockets)
 
 
@@ -191,10 +193,9 @@ class Worker(UvicornWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        ours = logging.getLogger("greenr")
-        ours.handlers = self.log.error_log.handlers
-        ours.setLevel(logging.INFO)
-        ours.propagate = False
+        log.handlers = self.log.error_log.handlers
+        log.setLevel(logging.INFO)
+        log.propagate = False
 
     async def _serve(self) -> None:
         """As uvicorn_worker's, with our Server."""

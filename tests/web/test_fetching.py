@@ -97,16 +97,16 @@ def attempt(address: str, monkeypatch: pytest.MonkeyPatch, **settings: object) -
     """Fetch an address; returns the refusal's code and the addresses that a socket was opened for."""
     opened: list[str] = []
 
-    def guarded(self: fetching.Guard, info: tuple[object, ...]) -> socket.socket:
+    def guarded(self: fetching.PublicResolver, info: tuple[object, ...]) -> socket.socket:
         REAL(self, info).close()
         opened.append(str(info[4][0]))  # type: ignore[index]
         raise OSError("this test connects to nobody")
 
-    monkeypatch.setattr(fetching.Guard, "socket", guarded)
+    monkeypatch.setattr(fetching.PublicResolver, "socket", guarded)
 
     async def fetch() -> str:
         chosen = Settings(store=None, fetch_seconds=5, **settings)  # type: ignore[arg-type]
-        async with fetching.running(chosen, Names()) as fetcher:
+        async with fetching.open_fetcher(chosen, Names()) as fetcher:
             try:
                 await fetcher.fetch(address)
             except Problem as problem:
@@ -145,7 +145,7 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert attempt(f"http://{PUBLIC}/", monkeypatch, fetch=False) == ["address-disabled"]
 
 
-REAL = fetching.Guard.socket
+REAL = fetching.PublicResolver.socket
 HERE = (ipaddress.ip_network("127.0.0.3/32"),)
 
 
@@ -186,7 +186,7 @@ def served(answers: list[bytes], address: str = "/", stall: bool = False, **sett
 
         async with host(talk) as port:
             chosen = {"fetch_ports": (80, 443, port), "fetch_allow": HERE, **settings}
-            async with fetching.running(Settings(store=None, **chosen), Names()) as fetcher:  # type: ignore[arg-type]
+            async with fetching.open_fetcher(Settings(store=None, **chosen), Names()) as fetcher:  # type: ignore[arg-type]
                 try:
                     return await fetcher.fetch(f"http://127.0.0.3:{port}{address}")
                 except Problem as problem:
@@ -247,7 +247,7 @@ def test_no_more_than_a_few_at_a_time() -> None:
 
         async with host(hold) as port:
             chosen = Settings(store=None, fetch_seconds=0.5, fetch_ports=(port,), fetch_allow=HERE)  # type: ignore[arg-type]
-            async with fetching.running(chosen, Names()) as fetcher:
+            async with fetching.open_fetcher(chosen, Names()) as fetcher:
 
                 async def one() -> str:
                     try:

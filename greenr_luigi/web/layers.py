@@ -1,8 +1,9 @@
-"""The outermost layers: headers of every answer, the request's id, its deadline, the path prefix."""
+"""The outer layers of the application: the path prefix, and each request's id, deadline and line in the log."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import re
@@ -10,10 +11,8 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from greenr_luigi.http_security import HEADERS
 from greenr_luigi.web import metrics
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.settings import Settings, prefix
@@ -24,8 +23,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SHOWN_PATH = 200
 
 
-class Envelope:
-    """Gives each request an id and a deadline, each answer its headers, and the log a line."""
+class RequestLog:
+    """Gives each request an id and a deadline, and counts and logs what came of it."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -37,43 +36,32 @@ class Envelope:
             return
         began = time.monotonic()
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
-        scope["request_id"] = request_id
+        request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
         status = 0
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-                headers["X-Request-ID"] = request_id
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
         try:
             async with asyncio.timeout(self.settings.answer_seconds):
-                await self.app(scope, receive, with_headers)
+                await self.app(scope, receive, send_with_id)
         except TimeoutError:
             if status:
                 raise
             slow = Problem(503, "too-slow", "the answer took too long: try again", retry_after=5)
-            await JSONResponse(slow.as_json(), slow.status, slow.headers)(scope, receive, with_headers)
+            await slow.response()(scope, receive, send_with_id)
         finally:
-            status = status or 500  # What nobody foresaw; answered further out.
+            status = status or 500  # An error on its way to the server, which answers it.
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
             metrics.SECONDS.labels(route).observe(seconds)
-            log.info(
-                "%s %s %s %r %d %.1f ms",
-                request_id,
-                visitor(scope),
-                scope["method"],
-                scope["path"][:SHOWN_PATH],
-                status,
-                seconds * 1000,
-            )
+            who, path = visitor(scope), scope["path"][:SHOWN_PATH]
+            log.info("%s %s %s %r %d %.1f ms", request_id, who, scope["method"], path, status, 1000 * seconds)
 
 
 def visitor(scope: Scope) -> str:
@@ -84,7 +72,7 @@ def visitor(scope: Scope) -> str:
         return "-"
 
 
-class Prefix:
+class PathPrefix:
     """Makes the page right under a path prefix, whether or not the proxy takes the prefix off."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -92,15 +80,15 @@ class Prefix:
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            root = self.settings.root_path
-            if self.settings.forwarded_prefix:
-                try:
-                    root = prefix(Headers(scope=scope).get("x-forwarded-prefix", root))
-                except ValueError:
-                    root = self.settings.root_path
-            if root:
-                path = scope["path"]
-                inside = path == root or path.startswith(f"{root}/")
-                scope = {**scope, "root_path": root, "path": path if inside else root + path}
+        if scope["type"] == "http" and (root := self.prefix(scope)):
+            path = scope["path"]
+            inside = path == root or path.startswith(f"{root}/")
+            scope = {**scope, "root_path": root, "path": path if inside else root + path}
         await self.app(scope, receive, send)
+
+    def prefix(self, scope: Scope) -> str:
+        """The proxy's, if it is believed and says one that can be used; else the one that was set."""
+        with contextlib.suppress(KeyError, ValueError):
+            if self.settings.forwarded_prefix:
+                return prefix(Headers(scope=scope)["x-forwarded-prefix"])
+        return self.settings.root_path
