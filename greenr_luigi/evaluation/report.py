@@ -17,8 +17,7 @@ from greenr_luigi.evaluation import calibration
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.evaluation.predictions import Predictions, read_predictions
-from greenr_luigi.pictures.labels import label_name
+from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
 from greenr_luigi.pictures.thumbnail import data_address, thumbnail
 from greenr_luigi.training.saved_model import Epoch, Training
 
@@ -32,42 +31,39 @@ OPTIONS = {
     "test-share": "test share",
 }
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy", "cleanlab")
-#: As many pictures of a kind are shown.
-SHOWN = 24
-#: With more classes a matrix of numbers is not read any more; the most frequent confusions are listed
-#: instead.
-MATRIX_CLASSES = 12
 
 
 def write_report(
     file: Path, dataset: Path, model: Path, evaluation: Path, *, verdict: Verdict | None = None
 ) -> None:
-    """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV
-    files).
-
-    verdict: the gate's, when the model has been judged. The same folders give the same bytes: no times, no paths."""
+    """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV files).
+    `verdict`: the gate's, when the model has been judged. The same folders give the same bytes: no times, no paths."""
     training = contracts.read(model / "training.json", Training)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
     predictions = read_predictions(evaluation / "predictions.csv")
     issues = read_label_issues(evaluation)
+
+    def picture(file: str) -> dict[str, str]:
+        """A picture of the data set, small, with its name and its side; its file lies by that."""
+        small = data_address(thumbnail((dataset / file).read_bytes(), THUMBNAIL))
+        return {"src": small, "name": Path(file).stem, "side": Path(file).parts[0]}
+
     context = {
         "training": training,
         "metrics": metrics,
-        "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "verdict": verdict,
-        "changes": changes(dataset, predictions, verdict) if verdict else [],
-        "issues": [(issue, picture(dataset, issue.file)) for issue in issues[:SHOWN]],
-        "issue_count": len(issues),
+        "picture": picture,
+        "issues": issues,
         "issues_in_test": sum(issue.file.startswith("test/") for issue in issues),
         "remedies": remedies(issues[0]) if issues else [],
-        "mistakes": mistakes(dataset, predictions, metrics.temperature),
+        "predictions": {row.file: row for row in predictions.rows},
+        "mistakes": mistakes(predictions, metrics.temperature),
         "confusions": confusions(metrics),
-        "matrix": len(metrics.classes) <= MATRIX_CLASSES,
         "curves": curves(training.history),
         "excluded": Counter(row.reason for row in read_excluded(dataset)).most_common(),
         "refused": sorted(read_refused(dataset), key=lambda kind: -kind.count),
         "options": options(metrics.command),
-        "shown": SHOWN,
+        "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
     page = templating.environment().get_template("report.html").render(context)
     file.write_text(page, encoding="utf-8")
@@ -77,11 +73,8 @@ def remedies(issue: LabelIssue) -> list[str]:
     """What to type about a label issue; whatever its label holds, a shell and argparse take it as it is."""
     name, label = Path(issue.file).stem, issue.suggested
     options_end = ["--"] if label.startswith("-") else []
-    return [
-        "greenr review",
-        shlex.join(["greenr", "reject", name]),
-        shlex.join(["greenr", "relabel", *options_end, label, name]),
-    ]
+    relabel = shlex.join(["greenr", "relabel", *options_end, label, name])
+    return ["greenr review", shlex.join(["greenr", "reject", name]), relabel]
 
 
 def options(command: str) -> list[tuple[str, str]]:
@@ -103,53 +96,16 @@ def confusions(metrics: Metrics) -> list[dict[str, Any]]:
     return sorted(pairs, key=lambda pair: -pair["times"])
 
 
-def mistakes(dataset: Path, predictions: Predictions, temperature: float) -> list[dict[str, Any]]:
-    """Test pictures that are called something else, the surest first."""
-    sure = calibration.softmax(predictions.logits, temperature).max(1)
-    wrong = [
-        (row, float(probability))
-        for row, probability in zip(predictions.rows, sure, strict=True)
-        if row.side == "test" and row.label != row.predicted
-    ]
-    wrong.sort(key=lambda one: (-one[1], one[0].file))
-    return [
-        {"label": row.label, "predicted": row.predicted, "probability": probability}
-        | picture(dataset, row.file)
-        for row, probability in wrong[:SHOWN]
-    ]
-
-
-def changes(dataset: Path, predictions: Predictions, verdict: Verdict) -> list[dict[str, Any]]:
-    """The test pictures that only one of two compared models names rightly, with a heading each, their labels and
-    the new model's answers."""
-    if verdict.comparison is None:
-        return []
-    predicted = {row.file: row.predicted for row in predictions.rows}
-    kinds = (("Newly wrong", verdict.comparison.worse), ("Newly right", verdict.comparison.better))
-    return [
-        {
-            "heading": heading,
-            "all": len(files),
-            "pictures": [
-                {"label": label_name(Path(file).parent.name), "predicted": predicted[file]}
-                | picture(dataset, file)
-                for file in files[: SHOWN // 2]
-            ],
-        }
-        for heading, files in kinds
-        if files
-    ]
-
-
-def picture(dataset: Path, file: str) -> dict[str, Any]:
-    """A picture of the data set, small, with its name and its side; its file lies by that."""
-    small = data_address(thumbnail((dataset / file).read_bytes(), THUMBNAIL))
-    return {"picture": small, "name": Path(file).stem, "side": Path(file).parts[0]}
+def mistakes(predictions: Predictions, temperature: float) -> list[tuple[Prediction, float]]:
+    """Test pictures that are called something else, with the probability of that, the surest first."""
+    sure = calibration.softmax(predictions.logits, temperature).max(1).tolist()
+    rows = zip(predictions.rows, sure, strict=True)
+    wrong = [(row, p) for row, p in rows if row.side == "test" and row.label != row.predicted]
+    return sorted(wrong, key=lambda mistake: (-mistake[1], mistake[0].file))
 
 
 def curves(history: list[Epoch]) -> dict[str, Any]:
-    """Loss on training and validation pictures by epoch as points of a 300 x 120 drawing, and the scale's
-    top."""
+    """Loss on training and validation pictures by epoch as points of a 300 x 120 drawing, and the scale's top."""
     losses = {"train": [row.train_loss for row in history], "valid": [row.valid_loss for row in history]}
     top = max(*losses["train"], *losses["valid"], 1e-9)
     xs = np.linspace(0, 300, len(history)) if len(history) > 1 else [150.0]
