@@ -42,25 +42,21 @@ def fit(
     fv.set_seed(training.seed, reproducible=True)
     device = features.device()
 
-    def loader(paths: Sequence[Path], labels: torch.Tensor, mirror: bool, drop_last: bool = False) -> Any:
+    def picture_loader(paths: Sequence[Path], labels: torch.Tensor, **options: Any) -> Any:
         def create_batch(items: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-            batch = list(pool.map(partial(read_pixels, size=training.image_size), [paths[i] for i in items]))
-            x = features.normalized(np.stack(batch), training.mean, training.std)
-            if mirror:
-                mirrored = torch.tensor([made.rng.random() < 0.5 for _ in items], device=device)
+            batch = pool.map(partial(read_pixels, size=training.image_size), [paths[i] for i in items])
+            x = features.normalized(np.stack(list(batch)), training.mean, training.std)
+            if loader.shuffle:
+                mirrored = torch.tensor([loader.rng.random() < 0.5 for _ in items], device=device)
                 x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
             return x, labels[items].to(device)
 
-        how = {"bs": BATCH, "num_workers": 0, "shuffle": mirror, "drop_last": drop_last}
-        made = fv.DataLoader(range(len(paths)), create_batch=create_batch, **how)
-        return made
+        loader = heads.batch_loader(len(paths), create_batch, bs=BATCH, **options)
+        return loader
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        learn.dls = fv.DataLoaders(
-            loader(*train, mirror=True, drop_last=len(train[0]) > BATCH),
-            loader(*valid, mirror=False),
-            device=device,
-        )
+        loader = picture_loader(*train, shuffle=True, drop_last=len(train[0]) > BATCH)
+        learn.dls = fv.DataLoaders(loader, picture_loader(*valid), device=device)
         learn.model.to(device, memory_format=torch.channels_last)
         learn.loss_func = fv.CrossEntropyLossFlat()
         if device.type == "cuda":

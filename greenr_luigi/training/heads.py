@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,8 +56,12 @@ def fit(
     # lower loss, and less harm from wrong labels (docs/benchmarks.md).
     nn.init.zeros_([module for module in head.modules() if isinstance(module, nn.Linear)][-1].weight)
     # An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once.
-    pictures = len(train[1])
-    batch_size = min(pictures, 64, max(16, pictures // 8))
+    n = len(train[1])
+    batch_size = min(n, 64, max(16, n // 8))
+
+    def tensor_loader(x: torch.Tensor, y: torch.Tensor, **options: Any) -> Any:
+        return batch_loader(len(y), lambda items: (x[items], y[items]), **options)
+
     loaders = fv.DataLoaders(
         tensor_loader(*train, bs=batch_size, shuffle=True, drop_last=True), tensor_loader(*valid, bs=256)
     )
@@ -72,10 +76,6 @@ def fit(
         torch.set_num_threads(threads)
 
 
-def tensor_loader(x: torch.Tensor, y: torch.Tensor, **options: Any) -> Any:
-    """A fastai DataLoader that takes a whole batch out of tensors at once instead of item by item."""
-
-    def create_batch(items: Sequence[int]) -> Labelled:
-        return x[items], y[items]
-
-    return fv.DataLoader(range(len(y)), create_batch=create_batch, num_workers=0, **options)
+def batch_loader(pictures: int, create_batch: Callable[[list[int]], Labelled], **options: Any) -> Any:
+    """A fastai DataLoader that takes a whole batch at once, by the pictures' numbers, instead of item by item."""
+    return fv.DataLoader(range(pictures), create_batch=create_batch, num_workers=0, **options)
