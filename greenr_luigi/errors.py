@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
+
 
 class GreenrError(Exception):
     """Something that a person can mend. The message names the value, what was expected, and the remedy.
@@ -12,3 +16,25 @@ class GreenrError(Exception):
 
 class SettingError(GreenrError):
     """A parameter, option or line of luigi.cfg that cannot be meant."""
+
+
+#: What to do when the operating system refuses a file, by errno.
+REMEDIES = {
+    errno.EACCES: "no permission: mend its permissions, or choose another --root",
+    errno.ENAMETOOLONG: "its name is too long: give a shorter one",
+    errno.ENOSPC: "the disk is full: free some space (`greenr prune` removes outputs of earlier parameters)",
+    errno.EDQUOT: "the disk quota is used up: free some space (`greenr prune` removes outputs of earlier parameters)",
+    errno.ENOTDIR: "a file is in the way of a folder: move it, or choose another --root",
+    errno.EROFS: "the file system is read-only: choose another --root",
+}
+
+
+@contextlib.contextmanager
+def os_refusals_explained() -> Iterator[None]:
+    """Raises GreenrError for the refusals of REMEDIES; any other OSError is a fault of the program."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        raise GreenrError(f"{error.filename}: {REMEDIES[error.errno]}") from error

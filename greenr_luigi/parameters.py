@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import luigi
+from luigi.task_register import Register
 
 from greenr_luigi.errors import SettingError
 from greenr_luigi.pictures.labels import LabelError, folder_name
+from greenr_luigi.staleness.stage import NamesParameter, Stage
 from greenr_luigi.text import composed, did_you_mean
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ class ChoiceParameter(CheckedParameter[str]):
         return str(self.choices[self.choices.index(value)])
 
 
-class FolderParameter(CheckedParameter[Path], luigi.PathParameter):
+class FolderParameter(CheckedParameter[Path]):
     """A folder, made absolute; `~` is a home, as in a shell, which expands none in luigi.cfg or behind `=`."""
 
     expected = "a path in full, from / on, since there is no such user"
@@ -96,21 +98,21 @@ class OptionalFolderParameter(CheckedParameter[Path | None]):
         return str(value or "")
 
 
-class StagesParameter(CheckedParameter[tuple[str, ...]]):
+class StagesParameter(CheckedParameter[tuple[str, ...]], NamesParameter):
     """Names of stages with commas between them."""
 
     def check(self, value: str | Iterable[str]) -> tuple[str, ...]:
-        names = tuple(filter(None, value.split(",")) if isinstance(value, str) else value)
-        known = luigi.task_register.Register.task_names()
-        for name in names:
-            if name not in known:
-                raise SettingError(
-                    f"{self._option} {name}: there is no such stage: {did_you_mean(name, known)}"
-                )
+        names = NamesParameter.parse(self, value) if isinstance(value, str) else tuple(value)
+        if unknown := [name for name in names if name not in Register.task_names()]:
+            expected = did_you_mean(unknown[0], _stage_names())
+            raise SettingError(f"{self._option} {unknown[0]}: there is no such stage: {expected}")
         return names
 
-    def serialize(self, value: Iterable[str]) -> str:
-        return ",".join(value)
+
+def _stage_names(kind: type[Stage] = Stage) -> list[str]:
+    """Of the classes that no other derives from."""
+    derived = [name for below in kind.__subclasses__() for name in _stage_names(below)]
+    return derived or [kind.get_task_family()]
 
 
 class QueriesParameter(CheckedParameter[Mapping[str, str]], luigi.DictParameter):

@@ -7,7 +7,7 @@ import difflib
 import functools
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     if complete:
         _check_sections(config, stages, packaged.sections())
     _lay(config, stages, packaged)
-    if commanded and complete and (task := build_task(stages, arguments)):
-        _build_all_below(task)
+    if commanded and complete:
+        build_task(stages, arguments)
 
 
 def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> None:
@@ -100,60 +100,37 @@ def _check_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> Non
 
 
 def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
-    """The task that `luigi ARGUMENTS` would run; None if it would run none. Raises SettingError for a stage or option
-    that there is not, for a value that cannot be meant, and for one that is missing."""
+    """The stage that `luigi ARGUMENTS` would run, which has made all that it requires: some refuse only then what they
+    cannot work with. None if it would run none of `stages`. Raises SettingError for a stage or option that there is
+    not, and for a value that is missing or cannot be meant."""
     known = CmdlineParser._build_parser().parse_known_args(arguments)[0]
     if (family := known.root_task) is None or known.core_help or known.core_help_all:
         return None
+    named = {stage.get_task_family(): stage for stage in stages}
     if family not in Register.task_names():
-        names = [stage.get_task_family() for stage in stages]
-        raise SettingError(f"{family} is no stage: {did_you_mean(family, names)}")
-    _, unknown = CmdlineParser._build_parser(root_task=family).parse_known_args(arguments)
-    for option in [word.split("=")[0] for word in unknown if word.startswith("--")]:
-        known = [f"--{name.replace('_', '-')}" for name, _ in Register.get_task_cls(family).get_params()]
-        raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, known)}")
+        raise SettingError(f"{family} is no stage: {did_you_mean(family, [*named])}")
+    if family not in named:
+        return None
+    unknown = CmdlineParser._build_parser(root_task=family).parse_known_args(arguments)[1]
+    if option := next((word.split("=")[0] for word in unknown if word.startswith("--")), None):
+        options = [f"--{name.replace('_', '-')}" for name, _ in named[family].get_params()]
+        raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, options)}")
     with CmdlineParser.global_instance(arguments, allow_override=True) as parser:
         try:
             task: luigi.Task = parser.get_task_obj()
-            return task
         except MissingParameterException as error:
             raise SettingError(str(error)) from None
+        _make_required(task, stages)
+    return task
 
 
-def _build_all_below(task: luigi.Task) -> None:
-    """Make every stage that a task requires: some refuse only then what they cannot work with."""
-    todo, seen = [task], set[str]()
-    while todo:
-        task = todo.pop()
-        if task.task_id not in seen:
-            seen.add(task.task_id)
-            todo += luigi.task.flatten(task.requires())
-
-
-def configured(stage: type[luigi.Task]) -> dict[str, str]:
-    """The parameters that need not be given, and what they are then."""
-    name = stage.get_task_family()
-    return {
-        option: parameter.serialize(parameter.task_value(name, option))
-        for option, parameter in stage.get_params()
-        if parameter.has_task_value(name, option)
-    }
-
-
-def check_shares(valid: float, test: float) -> None:
-    """Raises SettingError if the two shares leave nothing to learn from."""
-    if valid + test >= 1:
-        raise SettingError(
-            f"--valid-share {valid:g} and --test-share {test:g}: expected less than 1 together, for the rest is "
-            "what the model learns from"
-        )
-
-
-def check_queries(queries: Collection[str], classes: Sequence[str]) -> None:
-    """Raises SettingError for a query of no class, which nothing would ever search for."""
-    for name in queries:
-        if name not in classes:
-            raise SettingError(f"--queries: {name} is no class: {did_you_mean(name, classes)}")
+def _make_required(task: luigi.Task, stages: Stages) -> None:
+    tasks, known = [task], {task.task_id}
+    for each in tasks:
+        required: list[luigi.Task] = each.deps()
+        new = {t.task_id: t for t in required if type(t) in stages and t.task_id not in known}
+        known |= new.keys()
+        tasks += new.values()
 
 
 def _show_message_alone(

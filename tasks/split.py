@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import settings
+from greenr_luigi.errors import SettingError
 from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesParameter
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.text import did_you_mean
 from tasks.download import DownloadImages, SourceParameters
 
 
@@ -31,8 +32,14 @@ class SplitDataset(SourceParameters, PipelineStage):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        settings.check_shares(self.valid_share, self.test_share)
-        settings.check_queries(self.queries, self.classes)
+        if self.valid_share + self.test_share >= 1:
+            raise SettingError(
+                f"--valid-share {self.valid_share:g} and --test-share {self.test_share:g}: expected less than 1 "
+                "together, for the rest is what the model learns from"
+            )
+        for name in self.queries:
+            if name not in self.classes:
+                raise SettingError(f"--queries: {name} is no class: {did_you_mean(name, self.classes)}")
 
     def requires(self) -> list[DownloadImages]:
         return [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
-from greenr_luigi import settings
+from greenr_luigi import cli, settings
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import stages, status
 from greenr_luigi.parameters import ClassesParameter
@@ -220,41 +220,74 @@ def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
         tasks.DownloadImages(label="x", root="~no one/data")
 
 
-def test_shares_that_leave_nothing_to_learn_from_are_refused(tmp_path):
-    task = status.build("DeployApp", ["--valid-share", "0.5", "--test-share", "0.5"], tmp_path)
-    with pytest.raises(SettingError, match=r"--test-share 0\.5: expected less than 1 together"):
-        task.requires()
-
-
-def test_a_query_of_no_class_is_refused_and_accents_are_one(tmp_path):
-    task = status.build("DeployApp", ["--queries", '{"gras": "x"}'], tmp_path)
-    with pytest.raises(SettingError, match=r"--queries: gras is no class: did you mean grass\?"):
-        task.requires()
+def test_a_query_is_of_a_class_however_its_accents_are_composed(tmp_path):
     options = ["--classes", "Löwe,grass", "--queries", '{" Lo\u0308we": "lion"}']
     split = status.build("SplitDataset", options, tmp_path)
     assert [task.query for task in split.requires()] == ["lion", ""]
 
 
+def test_a_program_that_builds_a_stage_gets_an_exception():
+    with pytest.raises(SettingError, match="--epochs 0: expected a whole number, at least 1"):
+        tasks.TrainModel(epochs=0)
+    with pytest.raises(SettingError, match=r"--queries: gras is no class: did you mean grass\?"):
+        tasks.SplitDataset(queries={"gras": "x"})
+
+
+def run(folder, *command):
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, *command]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "line"),
     [
         (["DeployAp"], "DeployAp is no stage: did you mean DeployApp?"),
+        (["DeployApp", "--epohcs", "3"], "--epohcs is no parameter of DeployApp: did you mean --epochs?"),
+        (["DeployApp", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
         (
             ["DeployApp", "--force", "Trainmodel"],
             "--force Trainmodel: there is no such stage: did you mean TrainModel?",
         ),
-        (["DeployApp", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
+        (
+            ["DeployApp", "--valid-share", "0.5", "--test-share", "0.5"],
+            "--valid-share 0.5 and --test-share 0.5: expected less than 1 together, for the rest is what the "
+            "model learns from",
+        ),
+        (["DeployApp", "--queries", '{"gras": "x"}'], "--queries: gras is no class: did you mean grass?"),
     ],
 )
-def test_a_wrong_setting_ends_in_one_line(options, says, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    for program in (["luigi", "--module", "tasks"], ["greenr_luigi.cli", "status"]):
-        command = [sys.executable, "-m", *program, *options]
-        ran = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
-        )
-        assert ran.returncode == 1
-        assert ran.stderr.removeprefix("greenr: ").splitlines() == [says]
+def test_a_command_line_of_luigi_or_greenr_ends_in_one_line(options, line, tmp_path, capsys):
+    luigi_run = run(tmp_path, "-m", "luigi", "--module", "tasks", *options, "--local-scheduler")
+    assert (luigi_run.returncode, luigi_run.stderr) == (1, f"{line}\n")
+    assert cli.main(["status", *options, "--root", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"greenr: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[TrainModel]\nepohcs = 3", "[TrainModel] epohcs is no parameter of TrainModel: did you mean epochs?"),
+        ("[TrainModle]\nepochs = 3", "[TrainModle] is no stage: did you mean [TrainModel]?"),
+        ("[DeployApp]\nfloor = 50%", "[DeployApp] floor: '%' must be followed by '%' or '(', found: '%'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_luigi_cfg_is_one_line_or_an_exception(text, line, tmp_path):
+    (tmp_path / "luigi.cfg").write_text(text)
+    luigi_run = run(tmp_path, "-m", "luigi", "--module", "tasks", "DeployApp", "--local-scheduler")
+    assert (luigi_run.returncode, luigi_run.stderr) == (1, f"luigi.cfg: {line}\n")
+    # A notebook that imports the stages goes on.
+    script = (
+        "from greenr_luigi.errors import SettingError\n"
+        "try:\n    import tasks\nexcept SettingError as error:\n    print(error)"
+    )
+    program = run(tmp_path, "-c", script)
+    assert (program.returncode, program.stdout, program.stderr) == (0, f"luigi.cfg: {line}\n", "")
+
+
+def test_the_arguments_of_another_program_are_its_own(tmp_path):
+    program = run(tmp_path, "-c", "import tasks", "--module", "tasks", "DeployAp", "--epochs", "0")
+    assert (program.returncode, program.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("text", ["one", "a,a", "a,,b", "", "[]", '["a"]', "Lo\u0308we,Löwe"])
@@ -287,23 +320,22 @@ def test_a_section_of_another_packages_stage_is_no_mistake(config, monkeypatch):
     settings.apply(tasks.STAGES)
 
 
-@pytest.mark.parametrize(
-    "line", ["[TrainModel]\nepohcs = 3", "[TrainModle]\nepochs = 3", "[TrainModel]\nepochs = 0"]
-)
-def test_an_import_ends_no_program(line, tmp_path):
-    """A notebook that imports the stages gets an exception, and goes on."""
-    (tmp_path / "luigi.cfg").write_text(line)
-    code = (
-        "from greenr_luigi.errors import GreenrError\n"
-        "try:\n    import tasks\nexcept GreenrError as error:\n    print('refused:', error)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ran.returncode == 0 and ran.stdout.startswith("refused: luigi.cfg: ["), ran.stderr
+class Between(luigi.Task):
+    """A stage of another package, between the two."""
+
+    one = Above.one
+    four = luigi.IntParameter(description="...")
+
+
+def test_a_package_on_top_lays_its_own_defaults_between_the_packaged_and_a_persons(config, tmp_path):
+    theirs = tmp_path / "theirs.cfg"
+    theirs.write_text("[Above]\none = 11\ntwo = 22\n[Between]\nfour = 4\n")
+    config.set("Between", "one", "10")
+    config.set("Above", "two", "20")
+    settings.apply(STAGES)
+    for _ in range(2):
+        settings.apply((Above, Between, Below), theirs)
+        assert {name: config.get("Above", name) for name in ("one", "two")} == {"one": "11", "two": "20"}
+        assert {name: config.get("Between", name) for name in ("one", "four")} == {"one": "10", "four": "4"}
+        below = {name: config.get("Below", name) for name in ("one", "two", "three")}
+        assert below == {"one": "10", "two": "20", "three": "3"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from greenr_luigi import contracts, settings
+from greenr_luigi import contracts
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
 from greenr_luigi.operations.stages import default_root, deploying_stage
-from greenr_luigi.stage import command_line
+from greenr_luigi.stage import PipelineStage, command_line
 
 
 def dataset_and_evaluation(root: Path, module: str = "tasks") -> tuple[Path, Path] | None:
@@ -32,9 +32,19 @@ def command_to_run_again(root: Path, module: str = "tasks") -> str:
     recorded, so the line leaves them as they are configured."""
     stage = deploying_stage(module)
     deployment = next(of_role(find_outputs(root, module), "deployment"), None)
-    configured = settings.configured(stage)
+    configured = _configured(stage)
     options = {} if root.absolute() == default_root(module) else {"root": str(root)}
     if deployment:
         recorded = deployment.stamp.parameters.items()
         options |= {name: value for name, value in recorded if value != configured.get(name)}
     return command_line(module, stage.get_task_family(), options)
+
+
+def _configured(stage: type[PipelineStage]) -> dict[str, str]:
+    """The parameters that need not be given, and what they are then."""
+    family = stage.get_task_family()
+    return {
+        name: parameter.serialize(parameter.task_value(family, name))
+        for name, parameter in stage.get_params()
+        if parameter.has_task_value(family, name)
+    }

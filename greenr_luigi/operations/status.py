@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from greenr_luigi import settings
+from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
 from greenr_luigi.staleness.stage import Stage
 
@@ -40,7 +41,8 @@ def build(name: str, options: Sequence[str], root: Path, module: str = "tasks") 
     """The stage that `luigi --module MODULE NAME OPTIONS` would run."""
     argv = ["--module", module, name, "--root", str(root), *options]
     task = settings.build_task(load_stages(module), argv)
-    assert isinstance(task, Stage)
+    if not isinstance(task, Stage):
+        raise SettingError(f"{name} is no stage of {module}")
     return task
 
 

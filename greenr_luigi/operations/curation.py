@@ -1,0 +1,53 @@
+"""What a person decides about pictures: taken down for the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.operations import last_run
+from greenr_luigi.text import composed, did_you_mean
+
+
+def decide(root: Path, action: str, pictures: Sequence[str], label: str = "") -> None:
+    """Note an action of `greenr` ("reject", "relabel", "restore" or "add") for each picture, a file or a sha256. Raises
+    GreenrError for what is no picture."""
+    from greenr_luigi.dataset import curation
+
+    if action == "add":
+        for picture in pictures:
+            curation.add(root, label, Path(picture))
+    elif action == "relabel":
+        curation.relabel(root, label, pictures)
+    elif action == "restore":
+        curation.restore(root, pictures)
+    else:
+        curation.reject(root, pictures)
+
+
+def known_label(root: Path, text: str, new: bool, module: str = "tasks") -> str:
+    """The class of the last run that a person typed. Raises GreenrError if there is none of that name, and it is not
+    said to be `new`: no run would use the picture, and nobody would notice."""
+    label = composed(text).strip()
+    classes = last_run.classes(root, module)
+    if classes is None:
+        print(f"no model under {root} tells which classes there are: {label!r} is taken as it is")
+        return label
+    known = next((name for name in classes if composed(name) == label), None)
+    if known is None and not new:
+        raise GreenrError(
+            f"{label!r} is no class of the last run (--new if the next one brings it in): "
+            f"{did_you_mean(label, classes)}"
+        )
+    return known or label
+
+
+def review(root: Path, port: int, module: str = "tasks") -> None:
+    """Serve the page on which a person goes through doubtful pictures, until Ctrl-C. Raises GreenrError if the port is
+    taken."""
+    from greenr_luigi.review import cases, page
+
+    waiting = cases.undecided(root, *(last_run.dataset_and_evaluation(root, module) or (None, None)))
+    classes = last_run.classes(root, module) or sorted({case.label for case in waiting if case.label})
+    page.serve(cases.Review(root, waiting, classes, last_run.command_to_run_again(root, module)), port)

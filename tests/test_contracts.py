@@ -1,0 +1,53 @@
+"""JSON files that one stage writes and another reads."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from greenr_luigi import contracts
+from greenr_luigi.errors import GreenrError
+
+
+@dataclass
+class Inner:
+    count: int
+
+
+@dataclass
+class Note:
+    name: str
+    score: float | None = None
+    inner: list[Inner] = field(default_factory=list)
+
+
+def test_what_is_written_is_read(tmp_path):
+    note = Note("Löwe", 0.5, [Inner(1)])
+    contracts.write(tmp_path / "note.json", note)
+    assert contracts.read(tmp_path / "note.json", Note) == note
+    first = (tmp_path / "note.json").read_bytes()
+    contracts.write(tmp_path / "note.json", note)
+    assert (tmp_path / "note.json").read_bytes() == first
+    assert "Löwe" in first.decode()
+
+
+def test_an_older_file_lacks_fields_and_a_newer_one_has_more(tmp_path):
+    (tmp_path / "note.json").write_text('{"name": "x", "later": [1]}')
+    assert contracts.read(tmp_path / "note.json", Note) == Note("x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"name": "x"', "[]", '{"name": 1}', "{}", '{"name": "x", "inner": [{}]}', "[" * 100_000, "\xff"]
+)  # fmt: skip
+def test_a_torn_or_other_file_is_one_clear_error(text, tmp_path):
+    path = tmp_path / "note.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(contracts.ContractError) as error:
+        contracts.read(path, Note, "run the stage")
+    message = str(error.value)
+    assert message.startswith(f"{path} cannot be read as Note (") and message.endswith("): run the stage")
+    assert isinstance(error.value, GreenrError)
+
+
+def test_a_file_that_is_not_there_is_no_torn_one(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        contracts.read(tmp_path / "note.json", Note)

@@ -1,0 +1,44 @@
+"""Words and numbers as people read and write them."""
+
+import pytest
+
+from greenr_luigi.text import composed, did_you_mean, percent
+
+
+@pytest.mark.parametrize(
+    ("fraction", "digits", "words"),
+    [
+        (None, 0, "–"),
+        (0, 0, "0 %"),
+        (1, 0, "100 %"),
+        (0.973, 0, "97 %"),
+        (0.973, 1, "97.3 %"),
+        (0.999, 0, "> 99 %"),
+        (0.9999, 1, "> 99.9 %"),
+        (0.001, 0, "< 1 %"),
+        (0.0001, 1, "< 0.1 %"),
+    ],
+)
+def test_percent_never_says_all_or_none_of_what_is_not_quite(fraction, digits, words):
+    assert percent(fraction, digits) == words.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "words"),
+    [
+        ("Trainmodle", ["SplitDataset", "TrainModel"], "did you mean TrainModel?"),
+        ("GRASS", ["dandelion", "grass"], "did you mean grass?"),
+        ("xyz", ["dandelion", "grass"], "expected one of dandelion, grass"),
+        ("xyz", [f"class {number}" for number in range(21)], "class 18, class 19, …"),
+    ],
+)
+def test_did_you_mean_names_the_nearest_or_what_there_is(word, known, words):
+    assert did_you_mean(word, known).endswith(words)
+
+
+def test_did_you_mean_puts_the_dashes_of_an_option_before_it():
+    assert did_you_mean("epohcs", ["seed", "epochs"], "--") == "did you mean --epochs?"
+
+
+def test_a_name_is_composed_in_one_way():
+    assert composed("Lo\u0308we") == composed("Löwe") == "L\u00f6we"
