@@ -71,7 +71,7 @@ class Stamp:
 
 
 def _snapshot(files: dict[str, Any]) -> Snapshot:
-    return {name: FileTrace(*values) for name, values in files.items()}
+    return dict(zip(files, map(FileTrace._make, files.values()), strict=True))
 
 
 def stamps(folder: Path) -> dict[Path, Stamp]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 #: The file beside an output that says what it was made from; no part of the output.
 STAMP = "stamp.json"
-UNREACHABLE = (FileNotFoundError, NotADirectoryError, PermissionError)
+UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 class FileTrace(NamedTuple):
@@ -51,33 +51,24 @@ def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         with contextlib.suppress(FileNotFoundError):
             yield path.name, path.stat()
         return
-    folders = [("", str(path))]
-    while folders:
-        prefix, folder = folders.pop()
-        try:
-            entries = os.scandir(folder)
-        except UNREACHABLE:
-            continue
-        with entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append((f"{prefix}{entry.name}/", entry.path))
-                elif (status := _regular_file(entry)) and (prefix or entry.name != STAMP):
-                    yield prefix + entry.name, status
+    for folder, folders, names in os.walk(path, onerror=_raise_unless_unreachable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = folder[len(str(path)) + 1 :]
+        for name in names:
+            if name.startswith(".") or (not prefix and name == STAMP):
+                continue
+            try:
+                status = os.stat(f"{folder}/{name}")  # noqa: PTH116  a Path for each of 100,000 files takes long
+            except OSError as error:
+                _raise_unless_unreachable(error)
+            else:
+                if stat.S_ISREG(status.st_mode):
+                    yield f"{prefix}/{name}" if prefix else name, status
 
 
-def _regular_file(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        status = entry.stat()
-    except UNREACHABLE:
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return None
-        raise
-    return status if stat.S_ISREG(status.st_mode) else None
+def _raise_unless_unreachable(error: OSError) -> None:
+    if error.errno not in UNREACHABLE:
+        raise error
 
 
 def snapshot(path: Path) -> Snapshot:
