@@ -37,10 +37,8 @@ class Measured:
 
 def multipart(path: str, data: bytes, port: int, field_name: str = "file") -> bytes:
     """One POST of a picture, as bytes on the wire."""
-    body = (
-        f'--b\r\nContent-Disposition: form-data; name="{field_name}"; filename="a.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    ).encode() + data + b"\r\n--b--\r\n"  # fmt: skip
+    part = f'--b\r\nContent-Disposition: form-data; name="{field_name}"; filename="a.jpg"\r\n'
+    body = f"{part}Content-Type: image/jpeg\r\n\r\n".encode() + data + b"\r\n--b--\r\n"
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

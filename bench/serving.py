@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import platform
 import signal
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from load import Measured, drive, multipart
 
+from greenr_luigi.export.model_card import read_card
 from greenr_luigi.serving import processes, releases, server
 from greenr_luigi.web.model import fast_integers, load
 
@@ -63,8 +63,12 @@ def started(
     with tempfile.TemporaryFile() as log:
         running = subprocess.Popen(
             [python, *WAYS[name][0], str(port)],
-            cwd=HERE / "ways", env=os.environ | environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            cwd=HERE / "ways",
+            env=os.environ | environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
             while drive(port, [request], 1, 0.2).statuses[200] == 0:
                 if running.poll() is not None or time.perf_counter() - began > 120:
@@ -234,29 +238,33 @@ def main() -> None:
 def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Namespace) -> None:
     digest = digests[-1]
     photos = [path.read_bytes() for path in sorted(given.photos.glob("*/*"))[:60]]
-    about = json.loads((store / digest / "model.json").read_text())
+    card = read_card(store / digest)
     integers = (store / digest / "model.int8.onnx").exists() and fast_integers()
     environment = {
         "BENCH_ONNX": str(store / digest / "model.onnx"),
         "BENCH_PICKLE": str(store / digest / "export.pkl"),
-        "BENCH_SIZE": str(about["image_size"]),
+        "BENCH_SIZE": str(card.image_size),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(HERE.parent),
         "BENTOML_DO_NOT_TRACK": "True",
     }
     mean = sum(map(len, photos)) // len(photos)
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"{len(photos)} JPEGs of {mean:,} bytes, {about['arch']} at {about['image_size']}\n")
+    print(f"{len(photos)} JPEGs of {mean:,} bytes, {card.arch} at {card.image_size}\n")
     floors = {}
     for precision in ("int8", "float32") if integers else ("float32",):
         alone = floor(store, digest, photos, precision == "int8")
         floors[precision] = both_cores(store, digest, given.photos, precision == "int8")
-        print(f"floor in {precision}: decode and inference {alone:.1f} ms alone on a core; "
-              f"two bare loops on both cores {floors[precision]:.1f}/s\n")  # fmt: skip
+        print(
+            f"floor in {precision}: decode and inference {alone:.1f} ms alone on a core; "
+            f"two bare loops on both cores {floors[precision]:.1f}/s\n"
+        )
     began = time.perf_counter()
     running = server.ensure(server.Service(store, run_dir, workers=2), digest, 60)
-    print(f"ours ready in {time.perf_counter() - began:.2f} s (gunicorn, two workers, the model and its self-test); "
-          f"resident {[round(x) for x in resident(list(running.workers))]} MB a worker when idle\n")  # fmt: skip
+    print(
+        f"ours ready in {time.perf_counter() - began:.2f} s (gunicorn, two workers, the model and its self-test); "
+        f"resident {whole(resident(list(running.workers)))} MB a worker when idle\n"
+    )
     ours = {"ours": running}
     if integers:
         os.environ["GREENR_INT8"] = "0"

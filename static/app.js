@@ -38,20 +38,20 @@ for (const photo of answers.querySelectorAll(".photo")) {
 
 // A card above the earlier answers, at once, with the picture if it is already here.
 function card(name, picture, before) {
-  const made = document.getElementById("pattern").content.cloneNode(true).firstElementChild;
+  const article = document.getElementById("pattern").content.cloneNode(true).firstElementChild;
   const id = `answer-${++count}-js`;
-  made.setAttribute("aria-labelledby", id);
-  made.querySelector("h2").id = id;
-  made.querySelector(".name").textContent = name;
-  made.querySelector(".switch").id = `${id}-heat`;
-  made.querySelector(".picture label").htmlFor = `${id}-heat`;
-  const photo = made.querySelector(".photo");
+  article.setAttribute("aria-labelledby", id);
+  article.querySelector("h2").id = id;
+  article.querySelector(".name").textContent = name;
+  article.querySelector(".switch").id = `${id}-heat`;
+  article.querySelector(".picture label").htmlFor = `${id}-heat`;
+  const photo = article.querySelector(".photo");
   photo.alt = `Your picture ${name}`;
   photo.addEventListener("load", () => measure(photo));
   if (picture) photo.src = picture;
   else photo.hidden = true;
-  answers.insertBefore(made, before === undefined ? answers.firstElementChild : before);
-  return made;
+  answers.insertBefore(article, before === undefined ? answers.firstElementChild : before);
+  return article;
 }
 
 function bars(list, rows) {
@@ -65,10 +65,10 @@ function bars(list, rows) {
   }));
 }
 
-function show(made, answer, send) {
+function show(article, answer, send) {
   const rows = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-  made.querySelector("h2").textContent = answer.sure ? answer.label : "I can’t tell";
-  const why = made.querySelector(".why");
+  article.querySelector("h2").textContent = answer.sure ? answer.label : "I can’t tell";
+  const why = article.querySelector(".why");
   why.hidden = answer.sure;
   if (!answer.sure) {
     const closest = document.createElement("b");
@@ -82,36 +82,36 @@ function show(made, answer, send) {
         + "the closest is ", closest, ".");
     }
   }
-  bars(made.querySelector(".bars"), rows.slice(0, SHOWN_CLASSES));
-  const rest = made.querySelector("details");
-  rest.hidden = rows.length <= SHOWN_CLASSES;
-  if (!rest.hidden) {
-    rest.querySelector("summary").textContent = `All ${rows.length} classes`;
-    bars(rest.querySelector(".bars"), rows.slice(SHOWN_CLASSES));
+  bars(article.querySelector(".bars"), rows.slice(0, SHOWN_CLASSES));
+  const others = article.querySelector("details");
+  others.hidden = rows.length <= SHOWN_CLASSES;
+  if (!others.hidden) {
+    others.querySelector("summary").textContent = `All ${rows.length} classes`;
+    bars(others.querySelector(".bars"), rows.slice(SHOWN_CLASSES));
   }
-  const photo = made.querySelector(".photo");
+  const photo = article.querySelector(".photo");
   if (answer.picture) photo.src = answer.picture;
   photo.hidden = false;
-  const heat = made.querySelector(".heat");
+  const heat = article.querySelector(".heat");
   heat.src = answer.heat;
-  heat.hidden = made.querySelector(".picture label").hidden = false;
-  made.removeAttribute("aria-busy");
-  const name = made.querySelector(".name").textContent;
+  heat.hidden = article.querySelector(".picture label").hidden = false;
+  article.removeAttribute("aria-busy");
+  const name = article.querySelector(".name").textContent;
   status.textContent = answer.sure
     ? `${name}: ${answer.label}, ${percent(rows[0][1])}` : `${name}: I can’t tell`;
-  if (answers.dataset.feedback) feedback(made, answer, rows, send);
+  if (answers.dataset.feedback) feedback(article, answer, rows, send);
 }
 
-function fail(made, message) {
-  made.querySelector("h2").textContent = "No answer";
-  const why = made.querySelector(".why");
+function fail(article, message) {
+  article.querySelector("h2").textContent = "No answer";
+  const why = article.querySelector(".why");
   why.className = "problem";
   why.setAttribute("role", "alert");
   why.textContent = message;
   why.hidden = false;
-  const photo = made.querySelector(".photo");
-  if (photo.hidden || !photo.complete || !photo.naturalWidth) made.querySelector(".picture").remove();
-  made.removeAttribute("aria-busy");
+  const photo = article.querySelector(".photo");
+  if (photo.hidden || !photo.complete || !photo.naturalWidth) article.querySelector(".picture").remove();
+  article.removeAttribute("aria-busy");
 }
 
 // One request; a server that is busy says when to come again.
@@ -149,45 +149,45 @@ async function run(job) {
 
 function classify(file, before) {
   const name = file.name || "Pasted picture";
-  const made = card(name, URL.createObjectURL(file), before);
+  const article = card(name, URL.createObjectURL(file), before);
   run(async () => {
     const body = new FormData();
     body.append("file", file, name);
     try {
-      show(made, await ask("api/predict?show=1", { method: "POST", body }), async () => file);
+      show(article, await ask("api/predict?show=1", { method: "POST", body }), async () => file);
     } catch (error) {
-      fail(made, error.message);
+      fail(article, error.message);
     }
   });
-  return made;
+  return article;
 }
 
 function classifyAddress(url, before) {
-  const made = card(url, null, before);
+  const article = card(url, null, before);
   run(async () => {
     const body = JSON.stringify({ url });
     const headers = { "Content-Type": "application/json" };
     try {
       const answer = await ask("api/predict-url?show=1", { method: "POST", body, headers });
       const send = async () => new Blob([Uint8Array.from(atob(answer.picture.split(",")[1]), (c) => c.charCodeAt(0))]);
-      show(made, answer, send);
+      show(article, answer, send);
     } catch (error) {
-      fail(made, error.message);
+      fail(article, error.message);
     }
   });
-  return made;
+  return article;
 }
 
-function take(given, look = classify) {
+function classifyAll(pictures, classifyOne = classify) {
   const before = answers.firstElementChild;
-  const made = [...given].map((one) => look(one, before));
-  if (!made.length) return;
-  status.textContent = made.length > 1 ? `Looking at ${made.length} pictures` : "Looking at your picture";
-  made[0].scrollIntoView({ block: "nearest" });
+  const articles = [...pictures].map((one) => classifyOne(one, before));
+  if (!articles.length) return;
+  status.textContent = articles.length > 1 ? `Looking at ${articles.length} pictures` : "Looking at your picture";
+  articles[0].scrollIntoView({ block: "nearest" });
 }
 
-function feedback(made, answer, rows, picture) {
-  const asked = made.querySelector(".feedback");
+function feedback(article, answer, rows, picture) {
+  const asked = article.querySelector(".feedback");
   const select = asked.querySelector("select");
   const others = rows.map(([label]) => label).filter((label) => label !== answer.label).sort();
   select.append(...others.map((label) => new Option(label, label)), new Option("something else", ""));
@@ -197,12 +197,12 @@ function feedback(made, answer, rows, picture) {
     body.append("label", label);
     body.append("predicted", answer.label);
     asked.querySelectorAll("button, select").forEach((one) => { one.disabled = true; });
-    const said = asked.querySelector(".small");
+    const message = asked.querySelector(".small");
     try {
       await ask("feedback", { method: "POST", body });
-      said.textContent = status.textContent = "Thank you, it is kept.";
+      message.textContent = status.textContent = "Thank you, it is kept.";
     } catch (error) {
-      said.textContent = status.textContent = error.message;
+      message.textContent = status.textContent = error.message;
     }
   };
   asked.querySelector(".yes").addEventListener("click", () => send(answer.label));
@@ -215,7 +215,7 @@ function feedback(made, answer, rows, picture) {
 
 for (const input of form.querySelectorAll("input[type=file]")) {
   input.addEventListener("change", () => {
-    take(input.files);
+    classifyAll(input.files);
     input.value = "";
   });
 }
@@ -230,7 +230,7 @@ address?.addEventListener("submit", (event) => {
 document.addEventListener("paste", (event) => {
   if (event.clipboardData.files.length) {
     event.preventDefault();
-    take(event.clipboardData.files);
+    classifyAll(event.clipboardData.files);
   } else if (address && !event.target.closest?.("input")) {
     const text = event.clipboardData.getData("text").trim();
     if (/^https?:\/\//.test(text)) classifyAddress(text);
@@ -249,8 +249,8 @@ document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   over(null);
-  if (event.dataTransfer.files.length) return take(event.dataTransfer.files);
+  if (event.dataTransfer.files.length) return classifyAll(event.dataTransfer.files);
   // A line an address; comments begin with # (RFC 2483).
   const lines = event.dataTransfer.getData("text/uri-list").split(/\r?\n/);
-  if (address) take(lines.filter((line) => /^https?:\/\//.test(line)), classifyAddress);
+  if (address) classifyAll(lines.filter((line) => /^https?:\/\//.test(line)), classifyAddress);
 });

@@ -24,5 +24,10 @@ class Classifier(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(Classifier(api_path="/predict"), accelerator="cpu", workers_per_device=2)
-    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning",
-               num_api_servers=int(os.environ.get("BENCH_API_SERVERS", "1")))  # fmt: skip
+    server.run(
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        generate_client_file=False,
+        log_level="warning",
+        num_api_servers=int(os.environ.get("BENCH_API_SERVERS", "1")),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from greenr_luigi.http_security import SecurityHeaders
 from greenr_luigi.paths import STATIC
@@ -27,7 +26,6 @@ from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.settings import Settings, from_environment
 from greenr_luigi.web.state import State
 
-log = logging.getLogger("greenr")
 #: These are asked by programs, which get a refusal as JSON; whoever asks for anything else gets a page.
 FOR_PROGRAMS = ("/api/", "/feedback", "/healthz", "/readyz", "/metrics")
 
@@ -39,33 +37,6 @@ class Assets(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
-
-
-class UnexpectedErrors:
-    """Answers a request that fails for a reason nobody expected. The innermost layer: Starlette's own answer for it
-    would come from outside of the other layers: without the headers and the request's id."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal began
-            began = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched_send)
-        except Exception:
-            log.exception("%s %s %r failed", scope["request_id"], scope["method"], scope["path"])
-            if began:
-                raise  # Only the server can break off an answer that has begun.
-            await internal_error(Request(scope, receive))(scope, receive, send)
 
 
 def routes() -> list[BaseRoute]:
@@ -111,8 +82,7 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
         middleware=[
             Middleware(PathPrefix, settings=chosen),
             Middleware(SecurityHeaders),
-            Middleware(RequestLog, settings=chosen),
-            Middleware(UnexpectedErrors),
+            Middleware(RequestLog, settings=chosen, internal_error=internal_error),
         ],
         exception_handlers={Problem: refuse, HTTPException: refuse},
     )

@@ -9,8 +9,12 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenr_luigi.web import metrics
@@ -24,11 +28,15 @@ SHOWN_PATH = 200
 
 
 class RequestLog:
-    """Gives each request an id and a deadline, and counts and logs what came of it."""
+    """Gives each request an id and a deadline, counts and logs what came of it, and answers what failed unexpectedly:
+    Starlette's own answer to that would come without the headers and the id. `internal_error` makes this answer."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, internal_error: Callable[[Request[Any]], Response]
+    ) -> None:
         self.app = app
         self.settings = settings
+        self.internal_error = internal_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,6 +45,7 @@ class RequestLog:
         began = time.monotonic()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
+        who, path = visitor(scope), scope["path"][:SHOWN_PATH]
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -46,21 +55,24 @@ class RequestLog:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
+        deadline = asyncio.timeout(self.settings.answer_seconds)
         try:
-            async with asyncio.timeout(self.settings.answer_seconds):
+            async with deadline:
                 await self.app(scope, receive, send_with_id)
-        except TimeoutError:
+        except Exception:
+            if not deadline.expired():
+                log.exception("%s %s %r failed", request_id, scope["method"], path)
             if status:
-                raise
+                raise  # Only the server can break off an answer that has begun.
             slow = Problem(503, "too-slow", "the answer took too long: try again", retry_after=5)
-            await slow.response()(scope, receive, send_with_id)
+            response = slow.response() if deadline.expired() else self.internal_error(Request(scope))
+            await response(scope, receive, send_with_id)
         finally:
-            status = status or 500  # An error on its way to the server, which answers it.
+            status = status or 500  # Cancelled: the server ends.
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
             metrics.SECONDS.labels(route).observe(seconds)
-            who, path = visitor(scope), scope["path"][:SHOWN_PATH]
             log.info("%s %s %s %r %d %.1f ms", request_id, who, scope["method"], path, status, 1000 * seconds)
 
 

@@ -23,10 +23,16 @@ from greenr_luigi.web import heat_map
 from greenr_luigi.web.heat_map import Floats
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+#: A data address, or nothing where it was not asked for.
+Drawn = str | UnsetType
 #: The longest side in pixels of the picture that an answer shows.
 SHOWN = 640
 #: What Python raises when a graph gives something else than it should; ONNX Runtime has its own errors besides.
 GRAPH_ERRORS = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError)
+
+
+def described(text: str) -> Meta:
+    return Meta(description=text)
 
 
 class ModelError(GreenrError):
@@ -37,22 +43,17 @@ class ModelError(GreenrError):
 class Answer:
     """What the model sees in one picture, as the JSON side gives it and the pages show it."""
 
-    label: Annotated[str, Meta(description="The class with the highest probability.")]
-    sure: Annotated[
-        bool, Meta(description="Whether that probability reaches the threshold, of a familiar picture.")
-    ]
-    familiar: Annotated[
-        bool, Meta(description="Whether the picture is like those that the model has learned from.")
-    ]
+    label: Annotated[str, described("The class with the highest probability.")]
+    sure: Annotated[bool, described("Whether that probability reaches the threshold, of a familiar picture.")]
+    familiar: Annotated[bool, described("Whether the picture is like those that the model has learned from.")]
     threshold: Fraction
-    probabilities: Annotated[dict[str, Fraction], Meta(description="Every class, the most probable first.")]
+    probabilities: Annotated[dict[str, Fraction], described("Every class, the most probable first.")]
     release: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-    heat: Annotated[
-        str | UnsetType, Meta(description="With show=1: where the evidence lies, a PNG as a data address.")
-    ] = UNSET
+    heat: Annotated[Drawn, described("With show=1: where the evidence lies, a PNG as a data address.")] = (
+        UNSET
+    )
     picture: Annotated[
-        str | UnsetType,
-        Meta(description="With show=1, for an address: the picture, a JPEG as a data address."),
+        Drawn, described("With show=1, for an address: the picture, a JPEG as a data address.")
     ] = UNSET
 
 

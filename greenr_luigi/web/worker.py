@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -114,8 +115,6 @@ class Server(uvicorn.Server):
     neighbour, and a core, stands idle. Here the worker that has fewer is the quicker to take the next.
     """
 
-    header_seconds = Settings.header_seconds
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
         self.connecting: set[asyncio.Task[Any]] = set()
@@ -155,14 +154,10 @@ class Server(uvicorn.Server):
         connection, _ = listening.accept()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = loop.create_task(loop.connect_accepted_socket(self.new_protocol, connection))
+        protocol = partial(Protocol, self.config, self.server_state, self.lifespan.state)
+        task = loop.create_task(loop.connect_accepted_socket(protocol, connection))
         self.connecting.add(task)
         task.add_done_callback(self.connecting.discard)
-
-    def new_protocol(self) -> asyncio.Protocol:
-        protocol = Protocol(self.config, self.server_state, self.lifespan.state)
-        protocol.header_seconds = self.header_seconds
-        return protocol
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.should_exit = True
@@ -200,8 +195,8 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         """As uvicorn_worker's, with our Server."""
         self.config.app = self.wsgi
+        Protocol.header_seconds = from_environment(os.environ).header_seconds
         server = Server(config=self.config)
-        server.header_seconds = from_environment(os.environ).header_seconds
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
         if not server.started:

@@ -16,9 +16,9 @@ from tests import tiny_release
 class Live:
     """A running server and a client that never takes a proxy from the environment."""
 
-    def __init__(self, running: server.Server, place: Path) -> None:
+    def __init__(self, running: server.Server, root: Path) -> None:
         self.server = running
-        self.place = place
+        self.root = root
         self.url = running.url.rstrip("/")
         self.session = requests.Session()
         self.session.trust_env = False
@@ -41,10 +41,10 @@ class Live:
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    place = tmp_path_factory.mktemp("live server")
-    digest = tiny_release.deploy(place / "releases")
-    running = tiny_release.serve(place, digest, workers=2)
-    here = Live(running, place)
+    root = tmp_path_factory.mktemp("live server")
+    digest = tiny_release.deploy(root / "releases")
+    running = tiny_release.serve(root, digest, workers=2)
+    here = Live(running, root)
     yield here
     here.session.close()
-    server.stop(place / "server")
+    server.stop(root / "server")

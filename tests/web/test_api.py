@@ -31,16 +31,16 @@ other_schema = schemathesis.openapi.from_dict(openapi.document("", OTHERS))
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server whose settings are not the default ones."""
-    place = tmp_path_factory.mktemp("other settings")
-    digest = tiny_release.deploy(place / "releases")
+    root = tmp_path_factory.mktemp("other settings")
+    digest = tiny_release.deploy(root / "releases")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"BATCH": "2", "FETCH": "0", "FEEDBACK": "1"}.items():
             patch.setenv(f"GREENR_{name}", value)
-        running = tiny_release.serve(place, digest, workers=1)
-    found = Live(running, place)
+        running = tiny_release.serve(root, digest, workers=1)
+    found = Live(running, root)
     yield found
     found.session.close()
-    server.stop(place / "server")
+    server.stop(root / "server")
 
 
 @schema.parametrize()

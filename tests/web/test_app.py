@@ -33,10 +33,10 @@ GREEN = {"file": ("b.png", tiny_release.picture("green", kind="PNG"), "image/png
 
 
 @contextlib.contextmanager
-def inside(place: Path, *routes: Route, evaluated: bool = False, **settings: Any) -> Iterator[TestClient]:
+def inside(root: Path, *routes: Route, evaluated: bool = False, **settings: Any) -> Iterator[TestClient]:
     """The application in this process, so that a test may break it; `routes` come before its own."""
-    tiny_release.deploy(place / "releases", evaluated=evaluated)
-    made = app.create(Settings(store=place / "releases", **settings))
+    tiny_release.deploy(root / "releases", evaluated=evaluated)
+    made = app.create(Settings(store=root / "releases", **settings))
     made.router.routes[:0] = routes
     with TestClient(made, raise_server_exceptions=False, follow_redirects=False) as client:
         yield client

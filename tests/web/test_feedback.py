@@ -18,16 +18,16 @@ from tests.web.conftest import Live
 
 
 @pytest.fixture(scope="module")
-def open_ears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    place = tmp_path_factory.mktemp("open ears")
-    digest = tiny_release.deploy(place / "releases")
+def feedback_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    root = tmp_path_factory.mktemp("feedback on")
+    digest = tiny_release.deploy(root / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_FEEDBACK", "1")
-        running = tiny_release.serve(place, digest, workers=1)
-    found = Live(running, place)
+        running = tiny_release.serve(root, digest, workers=1)
+    found = Live(running, root)
     yield found
     found.session.close()
-    server.stop(place / "server")
+    server.stop(root / "server")
 
 
 def give(live: Live, data: bytes, label: str, **headers: str) -> requests.Response:
@@ -37,22 +37,22 @@ def give(live: Live, data: bytes, label: str, **headers: str) -> requests.Respon
     )
 
 
-def test_a_verdict_is_kept_once_with_its_line(open_ears: Live) -> None:
+def test_a_verdict_is_kept_once_with_its_line(feedback_on: Live) -> None:
     data = tiny_release.picture("yellow", 100, "PNG")
-    kept = give(open_ears, data, "dandelion")
+    kept = give(feedback_on, data, "dandelion")
     assert kept.status_code == 200
-    again = give(open_ears, data, "dandelion", **{"Sec-Fetch-Site": "same-origin"})
+    again = give(feedback_on, data, "dandelion", **{"Sec-Fetch-Site": "same-origin"})
     assert again.json() == kept.json()
-    folder = open_ears.place / "feedback"
+    folder = feedback_on.root / "feedback"
     assert (folder / kept.json()["kept"]).read_bytes() == data
     rows = [json.loads(line) for line in (folder / "feedback.jsonl").read_text().splitlines()]
     assert (
-        len(rows) == 2 and rows[0]["label"] == "dandelion" and rows[0]["release"] == open_ears.server.digest
+        len(rows) == 2 and rows[0]["label"] == "dandelion" and rows[0]["release"] == feedback_on.server.digest
     )
     strange = tiny_release.CLASSES[2]
-    name = give(open_ears, data, strange).json()["kept"]
+    name = give(feedback_on, data, strange).json()["kept"]
     assert name.startswith("pissenlit <b>é<%2Fb>/") and (folder / name).exists()
-    assert give(open_ears, data, "").json()["kept"].startswith("%none/")
+    assert give(feedback_on, data, "").json()["kept"].startswith("%none/")
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_a_verdict_is_kept_once_with_its_line(open_ears: Live) -> None:
     [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
      {"Origin": "null"}, {"X-Nothing": "1"}, {"Origin": "http://["}],
 )  # fmt: skip
-def test_other_pages_are_not_heard(open_ears: Live, headers: dict[str, str]) -> None:
-    response = give(open_ears, tiny_release.picture(), "grass", **headers)
+def test_other_pages_are_not_heard(feedback_on: Live, headers: dict[str, str]) -> None:
+    response = give(feedback_on, tiny_release.picture(), "grass", **headers)
     assert (response.status_code, response.json()["error"]["code"]) == (403, "foreign")
 
 
-def test_what_is_no_label_or_no_picture(open_ears: Live) -> None:
-    assert give(open_ears, tiny_release.picture(), "../../etc").json()["error"]["code"] == "no-label"
-    assert give(open_ears, b"none", "grass").json()["error"]["code"] == "picture-format"
+def test_what_is_no_label_or_no_picture(feedback_on: Live) -> None:
+    assert give(feedback_on, tiny_release.picture(), "../../etc").json()["error"]["code"] == "no-label"
+    assert give(feedback_on, b"none", "grass").json()["error"]["code"] == "picture-format"
 
 
 def settings(tmp_path: object) -> Settings:
@@ -75,48 +75,48 @@ def settings(tmp_path: object) -> Settings:
 
 
 def test_a_visitor_may_say_only_so_much(tmp_path: object) -> None:
-    heard = Feedback(settings(tmp_path))
+    kept_feedback = Feedback(settings(tmp_path))
     for _ in range(feedback.PER_VISITOR):
-        heard.admit("a")
+        kept_feedback.admit("a")
     with pytest.raises(Problem) as found:
-        heard.admit("a")
+        kept_feedback.admit("a")
     assert found.value.status == 429
-    heard.admit("b")
+    kept_feedback.admit("b")
 
 
 def test_many_visitors_may_say_only_so_much(tmp_path: object) -> None:
     """Who has many addresses is many visitors."""
-    heard = Feedback(settings(tmp_path))
+    kept_feedback = Feedback(settings(tmp_path))
     for number in range(feedback.PER_WORKER):
-        heard.admit(f"2001:db8::{number:x}")
+        kept_feedback.admit(f"2001:db8::{number:x}")
     with pytest.raises(Problem) as found:
-        heard.admit("another")
+        kept_feedback.admit("another")
     assert found.value.code == "too-often"
 
 
 def test_lines_take_room_too(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback_store, "MOST_BYTES", 2000)
-    heard, data = Feedback(settings(tmp_path)), tiny_release.picture("yellow")
+    kept_feedback, data = Feedback(settings(tmp_path)), tiny_release.picture("yellow")
     with pytest.raises(Problem) as found:
         for _ in range(20):
-            heard.keep(data, "grass", "", "")
+            kept_feedback.keep(data, "grass", "", "")
     assert found.value.code == "feedback-full"
 
 
-def test_what_was_predicted_is_one_of_the_classes_or_nothing(open_ears: Live) -> None:
+def test_what_was_predicted_is_one_of_the_classes_or_nothing(feedback_on: Live) -> None:
     data = tiny_release.picture("lime", 99, "PNG")
     form = {"label": "grass", "predicted": "daisy"}
-    kept = open_ears.post("/feedback", files={"file": data}, data=form, headers={"Origin": open_ears.url})
+    kept = feedback_on.post("/feedback", files={"file": data}, data=form, headers={"Origin": feedback_on.url})
     assert kept.status_code == 200
-    assert feedback_store.read(open_ears.place / "feedback")[-1].predicted == ""
+    assert feedback_store.read(feedback_on.root / "feedback")[-1].predicted == ""
 
 
 def test_there_is_only_so_much_room(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback_store, "MOST_BYTES", 1000)
-    heard = Feedback(settings(tmp_path))
-    heard.keep(tiny_release.picture("yellow"), "grass", "", "")
+    kept_feedback = Feedback(settings(tmp_path))
+    kept_feedback.keep(tiny_release.picture("yellow"), "grass", "", "")
     with pytest.raises(Problem) as found:
-        heard.keep(tiny_release.picture("green"), "grass", "", "")
+        kept_feedback.keep(tiny_release.picture("green"), "grass", "", "")
     assert found.value.code == "feedback-full"
 
 

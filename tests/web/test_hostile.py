@@ -41,16 +41,16 @@ def resident(live: Live) -> float:
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server with short deadlines."""
-    place = tmp_path_factory.mktemp("patient")
-    digest = tiny_release.deploy(place / "releases")
+    root = tmp_path_factory.mktemp("patient")
+    digest = tiny_release.deploy(root / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_BODY_SECONDS", "1")
         patch.setenv("GREENR_HEADER_SECONDS", "2")
-        running = tiny_release.serve(place, digest, workers=1)
-    found = Live(running, place)
+        running = tiny_release.serve(root, digest, workers=1)
+    found = Live(running, root)
     yield found
     found.session.close()
-    server.stop(place / "server")
+    server.stop(root / "server")
 
 
 @pytest.fixture(autouse=True)
@@ -327,10 +327,10 @@ def test_no_upload_is_kept(live: Live) -> None:
     assert live.post("/upload", files={"file": data}).status_code == 200
     kept = [
         path
-        for path in live.place.rglob("*")
+        for path in live.root.rglob("*")
         if path.is_file() and b"a mark of this test" in path.read_bytes()
     ]
-    assert kept == [] and not (live.place / "feedback").exists()
+    assert kept == [] and not (live.root / "feedback").exists()
     response = live.post("/feedback", files={"file": data}, data={"label": "grass"})
     assert response.status_code == 403 and response.json()["error"]["code"] == "feedback-off"
 

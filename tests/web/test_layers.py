@@ -14,15 +14,15 @@ from tests.web.conftest import Live
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server that believes its proxy's X-Forwarded-Prefix."""
-    place = tmp_path_factory.mktemp("behind")
-    digest = tiny_release.deploy(place / "releases")
+    root = tmp_path_factory.mktemp("behind")
+    digest = tiny_release.deploy(root / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_FORWARDED_PREFIX", "1")
-        running = tiny_release.serve(place, digest, workers=1)
-    found = Live(running, place)
+        running = tiny_release.serve(root, digest, workers=1)
+    found = Live(running, root)
     yield found
     found.session.close()
-    server.stop(place / "server")
+    server.stop(root / "server")
 
 
 def test_a_forwarded_prefix_is_used_where_it_is_configured(behind: Live, live: Live) -> None:
@@ -43,11 +43,11 @@ def test_a_hostile_prefix_is_not(behind: Live, prefix: str) -> None:
 def test_a_request_that_takes_too_long_is_answered(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path_factory.mktemp("hasty")
+    root = tmp_path_factory.mktemp("hasty")
     monkeypatch.setenv("GREENR_ANSWER_SECONDS", "0.05")
-    digest = tiny_release.deploy(place / "releases")
-    running = tiny_release.serve(place, digest, workers=1)
-    found = Live(running, place)
+    digest = tiny_release.deploy(root / "releases")
+    running = tiny_release.serve(root, digest, workers=1)
+    found = Live(running, root)
     try:
         response = found.post("/api/predict", files={"file": tiny_release.picture("yellow", 7000, "PNG")})
         assert (response.status_code, response.json()["error"]["code"]) == (503, "too-slow")
@@ -57,4 +57,4 @@ def test_a_request_that_takes_too_long_is_answered(
         )
     finally:
         found.session.close()
-        server.stop(place / "server")
+        server.stop(root / "server")

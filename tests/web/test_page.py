@@ -64,11 +64,11 @@ def elsewhere() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: str) -> Iterator[Live]:
     """A server under /app with feedback on, allowed to fetch from `elsewhere`, its release with pictures."""
-    place = tmp_path_factory.mktemp("site")
-    exported = tiny_release.export(place / "export")
+    root = tmp_path_factory.mktemp("site")
+    exported = tiny_release.export(root / "export")
     tiny_release.evaluation(exported)
-    digest = releases.publish(place / "releases", exported.iterdir())
-    releases.point(place / "releases", digest)
+    digest = releases.publish(root / "releases", exported.iterdir())
+    releases.point(root / "releases", digest)
     settings = {
         "GREENR_FEEDBACK": "1",
         "GREENR_FETCH_ALLOW": "127.0.0.1/32",
@@ -77,12 +77,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: str) -> Iterator[L
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        running = tiny_release.serve(place, digest, workers=2, root_path="/app")
-    found = Live(running, place)
+        running = tiny_release.serve(root, digest, workers=2, root_path="/app")
+    found = Live(running, root)
     found.url += "/app"
     yield found
     found.session.close()
-    server.stop(place / "server")
+    server.stop(root / "server")
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +329,7 @@ def test_feedback_is_kept_beside_the_store(page: webdriver.Chrome, site: Live, p
     page.find_element(By.CSS_SELECTOR, ".feedback .send").click()
     said = page.find_element(By.CSS_SELECTOR, ".feedback .small")
     WebDriverWait(page, 10).until(lambda _: "Thank you" in said.text)
-    kept = list((site.place / "feedback" / "dandelion").iterdir())
+    kept = list((site.root / "feedback" / "dandelion").iterdir())
     assert [path.read_bytes() for path in kept] == [(pictures / "green.png").read_bytes()]
 
 
@@ -388,10 +388,10 @@ def test_the_confusion_matrix_keeps_its_headings_in_sight(page: webdriver.Chrome
         "return [r.left + e.clientLeft, r.top + e.clientTop]",
         sheet,
     )
-    place = "const r = arguments[0].getBoundingClientRect(); return [r.left, r.top]"
-    column = page.execute_script(place, sheet.find_element(By.CSS_SELECTOR, "thead th:last-child"))
-    row = page.execute_script(place, sheet.find_element(By.CSS_SELECTOR, "tbody tr:last-child th"))
-    corner = page.execute_script(place, sheet.find_element(By.CSS_SELECTOR, "thead th:first-child"))
+    position = "const r = arguments[0].getBoundingClientRect(); return [r.left, r.top]"
+    column = page.execute_script(position, sheet.find_element(By.CSS_SELECTOR, "thead th:last-child"))
+    row = page.execute_script(position, sheet.find_element(By.CSS_SELECTOR, "tbody tr:last-child th"))
+    corner = page.execute_script(position, sheet.find_element(By.CSS_SELECTOR, "thead th:first-child"))
     assert column[1] == pytest.approx(inner[1], abs=1)
     assert row[0] == pytest.approx(inner[0], abs=1)
     assert corner == pytest.approx(inner, abs=1)

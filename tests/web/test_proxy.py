@@ -22,9 +22,9 @@ NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory):
     """The address of a classifier under /app of a real nginx."""
-    place = tmp_path_factory.mktemp("behind a proxy")
-    digest = tiny_release.deploy(place / "releases")
-    running = tiny_release.serve(place, digest, workers=1, root_path="/app")
+    root = tmp_path_factory.mktemp("behind a proxy")
+    digest = tiny_release.deploy(root / "releases")
+    running = tiny_release.serve(root, digest, workers=1, root_path="/app")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -55,7 +55,7 @@ def proxied(tmp_path_factory):
     finally:
         nginx.terminate()
         nginx.wait()
-        server.stop(place / "server")
+        server.stop(root / "server")
 
 
 def picture():

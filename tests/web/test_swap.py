@@ -67,25 +67,25 @@ class Visitors:
 
 
 def test_swaps_under_load_lose_nothing_and_mix_nothing(own: Live) -> None:
-    store = own.place / "releases"
+    store = own.root / "releases"
     digests = [tiny_release.publish(store, variant) for variant in range(3)]
     labels = dict(zip(digests, [tiny_release.CLASSES[n % 3] for n in range(3)], strict=True))
     with Visitors(own.url) as visitors:
         for n in range(1, SWAPS + 1):
             releases.point(store, digests[n % 3])
-            server.wait_for_release(own.place / "server", digests[n % 3], 20)
+            server.wait_for_release(own.root / "server", digests[n % 3], 20)
     assert visitors.lost == [] and {status for status, _, _ in visitors.answers} == {200}
     assert {(digest, label) for _, digest, label in visitors.answers} == set(labels.items())
-    assert server.wait_for_release(own.place / "server", digests[SWAPS % 3], 5).workers == own.server.workers
+    assert server.wait_for_release(own.root / "server", digests[SWAPS % 3], 5).workers == own.server.workers
 
 
 def test_a_rollback_is_quick(own: Live) -> None:
-    store = own.place / "releases"
+    store = own.root / "releases"
     second = tiny_release.deploy(store, 1)
-    server.wait_for_release(own.place / "server", second, 20)
+    server.wait_for_release(own.root / "server", second, 20)
     began = time.monotonic()
     first = releases.rollback(store)
-    server.wait_for_release(own.place / "server", first, 20)
+    server.wait_for_release(own.root / "server", first, 20)
     assert time.monotonic() - began < 2
 
 
@@ -93,7 +93,7 @@ def test_a_rollback_is_quick(own: Live) -> None:
     "damage", ["missing", "bytes", "link", "json", "deep json", "another input", "infinite"]
 )
 def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage: str) -> None:
-    store = own.place / "releases"
+    store = own.root / "releases"
     bad = damaged(own, damage) or tiny_release.publish(store, 1)
     if damage == "missing":
         (store / bad / "model.onnx").unlink()
@@ -119,12 +119,12 @@ def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage:
     releases.point(store, own.server.digest)
     mended = tiny_release.publish(store, 1)
     releases.point(store, mended)
-    assert server.wait_for_release(own.place / "server", mended, 20).digest == mended
+    assert server.wait_for_release(own.root / "server", mended, 20).digest == mended
 
 
 def damaged(own: Live, damage: str) -> str | None:
     """A release that is what its digest says, and yet cannot be used; None for any other damage."""
-    exported = tiny_release.export(own.place / "damaged", 1)
+    exported = tiny_release.export(own.root / "damaged", 1)
     card, model = exported / "model.json", exported / "model.onnx"
     if damage == "deep json":
         card.write_text("[" * 100_000)
@@ -138,18 +138,18 @@ def damaged(own: Live, damage: str) -> str | None:
         )
     else:
         return None
-    return releases.publish(own.place / "releases", exported.iterdir())
+    return releases.publish(own.root / "releases", exported.iterdir())
 
 
 def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
-    exported = tiny_release.export(own.place / "bad", 1)
+    exported = tiny_release.export(own.root / "bad", 1)
     nonsense = tiny_release.WEIGHTS.copy()
     nonsense[0, 0] = float("nan")
     (exported / "model.onnx").write_bytes(tiny_release.model(nonsense))
-    bad = releases.publish(own.place / "releases", exported.iterdir())
-    releases.point(own.place / "releases", bad)
+    bad = releases.publish(own.root / "releases", exported.iterdir())
+    releases.point(own.root / "releases", bad)
     with pytest.raises(server.ServerError, match="self-test failed"):
-        server.wait_for_release(own.place / "server", bad, 20)
+        server.wait_for_release(own.root / "server", bad, 20)
     assert own.get("/readyz").json()["release"] == own.server.digest
 
 
@@ -166,7 +166,7 @@ def test_a_killed_worker_costs_at_most_what_it_held(own: Live) -> None:
     deadline = time.monotonic() + 20
     while True:
         with contextlib.suppress(server.ServerError):
-            again = server.wait_for_release(own.place / "server", own.server.digest, 20)
+            again = server.wait_for_release(own.root / "server", own.server.digest, 20)
             if own.server.workers[0] not in again.workers:
                 break
         assert time.monotonic() < deadline
