@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +19,12 @@ from greenr_luigi.export import model_card, tracking
 from tests import walk
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
-#: No word to MLflow's makers, and no repository to look for.
+#: No word to MLflow's makers, no repository to look for, and none of the processes that run evaluations by schedule.
 ENVIRONMENT = os.environ | {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
 
@@ -45,15 +45,14 @@ def server(tmp_path_factory):
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
-            assert process.poll() is None, (folder / "log").read_text()
+        deadline = time.monotonic() + 120
+        while True:
             try:
-                with urllib.request.urlopen(f"{address}/health", timeout=5):
-                    break
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                time.sleep(0.5)
-        else:
-            pytest.fail((folder / "log").read_text())
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
         yield address
     finally:
         os.killpg(process.pid, 15)

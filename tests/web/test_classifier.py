@@ -132,23 +132,30 @@ def test_workers_that_serve_load_in_turn(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(classifier.os, "sched_getaffinity", lambda _: {0, 1})
     (tmp_path / "server").mkdir()
     first = tiny_release.deploy(tmp_path / "releases", 0)
-    loading, most = [0], [0]
-    load = classifier.load
+    load, all_load = classifier.load, threading.Barrier(3, timeout=30)
 
-    def slow(*given: object) -> object:
+    def load_together(*given: object) -> object:
+        all_load.wait()
+        return load(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classifier, "load", load_together)
+    workers = [classifier.Classifier(Settings(tmp_path / "releases", tmp_path / "server")) for _ in range(3)]
+    together(workers)
+    assert [one.model.digest for one in workers if one.model] == [first] * 3
+
+    loading, most = [0], [0]
+
+    def load_slowly(*given: object) -> object:
         loading[0] += 1
         most[0] = max(most[0], loading[0])
         time.sleep(0.1)
         loading[0] -= 1
         return load(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(classifier, "load", slow)
-    workers = [classifier.Classifier(Settings(tmp_path / "releases", tmp_path / "server")) for _ in range(3)]
+    monkeypatch.setattr(classifier, "load", load_slowly)
+    second = tiny_release.deploy(tmp_path / "releases", 1)
     together(workers)
-    assert most == [3] and {one.model.digest for one in workers if one.model} == {first}
-    second, most[0] = tiny_release.deploy(tmp_path / "releases", 1), 0
-    together(workers)
-    assert most == [1] and {one.model.digest for one in workers if one.model} == {second}
+    assert most == [1] and [one.model.digest for one in workers if one.model] == [second] * 3
 
 
 def together(workers: list[classifier.Classifier]) -> None:
