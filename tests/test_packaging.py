@@ -100,6 +100,7 @@ print(json.dumps([greenr_luigi.__file__, answers["label"].tolist()]))
 """
 
 
+@pytest.mark.slow
 def test_the_mlflow_model_answers_where_the_project_is_not(installed, bare_python, tmp_path):
     """Written from the wheel, loaded in an environment and a folder that know nothing of the project."""
     release, model = tiny_release.export(tmp_path / "release"), tmp_path / "model"
@@ -124,6 +125,7 @@ def test_the_mlflow_model_answers_where_the_project_is_not(installed, bare_pytho
     assert Path(file).is_relative_to(model) and labels == ["dandelion", "", "grass"]
 
 
+@pytest.mark.slow
 def test_it_runs_from_any_folder(installed, tmp_path):
     command = [sys.executable, "-m", "luigi", "--module", "tasks", "SplitDataset", "--local-scheduler"]
     command += ["--source", "sample", "--limit", "20"]

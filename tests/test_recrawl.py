@@ -60,6 +60,7 @@ def rows(pipeline):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_recrawl_keeps_adds_and_never_brings_back(pipeline, web, tmp_path):
     assert list(collect(pipeline).ran) == [*BOTH, "SplitDataset"]
     before = rows(pipeline)

@@ -134,6 +134,7 @@ def photographs() -> list[Image.Image]:
     return [door.open_picture(path.read_bytes()) for path in sorted(Path(PHOTOS).glob("*/*.jpg"))]
 
 
+@pytest.mark.slow
 @needs_photos
 @pytest.mark.parametrize("name", COPIES)
 def test_copies_of_photographs_are_known_again(name: str, photographs: list[Image.Image]) -> None:

@@ -92,6 +92,7 @@ NEW = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(NEW, NEW, st.integers(0, 3))
 def test_growth_moves_nothing_from_side_to_side(
@@ -103,6 +104,7 @@ def test_growth_moves_nothing_from_side_to_side(
     assert all(after[sha].side == one.side for sha, one in before.items() if sha in after)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(NEW, NEW)
 def test_what_is_dated_stays_when_later_pictures_come(

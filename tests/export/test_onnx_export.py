@@ -52,6 +52,7 @@ def test_writes_what_the_contract_says():
     assert not {"classes", "command", "data", "reliability"} & set(told["metrics"])
 
 
+@pytest.mark.slow
 def test_plain_fastai_loads_and_predicts(tmp_path):
     folder = walk.walk().export
     picture = next((walk.walk().dataset / "test" / "disc").iterdir())
@@ -115,6 +116,7 @@ def test_onnx_says_what_the_evaluation_measured():
         assert near[0] == pytest.approx(row.familiarity, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_same_bytes_again(tmp_path):
     folders = walk.walk()
     onnx_export.export(folders.dataset, folders.model, folders.evaluation, tmp_path, on_progress=quiet)
@@ -146,6 +148,7 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
         parity.check_parity(folders.export, replace(card, classes=["a", "b"]), files, centers)
 
 
+@pytest.mark.slow
 def test_a_body_without_a_feature_map_exports_too(tmp_path):
     """The heat is then one location."""
     learn = architectures.learner(architectures.find("test_vit"), ["a", "b"], 160, pretrained=False)

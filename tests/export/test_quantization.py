@@ -54,6 +54,7 @@ def test_first_layers_and_the_answer_stay_in_float(exported, held_out):
     assert not quantized_convolutions(model)
 
 
+@pytest.mark.slow
 def test_integers_that_disagree_are_withdrawn(exported, monkeypatch, held_out):
     monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 1e-9)
     said = quantization.offer(exported, CARD, held_out, held_out)
@@ -68,6 +69,7 @@ def test_few_held_out_pictures_prove_nothing(held_out):
     assert not (folder / "model.int8.onnx").exists()
 
 
+@pytest.mark.slow
 def test_what_the_library_logs_sets_nothing_up(tmp_path):
     """logging.basicConfig() in a library would have Luigi's own lines printed twice."""
     walked = walk.walk()

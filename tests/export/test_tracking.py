@@ -59,6 +59,7 @@ def server(tmp_path_factory):
         process.wait(30)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     import mlflow
@@ -89,6 +90,7 @@ def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     assert again != run and client.get_run(again).info.experiment_id == told.info.experiment_id
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     """In a process that does not find this project, only what the MLflow model brought."""

@@ -134,6 +134,7 @@ def test_a_large_picture_of_any_mode_is_shrunk_as_it_is_flattened(
     assert np.abs(np.asarray(small).astype(int) - np.asarray(upright)).max() <= 1
 
 
+@pytest.mark.slow
 def test_some_formats_may_have_fewer_pixels() -> None:
     """50 megapixels in PNG are read, in WebP they are not."""
     large = drawn(size=(7000, 7000))
@@ -201,6 +202,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_before_they_go_off() -> None:
     made = bombs()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

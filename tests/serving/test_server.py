@@ -160,6 +160,7 @@ def test_a_recycled_pid_is_not_ours(place: Path) -> None:
     assert serve(place, digest, workers=1).started
 
 
+@pytest.mark.slow
 def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest)
@@ -251,6 +252,7 @@ def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
     assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
 
 
+@pytest.mark.slow
 def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     """Those who come anew and those who stay connected are answered by the old server or by the new one."""
     digest = tiny_release.deploy(place / "releases")
@@ -284,6 +286,7 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     assert not processes.is_ours(running.pid, place / "server")
 
 
+@pytest.mark.slow
 def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest)

@@ -6,6 +6,7 @@ import io
 import itertools
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from greenr_luigi.dataset.duplicates import hash_matrix, near_pairs
@@ -15,6 +16,7 @@ from greenr_luigi.sources.source import Request
 from tests.sources.collecting import collect_from
 
 
+@pytest.mark.slow
 def test_several_hundred_and_no_two_alike() -> None:
     hashes, files = [], set()
     for label in ("dandelion", "grass"):

@@ -195,6 +195,7 @@ CHANGES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(CHANGES, max_size=3), min_size=1, max_size=6))
 def test_random_changes_run_what_a_simple_model_says(tmp_path_factory, rounds):

@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 #: Torch as its newer versions have it: what fastai and timm call while they are imported warns of a future version.
 IMPORT = """
 import warnings, torch
@@ -17,6 +19,7 @@ import greenr_luigi.training.libraries
 """
 
 
+@pytest.mark.slow
 def test_a_user_does_not_see_what_fastai_is_warned_of_but_all_else():
     command = [sys.executable, "-c", IMPORT]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True)

@@ -40,6 +40,7 @@ def test_a_hostile_prefix_is_not(behind: Live, prefix: str) -> None:
     assert page.status_code == 200 and 'action="/upload"' in page.text
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_too_long_is_answered(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

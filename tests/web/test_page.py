@@ -407,6 +407,7 @@ def test_nothing_is_wider_than_a_phone(page: webdriver.Chrome, site: Live, pictu
         assert page.execute_script("return document.documentElement.scrollWidth") <= 320
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing(
     page: webdriver.Chrome, site: Live, pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -66,6 +66,7 @@ class Visitors:
             thread.join()
 
 
+@pytest.mark.slow
 def test_swaps_under_load_lose_nothing_and_mix_nothing(own: Live) -> None:
     store = own.root / "releases"
     digests = [tiny_release.publish(store, variant) for variant in range(3)]
