@@ -51,3 +51,23 @@ def test_a_torn_or_other_file_is_one_clear_error(text, tmp_path):
 def test_a_file_that_is_not_there_is_no_torn_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         contracts.read(tmp_path / "note.json", Note)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ('{"name": "x", "score": "high"}', Note("x")),
+        ('{"name": "x", "score": NaN, "inner": [{"count": 1}]}', Note("x", None, [Inner(1)])),
+        ('{"name": "x", "score": 0.5, "later": Infinity}', Note("x", 0.5)),
+    ],
+)
+def test_what_is_only_shown_may_have_another_shape(tmp_path, text, note):
+    (tmp_path / "note.json").write_text(text)
+    assert contracts.read_tolerant(tmp_path / "note.json", Note, "make it again") == note
+
+
+@pytest.mark.parametrize("text", ["", '{"name": "x"', "[]", '{"name": NaN}', "{}", "[" * 100_000])
+def test_what_is_needed_may_not(tmp_path, text):
+    (tmp_path / "note.json").write_text(text)
+    with pytest.raises(contracts.ContractError, match=r"note\.json cannot be read as Note .*: make it again"):
+        contracts.read_tolerant(tmp_path / "note.json", Note, "make it again")
