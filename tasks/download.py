@@ -61,34 +61,34 @@ class DownloadImages(SourceParameters, PipelineStage):
         return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
 
     def outside_cause(self, stamp: Stamp) -> str | None:
-        """Age, counted from when the source was asked: examining its pictures anew made them no younger."""
+        """Age, counted from when the source was asked: examining its pictures anew makes them no younger."""
         days = (STARTED - searched(stamp)) / 86400
         if registry.find(self.source).grows_old and days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None
 
     def work(self, out: Path) -> Mapping[str, object]:
-        from greenr_luigi.sources.collection import collect
+        from greenr_luigi.sources.collection import collect, examine_again
 
-        earlier, due = None, True
-        when: dict[str, object] = {}
+        query, license = self.query or self.label, self.license or None
+        request = Request(self.label, query, self.limit, self.folder, Path(self.root), license)
+        source, earlier = registry.find(self.source), self.output_folder.resolve()
+        when = self._searched_for_the_same() if source.grows_old else None
+        if when and (counts := examine_again(request, out, earlier)):
+            return {**counts, "searched": when}
+        return collect(source, request, out, earlier if earlier.exists() else None, self.on_progress())
+
+    def _searched_for_the_same(self) -> float | None:
+        """When the source was asked for what lies here, if it need not be asked again: where the code or a library has
+        changed since, the pictures at hand will do."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
             stamp = self.stamp()
-            earlier = self.output_folder.resolve()
-            due = self.task_family in self.force or self.outside_cause(stamp) is not None
-            when = {"searched": searched(stamp)}
-        request = Request(
-            self.label,
-            self.query or self.label,
-            self.limit,
-            self.folder,
-            Path(self.root),
-            self.license or None,
-        )
-        source = registry.find(self.source)
-        return when | collect(source, request, out, earlier, due, self.on_progress())
+            forced = self.task_family in self.force
+            if not (forced or self._reads_changed(stamp.reads) or self.outside_cause(stamp)):
+                return searched(stamp)
+        return None
 
 
 def searched(stamp: Stamp) -> float:
-    """When the source was asked, in seconds since 1970."""
+    """When the source was asked, in seconds since 1970: earlier, if its pictures have only been examined anew since."""
     return float(stamp.summary.get("searched", stamp.finished))

@@ -42,8 +42,8 @@ def web(tmp_path):
 def pipeline(tmp_path, web):
     lists = tmp_path / "lists"
     lists.mkdir()
-    for label in ("dandelion", "grass"):
-        addresses = [f"http://127.0.0.1:{web.server_port}/{label}/{n}.jpg" for n in range(25)]
+    for label, lost in (("dandelion", [99]), ("grass", [])):
+        addresses = [f"http://127.0.0.1:{web.server_port}/{label}/{n}.jpg" for n in [*range(25), *lost]]
         (lists / f"{label}.txt").write_text("\n".join(addresses) + "\n")
     (tmp_path / "home").mkdir()
     return Pipeline(tmp_path / "home", "--source", "urls", "--folder", str(lists))
@@ -67,12 +67,19 @@ def test_a_recrawl_keeps_adds_and_never_brings_back(pipeline, web, tmp_path):
     assert len(before) == 50
     assert collect(pipeline).ran == {}
 
+    # New code examines the pictures at hand, and asks nobody.
     Handler.asked.clear()
+    with (pipeline.code / "greenr_luigi" / "pictures" / "examine.py").open("a") as file:
+        file.write("\nVERSION = 2\n")
+    causes = collect(pipeline).ran
+    assert causes[BOTH[0]] == causes[BOTH[1]] == "code of greenr_luigi/pictures/examine.py changed"
+    assert Handler.asked == [] and rows(pipeline) == before
+
     again = collect(pipeline, "--refresh-days", "0")
     assert list(again.ran) == BOTH
     assert again.ran[BOTH[0]].startswith("collected 0 days ago, refresh_days is 0")
     assert "SplitDataset is up to date" in again.output
-    assert Handler.asked == []
+    assert Handler.asked == ["/dandelion/99.jpg"]
 
     (web.folder / "grass" / "7.jpg").unlink()
     assert list(collect(pipeline, "--refresh-days", "0").ran) == BOTH

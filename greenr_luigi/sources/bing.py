@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources import licenses
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 
@@ -16,17 +14,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
     from greenr_luigi.sources import search_engine
 
-    kind = licenses.check("bing", request.license)
-    yield from search_engine.search(
-        "bing",
-        request.query,
-        BingFeeder,
-        results,
-        # The feeder pastes the keyword into an address as it is.
-        keyword=urllib.parse.quote(request.query, safe=""),
-        filters={"license": kind} if kind else None,
-        **search_engine.ALL,
-    )
+    return search_engine.search_keyword("bing", request, BingFeeder, results)
 
 
 def results(response: Any) -> list[dict[str, str]]:

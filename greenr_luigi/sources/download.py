@@ -17,26 +17,32 @@ AGENT = f"Mozilla/5.0 (compatible; {about.NAME}/{about.version()})"
 TIMEOUT = (5.0, 10.0)
 #: Seconds for one picture altogether: a host that drips bytes must not hold a crawl.
 DEADLINE = 30.0
+#: Statuses that pass.
+PASSING = (429, 502, 503, 504)
 
 
-def session(agent: str = AGENT) -> requests.Session:
-    """A session that many threads may use, which tries again what is worth it. Proxies come from the
-    environment."""
-    made = requests.Session()
-    equip(made, agent)
-    return made
+def session() -> requests.Session:
+    """A session for `fetch`. Proxies come from the environment."""
+    return equip(requests.Session(), AGENT)
 
 
-def equip(made: requests.Session, agent: str = AGENT) -> None:
-    made.headers["User-Agent"] = agent
+def equip(session: requests.Session, agent: str) -> requests.Session:
+    """Let many threads use a session, and have it try again what is worth it."""
+    session.headers["User-Agent"] = agent
     # A Retry-After of an hour would stop the crawl; what stays unavailable is listed as such.
-    retry = Retry(total=2, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504), raise_on_status=False,
-                  respect_retry_after_header=False)  # fmt: skip
+    retry = Retry(
+        2,
+        backoff_factor=0.3,
+        status_forcelist=PASSING,
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
     for scheme in ("http://", "https://"):
-        made.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=retry))
+        session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=retry))
+    return session
 
 
-def fetch(made: requests.Session, url: str) -> bytes:
+def fetch(session: requests.Session, url: str) -> bytes:
     """The bytes behind an address. Raises Unavailable: "address", "network", "slow", "too-large" or
     "http-<status>"."""
     if not url.lower().startswith(("http://", "https://")):
@@ -44,12 +50,10 @@ def fetch(made: requests.Session, url: str) -> bytes:
     started = time.monotonic()
     data = bytearray()
     try:
-        with made.get(url, stream=True, timeout=TIMEOUT) as response:
+        with session.get(url, stream=True, timeout=TIMEOUT) as response:
             if response.status_code != 200:
-                raise Unavailable(
-                    f"http-{response.status_code}",
-                    f"the host answered {response.status_code} {response.reason}",
-                )
+                status = response.status_code
+                raise Unavailable(f"http-{status}", f"the host answered {status} {response.reason}")
             for chunk in response.iter_content(65536):
                 data += chunk
                 if len(data) > MAX_BYTES:
@@ -64,10 +68,8 @@ def fetch(made: requests.Session, url: str) -> bytes:
 
 def plain(error: BaseException) -> str:
     """What went wrong without the stack of wrappings that requests and urllib3 put around it."""
-    while (
-        inner := getattr(error, "reason", None)
-        or next((a for a in error.args if isinstance(a, BaseException)), None)
-    ) and (isinstance(inner, BaseException)):
-        error = inner
+    for cause in (getattr(error, "reason", None), *error.args):
+        if isinstance(cause, BaseException):
+            return plain(cause)
     text = str(error).rpartition(": ")[2] if "object at 0x" in str(error) else str(error)
     return f"{type(error).__name__}: {text}"

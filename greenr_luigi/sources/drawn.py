@@ -23,16 +23,8 @@ SIDE = 256
 SCALE = 2
 #: Meadow, moss, straw, soil, stone, shade and sky: what lies behind, in any class.
 GROUNDS = [
-    (70, 110, 40),
-    (95, 130, 60),
-    (150, 140, 90),
-    (105, 80, 55),
-    (130, 130, 125),
-    (30, 50, 30),
-    (150, 180, 210),
-]
-
-Color = tuple[int, int, int]
+    (70, 110, 40), (95, 130, 60), (150, 140, 90), (105, 80, 55), (130, 130, 125), (30, 50, 30), (150, 180, 210),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,11 +43,11 @@ class Flower:
 DANDELION = Flower(hue=0.145, saturation=0.95, petals=34, rings=4, width=0.16, heart_hue=0.125, heart=0.2)
 
 
-def encoded(label: str, seed: int, number: int) -> bytes:
+def encoded(label: str, number: int) -> bytes:
     """A drawing as JPEG."""
     buffer = io.BytesIO()
-    rng = random.Random(f"quality {seed} {label} {number}")
-    draw(label, seed, number).save(buffer, "JPEG", quality=rng.randint(75, 95))
+    rng = random.Random(f"quality {SEED} {label} {number}")
+    draw(label, number).save(buffer, "JPEG", quality=rng.randint(75, 95))
     return buffer.getvalue()
 
 
@@ -67,13 +59,14 @@ def flower_of(label: str) -> Flower | None:
     digest = hashlib.sha256(name.encode("utf-8", "replace")).digest()
     # No green ones: they would hide in the grass.
     hue = (0.47 + 0.75 * digest[0] / 256) % 1
-    return Flower(hue, 0.35 + digest[1] / 400, 3 + digest[2] % 14, 1 + digest[3] % 2, 0.25 + digest[4] / 400,
-                  digest[5] / 256, 0.12 + digest[6] / 1000)  # fmt: skip
+    petals, rings = 3 + digest[2] % 14, 1 + digest[3] % 2
+    saturation, width = 0.35 + digest[1] / 400, 0.25 + digest[4] / 400
+    return Flower(hue, saturation, petals, rings, width, digest[5] / 256, 0.12 + digest[6] / 1000)
 
 
-def draw(label: str, seed: int, number: int) -> Image.Image:
+def draw(label: str, number: int) -> Image.Image:
     """One drawing, RGB, about SIDE pixels a side."""
-    rng = random.Random(f"{seed} {label} {number}")
+    rng = random.Random(f"{SEED} {label} {number}")
     width, height = (rng.randint(SIDE * 7 // 8, SIDE * 9 // 8) * SCALE for _ in range(2))
     flower = flower_of(label)
     image = _ground(rng, width, height)
@@ -94,13 +87,11 @@ def _ground(rng: random.Random, width: int, height: int) -> Image.Image:
     below, above = np.array(rng.choices(GROUNDS, k=2), dtype=np.float32)
     cells = rng.randint(3, 14)
     noise = np.random.default_rng(rng.getrandbits(64))
-    share = np.linspace(0, 1, cells, dtype=np.float32)[:, None] + noise.normal(
-        0, 0.25, (cells, cells)
-    ).astype(np.float32)
+    share = np.linspace(0, 1, cells, dtype=np.float32)[:, None]
+    share = share + noise.normal(0, 0.25, (cells, cells)).astype(np.float32)
     blotches = above + (below - above) * share.clip(0, 1)[..., None] + noise.normal(0, 12, (cells, cells, 1))
-    return Image.fromarray(blotches.clip(0, 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    image = Image.fromarray(blotches.clip(0, 255).astype(np.uint8))
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _grass(
@@ -139,42 +130,28 @@ def _bloom(rng: random.Random, canvas: ImageDraw.ImageDraw, width: int, height: 
             angle = turn + math.tau * (petal + 0.5 * ring + rng.gauss(0, 0.12)) / flower.petals
             length = reach * rng.uniform(0.88, 1.06)
             spread = flower.width * rng.uniform(0.85, 1.1)
-            outline = [
-                (0.05, 0.0),
-                (0.45, spread * 0.9),
-                (0.8, spread * 0.7),
-                (1.0, 0.0),
-                (0.8, -spread * 0.7),
-                (0.45, -spread * 0.9),
-            ]
+            half = [(0.45, spread * 0.9), (0.8, spread * 0.7)]
+            outline = [(0.05, 0.0), *half, (1.0, 0.0), *((d, -a) for d, a in reversed(half))]
             shade = light * (0.8 + 0.2 * (ring + 1) / flower.rings) * rng.uniform(0.88, 1)
             fill = _color(flower.hue + rng.gauss(0, 0.006), flower.saturation, shade)
             canvas.polygon([place(length * d, angle + a) for d, a in outline], fill=fill)
     heart = radius * flower.heart
-    canvas.ellipse(
-        [x - heart, y - heart * tilt, x + heart, y + heart * tilt],
-        fill=_color(flower.heart_hue, 0.8, 0.8 * light),
-    )
+    box = [x - heart, y - heart * tilt, x + heart, y + heart * tilt]
+    canvas.ellipse(box, fill=_color(flower.heart_hue, 0.8, 0.8 * light))
 
 
 def _photographed(rng: random.Random, image: Image.Image) -> Image.Image:
     """Light of another colour and strength, a shadow across, some blur, some noise."""
-    image = (
-        image.filter(ImageFilter.GaussianBlur(rng.choice((0, 0, 0.5, 1, 2)))) if rng.random() < 0.7 else image
-    )
+    if rng.random() < 0.7:
+        image = image.filter(ImageFilter.GaussianBlur(rng.choice((0, 0, 0.5, 1, 2))))
     pixels = np.asarray(image).astype(np.float32)
     light = np.array([rng.uniform(0.85, 1.15) for _ in range(3)], dtype=np.float32) * rng.uniform(0.6, 1.25)
-    across = np.linspace(rng.uniform(0.7, 1), rng.uniform(0.8, 1.1), image.width, dtype=np.float32)[
-        None, :, None
-    ]
-    noise = (
-        np.random.default_rng(rng.getrandbits(64))
-        .normal(0, rng.uniform(1, 9), pixels.shape)
-        .astype(np.float32)
-    )
-    return Image.fromarray((pixels * light * across + noise).clip(0, 255).astype(np.uint8))
+    across = np.linspace(rng.uniform(0.7, 1), rng.uniform(0.8, 1.1), image.width, dtype=np.float32)
+    noise = np.random.default_rng(rng.getrandbits(64)).normal(0, rng.uniform(1, 9), pixels.shape)
+    lit = pixels * light * across[:, None] + noise.astype(np.float32)
+    return Image.fromarray(lit.clip(0, 255).astype(np.uint8))
 
 
-def _color(hue: float, saturation: float, value: float) -> Color:
+def _color(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return int(red * 255), int(green * 255), int(blue * 255)

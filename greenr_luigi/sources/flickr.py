@@ -35,17 +35,12 @@ def candidates(request: Request) -> Iterator[Candidate]:
             "the source 'flickr' needs a key: ask for one at https://www.flickr.com/services/apps/create "
             "and set the environment variable FLICKR_APIKEY"
         )
-    options: dict[str, object] = {
-        "text": request.query,
-        "sort": "relevance",
-        "per_page": 100,
-        "content_type": 1,
-    }
+    options: dict[str, Any] = {"apikey": key, "text": request.query, "sort": "relevance", "per_page": 100}
     # With the addresses among the extras, no further request a picture is needed, as icrawler's parser makes.
-    options["extras"] = ",".join(["license", *SIZES])
+    options |= {"content_type": 1, "extras": ",".join(["license", *SIZES])}
     if kind := licenses.check("flickr", request.license):
         options["license"] = ",".join(license_numbers(kind))
-    yield from search_engine.search("flickr", request.query, FlickrFeeder, results, apikey=key, **options)
+    return search_engine.search("flickr", request.query, FlickrFeeder, results, **options)
 
 
 def license_numbers(kind: str) -> list[str]:

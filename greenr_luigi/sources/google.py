@@ -5,33 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources import licenses
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
     from icrawler.builtin.google import GoogleFeeder
 
-    from greenr_luigi.sources import search_engine
+    from greenr_luigi.sources import licenses, search_engine
 
-    kind = licenses.check("google", request.license, set(licenses.KINDS) - {"publicdomain"})
-    yield from search_engine.search(
-        "google",
-        request.query,
-        GoogleFeeder,
-        results,
-        keyword=request.query,
-        filters={"license": kind} if kind else None,
-        **search_engine.ALL,
-    )
+    offered = set(licenses.KINDS) - {"publicdomain"}
+    return search_engine.search_keyword("google", request, GoogleFeeder, results, offered)
 
 
 def results(response: Any) -> list[dict[str, str]]:
     """icrawler's parser gives None where it finds no addresses, and raw text around some of those that it finds."""
     from icrawler.builtin.google import GoogleParser
 
-    tasks = GoogleParser(1, None, None).parse(response) or ()
-    urls = [task["file_url"] for task in tasks]
+    urls = [task["file_url"] for task in GoogleParser(1, None, None).parse(response) or ()]
     return [{"file_url": url} for url in urls if not set(url) & set("\"'<>\\ ") and "gstatic.com/" not in url]
 
 

@@ -19,7 +19,6 @@ KINDS = {
     "commercial,modify": {"license_type": "commercial,modification"},
     "publicdomain": {"license": "cc0,pdm"},
 }
-NAMES = {"cc0": "CC0", "pdm": "Public Domain Mark"}
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
@@ -28,21 +27,22 @@ def candidates(request: Request) -> Iterator[Candidate]:
     kind = licenses.check("openverse", request.license)
     asked = {"q": request.query, "page_size": PAGE, "mature": "false", **KINDS.get(kind or "", {})}
     pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
-    yield from paging.candidates("openverse", request.query, download.session(), pages, results)
+    return paging.candidates("openverse", request.query, download.session(), pages, results)
 
 
 def results(response: Any) -> list[dict[str, str]]:
-    found = []
-    for one in response.json()["results"]:
-        license = NAMES.get(one["license"]) or f"CC {one['license'].upper()}"
-        found.append(
-            {
-                "file_url": one["url"],
-                "page_url": one.get("foreign_landing_url") or "",
-                "license": f"{license} {one.get('license_version') or ''}".strip(),
-            }
-        )
-    return found
+    return [
+        {
+            "file_url": one["url"],
+            "page_url": one.get("foreign_landing_url") or "",
+            "license": f"{license_name(one['license'])} {one.get('license_version') or ''}".strip(),
+        }
+        for one in response.json()["results"]
+    ]
+
+
+def license_name(code: str) -> str:
+    return {"cc0": "CC0", "pdm": "Public Domain Mark"}.get(code, f"CC {code.upper()}")
 
 
 SOURCE = Source("openverse", "freely licensed pictures from many places", candidates)

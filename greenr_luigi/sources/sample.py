@@ -14,7 +14,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     from greenr_luigi.sources import drawn
 
     for number in itertools.count():
-        load = functools.partial(drawn.encoded, request.label, drawn.SEED, number)
+        load = functools.partial(drawn.encoded, request.label, number)
         name = f"sample:{drawn.SEED}:{request.label}:{number}"
         yield Candidate(load, "sample", None, name, license="CC0-1.0")
 

@@ -9,16 +9,17 @@ when the results of those before it are used up, and what goes wrong is raised.
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from icrawler.utils import ProxyPool, Session, Signal
 
-from greenr_luigi.sources import download, paging
-from greenr_luigi.sources.source import Candidate
+from greenr_luigi.sources import download, licenses, paging
+from greenr_luigi.sources.source import Candidate, Request
 
-#: For `search`: no engine shows more results than these.
-ALL = {"offset": 0, "max_num": 1000}
+#: No engine shows more results.
+MOST = 1000
 #: The engines give programs they do not know another page, or none.
 BROWSER = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
@@ -36,3 +37,15 @@ def search(name: str, query: str, feeder: Any, read: paging.Reader, **options: A
     fed.feed(**options)
     pages = (addresses.get() for _ in range(addresses.qsize()))
     yield from paging.candidates(name, query, session, pages, read)
+
+
+def search_keyword(
+    name: str, request: Request, feeder: Any, read: paging.Reader, offered: Collection[str] = licenses.KINDS
+) -> Iterator[Candidate]:
+    """`search` in an engine whose feeder takes a keyword and filters. `offered`: the licences that it can filter by."""
+    options: dict[str, Any] = {"offset": 0, "max_num": MOST}
+    if kind := licenses.check(name, request.license, offered):
+        options["filters"] = {"license": kind}
+    # Google's feeder quotes the keyword; the others paste it into an address as it is.
+    keyword = request.query if name == "google" else urllib.parse.quote(request.query, safe="")
+    return search(name, request.query, feeder, read, keyword=keyword, **options)

@@ -60,10 +60,6 @@ class Candidate:
     dated: bool = False
 
 
-def _reads_nothing(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Source:
     """All that the pipeline knows of a source. Each module of a source defines its own as `SOURCE`, and imports
@@ -84,7 +80,7 @@ class Source:
     #: So many pictures are taken if no limit is given; 0: all of them, which only a source that ends may say.
     default_limit: int = 200
     #: The files and folders from outside that it reads for (label, --folder, data root), by the name to call them.
-    reads: Callable[[str, Path | None, Path], Mapping[str, Path]] = _reads_nothing
+    reads: Callable[[str, Path | None, Path], Mapping[str, Path]] = lambda label, folder, root: {}
 
     @property
     def module(self) -> str:

@@ -28,54 +28,42 @@ def candidates(request: Request) -> Iterator[Candidate]:
 def addresses(folder: Path, label: str) -> list[str]:
     """The addresses for a label, from its own file in the folder, or from a CSV of label,url in place of a folder."""
     if folder.is_file():
-        return _addresses_in_table(folder, label)
-    for suffix in (".txt", ".csv"):
-        for name in (label, folder_name(label)):
-            path = folder / f"{name}{suffix}"
-            if "/" not in name and path.is_file():
-                return _addresses_in_list(path)
-    raise SourceError(
-        f"--folder {folder} has no list for {label!r}: list addresses in {folder_name(label)}.txt there, "
-        "or give a CSV file with the columns label,url"
-    )
+        rows = _rows(folder)
+        if not any(_cell(row, LABELS) for row in rows):
+            raise SourceError(f"{folder}: expected a header with the columns label,url and lines below it")
+        rows = [row for row in rows if composed(_cell(row, LABELS)) == composed(label)]
+    else:
+        names = dict.fromkeys(name for name in (label, folder_name(label)) if "/" not in name)
+        files = [folder / f"{name}{suffix}" for suffix in (".txt", ".csv") for name in names]
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            raise SourceError(
+                f"--folder {folder} has no list for {label!r}: list addresses in {folder_name(label)}.txt there, "
+                "or give a CSV file with the columns label,url"
+            )
+        rows = _rows(file)
+    return [url for row in rows if (url := _cell(row, ADDRESSES))]
 
 
-def _addresses_in_table(path: Path, label: str) -> list[str]:
-    rows = _rows(path)
-    labels, urls = _column(rows, LABELS), _column(rows, ADDRESSES)
-    if labels is None or urls is None:
-        header = ",".join(rows[0]) if rows else ""
-        raise SourceError(
-            f"{path}: its first line is {header!r}; expected a header with the columns label,url"
-        )
-    whole = [row for row in rows[1:] if len(row) > max(labels, urls)]
-    return [row[urls] for row in whole if composed(row[labels]) == composed(label)]
-
-
-def _addresses_in_list(path: Path) -> list[str]:
-    """A list with a header, or without one: then the address is the first cell."""
-    rows = _rows(path)
-    urls = _column(rows, ADDRESSES)
-    if urls is None:
-        return [row[0] for row in rows]
-    return [row[urls] for row in rows[1:] if len(row) > urls]
-
-
-def _rows(path: Path) -> list[list[str]]:
-    """The cells of each line that is neither empty nor a comment; a text file has one cell a line."""
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a list that are neither empty nor a comment, by column; without a header, the first cell is the
+    address. A line of a text file is one cell."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = ([line] for line in file) if path.suffix == ".txt" else csv.reader(file)
             rows = [[cell.strip() for cell in row] for row in lines]
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} is not a list of addresses in UTF-8 text: {error}") from None
-    return [row for row in rows if any(row) and not row[0].startswith("#")]
-
-
-def _column(rows: list[list[str]], names: tuple[str, ...]) -> int | None:
-    """Which column of the header has one of the names."""
+    rows = [row for row in rows if any(row) and not row[0].startswith("#")]
     header = [cell.lower() for cell in rows[0]] if rows else []
-    return next((header.index(name) for name in names if name in header), None)
+    if set(header).isdisjoint(ADDRESSES):
+        return [{ADDRESSES[0]: row[0]} for row in rows]
+    return [dict(zip(header, row, strict=False)) for row in rows[1:]]
+
+
+def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:
+    """The first column of these names, empty if there is none."""
+    return next((row[name] for name in names if name in row), "")
 
 
 def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:

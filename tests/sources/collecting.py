@@ -12,10 +12,9 @@ from greenr_luigi.sources.source import Request
 
 def collect_from(
     source: str, label: str, out: Path, limit: int = 0, folder: Path | None = None, *, query: str = "",
-    root: Path = Path(), earlier: Path | None = None, search_again: bool = True, on_progress: OnProgress = quiet,
-) -> dict[str, object]:  # fmt: skip
-    """`out` is made if it is not there. The counts without the time of the search."""
+    root: Path = Path(), earlier: Path | None = None, on_progress: OnProgress = quiet,
+) -> dict[str, int]:  # fmt: skip
+    """`out` is made if it is not there."""
     out.mkdir(exist_ok=True)
     request = Request(label, query or label, limit, folder, root)
-    counts = collect(registry.find(source), request, out, earlier, search_again, on_progress)
-    return {name: count for name, count in counts.items() if name != "searched"}
+    return collect(registry.find(source), request, out, earlier, on_progress)
