@@ -34,9 +34,16 @@ def test_a_picture_may_be_named_by_file_and_by_digits(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("item", ["nowhere.jpg", "0123456789abcdef", "abc"])
-def test_a_picture_that_is_not_there_is_an_error(tmp_path: Path, item: str) -> None:
-    with pytest.raises(CurationError, match=r"is no file and no sha256|names 0 of the 0 pictures"):
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("nowhere.jpg", "nowhere.jpg is no file and no sha256"),
+        ("abc", "abc is no file and no sha256"),
+        ("0123456789abcdef", "0123456789abcdef names 0 of the 0 pictures"),
+    ],
+)
+def test_a_picture_that_is_not_there_is_an_error(tmp_path: Path, item: str, says: str) -> None:
+    with pytest.raises(CurationError, match=says):
         curation.reject(tmp_path, [item])
     assert not (tmp_path / "curation.csv").exists()
 

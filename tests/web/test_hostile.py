@@ -170,7 +170,7 @@ def test_a_sender_that_never_ends_is_cut_off(patient: Live) -> None:
                 received = connection.recv(1000) if sent > door.MAX_BYTES else b""
             with contextlib.suppress(TimeoutError):
                 received = received or (connection.recv(1000) if sent > door.MAX_BYTES else b"")
-    assert received.startswith((b"HTTP/1.1 413", b"HTTP/1.1 408", b"HTTP/1.1 400"))
+    assert received.startswith((b"HTTP/1.1 413", b"HTTP/1.1 408"))
     assert resident(patient) - before < 150
 
 
@@ -258,10 +258,18 @@ def test_the_log_cannot_be_forged_or_filled(live: Live) -> None:
     assert "pwned" not in live.log() and "a" * 300 not in live.log()
 
 
-@pytest.mark.parametrize("length", [0, 10, 5_000, -1, "x", "1e3", 99**20, 21 * 2**20, 2**40])
-def test_wrong_lengths(patient: Live, length: object) -> None:
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [
+        *((length, b"400") for length in (0, 10, -1, "x", "1e3", 99**20)),
+        (5_000, b"408"),
+        *((length, b"413") for length in (21 * 2**20, 2**40)),
+    ],
+)
+def test_wrong_lengths(patient: Live, length: object, status: bytes) -> None:
     received = say(patient, head(length), form(tiny_release.picture()))
-    assert received.startswith(b"HTTP/1.1 4") or not received
+    # A reset of the connection, with what was not read, may overtake the answer.
+    assert received.startswith(b"HTTP/1.1 " + status) or not received
 
 
 @pytest.mark.parametrize(
@@ -280,14 +288,28 @@ def test_malformed_forms(live: Live, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line",
-    [b"GET /../../etc/passwd", b"GET /static/../../setup.cfg", b"GET /static/%2e%2e/%2e%2e/setup.cfg",
-     b"GET /model/pictures/..%2f..%2fmodel.json", b"GET /model/pictures/%00", b"GET /%ff%fe",
-     b"GET /static//etc/passwd",     b"BREW /", b"GET /classify-url?url=%00", b"GET /model?label=%00&predicted=%ff"],
-)  # fmt: skip
-def test_hostile_paths(live: Live, line: bytes) -> None:
+    ("line", "status"),
+    [
+        *(
+            (b"GET " + path, b"404")
+            for path in (
+                b"/../../etc/passwd",
+                b"/static/../../setup.cfg",
+                b"/static/%2e%2e/%2e%2e/setup.cfg",
+                b"/static//etc/passwd",
+                b"/model/pictures/..%2f..%2fmodel.json",
+                b"/model/pictures/%00",
+                b"/%ff%fe",
+            )
+        ),
+        (b"BREW /", b"400"),
+        (b"GET /classify-url?url=%00", b"400"),
+        (b"GET /model?label=%00&predicted=%ff", b"200"),
+    ],
+)
+def test_hostile_paths(live: Live, line: bytes, status: bytes) -> None:
     received = say(live, line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert received.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200"))
+    assert received.startswith(b"HTTP/1.1 " + status)
     assert b"root:" not in received and b"[options]" not in received and b'"classes"' not in received
 
 
