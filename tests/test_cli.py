@@ -89,7 +89,9 @@ def test_a_port_that_is_taken_is_one_line(tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert cli.main(["--root", str(tmp_path), "review", "--port", port]) == 1
-    assert f"greenr: --port {port}: cannot listen on it" in capsys.readouterr().err
+    assert (
+        f"greenr: cannot listen on 127.0.0.1:{port}: another program listens there" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

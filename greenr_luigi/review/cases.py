@@ -6,7 +6,7 @@ What visitors said of answers comes first, then the pictures whose label is prob
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,15 +21,15 @@ KEEP, REJECT = "keep", "reject"
 
 @dataclass(frozen=True)
 class Case:
-    """A picture to decide about. `label`: what it is called, empty for none of the classes; `other`: what the model
-    calls it; `probability`: that of `label`, by a model that did not learn from the picture; None if a visitor sent
-    it."""
+    """A picture to decide about. `label`: what it is called, empty for none of the classes; `predicted`: what the
+    model calls it; `probability`: that of `label`, by a model that did not learn from the picture; None if a visitor
+    sent it."""
 
     path: Path
     sha256: str
     label: str
-    other: str
-    probability: float | None
+    predicted: str
+    probability: float | None = None
 
     def verdicts(self, classes: Sequence[str]) -> list[str]:
         """What may be decided about it."""
@@ -78,31 +78,21 @@ class Review:
 
 
 def undecided(root: Path, dataset: Path | None, evaluation: Path | None) -> list[Case]:
-    """The cases that no decision of the curation file is about: visitors' feedback, and the label issues of an
-    EvaluateModel folder, whose pictures lie in its SplitDataset folder."""
-    cases = [*_from_visitors(root)]
+    """The cases that no decision of the curation file is about: the last verdict of visitors on each picture, and the
+    label issues of an EvaluateModel folder, whose pictures lie in its SplitDataset folder."""
+    folder = feedback_store.feedback_folder(root / "releases")
+    verdicts = {row.sha256: row for row in feedback_store.read(folder)}
+    cases = [Case(folder / row.file, sha, row.label, row.predicted) for sha, row in verdicts.items()]
     if dataset is not None and evaluation is not None:
-        cases += _from_label_issues(dataset, evaluation)
+        for issue in label_issues.read_label_issues(evaluation):
+            if (path := dataset / issue.file).is_file():
+                sha = file_sha256(path)
+                cases.append(Case(path, sha, issue.label, issue.suggested, issue.probability))
     decided = decisions.decided_pictures(root / decisions.FILE)
     return [case for case in cases if case.sha256 not in decided]
 
 
-def _from_visitors(root: Path) -> Iterator[Case]:
-    """The last verdict on each picture."""
-    folder = feedback_store.feedback_folder(root / "releases")
-    for row in {row.sha256: row for row in feedback_store.read(folder)}.values():
-        yield Case(folder / row.file, row.sha256, row.label, row.predicted, None)
-
-
-def _from_label_issues(dataset: Path, evaluation: Path) -> Iterator[Case]:
-    for issue in label_issues.read_label_issues(evaluation):
-        path = dataset / issue.file
-        if path.is_file():
-            yield Case(path, file_sha256(path), issue.label, issue.suggested, issue.probability)
-
-
 def remove_decided_feedback(root: Path) -> None:
-    """Remove visitors' pictures that have been decided about: what was kept lies in `added/`, and new ones need the
-    room."""
+    """Remove visitors' pictures that have been decided about: what was kept lies in `added/`."""
     folder = feedback_store.feedback_folder(root / "releases")
     feedback_store.remove_pictures(folder, decisions.decided_pictures(root / decisions.FILE))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 from typing import Any
 
 import uvicorn
@@ -18,11 +17,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from greenr_luigi.errors import GreenrError
 from greenr_luigi.http_security import SecurityHeaders, same_origin
 from greenr_luigi.paths import STATIC
 from greenr_luigi.pictures import door
 from greenr_luigi.review.cases import Review, remove_decided_feedback
+from greenr_luigi.serving.sockets import listen
 from greenr_luigi.templating import environment
 
 PAGES = Jinja2Templates(env=environment())
@@ -36,12 +35,17 @@ def create(review: Review, token: str) -> Starlette:
     def index(request: Request[Any]) -> Response:
         at = case_number(request.query_params.get("at") or str(review.next_undecided(-1)), len(review.cases))
         case = review.cases[at] if at < len(review.cases) else None
-        labels = sorted(review.classes, key=lambda label: case is None or label != case.other)
+        labels = [label for label in review.classes if case and label != case.label]
+        labels.sort(key=lambda label: case is None or label != case.predicted)
         context = {
-            "command": review.command, "case": case, "at": at, "count": len(review.cases),
-            "done": len(review.decided), "verdict": review.decided.get(at, ("", None))[0],
-            "labels": [label for label in labels if case and label != case.label],
-        }  # fmt: skip
+            "case": case,
+            "at": at,
+            "count": len(review.cases),
+            "done": len(review.decided),
+            "verdict": review.decided.get(at, ("", None))[0],
+            "labels": labels,
+            "command": review.command,
+        }
         return PAGES.TemplateResponse(request, "review.html", context)
 
     def picture(request: Request[Any]) -> Response:
@@ -53,10 +57,8 @@ def create(review: Review, token: str) -> Starlette:
         if not same_origin(request.headers):
             raise HTTPException(403, "decisions are taken from this page only")
         async with request.form(max_files=0, max_fields=4) as form:
-            verdict, at = (
-                str(form.get("verdict", "")),
-                case_number(str(form.get("at", "")), len(review.cases)),
-            )
+            verdict = str(form.get("verdict", ""))
+            at = case_number(str(form.get("at", "")), len(review.cases))
         if verdict == "undo":
             last = next(reversed(review.decided), at)
             review.take_back(last)
@@ -88,13 +90,9 @@ def case_number(text: str, most: int) -> int:
 
 
 def serve(review: Review, port: int) -> None:
-    """Serve the page on this machine until Ctrl-C; `port` 0 takes a free one. Raises GreenrError if it is taken."""
+    """Serve the page on this machine until Ctrl-C; `port` 0 takes a free one. Raises ServerError if it is taken."""
     token = secrets.token_urlsafe(16)
-    try:
-        listening = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise GreenrError(f"--port {port}: cannot listen on it ({error.strerror}); choose another") from None
-    with listening:
+    with listen("127.0.0.1", port) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
         print(f"{len(review.cases)} pictures to look at: {address}", flush=True)
         print("Ctrl-C when you are done", flush=True)

@@ -84,7 +84,7 @@ def read(folder: Path) -> list[FeedbackRow]:
 
 
 def remove_pictures(folder: Path, decided: Collection[str]) -> None:
-    """Remove the pictures with these sha256: those that were kept lie elsewhere, and new ones need the room."""
+    """Remove the pictures with these sha256: new ones need the room."""
     for row in read(folder):
         if row.sha256 in decided:
             (folder / row.file).unlink(missing_ok=True)

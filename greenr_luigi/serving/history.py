@@ -10,6 +10,7 @@ import msgspec
 
 from greenr_luigi import contracts
 
+FILE = "history.jsonl"
 #: "rollback": a person went back. "failed": a deployment went back by itself, since its release did not serve.
 Reason = Literal["deploy", "rollback", "failed"]
 
@@ -24,18 +25,14 @@ class Entry:
 
 
 def append(store: Path, entry: Entry) -> None:
-    with (store / "history.jsonl").open("ab") as file:
+    with (store / FILE).open("ab") as file:
         file.write(msgspec.json.encode(entry) + b"\n")
-
-
-def read(store: Path) -> list[Entry]:
-    return contracts.read_log(store / "history.jsonl", Entry)
 
 
 def way_back(store: Path) -> list[str]:
     """The digests that rollbacks would lead to, one after the other; the current one may be the first."""
     stack: list[str] = []
-    for entry in read(store):
+    for entry in contracts.read_log(store / FILE, Entry):
         if entry.why != "deploy" and entry.digest in stack:
             del stack[stack.index(entry.digest) + 1 :]
         elif entry.digest not in stack[-1:]:
@@ -46,7 +43,7 @@ def way_back(store: Path) -> list[str]:
 def rolled_back(store: Path, digest: str) -> bool:
     """Whether a person has gone back from a release, and nobody has deployed it since."""
     serving, gone = "", set()
-    for entry in read(store):
+    for entry in contracts.read_log(store / FILE, Entry):
         if entry.why == "rollback":
             gone.add(serving)
         serving = entry.digest

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from greenr_luigi import contracts
 from greenr_luigi.paths import PACKAGE
 from greenr_luigi.serving.processes import PID_FILE, master_pid
 from greenr_luigi.serving.sockets import ServerError, listen
-from greenr_luigi.serving.state import ServerNote, write_server_note
+from greenr_luigi.serving.state import SERVER_NOTE, ServerNote
 
 #: Seconds between two looks at a state that is waited for.
 POLL = 0.05
@@ -28,17 +30,16 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> tup
     """Start gunicorn as `note` says (port 0 for a free one). The socket is bound here, so that a taken port is known at
     once. Writes server.json; returns gunicorn's pid, and the note with the port and the folder of counters that it got.
 
-    `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of
-    the log.
+    `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of the log.
     """
     with listen(note.host, note.port, shared) as listening:
         note = replace(note, port=listening.getsockname()[1], metrics=f"metrics-{time.time_ns()}")
         for name in ("workers", note.metrics):
             (run_dir / name).mkdir(exist_ok=True)
         # `alive` ends when no process holds `held` any more: gunicorn died at birth.
-        alive, held = os.pipe()
-        try:
-            with (run_dir / LOG).open("ab") as log:
+        alive, held = socket.socketpair()
+        with alive:
+            with held, (run_dir / LOG).open("ab") as log:
                 starting = subprocess.Popen(
                     [*command(run_dir, note), "--bind", f"fd://{listening.fileno()}"],
                     cwd=run_dir,
@@ -47,22 +48,18 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> tup
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    pass_fds=(listening.fileno(), held),
+                    pass_fds=(listening.fileno(), held.fileno()),
                 )
-        finally:
-            os.close(held)
-        try:
-            starting.wait(timeout)
-            write_server_note(run_dir, note)
+            try:
+                starting.wait(timeout)
+            except subprocess.TimeoutExpired:
+                raise ServerError(f"gunicorn did not start in {timeout:g} s{log_end(run_dir)}") from None
+            contracts.write(run_dir / SERVER_NOTE, note)
             deadline = time.monotonic() + timeout
             while (pid := master_pid(run_dir)) is None:
                 if select.select([alive], [], [], POLL)[0] or time.monotonic() > deadline:
                     raise ServerError(f"gunicorn did not start on {note.host}:{note.port}{log_end(run_dir)}")
             return pid, note
-        except subprocess.TimeoutExpired:
-            raise ServerError(f"gunicorn did not start in {timeout:g} seconds{log_end(run_dir)}") from None
-        finally:
-            os.close(alive)
 
 
 def command(run_dir: Path, note: ServerNote) -> list[str]:

@@ -45,7 +45,7 @@ def is_ours(pid: int, run_dir: Path) -> bool:
     return b"GREENR_RUN_DIR=" + os.fsencode(run_dir.resolve()) in environment.split(b"\0")
 
 
-def stop_gunicorn(run_dir: Path, pid_file: str = PID_FILE) -> bool:
+def stop_gunicorn(run_dir: Path, pid_file: str) -> bool:
     """End the gunicorn of a pid file: gently at first, then by force. False when it was not running."""
     master = master_pid(run_dir, pid_file)
     if master is not None:
@@ -60,26 +60,24 @@ def stop_gunicorn(run_dir: Path, pid_file: str = PID_FILE) -> bool:
 
 def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
     """Send a signal and wait until the process is gone, at most `timeout` seconds."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(handle, sign)
-        select.select([handle], [], [], timeout)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(handle)
+        try:
+            signal.pidfd_send_signal(handle, sign)
+            select.select([handle], [], [], timeout)
+        finally:
+            os.close(handle)
 
 
-def remove_leftovers(run_dir: Path) -> None:
-    """End what a gunicorn that was killed left: workers that have not noticed yet; and remove their files."""
+def stop_all(run_dir: Path) -> bool:
+    """End every gunicorn, and what a killed one left: workers that have not noticed yet, and files. False when no
+    gunicorn was running."""
+    stopped = [stop_gunicorn(run_dir, pid_file) for pid_file in (OLD_PID_FILE, PID_FILE)]
     for path in run_dir.glob("workers/*"):
         if path.stem.isdigit() and is_ours(int(path.stem), run_dir):
             kill(int(path.stem), signal.SIGKILL, KILLED)
         path.unlink(missing_ok=True)
-    (run_dir / PID_FILE).unlink(missing_ok=True)
+    return any(stopped)
 
 
 @contextlib.contextmanager

@@ -20,25 +20,17 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import contracts
+from greenr_luigi.contracts import ContractError
 from greenr_luigi.paths import PACKAGE
-from greenr_luigi.serving import releases
-from greenr_luigi.serving.launch import LOG, POLL, launch, log_end
-from greenr_luigi.serving.processes import (
-    OLD_PID_FILE,
-    PID_FILE,
-    is_ours,
-    living_workers,
-    locked,
-    master_pid,
-    remove_leftovers,
-    stop_gunicorn,
-)
+from greenr_luigi.serving import processes, releases
+from greenr_luigi.serving.launch import POLL, launch, log_end
+from greenr_luigi.serving.processes import OLD_PID_FILE, PID_FILE, living_workers
 from greenr_luigi.serving.sockets import ServerError
-from greenr_luigi.serving.state import ServerNote, read_server_note, write_server_note
+from greenr_luigi.serving.state import SERVER_NOTE, ServerNote
 from greenr_luigi.staleness import code
 from greenr_luigi.staleness.traces import file_sha256
 
@@ -74,15 +66,13 @@ class Service:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: every worker answers with release `digest`. `started`: this call started it."""
+    """A running server: the pids of its gunicorn and of the workers, which all answer with the release `digest`."""
 
     url: str
     port: int
     pid: int
     workers: tuple[int, ...]
     digest: str
-    log: Path
-    started: bool
 
 
 def ensure(service: Service, digest: str, timeout: float) -> Server:
@@ -90,7 +80,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
 
     Starts one if there is none, and a new one if it was started differently (address, workers, prefix, GREENR_*
     variables, code). The new one serves before the old one stops; if it does not start, the old one serves on.
-    `timeout` in seconds. Safe to call from two processes.
+    `timeout`: seconds to start, and for the workers to answer. Safe to call from two processes.
 
     Raises ServerError: address taken by another program, release refused, no answer in time.
     """
@@ -99,44 +89,50 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir):
-        stop_gunicorn(
-            run_dir, OLD_PID_FILE
-        )  # Left by a caller that was killed between starting and stopping.
-        old_pid, old = master_pid(run_dir), read_server_note(run_dir)
-        if old_pid is not None and old is not None and old.satisfies(wanted):
-            return wait_for_workers(run_dir, old_pid, digest, timeout)
-        if old_pid is None:
-            remove_leftovers(run_dir)
+    with processes.locked(run_dir):
+        # Left by a caller that was killed between starting and stopping.
+        processes.stop_gunicorn(run_dir, OLD_PID_FILE)
+        pid, old = running(run_dir)
+        if old is None:
+            processes.stop_all(run_dir)
+        elif old.satisfies(wanted):
+            return wait_for_workers(run_dir, pid, old, digest, timeout)
         else:
             (run_dir / PID_FILE).replace(run_dir / OLD_PID_FILE)
-        shared = (
-            old_pid is not None and old is not None and (old.host, old.port) == (wanted.host, wanted.port)
-        )
+        shared = old is not None and (old.host, old.port) == (wanted.host, wanted.port)
         try:
-            server = start(run_dir, wanted, digest, timeout, shared)
+            pid, note = launch(run_dir, wanted, timeout, shared)
+            server = wait_for_workers(run_dir, pid, note, digest, timeout)
         except ServerError:
-            stop_gunicorn(run_dir)
-            if old_pid is not None:
-                (run_dir / OLD_PID_FILE).replace(run_dir / PID_FILE)
+            processes.stop_gunicorn(run_dir, PID_FILE)
             if old is not None:
-                write_server_note(run_dir, old)
+                (run_dir / OLD_PID_FILE).replace(run_dir / PID_FILE)
+                contracts.write(run_dir / SERVER_NOTE, old)
             raise
-        stop_gunicorn(run_dir, OLD_PID_FILE)
+        processes.stop_gunicorn(run_dir, OLD_PID_FILE)
+        for metrics in run_dir.glob("metrics-*"):
+            if metrics.name != note.metrics:
+                shutil.rmtree(metrics, ignore_errors=True)
         return server
+
+
+def running(run_dir: Path) -> tuple[int, ServerNote | None]:
+    """The pid of our gunicorn and how it was started; 0 and None if none runs, or none that says how."""
+    pid = processes.master_pid(run_dir)
+    try:
+        return (0, None) if pid is None else (pid, contracts.read(run_dir / SERVER_NOTE, ServerNote))
+    except (FileNotFoundError, ContractError):
+        return 0, None
 
 
 def served_release(run_dir: Path, host: str, port: int) -> str | None:
     """The digest that all workers of our server on this address answer with, or None. Asks one of them."""
-    note = read_server_note(run_dir)
+    pid, note = running(run_dir)
     if note is None or note.host != host or port not in (0, note.port):
         return None
-    states = living_workers(run_dir, master_pid(run_dir))
-    digests = {state.digest for state in states}
-    if len(states) != note.workers or len(digests) != 1:
-        return None
-    digest = digests.pop()
-    return digest if digest is not None and answering_release(host, note.port) == digest else None
+    digests = [state.digest for state in living_workers(run_dir, pid)]
+    asked = ask_release(note) if len(digests) == note.workers else None
+    return asked if {asked} == set(digests) else None
 
 
 def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
@@ -144,53 +140,28 @@ def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
 
     Raises ServerError when there is no server, the release is refused, or `timeout` seconds have passed.
     """
-    pid = master_pid(run_dir)
-    if pid is None:
+    pid, note = running(run_dir)
+    if note is None:
         raise ServerError(f"no server runs in {run_dir}: deploy one")
-    return wait_for_workers(run_dir, pid, digest, timeout)
+    return wait_for_workers(run_dir, pid, note, digest, timeout)
 
 
-def stop(run_dir: Path) -> bool:
-    """Stop the server, letting it finish the requests it holds; False when there was none."""
-    if not run_dir.is_dir():
-        return False
-    with locked(run_dir):
-        stopped = [stop_gunicorn(run_dir, pid_file) for pid_file in (OLD_PID_FILE, PID_FILE)]
-        remove_leftovers(run_dir)
-    return any(stopped)
-
-
-def start(run_dir: Path, wanted: ServerNote, digest: str, timeout: float, shared: bool) -> Server:
-    """Launch a gunicorn and wait until each of its workers answers with the release. `shared`: as in `launch`."""
-    deadline = time.monotonic() + timeout
-    pid, note = launch(run_dir, wanted, timeout, shared)
-    server = wait_for_workers(run_dir, pid, digest, deadline - time.monotonic())
-    for metrics in run_dir.glob("metrics-*"):
-        if metrics.name != note.metrics:
-            shutil.rmtree(metrics, ignore_errors=True)
-    return replace(server, started=True)
-
-
-def wait_for_workers(run_dir: Path, master: int, digest: str, timeout: float) -> Server:
+def wait_for_workers(run_dir: Path, pid: int, note: ServerNote, digest: str, timeout: float) -> Server:
     """Wait until each worker says that it serves `digest`, and one answers with it. Raises as `wait_for_release`."""
     deadline = time.monotonic() + timeout
-    note = contracts.read(run_dir / "server.json", ServerNote, "deploy again")
     while True:
-        states = living_workers(run_dir, master)
+        states = living_workers(run_dir, pid)
         # A refusal of a release that has been published anew since says nothing of the new one.
         published = releases.identity(Path(note.store), digest)
         for problem in [state.problem for state in states if state.problem]:
             if (problem.digest, problem.seen) == (digest, published):
                 raise ServerError(f"the server refuses the release: {problem.message}")
-        ready = [state.pid for state in states if state.digest == digest]
-        if len(ready) == len(states) == note.workers and answering_release(note.host, note.port) == digest:
+        ready = tuple(sorted(state.pid for state in states if state.digest == digest))
+        if len(ready) == len(states) == note.workers and ask_release(note) == digest:
             host = f"[{note.host}]" if ":" in note.host else note.host
-            workers = tuple(sorted(ready))
-            return Server(
-                f"http://{host}:{note.port}/", note.port, master, workers, digest, run_dir / LOG, False
-            )
-        if not is_ours(master, run_dir):
-            raise ServerError(f"gunicorn (pid {master}) ended{log_end(run_dir)}")
+            return Server(f"http://{host}:{note.port}/", note.port, pid, ready, digest)
+        if not processes.is_ours(pid, run_dir):
+            raise ServerError(f"gunicorn (pid {pid}) ended{log_end(run_dir)}")
         if time.monotonic() > deadline:
             raise ServerError(
                 f"{len(ready)} of {note.workers} workers answer with release {digest} after {timeout:g} seconds: "
@@ -199,10 +170,18 @@ def wait_for_workers(run_dir: Path, master: int, digest: str, timeout: float) ->
         time.sleep(POLL)
 
 
-def answering_release(host: str, port: int) -> str | None:
+def stop(run_dir: Path) -> bool:
+    """Stop the server, letting it finish the requests it holds; False when there was none."""
+    if not run_dir.is_dir():
+        return False
+    with processes.locked(run_dir):
+        return processes.stop_all(run_dir)
+
+
+def ask_release(note: ServerNote) -> str | None:
     """The release that one worker says it serves, or None; only ever asks this machine."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    connection = http.client.HTTPConnection(local, port, timeout=ASK_TIMEOUT)
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(note.host, note.host)
+    connection = http.client.HTTPConnection(local, note.port, timeout=ASK_TIMEOUT)
     try:
         connection.request("GET", "/readyz")
         release = json.loads(connection.getresponse().read())["release"]

@@ -8,6 +8,8 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.contracts import ContractError
 
+SERVER_NOTE = "server.json"
+
 
 @dataclass(frozen=True)
 class ServerNote:
@@ -70,15 +72,3 @@ def read_worker_states(run_dir: Path) -> list[WorkerState]:
         except (FileNotFoundError, ContractError):
             continue  # Its worker has just gone, or is of another version.
     return states
-
-
-def read_server_note(run_dir: Path) -> ServerNote | None:
-    """How the server was started; None if nothing that can be read says so, and a new one has to be started."""
-    try:
-        return contracts.read(run_dir / "server.json", ServerNote)
-    except (FileNotFoundError, ContractError):
-        return None
-
-
-def write_server_note(run_dir: Path, note: ServerNote) -> None:
-    contracts.write(run_dir / "server.json", note)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.serving import history, releases
+from greenr_luigi.serving import releases
 
 
 def export(folder: Path, text: str = "weights", **more: str) -> Path:
@@ -30,7 +30,7 @@ def test_publish_is_idempotent_and_leaves_the_stamp_out(tmp_path: Path) -> None:
     assert [p.name for p in store.iterdir()] == [first]
 
 
-def test_extras_and_folders_travel_and_change_the_digest(tmp_path: Path) -> None:
+def test_folders_travel_and_change_the_digest(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.json"
     metrics.write_text("{}")
     pictures = export(tmp_path / "pictures")
@@ -77,23 +77,6 @@ def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:
     with (store / "history.jsonl").open("a") as log:
         log.write('{"digest": "half')
     assert releases.previous(store) is None
-
-
-def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    a, b = (
-        releases.publish(store, export(tmp_path / name, text).iterdir())
-        for name, text in (("a", "a"), ("b", "b"))
-    )
-    releases.point(store, a)
-    releases.point(store, b)
-    releases.point(store, a, why="failed")
-    assert not history.rolled_back(store, b)
-    releases.point(store, b)
-    assert releases.rollback(store) == a
-    assert history.rolled_back(store, b) and not history.rolled_back(store, a)
-    releases.point(store, b)
-    assert not history.rolled_back(store, b)
 
 
 def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: Path) -> None:

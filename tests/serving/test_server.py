@@ -56,7 +56,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert server.served_release(place / "server", "127.0.0.1", 0) is None
     monkeypatch.chdir("/")
     running = serve(place, first)
-    assert running.started and len(running.workers) == 2 and running.digest == first
+    assert len(running.workers) == 2 and running.digest == first
     assert server.served_release(place / "server", "127.0.0.1", running.port) == first
     assert server.served_release(place / "server", "127.0.0.1", running.port + 1) is None
     assert os.getsid(running.pid) != os.getsid(0)
@@ -64,7 +64,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
 
     second = tiny_release.deploy(place / "releases", 1)
     again = serve(place, second)
-    assert (again.pid, again.started, again.workers) == (running.pid, False, running.workers)
+    assert (again.pid, again.workers) == (running.pid, running.workers)
     assert server.served_release(place / "server", "127.0.0.1", running.port) == second
     assert releases.rollback(place / "releases") == first
     assert server.wait_for_release(place / "server", first, 5).digest == first
@@ -125,7 +125,7 @@ def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
     running = serve(place, digest)
     processes.kill(running.pid, signal.SIGKILL, 10)
     again = serve(place, digest, running.port)
-    assert again.started and again.pid != running.pid and again.port == running.port
+    assert again.pid != running.pid and again.port == running.port
     assert not set(again.workers) & set(running.workers)
 
 
@@ -134,7 +134,7 @@ def test_killed_worker_comes_back(place: Path) -> None:
     running = serve(place, digest)
     processes.kill(running.workers[0], signal.SIGKILL, 10)
     again = serve(place, digest)
-    assert not again.started and len(again.workers) == 2
+    assert again.pid == running.pid and len(again.workers) == 2
     while running.workers[0] in again.workers:
         again = serve(place, digest)
     assert running.workers[1] in again.workers
@@ -157,7 +157,17 @@ def test_a_recycled_pid_is_not_ours(place: Path) -> None:
     (place / "server" / "gunicorn.pid").write_text(f"{os.getpid()}\n")
     (place / "server" / "server.json").write_text('{"host": "127.0.0.1", "port": 1, "workers": 1}')
     assert server.served_release(place / "server", "127.0.0.1", 1) is None
-    assert serve(place, digest, workers=1).started
+    assert serve(place, digest, workers=1).pid != os.getpid()
+
+
+def test_a_server_that_does_not_say_how_it_was_started_is_replaced(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    first = serve(place, digest, workers=1)
+    (place / "server" / "server.json").write_text('{"host": "127')
+    assert server.served_release(place / "server", "127.0.0.1", first.port) is None
+    again = serve(place, digest, first.port, workers=1)
+    assert again.port == first.port and again.pid != first.pid
+    assert not processes.is_ours(first.pid, place / "server")
 
 
 @pytest.mark.slow
@@ -186,7 +196,7 @@ def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
     moved = serve(place, digest, other)
     done.set()
     visitor.join()
-    assert moved.started and moved.port == other and set(statuses) == {200}
+    assert moved.pid != running.pid and moved.port == other and set(statuses) == {200}
     assert server.served_release(place / "server", "127.0.0.1", running.port) is None
     with pytest.raises(OSError):
         get(running.port, "/readyz")
@@ -216,7 +226,7 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
     assert server.served_release(place / "server", "127.0.0.1", running.port) == good
     status, body = get(running.port, "/readyz")
     assert status == 200 and body["release"] == good
-    assert bad in str(body["problem"]) and "refused" in running.log.read_text()
+    assert bad in str(body["problem"]) and "refused" in (place / "server" / "gunicorn.log").read_text()
 
 
 def test_a_first_release_that_is_broken_leaves_no_server(place: Path) -> None:
@@ -281,7 +291,7 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
             done.set()
         for one in knocking:
             one.result()
-    assert again.started and again.port == running.port and set(statuses) == {200}
+    assert again.pid != running.pid and again.port == running.port and set(statuses) == {200}
     assert get(again.port, "/app/readyz")[0] == get(again.port, "/readyz")[0] == 200
     assert not processes.is_ours(running.pid, place / "server")
 

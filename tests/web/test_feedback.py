@@ -94,15 +94,6 @@ def test_many_visitors_may_say_only_so_much(tmp_path: object) -> None:
     assert found.value.code == "too-often"
 
 
-def test_lines_take_room_too(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback_store, "MOST_BYTES", 2000)
-    kept_feedback, data = Feedback(settings(tmp_path)), tiny_release.picture("yellow")
-    with pytest.raises(Problem) as found:
-        for _ in range(20):
-            kept_feedback.keep(data, "grass", "", "")
-    assert found.value.code == "feedback-full"
-
-
 def test_what_was_predicted_is_one_of_the_classes_or_nothing(feedback_on: Live) -> None:
     data = tiny_release.picture("lime", 99, "PNG")
     form = {"label": "grass", "predicted": "daisy"}
@@ -118,12 +109,3 @@ def test_there_is_only_so_much_room(tmp_path: object, monkeypatch: pytest.Monkey
     with pytest.raises(Problem) as found:
         kept_feedback.keep(tiny_release.picture("green"), "grass", "", "")
     assert found.value.code == "feedback-full"
-
-
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [("grass", "grass"), ("../x", "%2E.%2Fx"), (".hidden", "%2Ehidden"), ("%none", "%25none"), ("", "%none"),
-     ("été au lait", "été au lait"), ("a\0b", "a%00b"), ("100 %", "100 %25")],
-)  # fmt: skip
-def test_labels_become_harmless_folders(label: str, name: str) -> None:
-    assert feedback_store.label_folder(label) == name
