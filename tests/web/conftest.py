@@ -30,7 +30,7 @@ class Live:
         return self.session.post(self.url + path, timeout=60, **more)
 
     def log(self) -> str:
-        return (self.place / "server" / "gunicorn.log").read_text()
+        return (self.root / "server" / "gunicorn.log").read_text()
 
     def logged(self, text: str) -> None:
         """Fails unless the log says this soon; an answer may arrive before its line is written."""
