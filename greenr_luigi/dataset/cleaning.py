@@ -1,11 +1,9 @@
-"""Which pictures may be in a data set: a person's decisions, one of each file, nothing that is under two labels.
-
-Each step takes pictures, gives those that stay, and adds the others to `excluded`."""
+"""Which pictures may be in a data set: a person's decisions, one of each file, nothing that is under two labels."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +24,9 @@ class Picture:
     row: PictureRow
     path: Path
 
-    def exclude(self, reason: str, detail: str) -> Excluded:
-        return Excluded(self.row.file, self.row.label, self.row.sha256, reason, detail)
+
+#: Why a picture is left out, a short constant word and words for a person; None if it may stay.
+Reason = tuple[str, str] | None
 
 
 class NearDuplicates:
@@ -61,12 +60,8 @@ def refused_files(downloads: Mapping[str, Path]) -> list[RefusedKind]:
                 # The message without where the person's folder lies on this machine.
                 _, _, message = refusal.message.rpartition(f"/{name}")
                 kinds[label, refusal.reason].append(RefusedFile(name, message.strip()))
-    return [
-        RefusedKind(label, reason, len(files), files[:EXAMPLES])
-        for (label, reason), files in sorted(
-            kinds.items(), key=lambda kind: (kind[0][0], -len(kind[1]), kind[0])
-        )
-    ]
+    found = [RefusedKind(*kind, len(files), files[:EXAMPLES]) for kind, files in kinds.items()]
+    return sorted(found, key=lambda kind: (kind.label, -kind.count, kind.reason))
 
 
 def added_pictures(
@@ -74,103 +69,97 @@ def added_pictures(
 ) -> list[Picture]:
     """What a person added by hand to these classes, but for what the source `feedback` has taken from there."""
     taken = {(p.row.label, p.row.sha256[:16]) for p in collected if p.row.engine == "feedback"}
-    files = [
-        (path, label)
-        for label in sorted(downloads)
-        for path in decisions.added_files(root, label)
-        if (label, path.stem) not in taken
-    ]
+    files = [(label, path) for label in sorted(downloads) for path in decisions.added_files(root, label)]
     with ThreadPoolExecutor() as pool:
-        rows = pool.map(lambda file: examine_file(file[0], file[1], "added"), files)
-        return [Picture(row, path) for (path, _), row in zip(files, rows, strict=True)]
+        return [*pool.map(_added_picture, (file for file in files if (file[0], file[1].stem) not in taken))]
 
 
-def leave_out_withdrawn(
-    pictures: list[Picture], withdrawn: frozenset[str], excluded: list[Excluded]
+def _added_picture(file: tuple[str, Path]) -> Picture:
+    label, path = file
+    return Picture(examine_file(path, label, "added"), path)
+
+
+def leave_out(
+    pictures: list[Picture], excluded: list[Excluded], reason: Callable[[Picture], Reason]
 ) -> list[Picture]:
-    """What a person added and then took back; the same file found elsewhere stays."""
+    """The pictures that may stay; the others are added to `excluded`."""
     kept = []
     for picture in pictures:
-        if picture.row.sha256 in withdrawn and picture.row.engine in ("added", "feedback"):
-            excluded.append(picture.exclude("taken-back", "a person added it and took that back"))
+        if found := reason(picture):
+            excluded.append(Excluded(picture.row.file, picture.row.label, picture.row.sha256, *found))
         else:
             kept.append(picture)
     return kept
 
 
-def apply_curation(
-    pictures: list[Picture], curation: Curation, labels: set[str], excluded: list[Excluded]
-) -> list[Picture]:
-    """What a person rejected is out; what they relabelled has its new label."""
-    kept = []
-    for picture in pictures:
-        label = curation.relabelled.get(picture.row.sha256, picture.row.label)
-        if picture.row.sha256 in curation.rejected:
-            excluded.append(picture.exclude("rejected", "a person rejected it"))
-        elif label not in labels:
-            detail = f"a person called it {label!r}, which is no class here"
-            excluded.append(picture.exclude("relabelled", detail))
-        else:
-            kept.append(replace(picture, row=replace(picture.row, label=label)))
-    return kept
+def decided_against(picture: Picture, curation: Curation, labels: Iterable[str]) -> Reason:
+    """A person took it back, rejected it, or gave it a label that is no class here."""
+    row = picture.row
+    # The same file found elsewhere stays.
+    if row.sha256 in curation.withdrawn and row.engine in ("added", "feedback"):
+        return "taken-back", "a person added it and took that back"
+    if row.sha256 in curation.rejected:
+        return "rejected", "a person rejected it"
+    label = curation.relabelled.get(row.sha256, row.label)
+    if label not in labels:
+        return "relabelled", f"a person called it {label!r}, which is no class here"
+    return None
 
 
-def leave_out_copies_of_rejected(
-    pictures: list[Picture], near: NearDuplicates, curation: Curation, excluded: list[Excluded]
-) -> list[Picture]:
-    """Copies, saved anew or resized, of a picture that a person had rejected before they were found. What was there
-    already stays, as does what a person spoke of: rejecting one of two takes out one."""
-    kept = []
-    for picture in pictures:
-        own = picture.row.perceptual_hash
-        hashes = [hash for hash in (own, *near.of.get(own, ())) if hash in curation.rejected_hashes]
-        rejected = min((curation.rejected_hashes[hash] for hash in hashes), default=None)
-        fetched = picture.row.fetched
-        if (
-            rejected is None
-            or fetched is None
-            or fetched <= rejected
-            or picture.row.sha256 in curation.spoken
-        ):
-            kept.append(picture)
-        else:
-            detail = "nearly the same as a picture rejected before it was found; relabel it to take it all the same"
-            excluded.append(picture.exclude("rejected", detail))
-    return kept
+def relabelled(picture: Picture, curation: Curation) -> Picture:
+    """The picture under the label that a person gave it, if they did."""
+    label = curation.relabelled.get(picture.row.sha256, picture.row.label)
+    return replace(picture, row=replace(picture.row, label=label))
 
 
-def leave_out_doubles(pictures: list[Picture], excluded: list[Excluded]) -> list[Picture]:
-    """All but one of each file; a file under two labels is out of both."""
+def copy_of_rejected(picture: Picture, near: NearDuplicates, curation: Curation) -> Reason:
+    """It was saved anew or resized from one that a person had rejected before it was found. What was there already
+    stays, as does what a person confirmed: rejecting one of two takes out one."""
+    row = picture.row
+    hashes = (row.perceptual_hash, *near.of.get(row.perceptual_hash, ()))
+    rejected = [curation.rejected_hashes[hash] for hash in hashes if hash in curation.rejected_hashes]
+    if (
+        not rejected
+        or row.fetched is None
+        or row.fetched <= min(rejected)
+        or row.sha256 in curation.confirmed
+    ):
+        return None
+    return (
+        "rejected",
+        "nearly the same as a picture rejected before it was found; relabel it to take it all the same",
+    )
+
+
+def same_file(pictures: Iterable[Picture]) -> Callable[[Picture], Reason]:
+    """Rules out all but one of each file, and all of a file under two labels."""
     same: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
         same[picture.row.sha256].append(picture)
-    kept = []
-    for first, *others in same.values():
-        labels = sorted({picture.row.label for picture in (first, *others)})
+
+    def reason(picture: Picture) -> Reason:
+        first, *others = same[picture.row.sha256]
+        labels = {first.row.label, *(other.row.label for other in others)}
         if len(labels) > 1:
-            detail = f"the same file is in {' and '.join(labels)}"
-            excluded += [picture.exclude("two-labels", detail) for picture in (first, *others)]
-        else:
-            kept.append(first)
-            detail = f"the same file as {first.row.file}"
-            excluded += [picture.exclude("duplicate", detail) for picture in others]
-    return kept
+            return "two-labels", f"the same file is in {' and '.join(sorted(labels))}"
+        return None if picture is first else ("duplicate", f"the same file as {first.row.file}")
+
+    return reason
 
 
-def leave_out_ambiguous(
-    pictures: list[Picture], near: NearDuplicates, excluded: list[Excluded]
-) -> list[Picture]:
-    """Pictures that have a near-duplicate under another label."""
+def near_another_label(pictures: Iterable[Picture], near: NearDuplicates) -> Callable[[Picture], Reason]:
+    """Rules out pictures that have a near-duplicate under another label."""
     labels: dict[PerceptualHash, set[str]] = defaultdict(set)
     for picture in pictures:
         labels[picture.row.perceptual_hash].add(picture.row.label)
-    kept = []
-    for picture in pictures:
+
+    def reason(picture: Picture) -> Reason:
         own = picture.row.perceptual_hash
         alike = labels[own].union(*(labels[other] for other in near.of[own]))
-        if len(alike) > 1:
-            detail = f"near-duplicates are in {' and '.join(sorted(alike))}"
-            excluded.append(picture.exclude("two-labels", detail))
-        else:
-            kept.append(picture)
-    return kept
+        return (
+            ("two-labels", f"near-duplicates are in {' and '.join(sorted(alike))}")
+            if len(alike) > 1
+            else None
+        )
+
+    return reason

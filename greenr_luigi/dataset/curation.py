@@ -10,9 +10,10 @@ from pathlib import Path
 from greenr_luigi import files
 from greenr_luigi.dataset.decisions import ADDED, CurationError, append
 from greenr_luigi.pictures import door
-from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
+from greenr_luigi.pictures.examine import examine, examine_file
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
+from greenr_luigi.staleness.traces import file_sha256
 
 
 def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
@@ -48,25 +49,21 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Path:
         data = file.read_bytes()
     except OSError as error:
         raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
-    door.open_picture(data)
-    sha256 = door.sha256(data)
-    copy = root / ADDED / folder_name(label) / f"{sha256[:16]}{door.suffix(data)}"
+    row = examine(data, label, ADDED)
+    copy = root / ADDED / folder_name(label) / row.file
     copy.parent.mkdir(parents=True, exist_ok=True)
     files.write(copy, data)
-    append(root, [{"action": "add", "sha256": sha256, "label": label, "comment": comment}])
+    append(root, [{"action": "add", "sha256": row.sha256, "label": label, "comment": comment}])
     return copy
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> list[str]:
-    pictures = [_find(root, item) for item in items]
-    append(
-        root,
-        [
-            {"action": action, "sha256": sha256, "look": hashes if action == "reject" else "", **cells}
-            for sha256, hashes in pictures
-        ],
-    )
-    return [sha256 for sha256, _ in pictures]
+    rows = []
+    for sha256, hashes in (_find(root, item) for item in items):
+        look = hashes if action == "reject" else ""
+        rows.append({"action": action, "sha256": sha256, "look": look, **cells})
+    append(root, rows)
+    return [row["sha256"] for row in rows]
 
 
 def _find(root: Path, item: str | Path) -> tuple[str, str]:
@@ -100,9 +97,8 @@ def _known(root: Path) -> dict[str, str]:
 
 def _hashes(path: Path) -> tuple[str, str]:
     """The sha256 and perceptual hashes of a file. What is no picture has none, and may be rejected all the same."""
-    data = path.read_bytes()
     try:
-        hashes = "".join(perceptual_hash(door.open_picture(data, at_least=HASHED_SIDE)))
+        row = examine_file(path, "", "")
     except door.UnusablePicture:
-        hashes = ""
-    return door.sha256(data), hashes
+        return file_sha256(path), ""
+    return row.sha256, "".join(row.perceptual_hash)

@@ -21,10 +21,9 @@ import datetime
 import fcntl
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
@@ -42,77 +41,60 @@ class CurationError(GreenrError):
     expected."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Curation:
-    """What holds now, by sha256: rejected pictures, relabelled ones with their new label, and those that were `spoken`
-    of, since kept, relabelled or added. `rejected_hashes`: perceptual hashes of rejected pictures, and since when (ISO,
-    UTC)."""
+    """What holds now of pictures, by their sha256."""
 
-    rejected: frozenset[str] = frozenset()
-    relabelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    rejected_hashes: Mapping[PerceptualHash, str] = field(default_factory=lambda: MappingProxyType({}))
-    spoken: frozenset[str] = frozenset()
+    rejected: set[str] = field(default_factory=set)
+    #: With the new label.
+    relabelled: dict[str, str] = field(default_factory=dict)
+    #: Kept, relabelled or added, and not rejected since.
+    confirmed: set[str] = field(default_factory=set)
+    #: Added and then taken back: `restore` takes back what was said since, and only then that a picture was added.
+    withdrawn: set[str] = field(default_factory=set)
+    #: All that a decision is about and that was not taken back.
+    decided: set[str] = field(default_factory=set)
+    #: Of rejected pictures, with the time of that (ISO, UTC).
+    rejected_hashes: dict[PerceptualHash, str] = field(default_factory=dict)
 
 
 def read_curation(path: Path) -> Curation:
     """The decisions in a file; none if there is no file. Raises CurationError naming line, value and what was
     expected."""
-    rejected: dict[str, dict[str, str]] = {}
-    relabelled: dict[str, str] = {}
-    spoken: set[str] = set()
-    for action, sha, record in _decisions(path):
-        if action in ("reject", "restore"):
-            spoken.discard(sha)
-        else:
-            spoken.add(sha)
-        if action == "reject":
-            rejected[sha] = record
-        elif action == "relabel":
-            relabelled[sha] = record["to"]
-        else:
-            rejected.pop(sha, None)
-            relabelled.pop(sha, None)
-    hashes = {
-        PerceptualHash(row["look"][:16], row["look"][16:]): row["when"]
-        for row in rejected.values()
-        if row["look"]
-    }
-    return Curation(
-        frozenset(rejected), MappingProxyType(relabelled), MappingProxyType(hashes), frozenset(spoken)
-    )
-
-
-def decided_pictures(path: Path) -> frozenset[str]:
-    """The sha256 of every picture that a decision is about and was not taken back. Raises as `read_curation`."""
-    last = {sha: action for action, sha, _ in _decisions(path)}
-    return frozenset(sha for sha, action in last.items() if action != "restore")
-
-
-def withdrawn_pictures(path: Path) -> frozenset[str]:
-    """The sha256 of pictures that a person added and then took back: `restore` takes back what was said of one since,
-    and only then that it was added. Raises as `read_curation`."""
-    added: set[str] = set()
-    withdrawn: set[str] = set()
+    now, added = Curation(), set[str]()
     last: dict[str, str] = {}
-    for action, sha, _ in _decisions(path):
+    rejections: dict[str, dict[str, str]] = {}
+    for action, sha256, record in _decisions(path):
+        if action == "restore" and sha256 in added and last[sha256] in ("add", "restore"):
+            now.withdrawn.add(sha256)
+        if action in ("reject", "restore"):
+            now.confirmed.discard(sha256)
+        else:
+            now.confirmed.add(sha256)
+            now.withdrawn.discard(sha256)
         if action == "add":
-            added.add(sha)
-        if action == "restore" and sha in added and last[sha] in ("add", "restore"):
-            withdrawn.add(sha)
-        elif action in ("add", "keep", "relabel"):
-            withdrawn.discard(sha)
-        last[sha] = action
-    return frozenset(withdrawn)
+            added.add(sha256)
+        if action == "reject":
+            rejections[sha256] = record
+        elif action == "relabel":
+            now.relabelled[sha256] = record["to"]
+        else:
+            rejections.pop(sha256, None)
+            now.relabelled.pop(sha256, None)
+        last[sha256] = action
+    now.rejected = set(rejections)
+    now.decided = {sha256 for sha256, action in last.items() if action != "restore"}
+    for record in rejections.values():
+        if look := record["look"]:
+            now.rejected_hashes[PerceptualHash(look[:16], look[16:])] = record["when"]
+    return now
 
 
 def added_files(root: Path, label: str) -> list[Path]:
     """The pictures that a person added to a label, by name."""
     folder = root / ADDED / folder_name(label)
-    return (
-        sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-        if folder.is_dir()
-        else []
-    )
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
 def _decisions(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -164,30 +146,27 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def append(root: Path, rows: list[dict[str, str]]) -> None:
-    """Add lines, keeping what stands there byte for byte; the file is replaced at once. Waits for another
-    writer."""
+    """Add lines, keeping what stands there byte for byte; the file is replaced at once. Waits for another writer."""
     root.mkdir(parents=True, exist_ok=True)
     path = root / FILE
     with (root / f".{FILE}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
         read_curation(path)  # what it cannot read, it does not add to
-        new = io.StringIO()
-        headers = [_header(line) for line in text.splitlines() if _header(line)] or [list(COLUMNS)]
-        names = headers[-1]
+        text += "" if text.endswith("\n") else "\n"
+        names = next(
+            (header for line in reversed(text.splitlines()) if (header := _header(line))), [*COLUMNS]
+        )
+        lines = io.StringIO()
         if any(row.get("look") for row in rows) and "look" not in names:
             names = [*names, "look"]
-            new.write(",".join(names) + "\n")
-        writer = csv.DictWriter(new, names, restval="", extrasaction="ignore", lineterminator="\n")
+            lines.write(",".join(names) + "\n")
+        writer = csv.DictWriter(lines, names, restval="", extrasaction="ignore", lineterminator="\n")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        # A line break in a comment would make two lines of it.
-        writer.writerows(
-            {k: " ".join(v.split()) if k == "comment" else v for k, v in row.items()} | {"when": now}
-            for row in rows
-        )
-        files.write(
-            path, (text + ("\n" if text and not text.endswith("\n") else "") + new.getvalue()).encode()
-        )
+        for row in rows:
+            # A line break in a comment would make two lines of it.
+            writer.writerow({**row, "comment": " ".join(row.get("comment", "").split()), "when": now})
+        files.write(path, (text + lines.getvalue()).encode())
 
 
 def _header(line: str) -> list[str]:

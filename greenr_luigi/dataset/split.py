@@ -17,12 +17,12 @@ from pathlib import Path
 
 from greenr_luigi import contracts
 from greenr_luigi.dataset import cleaning, decisions, rows
-from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
+from greenr_luigi.dataset.cleaning import NearDuplicates, Picture, Reason, leave_out
 from greenr_luigi.dataset.rows import Excluded, SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import PerceptualHash, write_csv
+from greenr_luigi.pictures.manifest import PerceptualHash, PictureRow, write_csv
 from greenr_luigi.progress import OnProgress
 
 #: By a picture's own number, from low to high.
@@ -38,9 +38,15 @@ class TooFewPictures(GreenrError):
 
 
 def split(
-    downloads: Mapping[str, Path], out: Path, *, seed: int, curation: Path | None, on_progress: OnProgress,
-    test_share: float = TEST, valid_share: float = VALID,
-) -> dict[str, int]:  # fmt: skip
+    downloads: Mapping[str, Path],
+    out: Path,
+    *,
+    seed: int,
+    curation: Path | None,
+    on_progress: OnProgress,
+    test_share: float = TEST,
+    valid_share: float = VALID,
+) -> dict[str, int]:
     """Fill the empty folder `out` with `train|valid|test/<label folder>/` and the files of rows.py.
 
     `downloads`: the collected folder of each label. `curation`: a person's curation.csv, beside which lie the pictures
@@ -49,21 +55,20 @@ def split(
     """
     on_progress(0, "reading manifests")
     pictures = cleaning.collected_pictures(downloads)
-    excluded: list[Excluded] = []
     decided = decisions.Curation()
     if curation is not None:
         decided = decisions.read_curation(curation)
         pictures += cleaning.added_pictures(curation.parent, downloads, pictures)
-        withdrawn = decisions.withdrawn_pictures(curation)
-        pictures = cleaning.leave_out_withdrawn(pictures, withdrawn, excluded)
-    pictures = cleaning.apply_curation(pictures, decided, set(downloads), excluded)
-    pictures = cleaning.leave_out_doubles(pictures, excluded)
+    excluded: list[Excluded] = []
+    pictures = leave_out(pictures, excluded, lambda p: cleaning.decided_against(p, decided, downloads))
+    pictures = [cleaning.relabelled(picture, decided) for picture in pictures]
+    pictures = leave_out(pictures, excluded, cleaning.same_file(pictures))
     on_progress(0.2, f"looking for near-duplicates among {len(pictures)} pictures")
     near = NearDuplicates(pictures, decided.rejected_hashes)
-    pictures = cleaning.leave_out_copies_of_rejected(pictures, near, decided, excluded)
-    pictures = cleaning.leave_out_ambiguous(pictures, near, excluded)
-    sides = _choose_sides(pictures, near, seed, (test_share, valid_share), excluded)
-    pictures = [picture for picture in pictures if picture.row.perceptual_hash in sides]
+    pictures = leave_out(pictures, excluded, lambda p: cleaning.copy_of_rejected(p, near, decided))
+    pictures = leave_out(pictures, excluded, cleaning.near_another_label(pictures, near))
+    sides, on_another_side = _choose_sides(pictures, near, seed, (test_share, valid_share))
+    pictures = leave_out(pictures, excluded, lambda p: on_another_side.get(p.row.perceptual_hash))
     _fill_empty_sides(pictures, near, sides, seed)
     _check(downloads, pictures, sides, excluded)
     split_rows = _link_pictures(pictures, sides, out, on_progress)
@@ -87,26 +92,24 @@ def own_number(hash: PerceptualHash, seed: int) -> float:
 
 
 def _choose_sides(
-    pictures: list[Picture],
-    near: NearDuplicates,
-    seed: int,
-    shares: tuple[float, float],
-    excluded: list[Excluded],
-) -> dict[PerceptualHash, str]:
-    """The side of each hash that stays, the older ones first. `shares`: of test and of valid."""
-    by_hash: dict[PerceptualHash, list[Picture]] = defaultdict(list)
-    for picture in sorted(pictures, key=lambda p: (p.row.fetched or "", p.row.sha256)):
-        by_hash[picture.row.perceptual_hash].append(picture)
+    pictures: list[Picture], near: NearDuplicates, seed: int, shares: tuple[float, float]
+) -> tuple[dict[PerceptualHash, str], dict[PerceptualHash, Reason]]:
+    """The side of each hash that stays, and why the others do not: the older ones come first. `shares`: of test and of
+    valid."""
+    oldest: dict[PerceptualHash, PictureRow] = {}
+    for row in sorted((p.row for p in pictures), key=lambda row: (row.fetched or "", row.sha256)):
+        oldest.setdefault(row.perceptual_hash, row)
     sides: dict[PerceptualHash, str] = {}
-    for hash in sorted(by_hash, key=lambda h: (by_hash[h][0].row.fetched or "", own_number(h, seed + 1), h)):
+    reasons: dict[PerceptualHash, Reason] = {}
+    for hash in sorted(oldest, key=lambda h: (oldest[h].fetched or "", own_number(h, seed + 1), h)):
         side = SIDES[bisect.bisect((shares[0], sum(shares)), own_number(hash, seed))]
         against = next((h for h in near.of[hash] if h in sides and sides[h] != side), None)
         if against is None:
             sides[hash] = side
-            continue
-        detail = f"nearly the same as {by_hash[against][0].row.file}, which is in {sides[against]}"
-        excluded += [picture.exclude("near-duplicate", detail) for picture in by_hash[hash]]
-    return sides
+        else:
+            detail = f"nearly the same as {oldest[against].file}, which is in {sides[against]}"
+            reasons[hash] = "near-duplicate", detail
+    return sides, reasons
 
 
 def _fill_empty_sides(

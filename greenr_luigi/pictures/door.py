@@ -38,15 +38,7 @@ PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, Png
 #: What Pillow may try to decode, decided by content and not by name. MPO, which phones write as JPEG, comes
 #: in through JPEG's decoder and has no entry of its own.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-SUFFIXES = {
-    "JPEG": ".jpg",
-    "MPO": ".jpg",
-    "PNG": ".png",
-    "WEBP": ".webp",
-    "GIF": ".gif",
-    "BMP": ".bmp",
-    "AVIF": ".avif",
-}
+SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg", "MPO": ".jpg"}
 MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
@@ -92,23 +84,18 @@ def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
 def open_header(data: bytes) -> Image.Image:
     """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
     if len(data) > MAX_BYTES:
-        raise UnusablePicture(
-            "too-large", f"the file has {len(data):,} bytes; at most {MAX_BYTES:,} are read: shrink it first"
-        )
+        raise _too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
     if too_many := bombs.excess(data):
         raise _broken(too_many)
     with _refusing():
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
     most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
+    size = f"the picture has {width} x {height} pixels"
     if width * height > most:
-        raise UnusablePicture(
-            "too-large", f"{width} x {height} pixels; at most {most:,} are read: shrink it first"
-        )
+        raise _too_large(size, most)
     if min(width, height) < MIN_SIDE:
-        raise UnusablePicture(
-            "too-small", f"the picture has {width} x {height} pixels; each side must have at least {MIN_SIDE}"
-        )
+        raise UnusablePicture("too-small", f"{size}; each side must have at least {MIN_SIDE}")
     if image.info.get("compression") in RUN_LENGTH:
         raise UnusablePicture("format", "run-length encoded BMP is not read: save it as PNG and try again")
     return image
@@ -139,11 +126,13 @@ def _refusing() -> Iterator[None]:
         known = ", ".join(FORMATS)
         raise UnusablePicture("format", f"this is not a picture in a known format: use {known}") from None
     except Image.DecompressionBombError:
-        raise UnusablePicture(
-            "too-large", f"the picture has more than {MAX_PIXELS:,} pixels: shrink it first"
-        ) from None
+        raise _too_large("the picture has too many pixels", MAX_PIXELS) from None
     except DECODE_ERRORS as error:
         raise _broken(error) from None
+
+
+def _too_large(size: str, most: int) -> UnusablePicture:
+    return UnusablePicture("too-large", f"{size}; at most {most:,} are read: shrink it first")
 
 
 def _broken(why: object) -> UnusablePicture:

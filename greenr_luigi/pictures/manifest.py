@@ -69,7 +69,7 @@ Row = TypeVar("Row")
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Dataclasses as a JSON object a line, sorted: pictures by sha256, refusals by address and reason."""
     keys = ("sha256", "file_url", "reason")
-    records = sorted(map(_record, rows), key=lambda record: [record.get(key) or "" for key in keys])
+    records = sorted(map(_record, rows), key=lambda r: [r.get(key) or "" for key in keys])
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
     path.write_text("".join(lines), encoding="utf-8")
 

@@ -88,11 +88,11 @@ def undecided(root: Path, dataset: Path | None, evaluation: Path | None) -> list
             if (path := dataset / issue.file).is_file():
                 sha = file_sha256(path)
                 cases.append(Case(path, sha, issue.label, issue.suggested, issue.probability))
-    decided = decisions.decided_pictures(root / decisions.FILE)
+    decided = decisions.read_curation(root / decisions.FILE).decided
     return [case for case in cases if case.sha256 not in decided]
 
 
 def remove_decided_feedback(root: Path) -> None:
     """Remove visitors' pictures that have been decided about: what was kept lies in `added/`."""
     folder = feedback_store.feedback_folder(root / "releases")
-    feedback_store.remove_pictures(folder, decisions.decided_pictures(root / decisions.FILE))
+    feedback_store.remove_pictures(folder, decisions.read_curation(root / decisions.FILE).decided)

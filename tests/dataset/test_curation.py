@@ -102,7 +102,7 @@ def test_restoring_an_added_picture_takes_back_the_last_word_first(tmp_path: Pat
     sha = door.sha256(picture(1))
 
     def withdrawn() -> bool:
-        return sha in decisions.withdrawn_pictures(tmp_path / "curation.csv")
+        return sha in decisions.read_curation(tmp_path / "curation.csv").withdrawn
 
     curation.restore(tmp_path, [sha])
     assert not withdrawn()

@@ -26,7 +26,7 @@ def test_later_decisions_overrule(tmp_path: Path) -> None:
     curation.restore(tmp_path, [B])
     found = decisions.read_curation(tmp_path / "curation.csv")
     assert found.rejected == {A} and found.relabelled == {A: "wild grass, dry"}
-    assert found.spoken == {A} and not found.rejected_hashes
+    assert found.confirmed == {A} and not found.rejected_hashes
 
 
 def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:
         perceptual_hash(door.open_picture(picture(1), at_least=HASHED_SIDE))
     }
     curation.restore(tmp_path, [tmp_path / "x.jpg"])
-    assert decisions.read_curation(tmp_path / "curation.csv") == decisions.Curation(frozenset({A}))
+    assert decisions.read_curation(tmp_path / "curation.csv") == decisions.Curation({A}, decided={A})
 
 
 def test_hand_edited_lines_are_understood_and_kept(tmp_path: Path) -> None:

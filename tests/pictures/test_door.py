@@ -7,6 +7,8 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
+import warnings
 import zlib
 from pathlib import Path
 
@@ -147,6 +149,35 @@ def test_names_do_not_count() -> None:
     assert refusal(b"") == refusal(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "format"
     for kind in ("TIFF", "PPM", "ICO", "PCX", "TGA", "EPS", "JPEG2000", "PDF"):
         assert refusal(encoded(drawn(), kind)) == "format"
+
+
+def test_pictures_opened_at_once_leave_the_filters_of_warnings_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second comes in before the first is out, and stays longer."""
+    before, pillow_open = [*warnings.filters], Image.open
+    inside = {"first": threading.Event(), "second": threading.Event()}
+    go_on = {"first": threading.Event(), "second": threading.Event()}
+
+    def paused_open(*arguments: object, **options: object) -> Image.Image:
+        name = threading.current_thread().name
+        inside[name].set()
+        assert go_on[name].wait(30)
+        return pillow_open(*arguments, **options)
+
+    monkeypatch.setattr(Image, "open", paused_open)
+    threads = {name: threading.Thread(target=open_picture, args=(PARTS[0],), name=name) for name in inside}
+    for name, thread in threads.items():
+        thread.start()
+        assert inside[name].wait(30)
+    for name, thread in threads.items():
+        go_on[name].set()
+        thread.join()
+    assert warnings.filters == before
+
+
+def test_what_pillow_only_warns_of_is_refused() -> None:
+    assert refusal(png(12_000, 9_000, (b"IDAT", zeros(2**20)))) == "too-large"
 
 
 def test_too_small_too_large_truncated() -> None:

