@@ -57,9 +57,17 @@ def unreadable(path: Path, kind: type[Any], error: Exception, remedy: str) -> Co
 def write(path: Path, content: object) -> None:
     """Write a dataclass as JSON with sorted keys: the same content gives the same bytes.
 
-    A field that is None by default, and is None, is left out, as it is in the files that lack it."""
-    text = json.dumps(plain(content), indent=1, sort_keys=True, ensure_ascii=False)
-    files.write(path, (text + "\n").encode())
+    A field that is None by default, and is None, is left out, as it is in the files that lack it. What is no Unicode,
+    such as a path of other bytes, is written as question marks. Raises ContractError for a number that is not finite.
+    """
+    try:
+        text = json.dumps(plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        name = type(content).__name__
+        raise ContractError(
+            f"{path}: a number of {name} is not finite ({error}): did the training diverge?"
+        ) from None
+    files.write(path, (text + "\n").encode("utf-8", "replace"))
 
 
 def plain(content: object) -> Any:

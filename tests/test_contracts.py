@@ -71,3 +71,18 @@ def test_what_is_needed_may_not(tmp_path, text):
     (tmp_path / "note.json").write_text(text)
     with pytest.raises(contracts.ContractError, match=r"note\.json cannot be read as Note .*: make it again"):
         contracts.read_tolerant(tmp_path / "note.json", Note, "make it again")
+
+
+def test_a_number_that_is_not_finite_is_refused_where_it_is_written(tmp_path):
+    """Not by the stage that reads it, which running again would not mend."""
+    with pytest.raises(
+        GreenrError, match=r"note\.json: a number of Note is not finite .*did the training diverge"
+    ):
+        contracts.write(tmp_path / "note.json", Note("x", float("nan")))
+    assert not (tmp_path / "note.json").exists()
+
+
+def test_text_that_is_no_unicode_stops_no_writer(tmp_path):
+    """Such as a path in bytes of another encoding, as os.fsdecode gives it."""
+    contracts.write(tmp_path / "note.json", Note("caf\udce9"))
+    assert contracts.read(tmp_path / "note.json", Note).name == "caf?"

@@ -14,7 +14,6 @@ from greenr_luigi.progress import OnProgress
 from greenr_luigi.serving import history, releases, server
 from greenr_luigi.serving.releases import ReleaseError
 from greenr_luigi.serving.server import Service
-from greenr_luigi.serving.sockets import ServerError
 
 if TYPE_CHECKING:
     from greenr_luigi.deployment.gate import Limits
@@ -72,7 +71,7 @@ def deploy(
     on_progress(0.5, f"waits until every worker serves release {digest}")
     try:
         address = server.ensure(service, digest, PATIENCE).url
-    except (ServerError, ReleaseError):
+    except (GreenrError, OSError):
         if before is not None and before != digest:
             releases.point(store, before, why="failed")
         raise

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, files
+from greenr_luigi.contracts import ContractError
 
 NAME = "model.json"
 
@@ -54,5 +55,9 @@ class ModelCard:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The model card of an export or a release. Raises ContractError."""
-    return contracts.read(folder / NAME, ModelCard, "export the model again")
+    """The model card of an export or a release. Raises ContractError if it lacks what answers need; what else is in
+    another shape is None."""
+    card = contracts.read_tolerant(folder / NAME, ModelCard, "export the model again")
+    if card.familiarity is None and files.read_json(folder / NAME).get("familiarity") is not None:
+        raise ContractError(f"{folder / NAME}: its familiarity is no number: export the model again")
+    return card

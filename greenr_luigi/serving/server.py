@@ -25,6 +25,7 @@ from pathlib import Path
 
 from greenr_luigi import contracts
 from greenr_luigi.contracts import ContractError
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.paths import PACKAGE
 from greenr_luigi.serving import processes, releases
 from greenr_luigi.serving.launch import POLL, launch, log_end
@@ -103,7 +104,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         try:
             pid, note = launch(run_dir, wanted, timeout, shared)
             server = wait_for_workers(run_dir, pid, note, digest, timeout)
-        except ServerError:
+        except (GreenrError, OSError):
             processes.stop_gunicorn(run_dir, PID_FILE)
             if old is not None:
                 (run_dir / OLD_PID_FILE).replace(run_dir / PID_FILE)

@@ -41,7 +41,7 @@ async def predict_url(request: Request[State]) -> Response:
     show = wants_pictures(request)
     try:
         address = msgspec.json.decode(await request.state["intake"].body(request), type=AddressRequest).url
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem(400, "no-address", 'no address came: send {"url": "https://…"} as JSON') from None
     return single(await answer(request, intake.fetched(request, address), heat=show, picture=show))
 

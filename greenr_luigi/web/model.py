@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.export import model_card
 from greenr_luigi.export.model_card import ModelCard
@@ -127,7 +126,7 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
     precision = "int8" if int8 and "model.int8.onnx" in published and fast_integers() else "float32"
     file = "model.int8.onnx" if precision == "int8" else "model.onnx"
     releases.verify(store, digest, [file])
-    card = contracts.read_tolerant(store / digest / model_card.NAME, ModelCard, "export the model again")
+    card = model_card.read_card(store / digest)
     try:
         # One worker a core: more threads would only wait for each other.
         model = Model(digest, card, open_session(store / digest / file, threads=1), precision)

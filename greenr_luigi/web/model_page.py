@@ -64,6 +64,16 @@ class ModelPage:
         return name if name in self.pictures else ""
 
 
+def read_metrics(release: Path) -> Metrics:
+    """Raises ContractError if its tables do not fit together."""
+    metrics = contracts.read(release / "metrics.json", Metrics)
+    count = len(metrics.classes)
+    square = [len(row) for row in metrics.confusion] == [count] * count
+    if not square or set(metrics.data.counts) != {"train", "valid", "test"}:
+        raise contracts.ContractError(f"{release}: the tables of metrics.json do not fit together")
+    return metrics
+
+
 @lru_cache(maxsize=2)
 def read_model_page(release: Path) -> ModelPage:
     """From the folder of a release, which never changes: the last two are remembered."""
@@ -72,7 +82,7 @@ def read_model_page(release: Path) -> ModelPage:
     predictions = readable(lambda: read_predictions(release / "predictions.csv"))
     return ModelPage(
         created=note.created if note else "",
-        metrics=readable(lambda: contracts.read(release / "metrics.json", Metrics)),
+        metrics=readable(lambda: read_metrics(release)),
         origins=provenance.sources if provenance else [],
         tested=[row for row in predictions.rows if row.side == "test"] if predictions else [],
         pictures=frozenset(

@@ -71,6 +71,18 @@ def test_a_worse_model_is_refused_unless_forced(tmp_path):
     assert back.accepted and "better than the serving model" in back.reason
 
 
+def test_what_a_serving_release_tells_oddly_blocks_no_other(tmp_path):
+    """Only its classes and the size of its pictures count."""
+    serving = shutil.copytree(walk.walk().export, tmp_path / "serving")
+    card = json.loads((serving / "model.json").read_text())
+    (serving / "model.json").write_text(
+        json.dumps(card | {"versions": {"a": {"b": 1}}, "int8": {}, "metrics": float("nan")})
+    )
+    (serving / "sources.json").write_text("{torn")
+    verdict = gate.judge(walk.walk().export, serving, walk.walk().dataset, Limits())
+    assert verdict.accepted and verdict.comparison is not None
+
+
 def test_models_of_other_classes_are_compared_on_what_both_know(tmp_path):
     other = shutil.copytree(walk.walk().export, tmp_path / "r")
     card = json.loads((other / "model.json").read_text())

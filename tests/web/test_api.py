@@ -118,8 +118,10 @@ def test_show_brings_the_heat_map(live: Live) -> None:
     assert live.post("/api/predict?show=1", files=files).json()["heat"].startswith("data:image/png;base64,")
 
 
-@pytest.mark.parametrize("body", ['{"url": 5}', "[]", "null", "{", "", '{"url": ""}', "[" * 60_000])
-def test_an_address_that_is_none(live: Live, body: str) -> None:
+@pytest.mark.parametrize(
+    "body", ['{"url": 5}', "[]", "null", "{", "", '{"url": ""}', "[" * 60_000, b'{"url": "\xff"}']
+)
+def test_an_address_that_is_none(live: Live, body: str | bytes) -> None:
     response = live.post("/api/predict-url", data=body)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "no-address")
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from greenr_luigi.serving import releases
 from greenr_luigi.web import model_page
@@ -56,3 +60,23 @@ def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     (exported / "metrics.json").write_text('{"accuracy": null}')
     torn = read_model_page(exported)
     assert torn.metrics is None and torn.origins == [] and torn.tested == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda metrics: metrics["confusion"].pop(),
+        lambda metrics: metrics["classes"].pop(),
+        lambda metrics: metrics["data"]["counts"].pop("valid"),
+        lambda metrics: metrics["data"].update(counts={"grass": {"train": 1, "valid": 1, "test": 1}}),
+    ],
+)
+def test_tables_that_do_not_fit_together_are_left_out(
+    tmp_path: Path, damage: Callable[[Any], object]
+) -> None:
+    exported = tiny_release.export(tmp_path / "export")
+    tiny_release.evaluation(exported)
+    metrics = json.loads((exported / "metrics.json").read_text())
+    damage(metrics)
+    (exported / "metrics.json").write_text(json.dumps(metrics))
+    assert read_model_page(exported).metrics is None
