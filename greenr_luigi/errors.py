@@ -31,10 +31,12 @@ REMEDIES = {
 
 @contextlib.contextmanager
 def os_refusals_explained() -> Iterator[None]:
-    """Raises GreenrError for the refusals of REMEDIES; any other OSError is a fault of the program."""
+    """Raises GreenrError for what the operating system refuses about a file, with the remedy where there is one. A file
+    that is not there is a fault of the program: a person's own is looked for where it is named."""
     try:
         yield
     except OSError as error:
-        if error.errno not in REMEDIES:
+        if error.filename is None or error.errno == errno.ENOENT:
             raise
-        raise GreenrError(f"{error.filename}: {REMEDIES[error.errno]}") from error
+        remedy = REMEDIES.get(error.errno or 0, f"{error.strerror}: look at it and try again")
+        raise GreenrError(f"{error.filename}: {remedy}") from error

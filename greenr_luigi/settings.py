@@ -95,7 +95,7 @@ def _check_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> Non
     for section in set(config.sections()) - {*packaged, *Register.task_names()}:
         close = difflib.get_close_matches(section, names, 1, 0.8)
         # A stage that another package has yet to define may be called TrainModel2.
-        if close and close[0] not in section:
+        if close and not re.fullmatch(rf"{close[0]}\d+", section):
             raise SettingError(f"luigi.cfg: [{section}] is no stage: did you mean [{close[0]}]?")
 
 

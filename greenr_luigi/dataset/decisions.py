@@ -151,8 +151,8 @@ def append(root: Path, rows: list[dict[str, str]]) -> None:
     path = root / FILE
     with (root / f".{FILE}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
         read_curation(path)  # what it cannot read, it does not add to
+        text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
         text += "" if text.endswith("\n") else "\n"
         names = next(
             (header for line in reversed(text.splitlines()) if (header := _header(line))), [*COLUMNS]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from greenr_luigi import contracts, files
+from greenr_luigi import contracts
 from greenr_luigi.contracts import ContractError
 
 NAME = "model.json"
@@ -58,6 +59,6 @@ def read_card(folder: Path) -> ModelCard:
     """The model card of an export or a release. Raises ContractError if it lacks what answers need; what else is in
     another shape is None."""
     card = contracts.read_tolerant(folder / NAME, ModelCard, "export the model again")
-    if card.familiarity is None and files.read_json(folder / NAME).get("familiarity") is not None:
+    if card.familiarity is None and json.loads((folder / NAME).read_bytes()).get("familiarity") is not None:
         raise ContractError(f"{folder / NAME}: its familiarity is no number: export the model again")
     return card

@@ -15,7 +15,7 @@ def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     configuration. Raises GreenrError if there is no such module, or none in it."""
     try:
         stages: Sequence[type[PipelineStage]] = getattr(importlib.import_module(module), "STAGES", ())
-    except ModuleNotFoundError as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise GreenrError(f"--module {module}: {error}") from None
     if not stages:
         raise GreenrError(f"--module {module}: expected a module with STAGES, such as tasks")

@@ -125,7 +125,7 @@ def _refusing() -> Iterator[None]:
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
         raise UnusablePicture("format", f"this is not a picture in a known format: use {known}") from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("the picture has too many pixels", MAX_PIXELS) from None
     except DECODE_ERRORS as error:
         raise _broken(error) from None

@@ -120,7 +120,9 @@ def read_csv(path: Path, kind: type[Row]) -> list[Row]:
     required = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]  # type: ignore[arg-type]
     rows = []
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, restkey="cells too many")
+        if missing := [name for name in required if name not in (reader.fieldnames or ())]:
+            raise _unreadable(path, 1, kind, f"it has no column {missing[0]}")
         for record in reader:
             cells = {name: cell for name, cell in record.items() if cell or name in required}
             try:
@@ -130,7 +132,7 @@ def read_csv(path: Path, kind: type[Row]) -> list[Row]:
     return rows
 
 
-def _unreadable(path: Path, line: int, kind: type, error: Exception) -> ContractError:
+def _unreadable(path: Path, line: int, kind: type, error: object) -> ContractError:
     return ContractError(
         f"{path}, line {line}: {error}; expected a {kind.__name__}: run the stage that makes it again"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import os
@@ -76,7 +77,7 @@ def collect(
     """
     if source.needs_folder and request.folder is None:
         raise SourceError(f"the source {source.name!r} needs --folder: {source.hint}")
-    if request.folder is not None and not request.folder.exists():
+    if source.needs_folder and request.folder is not None and not request.folder.exists():
         raise SourceError(f"--folder {request.folder} does not exist: give the path of an existing one")
     request = replace(request, limit=request.limit or source.default_limit)
     old = {} if earlier is None or source.keeps == "none" else _examine_again(earlier)[0]
@@ -126,14 +127,19 @@ def _examine_again(earlier: Path) -> tuple[dict[str, PictureRow], list[Refusal],
         return replace(row, dhash=now.dhash, phash=now.phash)
 
     try:
-        rows, refusals = read_jsonl(earlier / MANIFEST, PictureRow), read_jsonl(earlier / REJECTED, Refusal)
+        rows = read_jsonl(earlier / MANIFEST, PictureRow)
     except (FileNotFoundError, ContractError):
         return {}, [], False
+    # Without its list of refusals a collection is damaged, and yet has its pictures.
+    refusals: list[Refusal] = []
+    listed = False
+    with contextlib.suppress(FileNotFoundError, ContractError):
+        refusals, listed = read_jsonl(earlier / REJECTED, Refusal), True
     with ThreadPoolExecutor() as pool:
         outcomes = [*pool.map(again, rows)]
     refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
     kept = {outcome.sha256: outcome for outcome in outcomes if isinstance(outcome, PictureRow)}
-    return kept, refusals, None not in outcomes
+    return kept, refusals, listed and None not in outcomes
 
 
 def _batches(

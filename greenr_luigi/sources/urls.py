@@ -58,7 +58,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     header = [cell.lower() for cell in rows[0]] if rows else []
     if set(header).isdisjoint(ADDRESSES):
         return [{ADDRESSES[0]: row[0]} for row in rows]
-    return [dict(zip(header, row, strict=False)) for row in rows[1:]]
+    # Of two columns of one name the first counts.
+    return [dict(reversed([*zip(header, row, strict=False)])) for row in rows[1:]]
 
 
 def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:

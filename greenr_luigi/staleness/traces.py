@@ -53,7 +53,7 @@ def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         return
     for folder, folders, names in os.walk(path, onerror=_raise_unless_unreachable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = folder[len(str(path)) + 1 :]
+        prefix = folder[len(str(path)) :].lstrip("/")
         for name in names:
             if name.startswith(".") or (not prefix and name == STAMP):
                 continue

@@ -88,3 +88,9 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.join()
     assert decisions.read_curation(tmp_path / "curation.csv").rejected == set(shas)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".curation.csv.lock", "curation.csv"]
+
+
+def test_a_file_in_another_encoding_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "curation.csv").write_bytes("action,sha256\n# schön\n".encode("latin-1"))
+    with pytest.raises(CurationError, match="is not text in UTF-8"):
+        decisions.append(tmp_path, [{"action": "reject", "sha256": "a" * 64}])

@@ -347,3 +347,19 @@ def test_another_source_makes_no_collection_stale(search: Search, tmp_path: Path
     assert {"greenr_luigi/sources/bing.py", "greenr_luigi/sources/collection.py"} <= files
     others = {f"greenr_luigi/sources/{name}.py" for name in (*registry.SOURCES, "registry")}
     assert files & others == {"greenr_luigi/sources/bing.py"}
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_text('{"reason": "fo')]
+)
+def test_pictures_stay_where_the_list_of_refusals_is_lost(
+    search: Search, damage: Callable[[Path], object]
+) -> None:
+    """The web may have no more of them."""
+    before = search.rows()
+    search.internet.hosts.clear()
+    search.internet.hosts["www.bing.com"] = lambda path, query: (500, b"")
+    damage(search.task().output_folder / "rejected.jsonl")
+    with pytest.raises(SourceError, match="12 earlier pictures are still there"):
+        search.run()
+    assert search.rows() == before
