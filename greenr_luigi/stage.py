@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from greenr_luigi.errors import GreenrError
+from greenr_luigi.errors import REMEDIES, GreenrError
 from greenr_luigi.parameters import FolderParameter, StagesParameter
 from greenr_luigi.staleness.stage import Stage
-
-PRUNE = "(`greenr prune` removes outputs of earlier parameters)"
 
 
 class StageError(GreenrError):
@@ -32,8 +30,8 @@ class PipelineStage(Stage):
     error = StageError
     remedies: ClassVar[Mapping[int, str]] = {
         **Stage.remedies,
-        errno.ENOSPC: f"{Stage.remedies[errno.ENOSPC]} {PRUNE}",
-        errno.EDQUOT: f"{Stage.remedies[errno.EDQUOT]} {PRUNE}",
+        errno.ENOSPC: REMEDIES[errno.ENOSPC],
+        errno.EDQUOT: REMEDIES[errno.EDQUOT],
     }
 
     #: What the output is: "pictures", "dataset", "model", "evaluation", "export" or "deployment"; empty for anything

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from PIL import Image
-
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.deployment import provenance
-from greenr_luigi.pictures.door import open_picture
+from greenr_luigi.pictures.thumbnail import thumbnail
 
 #: The longest side of a picture in pixels, and how many are taken of a class at most.
 SIDE = 240
@@ -25,7 +23,6 @@ def write_gallery(dataset: Path, out: Path) -> None:
     for row in rows:
         if row.side == "test" and shown[row.label] < PER_CLASS:
             shown[row.label] += 1
-            image = open_picture((dataset / row.file).read_bytes(), at_least=SIDE)
-            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            image = thumbnail((dataset / row.file).read_bytes(), SIDE)
             image.save(out / "pictures" / f"{Path(row.file).stem}.jpg", quality=80)
     contracts.write(out / provenance.NAME, provenance.provenance_of(rows))
