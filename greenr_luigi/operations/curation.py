@@ -27,8 +27,8 @@ def decide(root: Path, action: str, pictures: Sequence[str], label: str = "") ->
 
 
 def known_label(root: Path, text: str, new: bool, module: str = "tasks") -> str:
-    """The class of the last run that a person typed. Raises GreenrError if there is none of that name, and it is not
-    said to be `new`: no run would use the picture, and nobody would notice."""
+    """The class that a person typed, as the last run spells it. Raises GreenrError if that has no such class, unless it
+    is said to be `new`: no run would use the picture, and nobody would notice."""
     label = composed(text).strip()
     classes = last_run.classes(root, module)
     if classes is None:

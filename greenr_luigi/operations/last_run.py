@@ -27,9 +27,9 @@ def classes(root: Path, module: str = "tasks") -> list[str] | None:
 
 
 def command_to_run_again(root: Path, module: str = "tasks") -> str:
-    """The line that runs the graph of the newest deployment under the root once more: what its parameters differ in
-    from the configured ones. Those that shape no output (--floor, --margin, --refresh-days, --tracking) are not
-    recorded, so the line leaves them as they are configured."""
+    """The command that runs the newest deployment under the root once more. It names the parameters that differ from
+    the configured ones. Those that shape no output (--floor, --margin, --refresh-days, --tracking) are not recorded,
+    and so are as they are configured."""
     stage = deploying_stage(module)
     deployment = next(of_role(find_outputs(root, module), "deployment"), None)
     configured = _configured(stage)

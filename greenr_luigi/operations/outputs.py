@@ -22,7 +22,7 @@ class Output:
 
 
 def find_outputs(root: Path, module: str = "tasks") -> list[Output]:
-    """All under a root, the newest first."""
+    """Every output under a root, the newest first."""
     # A stage writes to the folder of its name, whatever else it may be called there.
     roles = {stage.get_task_family(): stage.role for stage in load_stages(module)}
     outputs = [
@@ -38,7 +38,7 @@ def of_role(outputs: Iterable[Output], role: str) -> Iterator[Output]:
 
 
 def made_from(output: Output, outputs: Sequence[Output]) -> list[Output]:
-    """The output and all that it was made from, the nearest first, as their digests say."""
+    """The output itself and all that it was made from, the nearest first; told by the digests in the stamps."""
     chain = [output]
     for later in chain:
         wanted = {(title, recorded["digest"]) for title, recorded in later.stamp.inputs.items()}
@@ -47,7 +47,7 @@ def made_from(output: Output, outputs: Sequence[Output]) -> list[Output]:
 
 
 def live_outputs(root: Path, outputs: Sequence[Output]) -> list[Output]:
-    """Those that the serving release was made from."""
+    """The outputs that the serving release was made from."""
     from greenr_luigi.deployment.deploy import Deployment
 
     serving = releases.current(root / "releases")

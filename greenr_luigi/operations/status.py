@@ -22,8 +22,8 @@ class StageStatus(TypedDict):
 
 
 def status(name: str | None, options: Sequence[str], root: Path, module: str = "tasks") -> list[StageStatus]:
-    """Of the stage of that name and all before it, in the order in which they would run. Runs nothing, reads no
-    picture. `name`: None for the stage with which the pipeline is run; `options`: parameters, as for luigi."""
+    """The status of the stage `name` and of all before it, in the order in which they would run. Runs nothing and reads
+    no picture. `name`: None for the stage with which the pipeline is run; `options`: parameters, as for luigi."""
     name = name or deploying_stage(module).get_task_family()
     return [
         {

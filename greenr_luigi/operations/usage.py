@@ -22,7 +22,7 @@ class Usage(TypedDict):
 
 
 def usage(root: Path, module: str = "tasks") -> list[Usage]:
-    """Of every output and release under a root, the newest first."""
+    """The usage of every output and release under a root, the newest first."""
     rows = [*output_usage(root, find_outputs(root, module)), *release_usage(root).values()]
     return sorted(rows, key=lambda row: row["finished"], reverse=True)
 

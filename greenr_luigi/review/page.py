@@ -28,9 +28,8 @@ PAGES = Jinja2Templates(env=environment())
 
 
 def create(review: Review, token: str) -> Starlette:
-    """The page, below /`token`/: the machine's other users, who may ask it too, do not know that. Nobody but this
-    machine's own browser is answered, under no name but this machine's (DNS rebinding), and decisions come from the
-    page itself only."""
+    """The page, below /`token`/, which other users of this machine cannot guess. It answers to no name but this
+    machine's (against DNS rebinding), and takes decisions from itself only."""
 
     def index(request: Request[Any]) -> Response:
         at = case_number(request.query_params.get("at") or str(review.next_undecided(-1)), len(review.cases))
