@@ -14,7 +14,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
     from greenr_luigi.sources import search_engine
 
-    return search_engine.search_keyword("baidu", request, BaiduFeeder, results, offered=())
+    return search_engine.search_keyword("baidu", request, BaiduFeeder, results)
 
 
 def results(response: Any) -> list[dict[str, str]]:
@@ -31,4 +31,4 @@ def results(response: Any) -> list[dict[str, str]]:
     ]
 
 
-SOURCE = Source("baidu", "Baidu's picture search", candidates)
+SOURCE = Source("baidu", "Baidu's picture search", candidates, licenses=())

@@ -75,11 +75,7 @@ def collect(
 
     Raises SourceError if the source brings nothing, or fewer than MINIMUM pictures are left.
     """
-    if source.needs_folder:
-        if request.folder is None:
-            raise SourceError(f"the source {source.name!r} needs --folder: {source.hint}")
-        if not request.folder.exists():
-            raise SourceError(f"--folder {request.folder} does not exist: give the path of an existing one")
+    source.check(request)
     request = replace(request, limit=request.limit or source.default_limit)
     old = {} if earlier is None or source.keeps == "none" else _examine_again(earlier)[0]
     known = {row.file_url: row for row in old.values() if row.file_url}

@@ -6,7 +6,6 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources import licenses
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 API = "https://commons.wikimedia.org/w/api.php"
@@ -23,11 +22,11 @@ FREE = ("CC0", "Public domain", "PD")
 def candidates(request: Request) -> Iterator[Candidate]:
     from greenr_luigi.sources import download, paging
 
-    free_only = licenses.check("commons", request.license) == "publicdomain"
     asked = QUESTION | {"gsrsearch": f"filetype:bitmap {request.query}"}
 
     def read(response: Any) -> list[dict[str, str]]:
-        return [one for one in results(response) if not free_only or one["license"].startswith(FREE)]
+        wanted = FREE if request.license == "publicdomain" else ("",)
+        return [one for one in results(response) if one["license"].startswith(wanted)]
 
     offsets = range(0, MOST, PAGE)
     pages = (f"{API}?{urllib.parse.urlencode(asked | {'gsroffset': offset})}" for offset in offsets)

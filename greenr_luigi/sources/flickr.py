@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources import licenses
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
 
 #: https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
@@ -38,8 +37,8 @@ def candidates(request: Request) -> Iterator[Candidate]:
     options: dict[str, Any] = {"apikey": key, "text": request.query, "sort": "relevance", "per_page": 100}
     # With the addresses among the extras, no further request a picture is needed, as icrawler's parser makes.
     options |= {"content_type": 1, "extras": ",".join(["license", *SIZES])}
-    if kind := licenses.check("flickr", request.license):
-        options["license"] = ",".join(license_numbers(kind))
+    if request.license:
+        options["license"] = ",".join(license_numbers(request.license))
     return search_engine.search("flickr", request.query, FlickrFeeder, results, **options)
 
 

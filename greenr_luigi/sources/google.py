@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources.source import Candidate, Request, Source
+from greenr_luigi.sources.source import LICENSES, Candidate, Request, Source
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
     from icrawler.builtin.google import GoogleFeeder
 
-    from greenr_luigi.sources import licenses, search_engine
+    from greenr_luigi.sources import search_engine
 
-    offered = set(licenses.KINDS) - {"publicdomain"}
-    return search_engine.search_keyword("google", request, GoogleFeeder, results, offered)
+    return search_engine.search_keyword("google", request, GoogleFeeder, results)
 
 
 def results(response: Any) -> list[dict[str, str]]:
@@ -25,4 +24,9 @@ def results(response: Any) -> list[dict[str, str]]:
     return [{"file_url": url} for url in urls if not set(url) & set("\"'<>\\ ") and "gstatic.com/" not in url]
 
 
-SOURCE = Source("google", "Google's picture search, which seldom answers programs", candidates)
+SOURCE = Source(
+    "google",
+    "Google's picture search, which seldom answers programs",
+    candidates,
+    licenses=set(LICENSES) - {"publicdomain"},
+)

@@ -6,13 +6,12 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources import licenses
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 API = "https://api.openverse.org/v1/images/"
 #: Without a registered key Openverse shows 20 results a page and refuses pages behind the twelfth.
 PAGE, PAGES = 20, 12
-#: What to ask for, by licenses.KINDS; all that is there may be used non-commercially.
+#: What to ask for, by source.LICENSES; all that is there may be used non-commercially.
 KINDS = {
     "commercial": {"license_type": "commercial"},
     "noncommercial,modify": {"license_type": "modification"},
@@ -24,8 +23,8 @@ KINDS = {
 def candidates(request: Request) -> Iterator[Candidate]:
     from greenr_luigi.sources import download, paging
 
-    kind = licenses.check("openverse", request.license)
-    asked = {"q": request.query, "page_size": PAGE, "mature": "false", **KINDS.get(kind or "", {})}
+    kind = KINDS.get(request.license or "", {})
+    asked = {"q": request.query, "page_size": PAGE, "mature": "false", **kind}
     pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
     return paging.candidates("openverse", request.query, download.session(), pages, results)
 

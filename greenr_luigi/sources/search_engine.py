@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import queue
 import urllib.parse
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from icrawler.utils import ProxyPool, Session, Signal
 
-from greenr_luigi.sources import download, licenses, paging
+from greenr_luigi.sources import download, paging
 from greenr_luigi.sources.source import Candidate, Request
 
 #: No engine shows more results.
@@ -39,13 +39,11 @@ def search(name: str, query: str, feeder: Any, read: paging.Reader, **options: A
     yield from paging.candidates(name, query, session, pages, read)
 
 
-def search_keyword(
-    name: str, request: Request, feeder: Any, read: paging.Reader, offered: Collection[str] = licenses.KINDS
-) -> Iterator[Candidate]:
-    """`search` in an engine whose feeder takes a keyword and filters. `offered`: the licences that it can filter by."""
+def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader) -> Iterator[Candidate]:
+    """`search` in an engine whose feeder takes a keyword and filters."""
     options: dict[str, Any] = {"offset": 0, "max_num": MOST}
-    if kind := licenses.check(name, request.license, offered):
-        options["filters"] = {"license": kind}
+    if request.license:
+        options["filters"] = {"license": request.license}
     # Google's feeder quotes the keyword; the others paste it into an address as it is.
     keyword = request.query if name == "google" else urllib.parse.quote(request.query, safe="")
     return search(name, request.query, feeder, read, keyword=keyword, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,8 @@ from greenr_luigi.errors import GreenrError
 
 #: Pictures that are fetched at once.
 THREADS = 16
+#: The licences that a person may ask for: what the pictures may be used for.
+LICENSES = ("noncommercial", "commercial", "noncommercial,modify", "commercial,modify", "publicdomain")
 
 
 class SourceError(GreenrError):
@@ -41,7 +43,7 @@ class Request:
     folder: Path | None = None
     #: The data root.
     root: Path = Path()
-    #: One of licenses.KINDS, or None for any.
+    #: One of LICENSES, or None for any.
     license: str | None = None
 
 
@@ -73,6 +75,8 @@ class Source:
     #: list is a person's; or "none", as the source holds all.
     keeps: Literal["all", "listed", "none"] = "all"
     needs_folder: bool = False
+    #: Those of LICENSES that may be asked for: that it can filter by or, if it does not search, passes over.
+    licenses: Collection[str] = LICENSES
     #: Whether its pictures come from this machine, and so can be had again at any time.
     local: bool = False
     #: Whether it is asked again after `refresh_days`.
@@ -81,6 +85,21 @@ class Source:
     default_limit: int = 200
     #: The files and folders from outside that it reads for (label, --folder, data root), by the name to call them.
     reads: Callable[[str, Path | None, Path], Mapping[str, Path]] = lambda label, folder, root: {}
+
+    def check(self, request: Request) -> None:
+        """Raises SourceError for what this source cannot be asked."""
+        if self.needs_folder and request.folder is None:
+            raise SourceError(f"the source {self.name!r} needs --folder: {self.hint}")
+        if self.needs_folder and request.folder and not request.folder.exists():
+            raise SourceError(f"--folder {request.folder} does not exist: give the path of an existing one")
+        if request.license and request.license not in LICENSES:
+            raise SourceError(
+                f"the licence {request.license!r} is not known: expected one of {' '.join(LICENSES)}"
+            )
+        if request.license and request.license not in self.licenses:
+            raise SourceError(
+                f"the source {self.name!r} cannot filter for licence {request.license!r}: use flickr or bing, or none"
+            )
 
     @property
     def module(self) -> str:

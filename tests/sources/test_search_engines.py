@@ -14,7 +14,9 @@ import pytest
 
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.sources import baidu, bing, registry
+from greenr_luigi.progress import quiet
+from greenr_luigi.sources import registry
+from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request, SourceError
 from tasks import DownloadImages
 from tests.sources.collecting import collect_from
@@ -248,11 +250,14 @@ def test_asks_for_free_licences_only(
     assert any(part in value for value in seen[0].values())
 
 
-def test_a_licence_that_cannot_be_asked_for_is_an_error() -> None:
-    with pytest.raises(SourceError, match="cannot filter"):
-        next(baidu.candidates(Request("grass", "grass", 1, license="commercial")))
-    with pytest.raises(SourceError, match="'free' is not known"):
-        next(bing.candidates(Request("grass", "grass", 1, license="free")))
+def test_a_licence_that_cannot_be_asked_for_is_an_error(tmp_path: Path) -> None:
+    for name, license, words in (
+        ("baidu", "commercial", "cannot filter"),
+        ("google", "publicdomain", "cannot filter"),
+        ("bing", "free", "'free' is not known"),
+    ):
+        with pytest.raises(SourceError, match=words):
+            collect(registry.find(name), Request("grass", "grass", 1, license=license), tmp_path, None, quiet)
 
 
 class Search:
