@@ -70,7 +70,7 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
         fcntl.flock(log, fcntl.LOCK_EX)
         if sum(path.stat().st_size for path in [*folder.glob("*/*"), folder / LOG]) + len(data) > MOST_BYTES:
             raise FeedbackFull("there is no room for more feedback: tell who runs this page")
-        # The line first: one without a picture says nothing, a picture without one would never be looked at.
+        # The line first. A line without a picture is passed over; a picture without a line would never be looked at.
         log.write(msgspec.json.encode(FeedbackRow(name, label, predicted, release, digest, now())) + b"\n")
         log.flush()
         if not picture.exists():
@@ -79,12 +79,12 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
 
 
 def read(folder: Path) -> list[FeedbackRow]:
-    """The verdicts whose picture is still there, the oldest first."""
+    """The verdicts about pictures that are still there, the oldest first."""
     return [row for row in contracts.read_log(folder / LOG, FeedbackRow) if (folder / row.file).is_file()]
 
 
 def remove_pictures(folder: Path, decided: Collection[str]) -> None:
-    """Remove the pictures with these sha256: new ones need the room."""
+    """Remove the pictures with these sha256, to make room for new ones."""
     for row in read(folder):
         if row.sha256 in decided:
             (folder / row.file).unlink(missing_ok=True)

@@ -4,8 +4,8 @@
     store/current         a relative symbolic link to a release, replaced atomically
     store/history.jsonl   each change of `current`, oldest first (history.py)
 
-Two writers and a `kill -9` are allowed for: a half-written release has a name that starts with a dot, and is renamed
-when it is whole.
+A release is written under a name that starts with a dot, and renamed once it is whole. So two writers do not disturb
+each other, and `kill -9` leaves no half-written release.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from greenr_luigi.staleness.traces import file_sha256
 
 #: Without these two a folder is no release: the web application reads them.
 REQUIRED = ("model.onnx", "model.json")
-#: Says how and when a stage ran, not what it made; in a digest it would make each run a new release.
+#: These say how and when a stage ran, not what it made. In the digest they would make each run a new release.
 LEFT_OUT = ("stamp.json", "release.json")
 DIGEST = re.compile(r"[0-9a-f]{16}")
 #: Half-written folders older than this, in seconds, belong to nobody any more.
@@ -60,8 +60,8 @@ class ReleaseNote:
 
 
 def publish(store: Path, sources: Iterable[Path]) -> str:
-    """Copy files and folders, each under its own name, into a new immutable release and return its digest; the same
-    files give the same release. Nothing serves it until `point`.
+    """Copy files and folders, each under its own name, into a new immutable release, and return its digest. The same
+    files give the same release. Nothing serves it before `point`.
 
     Raises ReleaseError when model.onnx or model.json is missing, or two files have one name.
     """
@@ -108,7 +108,7 @@ def files_by_name(sources: Iterable[Path]) -> dict[str, Path]:
 
 
 def move_into_store(unfinished: Path, release: Path) -> None:
-    """Rename a complete folder to its name; a sound release already there stays, a damaged one goes."""
+    """Rename a complete folder to its name. A sound release that is there already stays, a damaged one goes."""
     if release.exists():
         try:
             verify(release.parent, release.name)
@@ -131,7 +131,7 @@ def current(store: Path) -> str | None:
 
 
 def point(store: Path, digest: str, why: history.Reason = "deploy") -> None:
-    """Make `current` point to a release, atomically, once every file of it is what its digest says.
+    """Make `current` point to a release, atomically, after every file of it was checked against its digest.
 
     Raises ReleaseError from `verify`, and leaves `current` alone then.
     """
@@ -163,10 +163,9 @@ def previous(store: Path) -> str | None:
 
 
 def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> ReleaseNote:
-    """Check a release's files against its digest; returns release.json. `names`: hash these only.
+    """Check a release's files against its digest; returns release.json. `names`: check only these files.
 
-    Raises ReleaseError naming the file, what was expected and what was found; OSError when that cannot be told, which
-    may pass.
+    Raises ReleaseError for a file that is missing or is another; OSError for one that cannot be read just now.
     """
     note = read_note(store, digest)
     if (found := listing_digest(note.files)) != digest:
@@ -200,7 +199,8 @@ def read_note(store: Path, digest: str) -> ReleaseNote:
 
 
 def identity(store: Path, digest: str | None) -> tuple[int, int] | None:
-    """Changes when a release is published anew under its digest: one that was refused may then be tried again."""
+    """The inode and time of a release's folder; None if there is none. They change when a damaged release is published
+    anew under its digest, so that one that was refused is tried again."""
     try:
         status = (store / (digest or "current")).stat()
     except OSError:
@@ -215,8 +215,8 @@ def releases(store: Path) -> list[str]:
 
 
 def prune(store: Path, keep: int, serving: Collection[str] = (), dry_run: bool = False) -> list[str]:
-    """Delete all but the newest `keep` releases, never the current, the one before it or one of those `serving`;
-    returns the digests of those deleted."""
+    """Delete all but the newest `keep` releases. The current one, the one before it and those `serving` always stay.
+    Returns the digests of those deleted."""
     digests = releases(store)
     kept = {current(store), previous(store), *serving, *digests[max(0, len(digests) - keep) :]}
     doomed = [digest for digest in digests if digest not in kept]

@@ -13,8 +13,8 @@ class ServerError(GreenrError):
 
 
 def listen(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one. It shares its address (SO_REUSEPORT) with the one that will
-    replace it. `shared`: it is that one, and our own server still has the address.
+    """A listening socket; `port` 0 takes a free one. The server that replaces ours can listen on the same address
+    beside it (SO_REUSEPORT). `shared`: this is that server, and ours still has the address.
 
     Raises ServerError when the address cannot be had.
     """
@@ -22,25 +22,20 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
         # getaddrinfo would take the rest of a division by 65536.
         raise ServerError(f"--port {port}: expected a whole number from 0 to 65535")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise ServerError(f"host {host!r}: no address of this machine ({error}); try 127.0.0.1") from None
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
         if not shared:
             # Without SO_REUSEPORT: another server of ours, of another data root, shall not share it unawares.
-            with socket.socket(family, kind, protocol) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                alone.bind(address)
+            with socket.create_server(address, family=family, dualstack_ipv6=both) as alone:
                 address = alone.getsockname()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind(address)
-        listening.listen(2048)
+        return socket.create_server(
+            address, family=family, backlog=2048, reuse_port=True, dualstack_ipv6=both
+        )
     except OSError as error:
-        listening.close()
-        why = "another program listens there" if error.errno == errno.EADDRINUSE else str(error)
+        why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
         raise ServerError(
             f"cannot listen on {host}:{port}: {why}; stop it or choose another --port"
         ) from None
-    return listening
