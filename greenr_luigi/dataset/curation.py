@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from greenr_luigi import files
 from greenr_luigi.dataset.decisions import ADDED, CurationError, append
@@ -16,34 +17,43 @@ from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 from greenr_luigi.staleness.traces import file_sha256
 
 
-def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
+class Added(NamedTuple):
+    """A picture in the person's own folder. `is_new`: it did not lie there before; `lines`: those of curation.csv."""
+
+    copy: Path
+    is_new: bool
+    lines: str
+
+
+def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
     """Keep these pictures out of the data set, also when they, or copies saved anew, are found again. An item is a
-    picture's file, its sha256, or the first 16 digits of that, as in the file names under `root`. Returns the sha256
-    of each."""
+    picture's file, its sha256, or the first 16 digits of that, as in the file names under `root`. Returns the lines
+    that were added to curation.csv."""
     return _decide(root, "reject", items, comment=comment)
 
 
-def relabel(root: Path, label: str, items: Iterable[str | Path], comment: str = "") -> list[str]:
-    """Give these pictures another label; items as in `reject`."""
+def relabel(root: Path, label: str, items: Iterable[str | Path], comment: str = "") -> str:
+    """Give these pictures another label; items and result as in `reject`."""
     folder_name(label)
     return _decide(root, "relabel", items, to=label, comment=comment)
 
 
-def restore(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
+def restore(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
     """Take back what was decided about these pictures, or that they were added, if nothing was decided since: the data
-    set then does without them. Items as in `reject`."""
+    set then does without them. Items and result as in `reject`."""
     return _decide(root, "restore", items, comment=comment)
 
 
-def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> list[str]:
-    """Say that these pictures are what they are called, so that nobody is asked again; items as in `reject`."""
+def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
+    """Say that these pictures are what they are called, so that nobody is asked again; items and result as in
+    `reject`."""
     return _decide(root, "keep", items, comment=comment)
 
 
-def add(root: Path, label: str, file: Path, comment: str = "") -> Path:
-    """Copy a picture into a person's own folder, as one of `label`; returns the copy.
+def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
+    """Copy a picture into a person's own folder, as one of `label`.
 
-    Raises door.UnusablePicture if it is none, CurationError if it cannot be read.
+    Raises door.UnusablePicture if it is none, CurationError if it cannot be read, or if another file has its name.
     """
     try:
         data = file.read_bytes()
@@ -51,19 +61,21 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Path:
         raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
     row = examine(data, label, ADDED)
     copy = root / ADDED / folder_name(label) / row.file
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    files.write(copy, data)
-    append(root, [{"action": "add", "sha256": row.sha256, "label": label, "comment": comment}])
-    return copy
+    if is_new := not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        files.write(copy, data)
+    elif file_sha256(copy) != row.sha256:
+        raise CurationError(f"{copy} is another picture, by the name that this one would get: rename it")
+    cells = {"action": "add", "sha256": row.sha256, "label": label, "comment": comment}
+    return Added(copy, is_new, append(root, [cells]))
 
 
-def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> list[str]:
+def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> str:
     rows = []
     for sha256, hashes in (_find(root, item) for item in items):
         look = hashes if action == "reject" else ""
         rows.append({"action": action, "sha256": sha256, "look": look, **cells})
-    append(root, rows)
-    return [row["sha256"] for row in rows]
+    return append(root, rows)
 
 
 def _find(root: Path, item: str | Path) -> tuple[str, str]:

@@ -16,6 +16,7 @@ Lines may be edited, added and removed by hand; empty ones and those that start 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import fcntl
@@ -145,28 +146,44 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield where, dict.fromkeys(COLUMNS, "") | dict(zip(names, cells, strict=False))
 
 
-def append(root: Path, rows: list[dict[str, str]]) -> None:
-    """Add lines, keeping what stands there byte for byte; the file is replaced at once. Waits for another writer."""
+@contextlib.contextmanager
+def _writing(root: Path) -> Iterator[Path]:
+    """The file, for one writer at a time."""
     root.mkdir(parents=True, exist_ok=True)
-    path = root / FILE
     with (root / f".{FILE}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root / FILE
+
+
+def append(root: Path, rows: list[dict[str, str]]) -> str:
+    """Add lines, keeping what stands there byte for byte; returns them. The file is replaced at once. Waits for another
+    writer."""
+    with _writing(root) as path:
         read_curation(path)  # what it cannot read, it does not add to
         text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
         text += "" if text.endswith("\n") else "\n"
         names = next(
             (header for line in reversed(text.splitlines()) if (header := _header(line))), [*COLUMNS]
         )
-        lines = io.StringIO()
         if any(row.get("look") for row in rows) and "look" not in names:
             names = [*names, "look"]
-            lines.write(",".join(names) + "\n")
+            text += ",".join(names) + "\n"
+        lines = io.StringIO()
         writer = csv.DictWriter(lines, names, restval="", extrasaction="ignore", lineterminator="\n")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         for row in rows:
             # A line break in a comment would make two lines of it.
             writer.writerow({**row, "comment": " ".join(row.get("comment", "").split()), "when": now})
         files.write(path, (text + lines.getvalue()).encode())
+    return lines.getvalue()
+
+
+def take_back(root: Path, lines: str) -> None:
+    """Remove what `append` returned, as if it had never been said. Lines that a person has edited since stay."""
+    with _writing(root) as path:
+        before, found, after = (path.read_bytes() if path.exists() else b"").rpartition(lines.encode())
+        if found:
+            files.write(path, before + after)
 
 
 def _header(line: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.evaluation import label_issues
@@ -36,6 +37,14 @@ class Case:
         return [REJECT, *([KEEP] if self.label else []), *(f"={label}" for label in classes)]
 
 
+class Decided(NamedTuple):
+    """A verdict, what it added to curation.csv, and the copy that it made of a visitor's picture."""
+
+    verdict: str
+    lines: str
+    copy: Path | None
+
+
 @dataclass
 class Review:
     """A walk through cases. Decisions go into the curation file at once."""
@@ -45,8 +54,8 @@ class Review:
     classes: Sequence[str]
     #: The command by which the graph takes the decisions in.
     command: str = "luigi --module tasks DeployApp --local-scheduler"
-    #: By case, in the order in which they were taken: the verdict, and the copy that was made of a visitor's picture.
-    decided: dict[int, tuple[str, Path | None]] = field(default_factory=dict)
+    #: By case, in the order in which they were decided.
+    decided: dict[int, Decided] = field(default_factory=dict)
 
     def decide(self, number: int, verdict: str) -> None:
         """A later verdict on a case overrules the earlier."""
@@ -54,21 +63,23 @@ class Review:
         case, copy = self.cases[number], None
         label = case.label if verdict == KEEP else verdict.removeprefix("=")
         if verdict == REJECT:
-            curation.reject(self.root, [case.path])
+            lines = curation.reject(self.root, [case.path])
         elif case.probability is None:
-            copy = curation.add(self.root, label, case.path, "a visitor's")
+            added = curation.add(self.root, label, case.path, "a visitor's")
+            lines, copy = added.lines, added.copy if added.is_new else None
         elif label == case.label:
-            curation.keep(self.root, [case.sha256])
+            lines = curation.keep(self.root, [case.sha256])
         else:
-            curation.relabel(self.root, label, [case.sha256])
-        self.decided[number] = (verdict, copy)
+            lines = curation.relabel(self.root, label, [case.sha256])
+        self.decided[number] = Decided(verdict, lines, copy)
 
     def take_back(self, number: int) -> None:
+        """All is as it was before the decision: a picture that a person had added themselves stays."""
         if number in self.decided:
-            _, copy = self.decided.pop(number)
+            _, lines, copy = self.decided.pop(number)
+            decisions.take_back(self.root, lines)
             if copy is not None:
                 copy.unlink(missing_ok=True)
-            curation.restore(self.root, [self.cases[number].sha256])
 
     def next_undecided(self, number: int) -> int:
         """The next case, after the last the first one again; how many there are if none is left."""

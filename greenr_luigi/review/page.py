@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.http_security import SecurityHeaders, same_origin
 from greenr_luigi.paths import STATIC
 from greenr_luigi.pictures import door
@@ -41,7 +42,7 @@ def create(review: Review, token: str) -> Starlette:
             "at": at,
             "count": len(review.cases),
             "done": len(review.decided),
-            "verdict": review.decided.get(at, ("", None))[0],
+            "verdict": review.decided[at].verdict if at in review.decided else "",
             "labels": labels,
             "command": review.command,
         }
@@ -64,7 +65,10 @@ def create(review: Review, token: str) -> Starlette:
             return RedirectResponse(f"./?at={last}", 303)
         if at >= len(review.cases) or verdict not in review.cases[at].verdicts(review.classes):
             raise HTTPException(400, f"{verdict!r} is no verdict on picture {at + 1}: use the page's buttons")
-        review.decide(at, verdict)
+        try:
+            review.decide(at, verdict)
+        except GreenrError as error:
+            raise HTTPException(409, str(error)) from None
         return RedirectResponse(f"./?at={review.next_undecided(at)}", 303)
 
     routes = [

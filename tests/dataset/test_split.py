@@ -251,7 +251,7 @@ def test_pictures_added_by_hand_are_in(root: Path, tmp_path: Path) -> None:
 def test_what_was_added_and_taken_back_is_out_and_its_file_stays(root: Path, tmp_path: Path) -> None:
     """Also where the source `feedback` takes it from there; what was found elsewhere stays."""
     (tmp_path / "mine.jpg").write_bytes(picture(7))
-    copy = curation.add(root, "a", tmp_path / "mine.jpg")
+    copy = curation.add(root, "a", tmp_path / "mine.jpg").copy
     sha = examine_file(copy, "", "added").sha256
     curation.restore(root, [copy])
     kept, out = divided(BASE, curation=root / "curation.csv")

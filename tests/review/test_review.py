@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi.dataset import decisions, rows
+from greenr_luigi.dataset import curation, decisions, rows
 from greenr_luigi.evaluation import label_issues
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.review import cases
@@ -134,8 +134,7 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     assert [case.sha256 for case in place.waiting()] == [place.sha["green"]]
     for at in range(5, 0, -1):
         press(chrome, "u", f"{at} of 6")
-    curation = place.curation()
-    assert len(place.waiting()) == 6 and curation == decisions.Curation(withdrawn=curation.withdrawn)
+    assert len(place.waiting()) == 6 and place.curation() == decisions.Curation()
     assert decisions.added_files(place.root, "grass") == []
 
 
@@ -211,6 +210,77 @@ def get(host: str, path: str) -> int:
     connection.request("GET", path)
     with contextlib.closing(connection):
         return connection.getresponse().status
+
+
+def test_undo_leaves_what_a_person_had_added_themselves(place: Place) -> None:
+    """By hand, without a line in curation.csv, and by `greenr add` while the page was open."""
+    review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
+    lime, red = review.cases[:2]
+    by_hand = place.root / "added" / "grass" / f"{lime.sha256[:16]}{lime.path.suffix}"
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(lime.path.read_bytes())
+    by_command = curation.add(place.root, "grass", red.path).copy
+
+    def theirs() -> list[tuple[bytes, int, int]]:
+        stats = [(path, path.stat()) for path in (by_hand, by_command)]
+        return [(path.read_bytes(), stat.st_ino, stat.st_mtime_ns) for path, stat in stats]
+
+    before = theirs()
+    curated = (place.root / decisions.FILE).read_bytes()
+    for verdicts in (("keep", "=grass"), ("=dandelion", "=dandelion"), ("reject", "reject")):
+        for number, verdict in enumerate(verdicts):
+            review.decide(number, verdict)
+        assert (place.root / decisions.FILE).read_bytes() != curated
+        for number in (1, 0):
+            review.take_back(number)
+        assert theirs() == before
+        assert decisions.added_files(place.root, "grass") == sorted([by_hand, by_command])
+        assert decisions.added_files(place.root, "dandelion") == []
+        assert (place.root / decisions.FILE).read_bytes() == curated
+
+
+def test_undo_leaves_lines_that_came_after_or_were_edited(place: Place) -> None:
+    review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
+    path = place.root / decisions.FILE
+    path.write_text(f"action,sha256\nreject,{'a' * 64}\n")
+    review.decide(1, "reject")
+    curation.reject(place.root, [place.waiting()[0].path])
+    review.take_back(1)
+    assert place.curation().rejected == {"a" * 64, review.cases[0].sha256}
+    review.decide(1, "reject")
+    edited = path.read_text().replace("reject", "REJECT")
+    path.write_text(edited)
+    review.take_back(1)
+    assert path.read_text() == edited
+    path.unlink()
+    review.decide(2, "reject")
+    path.unlink()
+    review.take_back(2)
+    assert not path.exists()
+
+
+def test_a_picture_by_the_name_of_another_is_not_written_over(place: Place) -> None:
+    review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
+    other = place.root / "added" / "grass" / f"{review.cases[0].sha256[:16]}{review.cases[0].path.suffix}"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    with pytest.raises(
+        decisions.CurationError, match="is another picture, by the name that this one would get"
+    ):
+        review.decide(0, "keep")
+    assert other.read_text() == "mine" and not (place.root / decisions.FILE).exists()
+
+
+def test_why_nothing_can_be_decided_is_said(place: Place, address: str) -> None:
+    (place.root / decisions.FILE).write_text("nonsense\n")
+    page = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection(page.netloc, timeout=20)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    connection.request("POST", f"{page.path}decide", "at=0&verdict=reject", headers)
+    with contextlib.closing(connection):
+        answer = connection.getresponse()
+        assert (answer.status, b"line 1: 1 cells in" in answer.read()) == (409, True)
+    (place.root / decisions.FILE).unlink()
 
 
 def test_what_is_torn_or_gone_is_not_asked_about(place: Place) -> None:
