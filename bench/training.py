@@ -23,10 +23,10 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
-from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, features, finetuning, heads
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Training, Weights
+from tests.progress import quiet
 
 SIZE = 224
 EPOCHS = 12

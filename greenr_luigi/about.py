@@ -1,10 +1,16 @@
-"""The project's own name and version, which stands in setup.cfg and nowhere else."""
+"""The project's own name, its version (which stands in setup.cfg and nowhere else), and where its files lie, in a
+checkout as in a wheel."""
 
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 NAME = "greenr_luigi"
+PACKAGE = Path(__file__).resolve().parent
+STATIC = PACKAGE / "static"
+TEMPLATES = PACKAGE / "templates"
+DEFAULTS = PACKAGE / "luigi.cfg"
 
 
 def version() -> str:

@@ -1,4 +1,4 @@
-"""`greenr`: look at the graph, curate pictures, keep house. Running it is `luigi --module tasks DeployApp`."""
+"""`greenr`: look at the graph, curate pictures, keep house. `luigi --module tasks DeployApp` runs the graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Command = Callable[[argparse.Namespace], None]
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     try:
-        arguments, rest = parser.parse_known_args(argv)
+        defaults = argparse.Namespace(root=None, module="tasks")
+        arguments, rest = parser.parse_known_args(argv, defaults)
         if rest and arguments.run is not show_status:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.rest = rest
@@ -35,19 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="greenr", description=__doc__)
-    parser.set_defaults(root=None, module="tasks")
+    # Before the command and behind it; the later one holds.
+    everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    everywhere.add_argument("--root", type=PipelineStage.root.normalize, help=ROOT)
+    everywhere.add_argument("--module", help="where the stages are defined: tasks")
+    parser = argparse.ArgumentParser(prog="greenr", description=__doc__, parents=[everywhere])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    parsers = [parser]
     for name, run, help, options in COMMANDS:
-        parsers.append(commands.add_parser(name, help=help, description=help))
-        parsers[-1].set_defaults(run=run)
+        command = commands.add_parser(name, help=help, description=help, parents=[everywhere])
+        command.set_defaults(run=run)
         for option, settings in options:
-            parsers[-1].add_argument(option, **settings)
-    for each in parsers:
-        # Before the command and behind it; the later one holds.
-        for option, settings in EVERYWHERE:
-            each.add_argument(option, default=argparse.SUPPRESS, **settings)
+            command.add_argument(option, **settings)
     return parser
 
 
@@ -137,10 +136,7 @@ def stop_server(arguments: argparse.Namespace) -> None:
     print("stopped" if server.stop(arguments.root / "server") else "no server was running")
 
 
-EVERYWHERE: Sequence[Option] = (
-    ("--root", {"type": PipelineStage.root.normalize, "help": "the data root; that of luigi.cfg if absent"}),
-    ("--module", {"help": "where the stages are defined: tasks"}),
-)
+ROOT = "the data root; that of luigi.cfg if absent"
 JSON: Option = ("--json", {"action": "store_true", "help": "for scripts"})
 KEEP = "the newest N of each stage stay (2), all that is live, and the last pictures found on the web"
 PRUNE: Sequence[Option] = (

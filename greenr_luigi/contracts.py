@@ -1,7 +1,7 @@
 """JSON files that one part writes and another reads: typed, whole or not at all, and checked where they are read.
 
-A contract is a dataclass in the package that writes the file. A field that older files lack has the default None, or
-one that means the same; what a newer file has besides is passed over.
+A contract is a dataclass in the package that writes the file. A field that older files lack has a default that means
+"not known", mostly None. Fields that only newer files have are passed over.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def read(path: Path, kind: type[Contract], remedy: str = "run the stage that mak
 
 
 def read_tolerant(path: Path, kind: type[Contract], remedy: str) -> Contract:
-    """As `read`, but NaN is null, and what does not fit a field that has a default is taken for missing: what is only
-    shown to people keeps no model from answering."""
+    """As `read`, but NaN counts as null, and an optional field of the wrong type as missing: a fault in what is only
+    shown to people does not keep a model from answering."""
     try:
         content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
         if isinstance(content, dict):
@@ -57,30 +57,23 @@ def unreadable(path: Path, kind: type[Any], error: Exception, remedy: str) -> Co
 def write(path: Path, content: object) -> None:
     """Write a dataclass as JSON with sorted keys: the same content gives the same bytes.
 
-    A field that is None by default, and is None, is left out, as it is in the files that lack it. What is no Unicode,
-    such as a path of other bytes, is written as question marks. Raises ContractError for a number that is not finite.
+    A field that is None by default, and is None, is left out. What is no Unicode, such as a path of other bytes, is
+    written as question marks. Raises ContractError for a number that is not finite.
     """
     try:
         text = json.dumps(plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
-        name = type(content).__name__
-        raise ContractError(
-            f"{path}: a number of {name} is not finite ({error}): did the training diverge?"
-        ) from None
+        what = f"a number of {type(content).__name__} is not finite"
+        raise ContractError(f"{path}: {what} ({error}): did the training diverge?") from None
     files.write(path, (text + "\n").encode("utf-8", "replace"))
 
 
 def plain(content: object) -> Any:
     """Dictionaries, lists and numbers for dataclasses, at whatever depth."""
     if dataclasses.is_dataclass(content):
-        values = {
-            field.name: (getattr(content, field.name), field.default) for field in dataclasses.fields(content)
-        }
-        return {
-            name: plain(value)
-            for name, (value, default) in values.items()
-            if (value, default) != (None, None)
-        }
+        optional = {field.name for field in dataclasses.fields(content) if field.default is None}
+        values = vars(content).items()
+        return {name: plain(value) for name, value in values if value is not None or name not in optional}
     if isinstance(content, dict):
         return {key: plain(value) for key, value in content.items()}
     return [plain(value) for value in content] if isinstance(content, list | tuple) else content

@@ -15,7 +15,7 @@ class GreenrError(Exception):
 
 
 class SettingError(GreenrError):
-    """A parameter, option or line of luigi.cfg that cannot be meant."""
+    """A parameter, option or line of luigi.cfg that is not valid."""
 
 
 #: What to do when the operating system refuses a file, by errno.
@@ -31,8 +31,8 @@ REMEDIES = {
 
 @contextlib.contextmanager
 def os_refusals_explained() -> Iterator[None]:
-    """Raises GreenrError for what the operating system refuses about a file, with the remedy where there is one. A file
-    that is not there is a fault of the program: a person's own is looked for where it is named."""
+    """Raises GreenrError where the operating system refuses a file, with the remedy where there is one. Not for a file
+    that is missing: those that a person names are checked where they are named, so that is a fault of the program."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Luigi parameters that refuse what cannot be meant in one line: the option, the value, what was expected."""
+"""Luigi parameters that refuse an invalid value in one line: the option, the value, what was expected."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ N = TypeVar("N", int, float)
 
 
 class CheckedParameter(luigi.Parameter[T]):
-    """A parameter whose `check` takes text or a value, and gives the value or raises one of REFUSALS."""
+    """A parameter whose `check` takes text or a value, and returns the value, or raises an error for an invalid one."""
 
-    REFUSALS = (ValueError, TypeError, OverflowError, RuntimeError)
     #: What a refusal says was expected.
     expected = ""
     _option = "--"
@@ -42,13 +41,13 @@ class CheckedParameter(luigi.Parameter[T]):
     def normalize(self, value: Any) -> T:
         try:
             return self.check(value)
-        except self.REFUSALS:
+        except (ValueError, TypeError, OverflowError, RuntimeError):
             shown = "is empty" if value == "" else value
             raise SettingError(f"{self._option} {shown}: expected {self.expected}") from None
 
 
 class NumberParameter(CheckedParameter[N], luigi.NumericalParameter[N]):
-    """An int or float from `least` to `most`; `between`: neither of these two."""
+    """An int or float from `least` to `most`; `between`: these two themselves are not allowed."""
 
     def __init__(
         self, var_type: type[N], least: float, most: float = math.inf, *, between: bool = False, **more: Any
@@ -78,7 +77,7 @@ class ChoiceParameter(CheckedParameter[str]):
 
 
 class FolderParameter(CheckedParameter[Path]):
-    """A folder, made absolute; `~` is a home, as in a shell, which expands none in luigi.cfg or behind `=`."""
+    """A folder, made absolute. `~` is expanded: a shell does not do so in luigi.cfg or behind `=`."""
 
     expected = "a path in full, from / on, since there is no such user"
 
@@ -110,7 +109,7 @@ class StagesParameter(CheckedParameter[tuple[str, ...]], NamesParameter):
 
 
 def _stage_names(kind: type[Stage] = Stage) -> list[str]:
-    """Of the classes that no other derives from."""
+    """Of the classes of stages that no other class derives from."""
     derived = [name for below in kind.__subclasses__() for name in _stage_names(below)]
     return derived or [kind.get_task_family()]
 

@@ -8,10 +8,6 @@ from collections.abc import Callable
 OnProgress = Callable[[float, str], None]
 
 
-def quiet(fraction: float, words: str) -> None:
-    """The OnProgress that does nothing."""
-
-
 def part(on_progress: OnProgress, start: float, end: float) -> OnProgress:
     """An OnProgress for a step that takes the work from the fraction `start` to `end`."""
     return lambda fraction, words: on_progress(start + (end - start) * fraction, words)

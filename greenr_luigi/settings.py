@@ -1,4 +1,4 @@
-"""The defaults of the packaged luigi.cfg below a person's own, flowing down the graph; what cannot be meant refused."""
+"""Luigi's configuration, checked: the packaged defaults below a person's own, flowing down the graph."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import MissingParameterException
 from luigi.task_register import Register
 
+from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
-from greenr_luigi.paths import DEFAULTS
 from greenr_luigi.text import did_you_mean
 
 Stages = Sequence[type[luigi.Task]]
@@ -30,17 +30,18 @@ class Default(str):
 
 def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     """Put the packaged defaults into Luigi's configuration, let each stage take over what the stages before it have,
-    and refuse what cannot be meant. `stages` are in the order in which data flows.
+    and check both. `stages` are in the order in which data flows.
 
-    A package with stages on top of `tasks` calls it again, with all of them and its own `defaults`, which go before the
-    packaged ones. What a person wrote in luigi.cfg goes before both.
+    A package with stages on top of `tasks` calls it again, with all of them and its own `defaults`, which override the
+    packaged ones. What a person wrote in luigi.cfg overrides both.
 
-    Where Luigi's command line runs, it is read here first: Luigi ends in a traceback for most of what it cannot
-    understand. Raises SettingError, of which that command line then shows the message alone.
+    Where Luigi's command line runs, it is checked here first: for most mistakes Luigi ends in a traceback. Raises
+    SettingError for what is not valid; that command line then shows the message alone.
     """
     arguments = sys.argv[1:]
     option = re.search("\0--module[=\0]([^\0.]+)", "\0" + "\0".join(arguments))
-    # `tasks` is imported before the stages of another package, for which part of it all may be meant.
+    # `--module mine`: `mine` imports `tasks` first, while options and sections may belong to stages that it has yet to
+    # define. They are checked when `mine` calls this itself.
     complete = option is None or option[1] in {stage.__module__.split(".")[0] for stage in stages}
     commanded = option is not None and "luigi.cmdline" in sys.modules
     if commanded:
@@ -57,7 +58,7 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
 
 
 def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> None:
-    """Write defaults where no person has written anything, and check what they have."""
+    """Write defaults where a person has written nothing, and check what a person has written."""
 
     def is_written(section: str, option: str) -> bool:
         return config.has_option(section, option) and not isinstance(
@@ -100,9 +101,9 @@ def _check_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> Non
 
 
 def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
-    """The stage that `luigi ARGUMENTS` would run, which has made all that it requires: some refuse only then what they
-    cannot work with. None if it would run none of `stages`. Raises SettingError for a stage or option that there is
-    not, and for a value that is missing or cannot be meant."""
+    """The stage that `luigi ARGUMENTS` would run; None if it would run none of `stages`. All that it requires has been
+    instantiated, too, since that is when stages check their parameters. Raises SettingError for an unknown stage or
+    option, and for a value that is missing or not valid."""
     known = CmdlineParser._build_parser().parse_known_args(arguments)[0]
     if (family := known.root_task) is None or known.core_help or known.core_help_all:
         return None
@@ -120,11 +121,11 @@ def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
             task: luigi.Task = parser.get_task_obj()
         except MissingParameterException as error:
             raise SettingError(str(error)) from None
-        _make_required(task, stages)
+        _instantiate_required(task, stages)
     return task
 
 
-def _make_required(task: luigi.Task, stages: Stages) -> None:
+def _instantiate_required(task: luigi.Task, stages: Stages) -> None:
     tasks, known = [task], {task.task_id}
     for each in tasks:
         required: list[luigi.Task] = each.deps()
@@ -136,7 +137,7 @@ def _make_required(task: luigi.Task, stages: Stages) -> None:
 def _show_message_alone(
     otherwise: Callable[..., object], kind: type, error: BaseException, trace: Any
 ) -> None:
-    """An excepthook: no traceback for what a person can mend."""
+    """An excepthook: without a traceback where a person can mend the error."""
     if isinstance(error, GreenrError):
         print(error, file=sys.stderr)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jinja2
 
-from greenr_luigi.paths import TEMPLATES
+from greenr_luigi.about import TEMPLATES
 from greenr_luigi.text import percent
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
+from greenr_luigi.about import STATIC, TEMPLATES
 from greenr_luigi.parameters import NumberParameter
-from greenr_luigi.paths import STATIC, TEMPLATES
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stamp import Stamp
 from tasks.evaluate import EvaluateModel

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from luigi.util import requires
 
-from greenr_luigi.paths import TEMPLATES
+from greenr_luigi.about import TEMPLATES
 from greenr_luigi.stage import PipelineStage
 from tasks.split import SplitDataset
 from tasks.train import TrainModel

@@ -9,9 +9,9 @@ import pytest
 
 import tasks
 from greenr_luigi import cli, settings
+from greenr_luigi.about import DEFAULTS, PACKAGE
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import stages
-from greenr_luigi.paths import DEFAULTS, PACKAGE
 from tests.test_parameters import REFUSED
 
 

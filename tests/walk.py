@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.pictures import labels, manifest
-from greenr_luigi.progress import quiet
 from greenr_luigi.training.saved_model import Training, Weights
 from tests import shared
+from tests.progress import quiet
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi import contracts
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.paths import PACKAGE
 from greenr_luigi.staleness import code
 from greenr_luigi.training.saved_model import Training
 

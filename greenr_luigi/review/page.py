@@ -17,9 +17,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from greenr_luigi.about import STATIC
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.http_security import SecurityHeaders, same_origin
-from greenr_luigi.paths import STATIC
 from greenr_luigi.pictures import door
 from greenr_luigi.review.cases import Review, remove_decided_feedback
 from greenr_luigi.serving.sockets import listen

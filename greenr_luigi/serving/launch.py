@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi import contracts
-from greenr_luigi.paths import PACKAGE
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.serving.processes import PID_FILE, master_pid
 from greenr_luigi.serving.sockets import ServerError, listen
 from greenr_luigi.serving.state import SERVER_NOTE, ServerNote

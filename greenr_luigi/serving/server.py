@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import contracts
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.paths import PACKAGE
 from greenr_luigi.serving import processes, releases
 from greenr_luigi.serving.launch import POLL, launch, log_end
 from greenr_luigi.serving.processes import OLD_PID_FILE, PID_FILE, living_workers

@@ -17,8 +17,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from greenr_luigi.about import STATIC
 from greenr_luigi.http_security import SecurityHeaders
-from greenr_luigi.paths import STATIC
 from greenr_luigi.web import api, classifier, feedback, fetching, health, openapi, pages
 from greenr_luigi.web.intake import Intake
 from greenr_luigi.web.layers import PathPrefix, RequestLog

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from greenr_luigi import templating
-from greenr_luigi.paths import STATIC
+from greenr_luigi.about import STATIC
 from greenr_luigi.web import intake
 from greenr_luigi.web.answering import Answered, answer
 from greenr_luigi.web.model import Model

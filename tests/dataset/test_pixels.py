@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, features
 from greenr_luigi.training.libraries import fv
 from tests import walk
+from tests.progress import quiet
 
 
 @settings(deadline=None)

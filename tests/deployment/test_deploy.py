@@ -9,11 +9,11 @@ from greenr_luigi import contracts
 from greenr_luigi.deployment.deploy import Candidate, Deployment, Refused, deploy, pass_gate, why_not_serving
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Verdict
-from greenr_luigi.progress import quiet
 from greenr_luigi.serving import releases
 from greenr_luigi.serving.server import Service
 from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
+from tests.progress import quiet
 
 
 @pytest.fixture

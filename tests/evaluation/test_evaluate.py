@@ -7,8 +7,8 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.evaluation import calibration, evaluate
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts
 from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
-from greenr_luigi.progress import quiet
 from tests import walk
+from tests.progress import quiet
 from tests.training.test_train import without
 
 

@@ -12,9 +12,9 @@ from greenr_luigi import cli, contracts
 from greenr_luigi.dataset import curation, pixels
 from greenr_luigi.evaluation import evaluate, label_issues, report
 from greenr_luigi.evaluation.comparison import Verdict, compare, score
-from greenr_luigi.progress import quiet
 from greenr_luigi.training import train
 from tests import walk
+from tests.progress import quiet
 
 
 def test_a_page_of_its_own_that_tells_the_main_things():

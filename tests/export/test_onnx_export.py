@@ -15,9 +15,9 @@ from greenr_luigi.export import onnx_export, parity
 from greenr_luigi.export.model_card import ModelCard, read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures import door
-from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures
 from tests import walk
+from tests.progress import quiet
 
 #: Plain fastai, as someone else would load the model. The lines before it are for a torchvision that does
 #: not go with its torch (greenr_luigi/libraries.py says why).

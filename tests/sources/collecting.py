@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from greenr_luigi.progress import OnProgress, quiet
+from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request
+from tests.progress import quiet
 
 
 def collect_from(

@@ -14,11 +14,11 @@ import pytest
 
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.progress import quiet
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request, SourceError
 from tasks import DownloadImages
+from tests.progress import quiet
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import Answer, Internet, Query
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 
-from greenr_luigi.paths import PACKAGE
+from greenr_luigi.about import PACKAGE
 
 STAGES = """
 import luigi

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import tasks
-from greenr_luigi.paths import PACKAGE
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import code
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi.paths import PACKAGE
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.staleness import stage
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, features
 from tests import walk
+from tests.progress import quiet
 
 
 def test_a_misspelt_name_gets_the_nearest_one():

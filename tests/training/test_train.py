@@ -10,9 +10,9 @@ from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.progress import quiet
 from greenr_luigi.training import architectures, finetuning, recipes, train
 from tests import walk
+from tests.progress import quiet
 
 OPTIONS = {
     "arch": "tf_efficientnet_lite0",
