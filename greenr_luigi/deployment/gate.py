@@ -22,16 +22,16 @@ from greenr_luigi.text import percent
 
 #: A model that is worse with this probability of being mistaken about it (one-sided) is refused.
 SIGNIFICANCE = 0.05
-#: Where the serving model has learned from some of the held-out pictures, so many others must be left to compare on.
+#: So many held-out pictures must be left to compare on, if the serving model has learned from some of them.
 LEAST_SHARED = 20
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model must reach. `floor`: the least accuracy; as much as always naming the most frequent class is never
-    enough, whatever the floor. `margin`: the largest difference in error that is let pass unproven, for few pictures
-    prove little. `force`: accept all the same, and say so."""
+    """What a model must reach. `floor`: the least accuracy. Whatever it is, a model must do better than always naming
+    the most frequent class. `margin`: how much more error than the serving model's is let pass where chance may explain
+    it. `force`: accept all the same, and say so."""
 
     floor: float = 0.0
     margin: float = 0.05

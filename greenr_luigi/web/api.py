@@ -1,20 +1,20 @@
-"""The JSON side: one picture, several, or an address."""
+"""What programs ask: answers for one picture, several, or an address; the model; and how the server fares."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from greenr_luigi import contracts
-from greenr_luigi.web import intake
-from greenr_luigi.web.answering import Answered, answer
+from greenr_luigi.serving.state import read_worker_states
+from greenr_luigi.web import intake, metrics
 from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
-from greenr_luigi.web.state import State
+from greenr_luigi.web.state import Answered, State, answer
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,24 @@ class AddressRequest:
     """The body of a request to classify the picture behind an address."""
 
     url: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class ServingModel(TypedDict):
+    release: str
+    model: dict[str, Any]
+
+
+class Alive(TypedDict):
+    alive: bool
+
+
+class Ready(TypedDict):
+    """Whether a model serves, which one in each worker, and why the current release does not if so."""
+
+    ready: bool
+    release: str | None
+    problem: dict[str, Any] | None
+    workers: list[dict[str, Any]]
 
 
 async def predict(request: Request[State]) -> Response:
@@ -33,7 +51,7 @@ async def predict_batch(request: Request[State]) -> Response:
     """Several pictures in form fields `file`; each has its own answer or error, all from one release."""
     receiving = intake.uploaded(request, most=request.state["settings"].batch)
     answers = await answer(request, receiving, heat=wants_pictures(request))
-    return JSONResponse({"answers": [{"name": name} | as_json(result) for name, result in answers]})
+    return JSONResponse({"answers": [{"name": name, **as_json(result)} for name, result in answers]})
 
 
 async def predict_url(request: Request[State]) -> Response:
@@ -54,7 +72,7 @@ def single(answers: list[Answered]) -> Response:
 
 
 def as_json(result: Answer | Problem) -> dict[str, Any]:
-    return result.as_json() if isinstance(result, Problem) else dict(msgspec.to_builtins(result))
+    return {**result.as_json()} if isinstance(result, Problem) else dict(msgspec.to_builtins(result))
 
 
 def wants_pictures(request: Request[State]) -> bool:
@@ -68,4 +86,24 @@ def wants_pictures(request: Request[State]) -> bool:
 async def about(request: Request[State]) -> Response:
     """The release that serves, as its model.json describes it."""
     model = request.state["classifier"].serving_model()
-    return JSONResponse({"release": model.digest, "model": contracts.plain(model.card)})
+    return JSONResponse(ServingModel(release=model.digest, model=contracts.plain(model.card)))
+
+
+async def healthz(request: Request[State]) -> Response:
+    """The process answers."""
+    return JSONResponse(Alive(alive=True))
+
+
+async def readyz(request: Request[State]) -> Response:
+    state, run_dir = request.state["classifier"].state(), request.state["settings"].run_dir
+    body = Ready(
+        ready=state.digest is not None,
+        release=state.digest,
+        problem=asdict(state.problem) if state.problem else None,
+        workers=[asdict(worker) for worker in ([state] if run_dir is None else read_worker_states(run_dir))],
+    )
+    return JSONResponse(body) if body["ready"] else JSONResponse(body, 503, {"Retry-After": "5"})
+
+
+async def prometheus(request: Request[State]) -> Response:
+    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -19,10 +19,10 @@ from starlette.types import Scope
 
 from greenr_luigi.about import STATIC
 from greenr_luigi.http_security import SecurityHeaders
-from greenr_luigi.web import api, classifier, feedback, fetching, health, openapi, pages
+from greenr_luigi.web import api, classifier, feedback, fetching, openapi, pages
 from greenr_luigi.web.intake import Intake
 from greenr_luigi.web.layers import PathPrefix, RequestLog
-from greenr_luigi.web.problem import Problem
+from greenr_luigi.web.problem import Code, Problem
 from greenr_luigi.web.settings import Settings, from_environment
 from greenr_luigi.web.state import State
 
@@ -54,9 +54,9 @@ def routes() -> list[BaseRoute]:
         Route("/api/predict", api.predict, methods=["POST"]),
         Route("/api/predict-batch", api.predict_batch, methods=["POST"]),
         Route("/api/predict-url", api.predict_url, methods=["POST"]),
-        Route("/healthz", health.healthz),
-        Route("/readyz", health.readyz),
-        Route("/metrics", health.prometheus),
+        Route("/healthz", api.healthz),
+        Route("/readyz", api.readyz),
+        Route("/metrics", api.prometheus),
         Mount("/static", Assets(directory=STATIC)),
     ]
 
@@ -100,6 +100,7 @@ async def refuse(request: Request[Any], error: Exception) -> Response:
 def explain(request: Request[State], error: HTTPException) -> Problem:
     """What Starlette refuses, with what to do instead."""
     base, path, headers = pages.path_prefix(request), request.url.path[:100], dict(error.headers or {})
+    code: Code
     if error.status_code == 404:
         code = "not-found"
         message = (

@@ -142,7 +142,7 @@ class Classifier:
 
     @contextlib.contextmanager
     def loading_slot(self) -> Iterator[None]:
-        """Of workers that serve, half as many as there are cores load at a time: pictures have the others meanwhile."""
+        """While workers serve, at most half as many as there are cores load at a time; the others go on answering."""
         if self.settings.run_dir is None or self.model is None:
             yield
             return
@@ -194,7 +194,7 @@ class Classifier:
 
 
 def lower_priority() -> None:
-    """Let this thread take a sixth of what an answering one takes: a swap then costs those who wait less."""
+    """Let this thread take a sixth of what an answering one takes, so that a swap slows answers down less."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 8)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,6 +18,12 @@ from greenr_luigi.web.settings import Settings
 
 #: Verdicts that a worker takes in a minute: of one visitor, and of all.
 PER_VISITOR, PER_WORKER = 20, 200
+
+
+class Kept(TypedDict):
+    """The name of the picture's file in the feedback folder."""
+
+    kept: str
 
 
 class Feedback:
@@ -65,4 +71,4 @@ async def give(request: Request[Any]) -> Response:
         if predicted not in model.card.classes:
             predicted = ""
         name = await classifier.submit(feedback.keep, data, label, predicted, model.digest)
-    return JSONResponse({"kept": name})
+    return JSONResponse(Kept(kept=name))

@@ -38,8 +38,8 @@ class ForbiddenAddress(OSError):
 def is_forbidden(address: str, allow: Sequence[Network] = ()) -> bool:
     """Whether a connection to this IP address must not be made. `allow`: networks that may be reached anyway.
 
-    Only what is global, not multicast and not reserved may be, and so each address that is packed inside (mapped,
-    compatible, NAT64, 6to4, Teredo, ISATAP): a gateway would unpack it.
+    It may be made to an address that is global, and neither multicast nor reserved. The same holds for each IPv4
+    address inside an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo, ISATAP), which a gateway would unpack.
     """
     try:
         ip = ipaddress.ip_address(address.split("%")[0])

@@ -18,7 +18,7 @@ preload_app = True
 graceful_timeout = 25
 timeout = 60
 keepalive = 5
-# Control over a socket in the home folder is one more door; signals do.
+# gunicorn would open a socket in the home folder to be controlled by; signals are enough.
 control_socket_disable = True
 # A slow disk must not stop a worker's heartbeat.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -34,5 +34,5 @@ def child_exit(server: Any, worker: Any) -> None:
         multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
     run_dir = os.environ.get("GREENR_RUN_DIR")
     if run_dir:
-        # A worker that was killed cannot take back what it said of itself.
+        # A worker that was killed did not remove its own file.
         worker_file(Path(run_dir), worker.pid).unlink(missing_ok=True)

@@ -76,7 +76,7 @@ class Intake:
 
     @contextlib.asynccontextmanager
     async def hold(self, request: Request[Any], most: int) -> AsyncIterator[Request]:
-        """Room for a request's body, which is counted while it comes and not believed."""
+        """The request, with a body that is counted while it comes, whatever its Content-Length claims."""
         message = f"more than {most:,} bytes in one request: send less at once"
         too_large = Problem(413, "upload-too-large", message)
         claimed = content_length(request, most)
@@ -96,7 +96,7 @@ class Intake:
 
         if claimed > most:
             raise too_large
-        # What is only claimed keeps nobody else out.
+        # Only what has come is counted as held: a claim alone must not keep others out.
         if self.held and self.held + claimed > self.settings.held_bytes:
             raise busy("uploads")
         try:
@@ -118,21 +118,21 @@ class Intake:
         except ClientDisconnect:
             raise Problem(400, "upload-broken", "the upload broke off: try again") from None
         except HTTPException as error:
-            if error.detail.startswith("Too many files"):
-                why = f"{error.detail.rstrip('.')}: send fewer pictures at once"
-                raise Problem(400, "upload-too-many", why) from None
-            why = f"the form cannot be read ({error.detail.rstrip('.')}): send multipart/form-data"
-            raise Problem(400, "upload-malformed", why) from None
+            why = error.detail.rstrip(".")
+            if why.startswith("Too many files"):
+                raise Problem(400, "upload-too-many", f"{why}: send fewer pictures at once") from None
+            message = f"the form cannot be read ({why}): send multipart/form-data"
+            raise Problem(400, "upload-malformed", message) from None
 
 
 def most_bytes(pictures: int) -> int:
-    """Bytes in one request of so many pictures: of a batch not as many as so many of the largest have."""
+    """The most bytes of one request with so many pictures; never more than three of the largest take."""
     return MAX_BYTES * min(pictures, 3) + OVERHEAD
 
 
 def without_charset(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """A form's texts are UTF-8, as browsers send them: of Python's other codecs some raise what no decoder should, and
-    some make half characters that nothing can write."""
+    """A form's texts are read as UTF-8, which browsers send, whatever charset it claims: some of Python's other codecs
+    raise errors that no decoder should, and some give half characters that cannot be written."""
     return [(name, CHARSET.sub(b"", value) if name == b"content-type" else value) for name, value in headers]
 
 

@@ -25,8 +25,8 @@ IN_A_CELL = 60
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A release's files beside the model. What it lacks, or what cannot be read, is None or empty here, and the page
-    leaves it out: a release is checked for what answers need, not for this."""
+    """What a release tells of its model. Where a file is missing or cannot be read, this is None or empty, and the page
+    leaves it out: a release is checked only for what answers need."""
 
     created: str
     metrics: Metrics | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from starlette.requests import Request
@@ -10,81 +10,43 @@ from starlette.responses import JSONResponse, Response
 
 from greenr_luigi import about
 from greenr_luigi.web import intake, pages
-from greenr_luigi.web.api import AddressRequest
+from greenr_luigi.web.api import AddressRequest, Alive, Ready, ServingModel
+from greenr_luigi.web.feedback import Kept
 from greenr_luigi.web.model import Answer
+from greenr_luigi.web.problem import Error
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.state import State
 
 Json = dict[str, Any]
-#: What programs may tell refusals by; a test holds the code and docs/serving.md to it.
-CODES = [
-    "no-picture", "no-address", "show", "upload-malformed", "upload-broken", "upload-slow", "upload-too-large",
-    "upload-too-many", "picture-format", "picture-broken", "picture-too-small", "picture-too-large",
-    "address-refused", "address-unreachable", "address-slow", "address-disabled", "busy", "no-model", "too-slow",
-    "feedback-off", "feedback-full", "foreign", "too-often", "no-label", "not-found", "method-not-allowed",
-    "refused", "internal",
-]  # fmt: skip
+SCHEMA = "#/components/schemas/{name}"
 
 
-def ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
+def ref(kind: type[Any]) -> Json:
+    return {"$ref": SCHEMA.format(name=kind.__name__)}
 
 
-def content(schema: Json, kind: str = "application/json") -> Json:
-    return {kind: {"schema": schema}}
+class Named(TypedDict):
+    name: str
 
 
-def fields(properties: Json, required: list[str] | None = None) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": sorted(properties) if required is None else required,
-    }
+ANSWER_OR_ERROR = {"allOf": [ref(Named), {"anyOf": [ref(Answer), ref(Error)]}]}
 
 
-def of_class(kind: type[Any]) -> Json:
-    """The schema of a dataclass."""
-    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
-    schema = components[kind.__name__]
-    return fields(schema["properties"], sorted(schema["required"]))
+class Batch(TypedDict):
+    """In the order of the pictures; one that is refused (413, 415, 422) has its own error."""
+
+    answers: list[Annotated[Json, msgspec.Meta(extra_json_schema=ANSWER_OR_ERROR)]]
 
 
+KINDS = (Answer, Error, Named, Batch, AddressRequest, ServingModel, Kept, Alive, Ready)
 TEXT: Json = {"type": "string"}
-PROBLEM = fields(
-    {
-        "status": {"type": "integer"},
-        "code": {**TEXT, "enum": CODES},
-        "message": {**TEXT, "description": "What to do, for a person."},
-    }
-)
-BATCH = {
-    "type": "array",
-    "description": "In the order of the pictures; one that is refused (413, 415, 422) has its own error.",
-    "items": {"allOf": [fields({"name": TEXT}), {"anyOf": [ref("Answer"), ref("Error")]}]},
-}
-SCHEMAS: Json = {
-    "Answer": of_class(Answer),
-    "Error": fields({"error": PROBLEM}),
-    "Batch": fields({"answers": BATCH}),
-    "Ready": fields(
-        {
-            "ready": {"type": "boolean"},
-            "release": {"type": ["string", "null"]},
-            "problem": {"type": ["object", "null"]},
-            "workers": {"type": "array", "items": {"type": "object"}},
-        }
-    ),
-    "Model": fields({"release": TEXT, "model": {"type": "object"}}),
-    "Alive": fields({"alive": {"const": True}}),
-    "Kept": fields({"kept": TEXT}),
-}
 SHOW: Json = {
     "name": "show",
     "in": "query",
     "description": "1: with the heat map, and for an address with the picture.",
-    "schema": {"type": "string", "enum": ["0", "1"]},
+    "schema": {**TEXT, "enum": ["0", "1"]},
 }
-PICTURE = {**TEXT, "contentMediaType": "application/octet-stream", "format": "binary"}
+PICTURE: Json = {**TEXT, "contentMediaType": "application/octet-stream", "format": "binary"}
 MEANING = {
     400: "What came cannot be read; or the address is one that is not fetched.",
     403: "It does not come from the page itself.",
@@ -103,82 +65,89 @@ UPLOAD = (400, 408, 413, 503)
 ONE = (*UPLOAD, 415, 422)
 
 
-def response(description: str, schema: Json, kind: str = "application/json") -> Json:
-    return {"description": description, "content": content(schema, kind)}
+def content(schema: Json, kind: str = "application/json") -> Json:
+    return {"content": {kind: {"schema": schema}}}
 
 
-def responses(schema: str, *errors: int) -> Json:
-    described: Json = {"200": response("The answer.", ref(schema))}
-    for status in errors:
-        described[str(status)] = response(MEANING[status], ref("Error"))
+def response(description: str, kind: type[Any]) -> Json:
+    """`str`: plain text."""
+    return {
+        "description": description,
+        **(content(TEXT, "text/plain") if kind is str else content(ref(kind))),
+    }
+
+
+def operation(summary: str, answer: type[Any], *refusals: int, **more: Any) -> Json:
+    """What can be asked: the type of its answer, and the statuses with which it is refused."""
+    responses = {"200": response("The answer.", answer)}
+    for status in refusals:
+        responses[str(status)] = response(MEANING[status], Error)
         if status in (429, 503):
-            described[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
-    return described
+            responses[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    return {"summary": summary, "responses": responses, **more}
 
 
 def form(picture: Json, **more: Json) -> Json:
-    schema = fields({"file": picture} | more, ["file"])
-    return {"required": True, "content": content(schema, "multipart/form-data")}
-
-
-def post(summary: str, answers: Json, body: Json, **more: Any) -> Json:
-    return {"post": {"summary": summary, "responses": answers, "requestBody": body, **more}}
-
-
-def get(summary: str, answers: Json) -> Json:
-    return {"get": {"summary": summary, "responses": answers}}
+    schema = {"type": "object", "properties": {"file": picture, **more}, "required": ["file"]}
+    return {"required": True, **content(schema, "multipart/form-data")}
 
 
 def paths(settings: Settings) -> Json:
     """What this server answers; what is switched off is left out."""
     pictures = {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": settings.batch}
     most_bytes = intake.most_bytes(settings.batch)
-    unready = {"503": response("No model serves yet.", ref("Ready"))}
-    counters = {"200": response("Summed over the workers.", TEXT, "text/plain")}
-    described: Json = {
-        "/api/predict": post(
-            "Classify one picture", responses("Answer", *ONE), form(PICTURE), parameters=[SHOW]
+    posts = {
+        "/api/predict": operation(
+            "Classify one picture", Answer, *ONE, parameters=[SHOW], requestBody=form(PICTURE)
         ),
-        "/api/predict-batch": post(
+        "/api/predict-batch": operation(
             "Classify several pictures, all by one release",
-            responses("Batch", *UPLOAD),
-            form(pictures),
-            parameters=[SHOW],
+            Batch,
+            *UPLOAD,
             description=f"At most {settings.batch} pictures and {most_bytes:,} bytes in one request.",
+            parameters=[SHOW],
+            requestBody=form(pictures),
         ),
     }
     if settings.fetch:
-        described["/api/predict-url"] = post(
+        posts["/api/predict-url"] = operation(
             "Fetch a picture from a public address and classify it",
-            responses("Answer", *ONE, 502, 504),
-            {"required": True, "content": content(of_class(AddressRequest))},
+            Answer,
+            *(*ONE, 502, 504),
             parameters=[SHOW],
+            requestBody={"required": True, **content(ref(AddressRequest))},
         )
     if settings.feedback:
         label = {**TEXT, "description": "What the picture shows; empty for none of the classes."}
         predicted = {**TEXT, "description": "What the model said."}
-        described["/feedback"] = post(
+        posts["/feedback"] = operation(
             "Keep what a visitor says of an answer",
-            responses("Kept", *ONE, 403, 429, 507),
-            form(PICTURE, label=label, predicted=predicted),
+            Kept,
+            *(*ONE, 403, 429, 507),
             description="From the page itself only, as Sec-Fetch-Site or Origin tells.",
+            requestBody=form(PICTURE, label=label, predicted=predicted),
         )
-    return described | {
-        "/api/model": get("The release that serves", responses("Model", 503)),
-        "/healthz": get("Whether the process answers", responses("Alive")),
-        "/readyz": get("Whether a model serves, and which", responses("Ready") | unready),
-        "/metrics": get("Counters for Prometheus", counters),
+    gets = {
+        "/api/model": operation("The release that serves", ServingModel, 503),
+        "/healthz": operation("Whether the process answers", Alive),
+        "/readyz": operation("Whether a model serves, and which", Ready),
+        "/metrics": operation("Counters for Prometheus, summed over the workers", str),
+    }
+    gets["/readyz"]["responses"]["503"] = response("No model serves yet.", Ready)
+    return {path: {"post": asked} for path, asked in posts.items()} | {
+        path: {"get": asked} for path, asked in gets.items()
     }
 
 
 def document(base: str, settings: Settings) -> Json:
     """The whole description; `base` is the path prefix that a visitor sees."""
+    _, schemas = msgspec.json.schema_components(KINDS, ref_template=SCHEMA)
     return {
         "openapi": "3.1.0",
         "info": {"title": about.NAME, "version": about.version(), "summary": "A picture classifier."},
         "servers": [{"url": base or "/"}],
         "paths": paths(settings),
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": schemas},
     }
 
 

@@ -15,11 +15,10 @@ from starlette.templating import Jinja2Templates
 from greenr_luigi import templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.web import intake
-from greenr_luigi.web.answering import Answered, answer
 from greenr_luigi.web.model import Model
 from greenr_luigi.web.model_page import ModelPage, read_model_page
 from greenr_luigi.web.problem import Problem
-from greenr_luigi.web.state import State
+from greenr_luigi.web.state import Answered, State, answer
 
 PAGES = Jinja2Templates(env=templating.environment())
 

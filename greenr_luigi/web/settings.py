@@ -13,8 +13,8 @@ from greenr_luigi.pictures.door import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-#: The application's own addresses. No prefix is one of them: behind a proxy nobody could tell whether it has been taken
-#: off already.
+#: The application's own addresses. A prefix must not begin with one: nobody could tell whether a proxy has already
+#: taken it off.
 OWN = re.compile(r"/(api|classify-url|feedback|form|healthz|metrics|model|readyz|static|upload)(/|$)")
 
 

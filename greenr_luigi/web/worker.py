@@ -18,21 +18,21 @@ from uvicorn_worker import UvicornWorker
 from greenr_luigi.web.settings import Settings, from_environment
 
 log = logging.getLogger("greenr")
-#: Seconds that a worker waits before it takes another connection, for each that it has; and at most.
+#: Before it takes another connection a worker waits so many seconds for each that it has, and never longer than this.
 ACCEPT_DELAY, MOST_ACCEPT_DELAY = 0.001, 0.004
 #: Seconds until a worker that could not take a connection tries again.
 ACCEPT_RETRY = 1.0
 #: Seconds that a connection without a request gets to send one when the worker is told to end.
 LAST_REQUEST = 0.5
-#: Bytes of a request that are no body: its head, its trailers, what frames chunks. As many more as it has of body.
+#: Bytes of a request's head, trailers and chunk headers; with a body, as many more as the body has.
 MOST_FRAMING = 128 * 1024
 #: Connections of a worker; for one more, the one that has been idle longest is closed.
 MOST_CONNECTIONS = 512
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn waits without end for headers that were begun, keeps as many as come, before a body and after it, and
-    when it ends resets what was sent but not yet read; this does none of it."""
+    """uvicorn's, with what it lacks: headers must come in time; a head and trailers may only be so large; and when the
+    worker ends, a connection is closed only after its request was answered."""
 
     header_seconds = Settings.header_seconds
     header_timer: asyncio.TimerHandle | None = None
@@ -109,10 +109,10 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Takes connections one by one, the slower the more it has.
+    """Takes connections one by one, and waits the longer the more it has: so they spread evenly over the workers.
 
-    libuv takes all that wait at once, so that one worker may hold every kept-alive connection of a crowd while its
-    neighbour, and a core, stands idle. Here the worker that has fewer is the quicker to take the next.
+    libuv takes all that wait at once: one worker could hold every kept-alive connection of a crowd while another one,
+    and its core, are idle.
     """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import requests
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from greenr_luigi.serving import server
 from greenr_luigi.web import openapi
-from greenr_luigi.web.problem import PICTURE_STATUS
+from greenr_luigi.web.problem import UNUSABLE, Code
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
@@ -92,10 +93,11 @@ def test_every_code_is_described_and_documented() -> None:
     """A program tells refusals by their code: the sources, the description and the manual know the same ones."""
     sources = "".join(path.read_text() for path in (REPOSITORY / "greenr_luigi" / "web").glob("*.py"))
     used = set(re.findall(r'(?:Problem\(\s*\d+,\s*|\bcode = )"([a-z-]+)"', sources))
-    used |= {f"picture-{reason}" for reason in PICTURE_STATUS}
+    used |= {code for _, code in UNUSABLE.values()}
     manual = (REPOSITORY / "docs" / "serving.md").read_text()
     documented = re.findall(r"`([a-z-]+)`", manual[manual.index("Codes: ") :].partition("\n\n")[0])
-    assert used == set(openapi.CODES) and sorted(documented) == sorted(openapi.CODES)
+    described = openapi.document("", DEFAULTS)["components"]["schemas"]["ProblemDetail"]["properties"]["code"]
+    assert used == set(described["enum"]) == set(get_args(Code)) and sorted(documented) == sorted(used)
 
 
 def test_a_batch_answers_each_by_itself(live: Live) -> None:
