@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,8 @@ from greenr_luigi.training import architectures, features
 from greenr_luigi.training.libraries import fv
 from tests import walk
 from tests.progress import quiet
+
+pytestmark = pytest.mark.slow
 
 
 @settings(deadline=None)

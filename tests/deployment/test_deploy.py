@@ -15,6 +15,8 @@ from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
 from tests.progress import quiet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:

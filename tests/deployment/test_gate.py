@@ -17,6 +17,8 @@ from greenr_luigi.evaluation.comparison import Comparison, compare
 from tests import walk
 from tests.training.test_train import without
 
+pytestmark = pytest.mark.slow
+
 MARGIN = Limits().margin
 
 

@@ -11,6 +11,8 @@ from tests import walk
 from tests.progress import quiet
 from tests.training.test_train import without
 
+pytestmark = pytest.mark.slow
+
 
 def test_writes_what_the_contract_says():
     folders = walk.walk()

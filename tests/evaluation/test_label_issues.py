@@ -1,11 +1,14 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.evaluation import label_issues
 from tests import walk
+
+pytestmark = pytest.mark.slow
 
 
 def test_planted_labels_are_found(tmp_path):

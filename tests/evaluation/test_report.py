@@ -16,6 +16,8 @@ from greenr_luigi.training import train
 from tests import walk
 from tests.progress import quiet
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_page_of_its_own_that_tells_the_main_things():
     page = (walk.walk().evaluation / "report.html").read_text()

@@ -19,6 +19,8 @@ from greenr_luigi.training import architectures
 from tests import walk
 from tests.progress import quiet
 
+pytestmark = pytest.mark.slow
+
 #: Plain fastai, as someone else would load the model. The lines before it are for a torchvision that does
 #: not go with its torch (greenr_luigi/libraries.py says why).
 PLAIN = """
@@ -52,7 +54,6 @@ def test_writes_what_the_contract_says():
     assert not {"classes", "command", "data", "reliability"} & set(told["metrics"])
 
 
-@pytest.mark.slow
 def test_plain_fastai_loads_and_predicts(tmp_path):
     folder = walk.walk().export
     picture = next((walk.walk().dataset / "test" / "disc").iterdir())
@@ -116,7 +117,6 @@ def test_onnx_says_what_the_evaluation_measured():
         assert near[0] == pytest.approx(row.familiarity, abs=1e-4)
 
 
-@pytest.mark.slow
 def test_same_bytes_again(tmp_path):
     folders = walk.walk()
     onnx_export.export(folders.dataset, folders.model, folders.evaluation, tmp_path, on_progress=quiet)
@@ -148,7 +148,6 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
         parity.check_parity(folders.export, replace(card, classes=["a", "b"]), files, centers)
 
 
-@pytest.mark.slow
 def test_a_body_without_a_feature_map_exports_too(tmp_path):
     """The heat is then one location."""
     learn = architectures.learner(architectures.find("test_vit"), ["a", "b"], 160, pretrained=False)

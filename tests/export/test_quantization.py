@@ -10,6 +10,8 @@ from greenr_luigi.export import quantization
 from greenr_luigi.export.model_card import ModelCard, Quantization, read_card
 from tests import tiny_release, walk
 
+pytestmark = pytest.mark.slow
+
 CARD = ModelCard(format=1, classes=["disc", "three"], image_size=walk.SIZE, threshold=0.6, familiarity=0.1)
 TINY = replace(CARD, image_size=tiny_release.SIZE)
 
@@ -54,7 +56,6 @@ def test_first_layers_and_the_answer_stay_in_float(exported, held_out):
     assert not quantized_convolutions(model)
 
 
-@pytest.mark.slow
 def test_integers_that_disagree_are_withdrawn(exported, monkeypatch, held_out):
     monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 1e-9)
     said = quantization.offer(exported, CARD, held_out, held_out)
@@ -69,7 +70,6 @@ def test_few_held_out_pictures_prove_nothing(held_out):
     assert not (folder / "model.int8.onnx").exists()
 
 
-@pytest.mark.slow
 def test_what_the_library_logs_sets_nothing_up(tmp_path):
     """logging.basicConfig() in a library would have Luigi's own lines printed twice."""
     walked = walk.walk()

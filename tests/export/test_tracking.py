@@ -18,6 +18,8 @@ from greenr_luigi.evaluation.metrics import ClassMetrics, Metrics
 from greenr_luigi.export import model_card, tracking
 from tests import walk
 
+pytestmark = pytest.mark.slow
+
 MLFLOW = Path(sys.executable).with_name("mlflow")
 #: No word to MLflow's makers, no repository to look for, and none of the processes that run evaluations by schedule.
 ENVIRONMENT = os.environ | {
@@ -59,7 +61,6 @@ def server(tmp_path_factory):
         process.wait(30)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     import mlflow
@@ -90,7 +91,6 @@ def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     assert again != run and client.get_run(again).info.experiment_id == told.info.experiment_id
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_mlflow_models_predict_answers_from_a_release(tmp_path):
     """In a process that does not find this project, only what the MLflow model brought."""

@@ -30,6 +30,8 @@ from tests.pipeline import Pipeline
 from tests.sources.conftest import picture
 from tests.web import browser
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"dandelion": ("gold", "orange", "yellow"), "grass": ("green",)}
 SHOTS = os.environ.get("GREENR_TEST_SHOTS")
 
@@ -104,7 +106,6 @@ def press(driver: webdriver.Chrome, key: str, then: str) -> None:
     title(driver, then)
 
 
-@pytest.mark.slow
 def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver.Chrome) -> None:
     cases = place.waiting()
     assert [case.sha256 for case in cases] == [
@@ -147,7 +148,6 @@ def test_buttons_do_without_a_script(place: Place, address: str) -> None:
     assert len(decisions.added_files(place.root, "dandelion")) == 1
 
 
-@pytest.mark.slow
 def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
     axe = browser.axe(tmp_path)
     for width, scheme in ((1200, "light"), (390, "dark")):

@@ -23,6 +23,8 @@ from greenr_luigi.serving import processes, releases, server
 from tests import tiny_release
 from tests.tiny_release import serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
@@ -170,7 +172,6 @@ def test_a_server_that_does_not_say_how_it_was_started_is_replaced(place: Path) 
     assert not processes.is_ours(first.pid, place / "server")
 
 
-@pytest.mark.slow
 def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest)
@@ -262,7 +263,6 @@ def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
     assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
 
 
-@pytest.mark.slow
 def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     """Those who come anew and those who stay connected are answered by the old server or by the new one."""
     digest = tiny_release.deploy(place / "releases")
@@ -296,7 +296,6 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     assert not processes.is_ours(running.pid, place / "server")
 
 
-@pytest.mark.slow
 def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest)

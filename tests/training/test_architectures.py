@@ -6,6 +6,8 @@ from greenr_luigi.training import architectures, features
 from tests import walk
 from tests.progress import quiet
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_misspelt_name_gets_the_nearest_one():
     with pytest.raises(

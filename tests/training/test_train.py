@@ -14,6 +14,8 @@ from greenr_luigi.training import architectures, finetuning, recipes, train
 from tests import walk
 from tests.progress import quiet
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {
     "arch": "tf_efficientnet_lite0",
     "epochs": 6,
@@ -147,7 +149,6 @@ def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     assert torch.equal(body, before) == (recipe == "mirrored")
 
 
-@pytest.mark.slow
 def test_fine_tuning_is_repeatable(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()

@@ -22,6 +22,8 @@ from tests import tiny_release
 from tests.web import browser
 from tests.web.conftest import Live
 
+pytestmark = pytest.mark.slow
+
 #: Where screenshots go, for a person to look at.
 SHOTS = os.environ.get("GREENR_TEST_SHOTS")
 
@@ -407,7 +409,6 @@ def test_nothing_is_wider_than_a_phone(page: webdriver.Chrome, site: Live, pictu
         assert page.execute_script("return document.documentElement.scrollWidth") <= 320
 
 
-@pytest.mark.slow
 def test_axe_finds_nothing(
     page: webdriver.Chrome, site: Live, pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

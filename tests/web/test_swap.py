@@ -18,6 +18,8 @@ from greenr_luigi.serving import releases, server
 from tests import tiny_release
 from tests.web.conftest import Live
 
+pytestmark = pytest.mark.slow
+
 #: bench/serving.py swaps 200 times.
 SWAPS = int(os.environ.get("GREENR_TEST_SWAPS", "30"))
 
@@ -66,7 +68,6 @@ class Visitors:
             thread.join()
 
 
-@pytest.mark.slow
 def test_swaps_under_load_lose_nothing_and_mix_nothing(own: Live) -> None:
     store = own.root / "releases"
     digests = [tiny_release.publish(store, variant) for variant in range(3)]
