@@ -95,7 +95,7 @@ def test_two_runs_at_once(pipeline):
     runs = [pipeline.finish(process) for process in processes]
     assert [run.status for run in runs] == [0, 0], runs
     assert sorted([*runs[0].ran, *runs[1].ran]) == sorted(STAGES)
-    assert re.search(r"waits for another run: process \d+ on ", runs[0].output + runs[1].output)
+    assert re.search(r"waits for another run of \w+: process \d+ on ", runs[0].output + runs[1].output)
     check(pipeline)
     assert pipeline.run().ran == {}
 

@@ -25,7 +25,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
     if not dry_run:
         for path in sorted(root.glob("*/*.lock")):
             link = path.with_suffix("")
-            with lock(link, fcntl.LOCK_EX, _say_who_is_waited_for):
+            with lock(link, fcntl.LOCK_EX, print):
                 remove_leftovers(link)
     outputs, releases_before = find_outputs(root, module), release_usage(root)
     at_hand = [name for name in registry.SOURCES if registry.find(name).keeps == "none"]
@@ -38,13 +38,9 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             continue
         removed.append(row)
         if not dry_run:
-            with lock(output.folder, fcntl.LOCK_EX, _say_who_is_waited_for):
+            with lock(output.folder, fcntl.LOCK_EX, print):
                 folder = output.folder.resolve()
                 output.folder.unlink()
                 shutil.rmtree(folder)
     digests = releases.prune(root / "releases", keep, served_releases(root), dry_run)
     return removed + [releases_before[digest] for digest in digests]
-
-
-def _say_who_is_waited_for(holder: str) -> None:
-    print(f"waits for another run: {holder}")

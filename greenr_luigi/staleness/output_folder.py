@@ -43,8 +43,8 @@ def remove_leftovers(link: Path) -> None:
 
 @contextlib.contextmanager
 def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. `on_wait` is told who holds it, if someone
-    does.
+    """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. If another one holds it, `on_wait` gets a
+    sentence that says who.
 
     The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,8 @@ def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None
             fcntl.lockf(file, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
-            on_wait(file.read().strip() or "it reads what this one would replace")
+            holder = file.read().strip() or "it reads what this one would replace"
+            on_wait(f"waits for another run of {link.parent.name}: {holder}")
             fcntl.lockf(file, kind)
         if kind == fcntl.LOCK_EX:
             file.truncate(0)

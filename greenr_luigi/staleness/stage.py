@@ -8,7 +8,6 @@ its output lies a stamp that records what it was made from, and the stage is com
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -21,8 +20,7 @@ from typing import ClassVar
 
 import luigi
 
-from . import code, traces
-from .errors import StalenessError, StampError
+from . import code, errors, traces
 from .memo import Memo
 from .output_folder import atomic_folder, lock
 from .stamp import InputTrace, Stamp, stamps
@@ -30,8 +28,6 @@ from .stamp import InputTrace, Stamp, stamps
 logger = logging.getLogger("luigi-interface")
 
 STARTED = time.time()
-#: Said of a root that is no folder. A file that `work` misses is another matter.
-NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
 _memo = Memo()
 forget = _memo.forget
@@ -56,15 +52,9 @@ class Stage(luigi.Task):
     )
 
     #: What it raises where a person can mend something.
-    error: ClassVar[type[Exception]] = StalenessError
+    error: ClassVar[type[Exception]] = errors.StalenessError
     #: What to do about a failure to write, by errno.
-    remedies: ClassVar[Mapping[int, str]] = {
-        errno.ENOSPC: "the disk is full: free some space",
-        errno.EDQUOT: "the disk quota is used up: free some space",
-        errno.EROFS: "the file system is read-only: choose another --root",
-        errno.EACCES: "no permission to write there: choose another --root or mend its permissions",
-        **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another --root or make it a folder"),
-    }
+    remedies: ClassVar[Mapping[int, str]] = errors.REMEDIES
     #: Why it runs, which luigid shows below whatever it is doing.
     _because = ""
 
@@ -136,7 +126,7 @@ class Stage(luigi.Task):
             stamp = self.stamp()
         except (FileNotFoundError, NotADirectoryError):
             return self._why_no_output()
-        except StampError as error:
+        except errors.StampError as error:
             return str(error)
         if self.task_family in self.force and stamp.finished < STARTED:
             return f"asked for: --force {self.task_family}"
@@ -152,10 +142,12 @@ class Stage(luigi.Task):
 
     def _why_no_output(self) -> str:
         """If the stage has run with other parameters, the first that is new."""
-        alike = (s for s in stamps(self.output_folder.parent).values() if s.title == self.title)
-        newest = next(alike, None)
-        changed = newest and traces.entries_changed("parameter", newest.parameters, self.parameters)
-        return changed or "no output yet"
+        for stamp in stamps(self.output_folder.parent).values():
+            if stamp.title == self.title:
+                return (
+                    traces.entries_changed("parameter", stamp.parameters, self.parameters) or "no output yet"
+                )
+        return "no output yet"
 
     def _inputs_changed(self, recorded: Mapping[str, InputTrace]) -> str | None:
         inputs = self.inputs()
@@ -189,17 +181,17 @@ class Stage(luigi.Task):
                     self._make(cause)
                 else:
                     self.tell(
-                        f"{self.title} is up to date: what came before it came out the same, or another run did it"
+                        f"{self.title} is up to date: its inputs came out the same, or another run made it"
                     )
         except OSError as error:
-            if explanation := self._explain(error):
+            if explanation := errors.explain(error, self.output_folder, Path(self.root), self.remedies):
                 raise self.error(f"{self.title} {explanation}") from error
             raise
         finally:
             forget()
 
     def _make(self, cause: str) -> None:
-        stamped = {name: task.stamp() for name, task in self.inputs().items()}
+        inputs = {name: task.stamp().as_input() for name, task in self.inputs().items()}
         reads = {name: traces.snapshot(path) for name, path in self.reads().items()}
         code_traces = code.snapshot(code.sources(type(self).__module__, self.code))
         started = time.time()
@@ -211,7 +203,7 @@ class Stage(luigi.Task):
             Stamp(
                 title=self.title,
                 parameters=self.parameters,
-                inputs={name: {"digest": s.digest, "summary": s.summary} for name, s in stamped.items()},
+                inputs=inputs,
                 reads=reads,
                 code=code_traces,
                 libraries=code.versions(self.libraries),
@@ -224,41 +216,29 @@ class Stage(luigi.Task):
                 digest=traces.digest(files),
             ).write(out)
 
-    def _explain(self, error: OSError) -> str | None:
-        """What failed and what to do about it; None if it is not known."""
-        path = Path(error.filename or self.output_folder)
-        if error.errno == errno.EACCES and not path.is_relative_to(self.root):
-            return f"cannot read {path}: no permission; mend its permissions, or leave it out"
-        if error.errno in NO_FOLDER and self.output_folder.parent.is_dir():
-            return None
-        remedy = self.remedies.get(error.errno or 0)
-        return remedy and f"cannot write {path}: {remedy}"
-
     @contextlib.contextmanager
     def _locks(self) -> Iterator[None]:
         """Nobody else makes this output, nor replaces an input, meanwhile. Each stage locks its own output first and
         its inputs' after that, so no two can wait for each other."""
-
-        def on_wait(holder: str) -> None:
-            self.tell(f"{self.title} waits for another run: {holder}")
-
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(lock(self.output_folder, fcntl.LOCK_EX, on_wait))
-            for task in self.inputs().values():
-                stack.enter_context(lock(task.output_folder, fcntl.LOCK_SH, on_wait))
+        wanted = [(self, fcntl.LOCK_EX), *((task, fcntl.LOCK_SH) for task in self.inputs().values())]
+        with contextlib.ExitStack() as held:
+            for task, kind in wanted:
+                held.enter_context(lock(task.output_folder, kind, self.tell))
             yield
 
     # Telling people
 
     def tell(self, words: str, fraction: float | None = None) -> None:
         """Say in the log and in luigid how far the work is. `fraction`: from 0 to 1."""
-        percent = None if fraction is None else round(100 * fraction)
-        logger.info("%s%s", "" if percent is None else f"{self.title} {percent:3d} %  ", words)
         # Luigi lends a task these two for as long as it runs.
         if callback := getattr(self, "set_status_message", None):
             callback(words + self._because)
-        if percent is not None and (callback := getattr(self, "set_progress_percentage", None)):
-            callback(percent)
+        if fraction is not None:
+            percent = round(100 * fraction)
+            words = f"{self.title} {percent:3d} %  {words}"
+            if callback := getattr(self, "set_progress_percentage", None):
+                callback(percent)
+        logger.info("%s", words)
 
     def on_progress(self) -> Callable[[float, str], None]:
         """A callback for plain functions that know no Luigi; passes on at most one message a second."""

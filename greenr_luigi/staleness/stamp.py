@@ -49,6 +49,10 @@ class Stamp:
     files: Snapshot
     digest: str
 
+    def as_input(self) -> InputTrace:
+        """What the stamp of a stage that requires this one records of it."""
+        return {"digest": self.digest, "summary": self.summary}
+
     def write(self, folder: Path) -> None:
         with (folder / STAMP).open("w") as file:
             json.dump(vars(self), file)

@@ -90,7 +90,7 @@ def test_relative_imports_are_followed(monkeypatch, tmp_path):
     (deep / "unused.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     names = code.sources("toy_relative.deep.near", ["toy_relative.deep.start"])
-    assert names == [
+    assert list(names) == [
         f"toy_relative/{name}.py"
         for name in ("__init__", "deep/__init__", "deep/near", "deep/start", "sibling", "top")
     ]

@@ -50,5 +50,5 @@ def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):
         holder.kill()
 
     with lock(output, fcntl.LOCK_SH, waits):
-        assert heard[0].startswith(f"process {holder.pid} on ")
+        assert heard[0].startswith(f"waits for another run of Read: process {holder.pid} on ")
     holder.join()

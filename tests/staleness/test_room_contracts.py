@@ -40,7 +40,7 @@ def copy(tmp_path_factory):
         ignored = shutil.ignore_patterns("__pycache__", "static", "templates")
         shutil.copytree(PACKAGE.parent / name, folder / name, ignore=ignored)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code, "_home", lambda package: folder)
+        patch.setattr(code, "_folders", lambda package: [str(folder.joinpath(*package.split(".")))])
         recorded = [code.snapshot(code.sources(own, modules)) for _, own, modules in STAGES]
         yield folder / "greenr_luigi", recorded
 
