@@ -79,9 +79,15 @@ def plain(content: object) -> Any:
     return [plain(value) for value in content] if isinstance(content, list | tuple) else content
 
 
+def append_log(path: Path, *rows: object) -> None:
+    """Add rows to a file for `read_log`."""
+    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    files.append(path, lambda _: lines)
+
+
 def read_log(path: Path, kind: type[Contract]) -> list[Contract]:
-    """The rows of a file to which a JSON object is added a line, oldest first; none if there is no file. A line that a
-    killed writer left half-written is passed over."""
+    """The rows of a file that holds a JSON object a line, oldest first; none if there is no file. A line that was left
+    half-written is passed over."""
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):

@@ -1,18 +1,26 @@
-"""Files that are written whole."""
+"""Files that are written whole, and files of lines that several may add to."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, after a power cut too."""
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_bytes(data)
-    flush(beside)
-    beside.replace(path)
+    beside = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        beside.write_bytes(data)
+        flush(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def flush(path: Path) -> None:
@@ -22,6 +30,28 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def update(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Replace the content of a file by what `change` makes of it; of nothing, if there is no file. Others who update it
+    wait. When `change` raises, the file stays as it was. Raises OSError if what was written does not read back."""
+    path = path.resolve()
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Another may have replaced it while this one waited.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                data = change(path.read_bytes())
+                write(path, data)
+                if path.read_bytes() != data:
+                    raise OSError(errno.EIO, "what was written does not read back", str(path))
+                return
+
+
+def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
+    """Add whole lines to a file, as `update` does: those that `lines` gives for what stands there. They begin on a
+    fresh line, even if whoever wrote the last one was cut short."""
+    update(path, lambda old: old + (b"\n" if old and not old.endswith(b"\n") else b"") + lines(old))
 
 
 def link(old: Path, new: Path) -> None:

@@ -1,5 +1,8 @@
 """Parameters: what cannot be meant is refused in one line, by option, value and what was expected."""
 
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,13 @@ from greenr_luigi.parameters import ClassesParameter
 def test_a_class_that_no_folder_can_be_named_after_is_refused():
     with pytest.raises(SettingError, match="takes 300 bytes in a folder name; at most"):
         ClassesParameter().parse("a," + "b" * 300)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "a\x85b", "a\x1cb", "a\tb"])
+def test_a_class_with_a_control_character_is_refused_with_its_name(name):
+    for text in (f"x,{name}", json.dumps(["x", name])):
+        with pytest.raises(SettingError, match=f"--: the label {re.escape(repr(name))} holds a control"):
+            ClassesParameter().parse(text)
 
 
 def test_classes_are_written_as_they_are_read():

@@ -16,25 +16,29 @@ Lines may be edited, added and removed by hand; empty ones and those that start 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import datetime
-import fcntl
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.pictures.manifest import PerceptualHash
 from greenr_luigi.text import did_you_mean
 
 FILE, ADDED = "curation.csv", "added"
 COLUMNS = ("action", "sha256", "label", "to", "when", "comment", "look")
 ACTIONS = ("reject", "relabel", "restore", "add", "keep")
+
+
+SHA256, LOOK = re.compile("[0-9a-f]{64}"), re.compile("([0-9a-f]{60})?")
+
+#: The cells of a line by column; what it lacks is empty.
+Record = dict[str, str]
 
 
 class CurationError(GreenrError):
@@ -64,8 +68,10 @@ def read_curation(path: Path) -> Curation:
     expected."""
     now, added = Curation(), set[str]()
     last: dict[str, str] = {}
-    rejections: dict[str, dict[str, str]] = {}
-    for action, sha256, record in _decisions(path):
+    rejections: dict[str, Record] = {}
+    content = path.read_bytes() if path.exists() else b""
+    for record in _parse(path, content)[0]:
+        action, sha256 = record["action"], record["sha256"]
         if action == "restore" and sha256 in added and last[sha256] in ("add", "restore"):
             now.withdrawn.add(sha256)
         if action in ("reject", "restore"):
@@ -98,94 +104,107 @@ def added_files(root: Path, label: str) -> list[Path]:
     return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
-def _decisions(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Action and sha256 of each line, and the line."""
-    for where, record in _records(path):
-        action, sha = record["action"].lower(), record["sha256"].lower()
-        if action not in ACTIONS:
-            raise CurationError(f"{where}: there is no action {action!r}: {did_you_mean(action, ACTIONS)}")
-        if not re.fullmatch("[0-9a-f]{64}", sha):
-            raise CurationError(
-                f"{where}: the sha256 is {sha!r}; expected 64 hex digits, as `sha256sum <picture>` prints"
-            )
-        if action == "relabel" and not record["to"]:
-            raise CurationError(f"{where}: relabel without a label; expected the new one in the column `to`")
-        if not re.fullmatch("([0-9a-f]{60})?", record["look"]):
-            raise CurationError(
-                f"{where}: the look is {record['look']!r}; expected 60 hex digits, as `greenr reject` writes them, "
-                "or nothing"
-            )
-        yield action, sha, record
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each line that means something, with where it stands; cells stripped, missing ones empty."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return
-    except UnicodeDecodeError as error:
-        raise CurationError(f"{path} is not text in UTF-8 ({error}): save it as such") from None
-    names: tuple[str, ...] = COLUMNS
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        where = f"{path}, line {number}"
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
-        if header := _header(line):
-            names = tuple(header)
-            if unknown := [name for name in names if name not in COLUMNS]:
-                raise CurationError(
-                    f"{where}: there is no column {unknown[0]!r}; expected {','.join(COLUMNS)}"
-                )
-        elif len(cells) < 2 or len(cells) > len(names):
-            raise CurationError(
-                f"{where}: {len(cells)} cells in {line!r}; expected {','.join(names)}, separated by commas"
-            )
-        else:
-            yield where, dict.fromkeys(COLUMNS, "") | dict(zip(names, cells, strict=False))
-
-
-@contextlib.contextmanager
-def _writing(root: Path) -> Iterator[Path]:
-    """The file, for one writer at a time."""
+def append(root: Path, rows: Iterable[Record]) -> str:
+    """Add a line a decision, keep what stands there byte for byte, and return the lines. Raises LabelError for what can
+    be no label, CurationError if what stands there cannot be read, or the lines would not be read as they are meant."""
     root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{FILE}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield root / FILE
+    path = root / FILE
+    empty = dict.fromkeys(COLUMNS, "") | {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    }
+    # A line break in a comment would make two lines of it.
+    records = [empty | row | {"comment": " ".join(row.get("comment", "").split())} for row in rows]
 
+    for label in (record[column] for record in records for column in ("label", "to") if record[column]):
+        folder_name(label)
+    added = ""
 
-def append(root: Path, rows: list[dict[str, str]]) -> str:
-    """Add lines, keeping what stands there byte for byte; returns them. The file is replaced at once. Waits for another
-    writer."""
-    with _writing(root) as path:
-        read_curation(path)  # what it cannot read, it does not add to
-        text = path.read_bytes().decode() if path.exists() else ",".join(COLUMNS) + "\n"
-        text += "" if text.endswith("\n") else "\n"
-        names = next(
-            (header for line in reversed(text.splitlines()) if (header := _header(line))), [*COLUMNS]
-        )
-        if any(row.get("look") for row in rows) and "look" not in names:
-            names = [*names, "look"]
-            text += ",".join(names) + "\n"
-        lines = io.StringIO()
-        writer = csv.DictWriter(lines, names, restval="", extrasaction="ignore", lineterminator="\n")
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        for row in rows:
-            # A line break in a comment would make two lines of it.
-            writer.writerow({**row, "comment": " ".join(row.get("comment", "").split()), "when": now})
-        files.write(path, (text + lines.getvalue()).encode())
-    return lines.getvalue()
+    def lines(old: bytes) -> bytes:
+        nonlocal added
+        columns = _parse(path, old)[1]
+        lacking = [
+            name for name in COLUMNS if name not in columns and any(record[name] for record in records)
+        ]
+        header = _line([*columns, *lacking])
+        added = "".join(_line([record[name] for name in (*columns, *lacking)]) for record in records)
+        if _parse(path, (header + added).encode())[0] != records:
+            raise CurationError(f"{path}: {added!r} would be read as something else: use plainer words")
+        return ((header if lacking or not old else "") + added).encode()
+
+    files.append(path, lines)
+    return added
 
 
 def take_back(root: Path, lines: str) -> None:
     """Remove what `append` returned, as if it had never been said. Lines that a person has edited since stay."""
-    with _writing(root) as path:
-        before, found, after = (path.read_bytes() if path.exists() else b"").rpartition(lines.encode())
-        if found:
-            files.write(path, before + after)
+
+    def change(old: bytes) -> bytes:
+        before, _, after = old.rpartition(lines.encode())
+        return before + after
+
+    if (root / FILE).exists():
+        files.update(root / FILE, change)
 
 
-def _header(line: str) -> list[str]:
-    cells = [cell.strip().lower() for cell in line.lstrip("\ufeff").split(",")]
-    return cells if "action" in cells else []
+def _line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    if cells[0].startswith("#"):  # which would make a comment of the line
+        writer = csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(cells)
+    return line.getvalue()
+
+
+def _parse(path: Path, content: bytes) -> tuple[list[Record], list[str]]:
+    """The decisions, and the columns of whatever is added."""
+    records, columns = list[Record](), [*COLUMNS]
+    try:
+        lines = re.split("\r\n|\r|\n", content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CurationError(f"{path} is not text in UTF-8 ({error}): save it as such") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line]))]
+            if names := _header(cells):
+                columns = names
+            else:
+                records.append(_decision(columns, cells))
+        except (ValueError, LabelError, csv.Error) as fault:
+            raise CurationError(f"{path}, line {number}: {fault}") from None
+    return records, columns
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    """The columns, if this is a line of their names. A label may be called `action`, too, but a decision has a
+    sha256."""
+    names = [cell.lower() for cell in cells]
+    if "action" not in names or any(map(SHA256.fullmatch, names)):
+        return []
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise ValueError(f"there is no column {unknown[0]!r}; expected {','.join(COLUMNS)}")
+    return names
+
+
+def _decision(columns: Sequence[str], cells: Sequence[str]) -> Record:
+    """Raises ValueError or LabelError for what is none."""
+    if not 2 <= len(cells) <= len(columns):
+        raise ValueError(
+            f"{len(cells)} cells in {','.join(cells)!r}; expected {','.join(columns)}, separated by commas"
+        )
+    record = dict.fromkeys(COLUMNS, "") | dict(zip(columns, cells, strict=False))
+    action, sha256 = record["action"].lower(), record["sha256"].lower()
+    if action not in ACTIONS:
+        raise ValueError(f"there is no action {action!r}: {did_you_mean(action, ACTIONS)}")
+    if not SHA256.fullmatch(sha256):
+        raise ValueError(f"the sha256 is {sha256!r}; expected 64 hex digits, as `sha256sum <picture>` prints")
+    if action == "relabel" and not record["to"]:
+        raise ValueError("relabel without a label; expected the new one in the column `to`")
+    if record["to"]:
+        folder_name(record["to"])
+    if not LOOK.fullmatch(record["look"]):
+        raise ValueError(
+            f"the look is {record['look']!r}; expected 60 hex digits, as `greenr reject` writes them, or nothing"
+        )
+    return record | {"action": action, "sha256": sha256}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.parse
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
@@ -11,6 +10,8 @@ from greenr_luigi.text import composed
 
 #: Linux takes 255 bytes in a file name; a stage adds a key, a dot and a few marks to a label.
 MAX_LABEL_BYTES = 200
+#: Unicode's control characters, line and paragraph separators.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LabelError(GreenrError):
@@ -18,15 +19,20 @@ class LabelError(GreenrError):
 
 
 def folder_name(label: str) -> str:
-    """The name of a label's folder: the label, with what a file name cannot hold as `%XX` of its UTF-8 bytes.
+    """The name of a label's folder: the label, with what a file name cannot hold as `%XX`. Different labels have
+    different folders.
 
-    Different labels have different folders, and `label_name` finds the label again. Raises LabelError if the label is
-    empty, too long, or not text.
+    Raises LabelError for a label that is empty or too long, stands between blanks, holds a control character or a line
+    end, or is not text. So every label is one line, one cell and one name, wherever it is written.
     """
     if not label.strip():
         raise LabelError(f"the label {label!r} is empty: give each class a name")
+    if CONTROL.search(label):
+        raise LabelError(f"the label {label!r} holds a control character or a line end: write it without")
+    if label != label.strip():
+        raise LabelError(f"the label {label!r} begins or ends with a blank: write it without")
     try:
-        name = re.sub(r"^\.|[/%\x00-\x1f\x7f-\x9f]", _percent, label)
+        name = re.sub(r"^\.|[/%]", lambda found: f"%{ord(found[0]):02X}", label)
         length = len(name.encode())
     except UnicodeEncodeError:
         raise LabelError(f"the label {label!r} holds what is no character: write it in UTF-8") from None
@@ -35,15 +41,6 @@ def folder_name(label: str) -> str:
             f"the label {label!r} takes {length} bytes in a folder name; at most {MAX_LABEL_BYTES}: shorten it"
         )
     return name
-
-
-def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode())
-
-
-def label_name(folder: str) -> str:
-    """The label whose folder has this name."""
-    return urllib.parse.unquote(folder, errors="strict")
 
 
 def label_folder(folder: Path, label: str) -> Path | None:

@@ -8,12 +8,9 @@ The web page writes it, `greenr review` reads it.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 from greenr_luigi import contracts, files
 from greenr_luigi.errors import GreenrError
@@ -66,15 +63,14 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
     name = f"{label_folder(label)}/{digest[:16]}{door.suffix(data)}"
     picture = folder / name
     picture.parent.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG).open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        if sum(path.stat().st_size for path in [*folder.glob("*/*"), folder / LOG]) + len(data) > MOST_BYTES:
-            raise FeedbackFull("there is no room for more feedback: tell who runs this page")
-        # The line first. A line without a picture is passed over; a picture without a line would never be looked at.
-        log.write(msgspec.json.encode(FeedbackRow(name, label, predicted, release, digest, now())) + b"\n")
-        log.flush()
-        if not picture.exists():
-            files.write(picture, data)
+    # Hidden ones are being written by another process.
+    kept = sum(path.stat().st_size for path in [*folder.glob("*/[!.]*"), *folder.glob(LOG)])
+    if kept + len(data) > MOST_BYTES:
+        raise FeedbackFull("there is no room for more feedback: tell who runs this page")
+    # The line first. A line without a picture is passed over; a picture without a line would never be looked at.
+    contracts.append_log(folder / LOG, FeedbackRow(name, label, predicted, release, digest, now()))
+    if not picture.exists():
+        files.write(picture, data)
     return name
 
 

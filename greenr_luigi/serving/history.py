@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from greenr_luigi import contracts
 
 FILE = "history.jsonl"
@@ -25,8 +23,7 @@ class Entry:
 
 
 def append(store: Path, entry: Entry) -> None:
-    with (store / FILE).open("ab") as file:
-        file.write(msgspec.json.encode(entry) + b"\n")
+    contracts.append_log(store / FILE, entry)
 
 
 def way_back(store: Path) -> list[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, reject, settings
+from hypothesis import strategies as st
 
 from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.decisions import CurationError
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
+from greenr_luigi.pictures.labels import LabelError, folder_name
 from tests.sources.conftest import picture
 
 A, B = "a" * 64, "b" * 64
@@ -87,7 +92,64 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert decisions.read_curation(tmp_path / "curation.csv").rejected == set(shas)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".curation.csv.lock", "curation.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["curation.csv"]
+
+
+HEADERS = st.sampled_from(
+    [
+        b"",
+        b"action,sha256\n",
+        b"\xef\xbb\xbfaction,sha256,label,to,when,comment\n",
+        b"to,label,action,sha256,when,comment,look\r\n",
+        f"label,to,sha256,action\n# mine\n,,{B},reject".encode(),
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=20), HEADERS)
+@example("action", b"")
+@example("sha256,action", b"action,sha256\n")
+@example("#1", b"to,label,action,sha256,when,comment,look\n")
+@example('"', b"")
+@example("\ufeff", b"")
+@example("reject", b"to,label,action,sha256,when,comment,look\n")
+def test_every_label_that_is_accepted_reads_back(label: str, before: bytes) -> None:
+    try:
+        folder_name(label)
+    except LabelError:
+        reject()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "curation.csv")
+        path.write_bytes(before)
+        rejected = decisions.read_curation(path).rejected
+        curation.relabel(Path(folder), label, [A])
+        decisions.append(Path(folder), [{"action": "add", "sha256": "c" * 64, "label": label}])
+        found = decisions.read_curation(path)
+        assert found.relabelled == {A: label} and found.rejected == rejected
+        assert found.confirmed == {A, "c" * 64} and path.read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\v", "\x1c", "\x1f", "\x7f", "\x85", "\u2028", "\u2029"])
+def test_a_label_that_would_break_the_line_is_refused_with_its_name(tmp_path: Path, end: str) -> None:
+    label = f"a{end}b"
+    with pytest.raises(LabelError, match=re.escape(f"the label {label!r} holds a control character")):
+        curation.relabel(tmp_path, label, [A])
+    for column in ("to", "label"):
+        with pytest.raises(LabelError):
+            decisions.append(tmp_path, [{"action": "relabel", "sha256": A, "to": "b", column: label}])
+    (tmp_path / "curation.csv").write_text(f"relabel,{A},,a\x1fb\n")
+    with pytest.raises(CurationError, match=r"line 1: the label 'a\\x1fb' holds a control character"):
+        decisions.read_curation(tmp_path / "curation.csv")
+
+
+def test_a_line_of_a_word_that_is_a_column_is_a_decision(tmp_path: Path) -> None:
+    path = tmp_path / "curation.csv"
+    path.write_text(f"relabel,{A},,action,2026-01-02T10:00:00+00:00,sha256\nrelabel,{B},,\u2028\n".rstrip())
+    with pytest.raises(CurationError, match="line 2: relabel without a label"):
+        decisions.read_curation(path)
+    path.write_text(f"relabel,{A},,action,2026-01-02T10:00:00+00:00,sha256")
+    assert decisions.read_curation(path).relabelled == {A: "action"}
 
 
 def test_a_file_in_another_encoding_is_left_as_it_is(tmp_path: Path) -> None:

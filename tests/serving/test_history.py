@@ -34,3 +34,5 @@ def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
 def test_older_lines_and_torn_ones_are_read_past(tmp_path: Path) -> None:
     (tmp_path / history.FILE).write_text('{"digest": "a"}\n{"why": "deploy"}\n{"digest": "ha')
     assert history.way_back(tmp_path) == ["a"]
+    write(tmp_path, ("b", "deploy"))
+    assert history.way_back(tmp_path) == ["b", "a"]

@@ -1,0 +1,55 @@
+"""Files of lines: added to by several at once, whole whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi import files
+
+
+def add_lines(path: Path, name: int) -> None:
+    for number in range(20):
+        files.append(path, lambda _: f"{name} {number}\n".encode())  # noqa: B023
+
+
+def test_processes_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=add_lines, args=(path, name)) for name in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(path.read_text().splitlines()) == sorted(f"{n} {k}" for n in range(3) for k in range(20))
+    assert [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_line_begins_afresh(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    files.append(path, lambda old: old + b"one\n")
+    path.write_bytes(path.read_bytes() + b"half")
+    files.append(path, lambda _: b"two\n")
+    assert path.read_text() == "one\nhalf\ntwo\n"
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to("elsewhere")
+    files.append(tmp_path / "log", lambda _: b"one\n")
+    assert (tmp_path / "log").is_symlink() and (tmp_path / "elsewhere").read_text() == "one\n"
+
+
+def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "flush", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.append(path, lambda _: b"two\n")
+    assert path.read_bytes() == b"one\n" and [file.name for file in tmp_path.iterdir()] == ["log"]
