@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -32,15 +33,17 @@ def read(path: Path, kind: type[Contract], remedy: str = "run the stage that mak
         raise unreadable(path, kind, error, remedy) from None
 
 
-def read_tolerant(path: Path, kind: type[Contract], remedy: str) -> Contract:
-    """As `read`, but NaN counts as null, and an optional field of the wrong type as missing: a fault in what is only
-    shown to people does not keep a model from answering."""
+def read_tolerant(path: Path, kind: type[Contract], remedy: str, strict: Collection[str] = ()) -> Contract:
+    """As `read`, but an optional field of the wrong type, NaN included, counts as missing unless it is one of `strict`:
+    a fault in what is only shown to people does not keep a model from answering."""
     try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        # An object of a class named NaN, for the message.
+        content = json.loads(path.read_bytes(), parse_constant=lambda name: type(name, (), {})())
         if isinstance(content, dict):
             types = get_type_hints(kind, include_extras=True)
             for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-                if field.name in content and field.default is not dataclasses.MISSING:
+                has_default = field.default is not dataclasses.MISSING
+                if has_default and field.name in content and field.name not in strict:
                     try:
                         msgspec.convert(content[field.name], types[field.name])
                     except msgspec.ValidationError:

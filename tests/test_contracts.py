@@ -66,6 +66,16 @@ def test_what_is_only_shown_may_have_another_shape(tmp_path, text, note):
     assert contracts.read_tolerant(tmp_path / "note.json", Note, "make it again") == note
 
 
+def test_a_strict_field_may_be_missing_but_not_wrong(tmp_path):
+    for text in ('{"name": "x"}', '{"name": "x", "score": null}'):
+        (tmp_path / "note.json").write_text(text)
+        assert contracts.read_tolerant(tmp_path / "note.json", Note, "again", strict=["score"]) == Note("x")
+    for text, fault in (("NaN", "got `NaN`"), ("-Infinity", "got `-Infinity`"), ('"high"', "got `str`")):
+        (tmp_path / "note.json").write_text(f'{{"name": "x", "score": {text}}}')
+        with pytest.raises(contracts.ContractError, match=fault):
+            contracts.read_tolerant(tmp_path / "note.json", Note, "again", strict=["score"])
+
+
 @pytest.mark.parametrize("text", ["", '{"name": "x"', "[]", '{"name": NaN}', "{}", "[" * 100_000])
 def test_what_is_needed_may_not(tmp_path, text):
     (tmp_path / "note.json").write_text(text)

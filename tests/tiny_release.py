@@ -8,19 +8,43 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from greenr_luigi import contracts
-from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Metrics
+from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Measured, Metrics
 from greenr_luigi.serving import releases, server
 
 SIZE = 32
 CLASSES = ("dandelion", "grass", "pissenlit <b>é</b>")
 #: Rows: the classes; columns: red, green, blue in 0 to 1. Grey says nothing for any of them.
 WEIGHTS = np.array([[10, 10, -20], [-20, 20, 0], [-10, -10, 20]], np.float32)
+
+COUNTS = {"train": 80, "valid": 10, "test": 10}
+METRICS = Metrics(
+    classes=sorted(CLASSES),
+    pictures=HeldOutCounts(valid=30, test=30),
+    accuracy=0.9,
+    error=0.1,
+    error_interval=(0.035, 0.256),
+    per_class={label: ClassMetrics(precision=0.9, recall=None, pictures=10) for label in CLASSES},
+    confusion=[[9, 1, 0], [0, 10, 0], [2, 0, 8]],
+    temperature=1.0,
+    threshold=0.6,
+    coverage_asked=0.97,
+    coverage=0.95,
+    error_of_answered=0.05,
+    loss=0.3,
+    calibration_error=0.02,
+    calibration_error_before=0.05,
+    reliability=[],
+    data=DataCounts("", {side: dict.fromkeys(sorted(CLASSES), count) for side, count in COUNTS.items()}),
+    familiarity=0.12,
+    unfamiliar=0.03,
+)
 
 
 def model(weights: np.ndarray = WEIGHTS, size: int = SIZE) -> bytes:
@@ -75,8 +99,8 @@ def export(folder: Path, variant: int = 0, **about: object) -> Path:
         "threshold": 0.6,
         "familiarity": 0.12,
         "arch": f"tiny-{variant}",
-        "metrics": {"accuracy": 0.9, "coverage_asked": 0.97},
-        "data": {"counts": {side: dict.fromkeys(classes, 10) for side in ("train", "valid", "test")}},
+        "metrics": contracts.plain(msgspec.convert(METRICS, Measured, from_attributes=True)),
+        "data": contracts.plain(METRICS.data),
         "versions": {},
         "license": "CC0-1.0",
         **about,
@@ -122,11 +146,10 @@ def picture(colour: str = "yellow", side: int = 64, kind: str = "JPEG") -> bytes
 
 def evaluation(folder: Path) -> None:
     """What EvaluateModel and the gallery leave beside an export: metrics, predictions, pictures, sources."""
-    classes = sorted(CLASSES)
-    confusion = [[9, 1, 0], [0, 10, 0], [2, 0, 8]]
+    classes = METRICS.classes
     lines = [f"file,label,side,predicted,familiarity,{','.join(f'logit:{label}' for label in classes)}"]
     (folder / "pictures").mkdir()
-    for label, row in zip(classes, confusion, strict=True):
+    for label, row in zip(classes, METRICS.confusion, strict=True):
         for predicted, count in zip(classes, row, strict=True):
             for _ in range(count):
                 colour = ("gold", "seagreen", "steelblue")[classes.index(label)]
@@ -135,29 +158,7 @@ def evaluation(folder: Path) -> None:
                 (folder / "pictures" / f"{name}.jpg").write_bytes(data)
                 lines.append(f"test/x/{name}.png,{label},test,{predicted},0.5,0,0,0")
     (folder / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    counts = {"train": 80, "valid": 10, "test": 10}
-    metrics = Metrics(
-        classes=classes,
-        pictures=HeldOutCounts(valid=30, test=30),
-        accuracy=0.9,
-        error=0.1,
-        error_interval=(0.035, 0.256),
-        per_class={label: ClassMetrics(precision=0.9, recall=None, pictures=10) for label in classes},
-        confusion=confusion,
-        temperature=1.0,
-        threshold=0.6,
-        coverage_asked=0.97,
-        coverage=0.95,
-        error_of_answered=0.05,
-        loss=0.3,
-        calibration_error=0.02,
-        calibration_error_before=0.05,
-        reliability=[],
-        data=DataCounts("", {side: dict.fromkeys(classes, count) for side, count in counts.items()}),
-        familiarity=0.12,
-        unfamiliar=0.03,
-    )
-    contracts.write(folder / "metrics.json", metrics)
+    contracts.write(folder / "metrics.json", METRICS)
     rows = [
         {"engine": "sample", "license": "CC0-1.0", "pictures": 240},
         {"engine": "bing", "license": "", "pictures": 60},

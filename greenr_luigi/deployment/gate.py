@@ -15,7 +15,8 @@ import numpy as np
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.deployment.provenance import read_provenance
-from greenr_luigi.evaluation.comparison import Bools, Comparison, Score, Verdict, compare, score
+from greenr_luigi.evaluation.calibration import Bools
+from greenr_luigi.evaluation.comparison import Comparison, Score, Verdict, compare, score
 from greenr_luigi.export.model_card import read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.text import percent

@@ -11,11 +11,12 @@ from greenr_luigi.evaluation.metrics import ReliabilityBin
 from greenr_luigi.evaluation.predictions import Floats
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
-#: How far a temperature strays from 1 before the validation pictures must insist: the standard deviation of
-#: its logarithm, a priori. Twenty validation pictures without a mistake would otherwise ask for a
-#: temperature of zero.
+#: How far from 1 a temperature is expected to be, before any picture is seen: the standard deviation of its logarithm.
+#: Without it, twenty validation pictures without a mistake would ask for a temperature of zero.
 TEMPERATURE_SPREAD = 0.5
+BINS = 10
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
@@ -26,16 +27,15 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
 
 
 def negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
-    """The mean over pictures of that of their true class, in nats."""
+    """Of the true classes, the mean over pictures, in nats."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300)).mean())
 
 
 def fit_temperature(logits: Floats, labels: Ints) -> float:
-    """The temperature that makes the given pictures' labels most likely (Guo et al., "On Calibration of
-    Modern Neural Networks", 2017), under a log-normal prior around 1 so that few pictures cannot ask for the
-    absurd.
+    """The temperature, between 0.05 and 20, that makes the pictures' labels most likely (Guo et al., "On Calibration
+    of Modern Neural Networks", 2017). A log-normal prior around 1 keeps few pictures from asking for the absurd.
 
-    logits: (pictures, classes); labels: class numbers. Between 0.05 and 20.
+    logits: (pictures, classes); labels: class numbers.
     """
     from scipy.optimize import minimize_scalar
 
@@ -47,37 +47,39 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
 
 
 def threshold(values: Floats, coverage: float) -> float:
-    """The value that at least the fraction `coverage` of the given ones, one or more, reach."""
+    """The largest of the values (one or more) that at least the fraction `coverage` of them reach."""
     ordered = np.sort(values)
     return float(ordered[min(len(ordered) - 1, math.floor((1 - coverage) * len(ordered) + 1e-9))])
 
 
-def reliability(probabilities: Floats, labels: Ints, bins: int = 10) -> list[ReliabilityBin]:
-    """The reliability diagram's bins of equal width over the top probability."""
+def binned(probabilities: Floats, labels: Ints) -> tuple[Floats, Bools, Ints]:
+    """Of each picture: the top probability, whether that is of the true class, and the number of its bin in the
+    reliability diagram, whose BINS bins are of equal width over the top probability."""
     top, right = probabilities.max(-1), probabilities.argmax(-1) == labels
-    bin_of = np.minimum((top * bins).astype(int), bins - 1)
+    return top, right, np.minimum((top * BINS).astype(np.int64), BINS - 1)
+
+
+def reliability(probabilities: Floats, labels: Ints) -> list[ReliabilityBin]:
+    """The bins of the reliability diagram, the lowest first."""
+    top, right, bin_of = binned(probabilities, labels)
     rows = []
-    for i in range(bins):
+    for i in range(BINS):
         inside = bin_of == i
-        means = (float(top[inside].mean()), float(right[inside].mean())) if inside.any() else (None, None)
-        rows.append(ReliabilityBin(i / bins, (i + 1) / bins, int(inside.sum()), *means))
+        means = [float(values[inside].mean()) if inside.any() else None for values in (top, right)]
+        rows.append(ReliabilityBin(i / BINS, (i + 1) / BINS, int(inside.sum()), *means))
     return rows
 
 
 def expected_calibration_error(probabilities: Floats, labels: Ints) -> float:
     """Mean distance of confidence and accuracy over the reliability diagram's bins, weighted by their
     pictures (Naeini et al., 2015). 0 is perfect."""
-    gaps = [
-        row.pictures * abs(row.confidence - row.accuracy)
-        for row in reliability(probabilities, labels)
-        if row.confidence is not None and row.accuracy is not None
-    ]
-    return sum(gaps) / len(labels)
+    top, right, bin_of = binned(probabilities, labels)
+    return float(np.abs(np.bincount(bin_of, top - right)).sum() / len(labels))
 
 
 def wilson(wrong: int, pictures: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a rate that was seen `wrong` times in `pictures`, one or more."""
+    """The 95 % Wilson interval of the error of a model that names `wrong` of the `pictures` (one or more) wrongly."""
     from scipy.stats import binomtest
 
-    interval = binomtest(wrong, pictures).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    low, high = binomtest(wrong, pictures).proportion_ci(method="wilson")
+    return float(low), float(high)

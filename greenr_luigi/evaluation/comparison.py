@@ -5,13 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from greenr_luigi.evaluation.calibration import wilson
-
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
+from greenr_luigi.evaluation.calibration import Bools, wilson
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,8 @@ class Comparison:
     #: The candidate's error less the serving one's, and its 95 % interval (`paired_interval`).
     difference: float
     interval: tuple[float, float]
-    #: Were both equally good, how probable it is that the candidate loses so many of the pictures that only one of
-    #: them names rightly: McNemar's exact test, one-sided.
+    #: How probable it is, if both are equally good, that the candidate loses at least so many of the pictures that only
+    #: one of them names rightly: McNemar's exact test, one-sided.
     p: float
     worse: list[str]
     better: list[str]
@@ -55,13 +50,13 @@ class Verdict:
 
 
 def score(right: Bools) -> Score:
-    """From which pictures (one or more) are named rightly."""
+    """`right`: for each of one or more pictures, whether it is named rightly."""
     wrong = int((~right).sum())
     return Score(len(right), wrong, wrong / len(right), wilson(wrong, len(right)))
 
 
 def compare(files: Sequence[str], candidate: Bools, serving: Bools) -> Comparison:
-    """From which of the files (one or more) each of two models names rightly."""
+    """`candidate`, `serving`: for each of the files (one or more), whether that model names it rightly."""
     from scipy.stats import binomtest
 
     worse, better = serving & ~candidate, candidate & ~serving
@@ -79,12 +74,12 @@ def compare(files: Sequence[str], candidate: Bools, serving: Bools) -> Compariso
 
 
 def paired_interval(both: int, first: int, second: int, pictures: int) -> tuple[float, float]:
-    """The 95 % interval of the difference of two errors on the same pictures: `both` wrong, the `first` only, the
-    `second` only.
+    """The 95 % interval of the difference of two models' errors on the same pictures. So many are named wrongly: by
+    `both`, by the `first` only, by the `second` only.
 
-    It has a width even where the two never differ, which a bootstrap's has not. R. G. Newcombe, "Improved confidence
-    intervals for the difference between binomial proportions based on paired data", Statistics in Medicine 17 (1998),
-    method 10."""
+    Unlike a bootstrap's, it has a width even where the two never differ. R. G. Newcombe, "Improved confidence intervals
+    for the difference between binomial proportions based on paired data", Statistics in Medicine 17 (1998), method
+    10."""
     n, wrong, other = pictures, both + first, both + second
     rate1, rate2 = wrong / n, other / n
     (low1, high1), (low2, high2) = wilson(wrong, n), wilson(other, n)

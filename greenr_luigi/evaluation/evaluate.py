@@ -1,5 +1,5 @@
-"""How good a model is on the pictures of the side `test`: its weights, temperature, threshold and least familiarity owe
-them nothing. Two later choices look at the same pictures: whether its form in 8-bit integers is offered
+"""How good a model is on the test pictures, which had no part in its weights, temperature, threshold and least
+familiarity. Two later choices look at the same pictures: whether its form in 8-bit integers is offered
 (export/quantization.py), and whether it may take the place of the one that serves (deployment/gate.py)."""
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from greenr_luigi.evaluation.predictions import Prediction, Predictions
 from greenr_luigi.inference import is_answer
 from greenr_luigi.progress import OnProgress, part
 
-#: The fraction of pictures of the known classes that get an answer. Threshold and least familiarity let half each of
-#: the others go.
+#: The fraction of pictures of the known classes that shall get an answer. Threshold and least familiarity may each
+#: leave half of the others without one.
 COVERAGE = 0.95
 COVERAGE_OF_EACH = 1 - (1 - COVERAGE) / 2
 
 
 def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, command: str = "") -> None:
-    """Judge a TrainModel folder on a SplitDataset folder: write `metrics.json`, `predictions.csv`,
-    `label_issues.csv` (of every side), `centers.npy` (familiarity.class_centers of the training pictures) and
-    `report.html` into the folder `out`. Temperature, threshold and the least familiarity come from the side "valid",
-    all other metrics from the side "test". `command` is the line that reproduces the model, for the report.
+    """Judge the model of a TrainModel folder by a SplitDataset folder. Writes into the folder `out`: `metrics.json`,
+    `predictions.csv`, `label_issues.csv` (pictures of every side), `centers.npy` (familiarity.class_centers of the
+    training pictures) and `report.html`. `command` is the line that makes the model again, for the report.
 
     Raises DataSetError if a side is empty or there is a class that the model does not know.
     """
@@ -55,16 +54,14 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     held_out = np.array([row.side != "train" for row in rows])
     flat = pooled.flatten(1).numpy()
     centers = familiarity.class_centers(flat[~held_out], labels[~held_out])
-    held_out_rows = [row for row in rows if row.side != "train"]
-    cosines = familiarity.familiarity(flat[held_out], centers)
-    measured = Predictions(
-        classes,
-        [
-            Prediction(row.file, row.label, row.side, classes[values.argmax()], float(cosine))
-            for row, values, cosine in zip(held_out_rows, logits[held_out], cosines, strict=True)
-        ],
-        logits[held_out],
-    )
+    predicted = [
+        Prediction(row.file, row.label, row.side, classes[number], float(cosine))
+        for row, number, cosine in zip(
+            rows, logits.argmax(1), familiarity.familiarity(flat, centers), strict=True
+        )
+        if row.side != "train"
+    ]
+    measured = Predictions(classes, predicted, logits[held_out])
     metrics = measure(measured, count_data(rows), command)
     np.save(out / "centers.npy", centers)
     predictions.write_predictions(out / "predictions.csv", measured)
@@ -95,6 +92,7 @@ def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metri
     truth, probabilities = labels[test], calibration.softmax(logits[test], temperature)
     predicted = probabilities.argmax(1)
     wrong = predicted != truth
+    error = float(wrong.mean())
     answered = is_answer(probabilities.max(1), familiar[test], threshold, least_familiarity)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (truth, predicted), 1)
@@ -102,8 +100,8 @@ def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metri
     return Metrics(
         classes=classes,
         pictures=HeldOutCounts(int(valid.sum()), int(test.sum())),
-        accuracy=1 - int(wrong.sum()) / len(truth),
-        error=int(wrong.sum()) / len(truth),
+        accuracy=1 - error,
+        error=error,
         error_interval=calibration.wilson(int(wrong.sum()), len(truth)),
         per_class=class_metrics(classes, confusion),
         confusion=confusion.tolist(),
@@ -125,20 +123,16 @@ def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metri
 
 def class_metrics(classes: list[str], confusion: Ints) -> dict[str, ClassMetrics]:
     """Precision and recall of each class from the confusion matrix, a row a true class."""
-    right, called, true = (
-        counts.tolist() for counts in (confusion.diagonal(), confusion.sum(0), confusion.sum(1))
-    )
+    counts = (confusion.diagonal(), confusion.sum(0), confusion.sum(1))
+    rows = zip(classes, *(count.tolist() for count in counts), strict=True)
     return {
-        label: ClassMetrics(
-            precision=right[k] / called[k] if called[k] else None,
-            recall=right[k] / true[k] if true[k] else None,
-            pictures=true[k],
-        )
-        for k, label in enumerate(classes)
+        label: ClassMetrics(right / named if named else None, right / true if true else None, true)
+        for label, right, named, true in rows
     }
 
 
 def count_data(rows: list[SplitRow]) -> DataCounts:
+    """From the rows of all sides."""
     lines = "".join(f"{row.side}\t{row.label}\t{row.sha256}\n" for row in rows)
     counts = Counter((row.side, row.label) for row in rows)
     labels = sorted({row.label for row in rows})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation.calibration import Ints
-from greenr_luigi.evaluation.predictions import Floats
+from greenr_luigi.evaluation.predictions import Floats, write_table
 from greenr_luigi.pictures import manifest
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ REGULARIZATION = 1e-3
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A picture, the label it has, the one it more probably ought to have, and how probable its own label is
-    to a model that did not learn from it."""
+    """A picture, the label it has, and, by a model that did not learn from it, the most probable label and the
+    probability of its own."""
 
     file: str
     label: str
@@ -40,8 +39,8 @@ class LabelIssue:
 def out_of_fold_probabilities(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
     """Probabilities (pictures, classes) of each picture from a model that was fitted on the other folds only.
 
-    The model is a logistic regression on the features (as `features.pooled` gives them), so strongly regularized
-    that it cannot learn a wrong label by heart: it finds them better than the head that is trained to be used.
+    The model is a logistic regression on the features (as `features.pooled` gives them). It is regularized so strongly
+    that it cannot learn a wrong label by heart, and so finds more of them than the head that serves would.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -61,12 +60,12 @@ def out_of_fold_probabilities(features: torch.Tensor, labels: Ints, seed: int) -
 def find_label_issues(
     rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]
 ) -> list[LabelIssue]:
-    """Pictures that out-of-fold probabilities (pictures, classes) call something else than their label does, by
-    cleanlab; the one with the least probable label first.
+    """Pictures whose most probable class, by out-of-fold probabilities (pictures, classes), is not their label; the
+    one with the least probable label first. cleanlab finds them.
 
-    A person looks at each, so missing one costs more than showing one too many: confident learning's own rule
-    (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021) names fewer,
-    and none where labels are nearly clean (docs/benchmarks.md).
+    A person looks at each, so missing one costs more than showing one too many. Hence not confident learning's own
+    rule (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021): it names
+    fewer, and none where labels are nearly clean (docs/benchmarks.md).
     """
     from cleanlab import filter as confident_learning
 
@@ -82,10 +81,7 @@ def find_label_issues(
 
 def write_label_issues(evaluation: Path, issues: list[LabelIssue]) -> None:
     """The file `label_issues.csv` of an EvaluateModel folder."""
-    with (evaluation / NAME).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "label", "suggested", "probability"])
-        writer.writerows([i.file, i.label, i.suggested, f"{i.probability:.6g}"] for i in issues)
+    write_table(evaluation / NAME, [field.name for field in fields(LabelIssue)], map(astuple, issues))
 
 
 def read_label_issues(evaluation: Path) -> list[LabelIssue]:

@@ -42,20 +42,20 @@ class DataCounts:
     counts: dict[str, dict[str, int]]
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """How good a model is on its test pictures. Rates are fractions.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How good a model is on its test pictures: the part of `metrics.json` that is in the model card, too. Rates are
+    fractions.
 
     `error_interval` is the 95 % Wilson interval of `error`. `confusion` has a row a true class and a column a predicted
-    class, in the order of `classes`. `temperature`, `threshold` (the least top probability that counts as an answer)
-    and `familiarity` (the least that does) come from the validation pictures. `unfamiliar`: the fraction below that.
-    `coverage`: the fraction that gets an answer; `coverage_asked`: what the two limits were chosen for.
-    `error_of_answered` is None where no picture gets an answer. `loss`: mean negative log likelihood in nats.
-    `calibration_error` is the expected calibration error, `calibration_error_before` that without the temperature.
-    `command`: the line that makes the model again.
+    class, in the order of the model's classes. Three numbers come from the validation pictures: `temperature`,
+    `threshold` (the least top probability that counts as an answer) and `familiarity` (the least that does).
+    `unfamiliar`: the fraction that is less familiar. `coverage`: the fraction that gets an answer; `coverage_asked`:
+    what threshold and least familiarity were chosen for. `error_of_answered` is None where no picture gets an answer.
+    `loss`: mean negative log-likelihood in nats. `calibration_error`: the expected calibration error;
+    `calibration_error_before`: the same without the temperature.
     """
 
-    classes: list[str]
     pictures: HeldOutCounts
     accuracy: float
     error: float
@@ -70,9 +70,16 @@ class Metrics:
     loss: float
     calibration_error: float
     calibration_error_before: float
-    reliability: list[ReliabilityBin]
-    data: DataCounts
     #: Older releases answer however unfamiliar a picture is.
     familiarity: float = -1.0
     unfamiliar: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Measured):
+    """`metrics.json`. `command`: the line that makes the model again."""
+
+    classes: list[str]
+    reliability: list[ReliabilityBin]
+    data: DataCounts
     command: str = ""

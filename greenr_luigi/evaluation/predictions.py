@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,19 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """A line a picture, with a column `logit:<class>` a class; numbers to six digits."""
-    names = [field.name for field in fields(Prediction)]
+    """A line a picture, with a column `logit:<class>` a class."""
+    names = [field.name for field in fields(Prediction)] + [LOGIT + label for label in predictions.classes]
+    rows = zip(predictions.rows, predictions.logits, strict=True)
+    write_table(path, names, ([*astuple(row), *logits] for row, logits in rows))
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A CSV file with a header; numbers that are no integers to six digits."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*names, *(LOGIT + label for label in predictions.classes)])
-        for row, logits in zip(predictions.rows, predictions.logits, strict=True):
-            cells = [*asdict(row).values(), *logits]
-            writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells])
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row])
 
 
 def read_predictions(path: Path) -> Predictions:

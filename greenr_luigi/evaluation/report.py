@@ -1,4 +1,4 @@
-"""One self-contained page about a model that a person would like to read."""
+"""One self-contained page that tells a person how good a model is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from greenr_luigi.pictures.thumbnail import data_address, thumbnail
 from greenr_luigi.training.saved_model import Epoch, Training
 
 THUMBNAIL = 224
-#: What of the command that made the data set a reader wants to know without reading the command.
+#: Options of the command that a reader wants to know without reading it, and what the page calls them.
 OPTIONS = {
     "source": "pictures from",
     "limit": "asked for a class",
@@ -37,14 +37,14 @@ def write_report(
     file: Path, dataset: Path, model: Path, evaluation: Path, *, verdict: Verdict | None = None
 ) -> None:
     """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV files).
-    `verdict`: the gate's, when the model has been judged. The same folders give the same bytes: no times, no paths."""
+    `verdict`: the gate's, once it has judged the model. The same folders give the same bytes: no times, no paths."""
     training = contracts.read(model / "training.json", Training)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
     predictions = read_predictions(evaluation / "predictions.csv")
     issues = read_label_issues(evaluation)
 
     def picture(file: str) -> dict[str, str]:
-        """A picture of the data set, small, with its name and its side; its file lies by that."""
+        """A small copy of a picture of the data set, its name, and its side, the first folder of its path."""
         small = data_address(thumbnail((dataset / file).read_bytes(), THUMBNAIL))
         return {"src": small, "name": Path(file).stem, "side": Path(file).parts[0]}
 
@@ -70,7 +70,7 @@ def write_report(
 
 
 def remedies(issue: LabelIssue) -> list[str]:
-    """What to type about a label issue; whatever its label holds, a shell and argparse take it as it is."""
+    """The commands to type about a label issue, quoted: a label may hold anything, such as a dash in front."""
     name, label = Path(issue.file).stem, issue.suggested
     options_end = ["--"] if label.startswith("-") else []
     relabel = shlex.join(["greenr", "relabel", *options_end, label, name])
@@ -78,7 +78,7 @@ def remedies(issue: LabelIssue) -> list[str]:
 
 
 def options(command: str) -> list[tuple[str, str]]:
-    """What the command that reproduces the model asked of the pictures, with what to call it."""
+    """What the command that makes the model again asks of the pictures: what the page calls it, and the value."""
     given = dict(itertools.pairwise(shlex.split(command)))
     if given.get("--limit") == "0":
         given["--limit"] = "all of a folder, 200 of a search engine"
@@ -97,7 +97,7 @@ def confusions(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def mistakes(predictions: Predictions, temperature: float) -> list[tuple[Prediction, float]]:
-    """Test pictures that are called something else, with the probability of that, the surest first."""
+    """Wrongly named test pictures, each with the probability of the class it was given, the highest first."""
     sure = calibration.softmax(predictions.logits, temperature).max(1).tolist()
     rows = zip(predictions.rows, sure, strict=True)
     wrong = [(row, p) for row, p in rows if row.side == "test" and row.label != row.predicted]

@@ -1,4 +1,4 @@
-"""What MLflow runs to answer from a release; tracking.write_model copies it into the MLflow model with all modules of
+"""What MLflow runs to answer from a release. tracking.write_model copies it into the MLflow model, with all modules of
 the project that it imports."""
 
 import base64
@@ -15,8 +15,8 @@ from greenr_luigi.pictures.door import open_picture, square
 
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unused-ignore]
-    """A column `picture` of base64 bytes to a row a picture: `label`, empty where it cannot tell, and a
-    column a class."""
+    """Takes a column `picture` of files in base64. Gives a row a picture: `label`, empty where it cannot tell, and the
+    probability of each class in a column of its name."""
 
     def load_context(self, context: Any) -> None:
         self.card = read_card(Path(context.artifacts["model.json"]).parent)

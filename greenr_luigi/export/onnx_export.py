@@ -1,7 +1,7 @@
-"""A trained model as files that others can use: for fastai, for ONNX Runtime, and what must be known of it.
+"""A trained model as files that others can use: for fastai, for ONNX Runtime, and the model card.
 
-Nothing is exported that was not seen to agree: the stage fails unless fastai and ONNX Runtime say the same of the same
-pictures (parity.py). A version in 8-bit integers is kept only if it says what the floats say (quantization.py)."""
+The export fails unless fastai and ONNX Runtime say the same of the same pictures (parity.py). A version in 8-bit
+integers is kept only if it says what the floats say (quantization.py)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.evaluation.familiarity import Features
-from greenr_luigi.evaluation.metrics import Metrics
+from greenr_luigi.evaluation.metrics import Measured, Metrics
 from greenr_luigi.export import model_card, quantization
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.export.parity import check_parity
@@ -28,10 +29,8 @@ from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
 
 OPSET = 18
-#: So many pictures take part in the check.
+#: How many pictures both are asked about at most.
 PARITY_PICTURES = 16
-#: Of metrics.json: what the card has elsewhere, what only draws a diagram, and the command, which names no model.
-NOT_IN_CARD = ("classes", "command", "data", "reliability")
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "onnx", "onnxruntime", "pillow", "numpy")
 
 
@@ -83,8 +82,8 @@ class Served(nn.Module):
 
 
 def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> None:
-    """Write `export.pkl` (a fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`
-    into the folder `out` from the folders of SplitDataset, TrainModel and EvaluateModel.
+    """From the folders of SplitDataset, TrainModel and EvaluateModel, write into the folder `out`: `export.pkl` (a
+    fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`.
 
     Raises ParityError unless the two models agree (parity.check_parity).
     """
@@ -107,8 +106,8 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
         std=training.std,
         resize=training.resize,
         arch=training.arch,
-        metrics={name: value for name, value in contracts.plain(metrics).items() if name not in NOT_IN_CARD},
-        data=contracts.plain(metrics.data),
+        metrics=msgspec.convert(metrics, Measured, from_attributes=True),
+        data=metrics.data,
         versions={name: version(name) for name in LIBRARIES},
         license=training.weights.license,
         weights=training.weights.source,
@@ -127,9 +126,9 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
 
 
 def write_learner(learn: Any, path: Path) -> None:
-    """The Learner as `learn.export` writes it: fastai and timm alone can load it, for nothing of this project is in it.
+    """The Learner as `learn.export` writes it. Nothing of this project is in it, so fastai and timm alone can load it.
 
-    fastai keeps in there the state of its loaders' random numbers, drawn anew as the export empties them."""
+    The file holds the state of the loaders' random numbers, which the export draws anew: so from a seed."""
     fv.set_seed(0)
     for loader in learn.dls.loaders:
         loader.rng.seed(0)
@@ -137,11 +136,11 @@ def write_learner(learn: Any, path: Path) -> None:
 
 
 def write_onnx(served: Served, image_size: int, path: Path) -> None:
-    """One file, for any number of pictures at a time."""
+    """One file without others beside it, for any number of pictures at a time."""
     # With one picture the exporter takes the number for a constant (pytorch/pytorch#157621).
     example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
-        # The exporter's own use of deprecated parts of torch.
+        # The exporter itself uses deprecated parts of torch.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             served,
@@ -162,7 +161,7 @@ def write_onnx(served: Served, image_size: int, path: Path) -> None:
 
 
 def strip_notes(model: onnx.ModelProto) -> None:
-    """Leave out what the exporter notes of its source files: folders of this machine, which would change the bytes."""
+    """Take out the paths of source files that the exporter notes: they differ from machine to machine."""
     graph = model.graph
     parts = (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Whether fastai, plain from `export.pkl`, and ONNX Runtime, from `model.onnx`, hold the same model."""
+"""Whether `export.pkl` in plain fastai and `model.onnx` in ONNX Runtime are the same model."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from greenr_luigi.inference import open_session
 from greenr_luigi.pictures.door import open_picture, square
 from greenr_luigi.training.libraries import fv
 
-#: Largest difference of two probabilities between the two runtimes on the same pixels: float32 rounding.
+#: The largest difference that float32 rounding may make.
 TOLERANCE = 1e-4
-#: So many squares of random pixels are compared besides the pictures.
+#: How many squares of random pixels are compared, besides the pictures.
 NOISE = 3
 
 
 class ParityError(GreenrError):
-    """Two runtimes that ought to hold the same model disagree about a picture."""
+    """Two files that ought to hold the same model disagree about a picture."""
 
 
 def check_parity(folder: Path, card: ModelCard, pictures: list[Path], centers: Features) -> float:
-    """The largest difference between the probabilities of the folder's `export.pkl` in fastai's own pipeline and of its
-    `model.onnx`, on random pixels and from the bytes of pictures on.
+    """Ask the folder's `export.pkl`, in fastai's own pipeline, and its `model.onnx` about the same pictures and random
+    pixels. Returns the largest difference of their probabilities.
 
-    `centers` (classes, features) are those of evaluation/familiarity.py. Raises ParityError if the difference exceeds
-    TOLERANCE, or one of logits or familiarity does, or one between a picture alone and in a batch.
+    `centers`: familiarity.class_centers. Raises ParityError if probabilities, logits or familiarity differ by more than
+    TOLERANCE, or those of a picture alone and in a batch do.
     """
     size = card.image_size
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), np.uint8)
@@ -63,7 +63,7 @@ def check_parity(folder: Path, card: ModelCard, pictures: list[Path], centers: F
     for what, difference in differences.items():
         largest = np.abs(difference).max(1)
         worst = int(largest.argmax())
-        # Not ">": what is no number is no small difference.
+        # Not ">": that would let NaN pass.
         if not largest[worst] <= TOLERANCE:
             raise ParityError(
                 f"{what} differ by {largest[worst]:.2g} on {names[worst]}, expected at most {TOLERANCE}; nothing is "

@@ -1,5 +1,5 @@
-"""The exported model in 8-bit integers: half the time of a run on processors that multiply them four at a time, and
-kept only if it still says what the floats say. No clock has a say in it: the same model makes the same files."""
+"""The exported model in 8-bit integers. On processors that multiply these four at a time, a run takes half the time. It
+is kept only if it still says what the floats say. No clock decides that, so the same model makes the same files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from greenr_luigi.export.model_card import ModelCard, Quantization
 from greenr_luigi.inference import is_answer, open_session
 
 NAME = "model.int8.onnx"
-#: So many training pictures tell the range of each layer's values, and at most so many others are compared.
+#: How many training pictures at most tell the range of each layer's values, and how many others are compared.
 CALIBRATION_PICTURES, COMPARED_PICTURES = 100, 300
-#: Convolutions at the picture's end that stay in float32: large maps of few channels, where little is gained and
-#: most is lost (docs/benchmarks.md).
+#: How many of the first convolutions stay in float32: there, on large maps of few channels, little is gained and most
+#: is lost (docs/benchmarks.md).
 FLOAT_FIRST = 3
-#: So many ReLUs a convolution, or the network is slower in integers: between other activations it goes back to floats
-#: each time (docs/benchmarks.md: 0.68 or more in all that gain much, 0.32 or less in the others).
+#: With fewer ReLUs a convolution, a network is slower in integers, since it goes back to floats around each other
+#: activation (docs/benchmarks.md: 0.68 or more in all that gain much, 0.32 or less in the others).
 RELUS = 0.5
-#: What is asked of the integers on pictures that the model did not learn from: how many these must be, the share with
-#: the same label, the share with the same answer ("I can't tell" is one), and the mean difference between the
+#: What is asked of the integers on pictures that the model did not learn from: how many these are at least, the share
+#: with the same label, the share with the same answer ("I can't tell" is one), and the mean difference between the
 #: probabilities of a picture. A single picture on the border may move by more.
 LEAST_PICTURES = 50
 SAME_LABELS = 0.99
@@ -52,11 +52,12 @@ def offer(
 
 
 def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) -> bool:
-    """Write `out`, the ONNX file `model` with the convolutions of its body in 8-bit integers: weights a scale an
-    output channel, values a scale a layer, whose ranges come from `training` pictures (static quantization; Jacob et
-    al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018).
+    """Write `out`, the ONNX file `model` with the convolutions of its body in 8-bit integers. Weights have a scale for
+    each output channel, values one for each layer, from the ranges that `training` pictures give them (static
+    quantization; Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    Inference", CVPR 2018).
 
-    False, and no file, for a network that would gain nothing.
+    Returns False, and writes nothing, for a network that would gain nothing.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -64,12 +65,12 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     relus = sum(node.op_type in ("Relu", "Clip") for node in graph.node)
     # The last is the heat, and so the answer.
-    chosen = convolutions[FLOAT_FIRST:-1]
-    if not chosen or relus < RELUS * len(convolutions):
+    in_floats = [*convolutions[:FLOAT_FIRST], *convolutions[-1:]]
+    if len(convolutions) <= len(in_floats) or relus < RELUS * len(convolutions):
         return False
     inputs = ({"pixels": picture} for picture in pixels.read_batches(training, image_size, 1))
     root, silent = logging.getLogger(), logging.NullHandler()
-    # It logs advice by logging.warning(), which would set up a handler and have Luigi's lines printed twice.
+    # It logs advice by logging.warning(), which sets up a handler where there is none: Luigi's lines would come twice.
     root.addHandler(silent)
     try:
         quantize_static(
@@ -78,7 +79,7 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
             SimpleNamespace(get_next=lambda: next(inputs, None)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Clip", "Relu"],
-            nodes_to_exclude=[name for name in convolutions if name not in chosen],
+            nodes_to_exclude=in_floats,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -94,11 +95,10 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
 def compare(floats: Path, integers: Path, card: ModelCard, pictures: Sequence[Path]) -> Quantization:
     """What the integers change on the pictures, and whether it is little enough to offer them. The difference of two
     answers is the total variation distance: half the sum of the differences over the classes."""
-    before, labels_before, answers_before = run(floats, card, pictures)
-    after, labels_after, answers_after = run(integers, card, pictures)
+    (before, said_before), (after, said_after) = (run(model, card, pictures) for model in (floats, integers))
     difference = np.abs(before - after).sum(1) / 2
-    labels_changed = int((labels_before != labels_after).sum())
-    answers_changed = int((answers_before != answers_after).sum())
+    labels_changed = int((before.argmax(1) != after.argmax(1)).sum())
+    answers_changed = int((said_before != said_after).sum())
     mean_difference = float(difference.mean())
     return Quantization(
         offered=agree(len(pictures), labels_changed, answers_changed, mean_difference),
@@ -110,18 +110,16 @@ def compare(floats: Path, integers: Path, card: ModelCard, pictures: Sequence[Pa
     )
 
 
-def run(model: Path, card: ModelCard, pictures: Sequence[Path]) -> tuple[Features, Ints, Ints]:
-    """Probabilities (n, classes), the most probable class of each picture, and the same with -1 where it is no
-    answer."""
+def run(model: Path, card: ModelCard, pictures: Sequence[Path]) -> tuple[Features, Ints]:
+    """Probabilities (pictures, classes), and the number of the class that each picture's answer names, -1 for none."""
     session = open_session(model)
     outputs = [
         session.run(["probabilities", "familiarity"], {"pixels": batch})
         for batch in pixels.read_batches(pictures, card.image_size, 1)
     ]
     probabilities, familiarity = map(np.concatenate, zip(*outputs, strict=True))
-    labels = probabilities.argmax(1)
     answered = is_answer(probabilities.max(1), familiarity, card.threshold, card.familiarity)
-    return probabilities, labels, np.where(answered, labels, -1)
+    return probabilities, np.where(answered, probabilities.argmax(1), -1)
 
 
 def agree(pictures: int, labels_changed: int, answers_changed: int, mean_difference: float) -> bool:

@@ -1,5 +1,5 @@
-"""What MLflow hears of each model, if a tracking address is set; and a release as an MLflow model. MLflow comes with
-the extra `mlflow`."""
+"""Each model as a run on an MLflow server, if a tracking address is set; and a release as an MLflow model. MLflow comes
+with the extra `mlflow`."""
 
 from __future__ import annotations
 
@@ -18,29 +18,19 @@ from greenr_luigi.staleness import code
 from greenr_luigi.training.saved_model import Training
 
 EXPERIMENT = "greenr_luigi"
-MEASURED = (
-    "accuracy",
-    "error",
-    "loss",
-    "calibration_error",
-    "temperature",
-    "threshold",
-    "coverage",
-    "error_of_answered",
-)
-#: The module that MLflow runs a model from; it brings what it imports of this project, and needs these besides.
+#: The module that MLflow runs a model from. What it imports of this project is copied with it; these it needs besides.
 SCORER = "greenr_luigi.export.mlflow_scorer"
 REQUIREMENTS = ["onnxruntime", "pillow", "numpy", "pandas", "msgspec"]
 
 
 class TrackingError(GreenrError):
-    """A model could not be told to the tracking server."""
+    """A model could not be tracked."""
 
 
 def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
     """Make a run on the MLflow server at `address` (http://..., or sqlite:///...) from the folders of TrainModel,
-    EvaluateModel and ExportModel: parameters, metrics, the curves epoch by epoch, and the files as artifacts. Returns
-    the run's id.
+    EvaluateModel and ExportModel. It holds parameters, metrics, the loss by epoch, and the files as artifacts. Returns
+    its id.
 
     Raises TrackingError if MLflow is not installed or the server does not take it.
     """
@@ -82,17 +72,17 @@ def parameters(training: Training, metrics: Metrics) -> dict[str, str]:
 
 
 def measured(metrics: Metrics) -> dict[str, float]:
-    """The numbers of metrics.json by names that MLflow takes; what could not be measured is left out."""
-    values = {name: getattr(metrics, name) for name in MEASURED}
+    """The rates of metrics.json by names that MLflow takes; what could not be measured is left out."""
+    values = asdict(metrics)
     for label, row in metrics.per_class.items():
         name = re.sub(r"[^\w\-. /]", "_", label)
         values |= {f"precision/{name}": row.precision, f"recall/{name}": row.recall}
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if isinstance(value, float)}
 
 
 def write_model(release: Path, out: Path) -> None:
-    """Write a folder with model.onnx and model.json as an MLflow model into the new folder `out`. `mlflow models
-    predict` and `serve` answer from it (mlflow_scorer.Scorer), where this project is not installed, too.
+    """Make a new folder `out` with an MLflow model of a release (model.onnx and model.json). `mlflow models predict`
+    and `mlflow models serve` answer from it (mlflow_scorer.Scorer), also where this project is not installed.
 
     Raises TrackingError if MLflow is not installed.
     """

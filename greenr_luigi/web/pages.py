@@ -54,7 +54,8 @@ def start_page(
 ) -> Response:
     """The form, below answers or a problem; `address` stands in its field."""
     model = request.state["classifier"].model
-    coverage = (model.card.metrics or {}).get("coverage_asked") if model else None
+    metrics = model.card.metrics if model else None
+    coverage = metrics.coverage_asked if metrics else None
     context = {"answers": answers, "problem": problem, "address": address, "coverage": coverage}
     return page(request, "index.html", status, **context)
 

@@ -6,6 +6,7 @@ import pytest
 
 from greenr_luigi import contracts
 from greenr_luigi.contracts import ContractError
+from greenr_luigi.evaluation.metrics import ClassMetrics, HeldOutCounts
 from greenr_luigi.export.model_card import NAME, Quantization, read_card
 from tests import tiny_release
 
@@ -19,6 +20,32 @@ def test_a_card_of_an_older_release_reads_and_comes_out_as_it_was(tmp_path):
     assert (card.familiarity, card.int8, card.weights, card.license) == (None, None, None, None)
     contracts.write(tmp_path / NAME, card)
     assert json.loads((tmp_path / NAME).read_text()) == lacking
+
+
+def test_metrics_are_typed_and_those_of_an_older_release_read(tmp_path):
+    tiny_release.export(tmp_path)
+    older = json.loads((tmp_path / NAME).read_text())
+    del older["metrics"]["familiarity"], older["metrics"]["unfamiliar"]
+    older["metrics"]["command"] = "luigi X"  # Of an earlier version, which kept it in the card.
+    (tmp_path / NAME).write_text(json.dumps(older))
+    card = read_card(tmp_path)
+    assert card.metrics.coverage_asked == 0.97 and card.metrics.pictures == HeldOutCounts(30, 30)
+    assert (card.metrics.familiarity, card.metrics.unfamiliar) == (-1, 0)
+    assert card.metrics.per_class["grass"] == ClassMetrics(0.9, None, 10)
+    assert card.data.counts["train"]["grass"] == 80
+    for metrics in ({"accuracy": 0.9}, older["metrics"] | {"loss": float("nan")}):
+        tiny_release.export(tmp_path, metrics=metrics)
+        assert read_card(tmp_path).metrics is None and read_card(tmp_path).data == card.data
+
+
+@pytest.mark.parametrize("familiarity", ["high", float("nan"), [0.1]])
+def test_a_familiarity_that_is_no_number_is_not_taken_for_none(tmp_path, familiarity):
+    """Else every picture would get an answer."""
+    tiny_release.export(tmp_path, familiarity=familiarity)
+    with pytest.raises(
+        ContractError, match=r"model.json cannot be .* at `\$.familiarity`\): export the model again"
+    ):
+        read_card(tmp_path)
 
 
 def test_what_integers_changed_is_told_without_a_reason(tmp_path):
