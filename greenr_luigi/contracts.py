@@ -74,9 +74,12 @@ def write(path: Path, content: object) -> None:
 def plain(content: object) -> Any:
     """Dictionaries, lists and numbers for dataclasses, at whatever depth."""
     if dataclasses.is_dataclass(content):
-        optional = {field.name for field in dataclasses.fields(content) if field.default is None}
-        values = vars(content).items()
-        return {name: plain(value) for name, value in values if value is not None or name not in optional}
+        # `vars` would lack the defaults of one that msgspec made.
+        values = {field: getattr(content, field.name) for field in dataclasses.fields(content)}
+        written = {
+            field.name: value for field, value in values.items() if (value, field.default) != (None, None)
+        }
+        return {name: plain(value) for name, value in written.items()}
     if isinstance(content, dict):
         return {key: plain(value) for key, value in content.items()}
     return [plain(value) for value in content] if isinstance(content, list | tuple) else content

@@ -125,20 +125,21 @@ class QueriesParameter(CheckedParameter[Mapping[str, str]], luigi.DictParameter)
             isinstance(words, str) and words.strip() for words in queries.values()
         ):
             raise ValueError
-        named = {composed(k).strip(): words for k, words in queries.items()}
+        named = {composed(name).strip(): words for name, words in sorted(queries.items())}
         frozen: Mapping[str, str] = luigi.freezing.recursively_freeze(named)
         return frozen
 
 
 class ClassesParameter(CheckedParameter[tuple[str, ...]]):
-    """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma."""
+    """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma. Sorted: their order counts for
+    nothing."""
 
     expected = 'two or more different names, such as dandelion,grass or ["dandelion", "grass"]'
 
     def check(self, value: str | Iterable[str]) -> tuple[str, ...]:
         if isinstance(value, str):
             value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
-        names = tuple(composed(str(name)).strip() for name in value)
+        names = tuple(sorted(composed(str(name)).strip() for name in value))
         if len(names) < 2 or "" in names or len(set(names)) < len(names):
             raise ValueError
         for name in names:

@@ -15,6 +15,7 @@ from tasks.train import TrainModel
 class EvaluateModel(PipelineStage):
     role = "evaluation"
 
+    uses_inherited = ()
     code = ("greenr_luigi.evaluation.evaluate",)
     libraries = (*TrainModel.libraries, "scipy", "scikit-learn", "cleanlab")
 

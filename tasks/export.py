@@ -19,6 +19,7 @@ class ExportModel(PipelineStage):
         significant=False, description="Address of an MLflow server to tell of each model; empty for none."
     )
 
+    uses_inherited = ()
     code = ("greenr_luigi.export.onnx_export",)
     libraries = (*TrainModel.libraries, "onnx", "onnxscript", "onnxruntime")
 

@@ -28,6 +28,7 @@ class SplitDataset(SourceParameters, PipelineStage):
         float, 0, 1, between=True, description="Share of the pictures that judge the model (test)."
     )
 
+    uses_inherited = ()
     code = ("greenr_luigi.dataset.split",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

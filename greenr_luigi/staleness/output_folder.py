@@ -41,6 +41,25 @@ def remove_leftovers(link: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def copy_output(old: Path, new: Path, without: str) -> None:
+    """Fill the empty folder `new` with what `old` holds but for the file `without`: the same files under a second name
+    where the file system can, copies where it cannot."""
+    shutil.copytree(
+        old,
+        new,
+        ignore=lambda folder, names: [without] if Path(folder) == old else [],
+        copy_function=_link,
+        dirs_exist_ok=True,
+    )
+
+
+def _link(old: str, new: str) -> None:
+    try:
+        os.link(Path(old).resolve(), new)
+    except OSError:
+        shutil.copy2(old, new)
+
+
 @contextlib.contextmanager
 def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. If another one holds it, `on_wait` gets a

@@ -14,7 +14,8 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ import luigi
 
 from . import code, errors, traces
 from .memo import Memo
-from .output_folder import atomic_folder, lock
+from .output_folder import atomic_folder, copy_output, lock
 from .stamp import InputTrace, Stamp, stamps
 
 logger = logging.getLogger("luigi-interface")
@@ -31,6 +32,10 @@ STARTED = time.time()
 
 _memo = Memo()
 forget = _memo.forget
+
+
+def _do_not_wait(holder: str) -> None:
+    raise BlockingIOError(holder)
 
 
 class NamesParameter(luigi.Parameter[tuple[str, ...]]):
@@ -83,6 +88,11 @@ class Stage(luigi.Task):
         """A cause to run again that no file shows, such as age, in words; None if there is none."""
         return None
 
+    #: Of the parameters that it shares with the stages that it requires, those that `work` uses itself. The others count
+    #: only by the outputs of those stages: where these come out the same, an earlier output of this stage is taken over.
+    #: None: each counts by itself, as it must where `work` does more than fill its folder, such as start a server.
+    uses_inherited: ClassVar[Collection[str] | None] = None
+
     @property
     def title(self) -> str:
         """What to call this stage among others of its graph."""
@@ -130,15 +140,27 @@ class Stage(luigi.Task):
             return str(error)
         if self.task_family in self.force and stamp.finished < STARTED:
             return f"asked for: --force {self.task_family}"
+        return self._changed(stamp, self.output_folder)
+
+    def _changed(self, stamp: Stamp, output: Path) -> str | None:
+        """The first difference between what an output was made from and what it would be made from now, or between its
+        stamp and its files."""
         return (
-            traces.entries_changed("parameter", stamp.parameters, self.parameters)
+            traces.entries_changed("parameter", self._own(stamp.parameters), self._own(self.parameters))
             or traces.entries_changed("version of", stamp.libraries, code.versions(self.libraries))
             or code.changed(stamp.code, type(self).__module__, self.code)
             or self._inputs_changed(stamp.inputs)
             or self._reads_changed(stamp.reads)
-            or traces.files_changed("output", stamp.files, self.output_folder)
+            or traces.files_changed("output", stamp.files, output)
             or self.outside_cause(stamp)
         )
+
+    def _own(self, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """Those that count by themselves."""
+        if self.uses_inherited is None:
+            return parameters
+        inherited = {name for task in self.inputs().values() for name in task.parameters}
+        return {k: v for k, v in parameters.items() if k not in inherited or k in self.uses_inherited}
 
     def _why_no_output(self) -> str:
         """If the stage has run with other parameters, the first that is new."""
@@ -176,9 +198,10 @@ class Stage(luigi.Task):
         try:
             with self._locks():
                 if cause := self.stale_because():
-                    self.tell(f"{self.title} runs: {cause}")
-                    self._because = f"\nruns: {cause}"
-                    self._make(cause)
+                    if not self._take(cause):
+                        self.tell(f"{self.title} runs: {cause}")
+                        self._because = f"\nruns: {cause}"
+                        self._make(cause)
                 else:
                     self.tell(
                         f"{self.title} is up to date: its inputs came out the same, or another run made it"
@@ -189,6 +212,26 @@ class Stage(luigi.Task):
             raise
         finally:
             forget()
+
+    def _take(self, cause: str) -> bool:
+        """Take over an output of other inherited parameters that was made from the same as this one would be now, if
+        there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name."""
+        others = stamps(self.output_folder.parent) if self.task_family not in self.force else {}
+        for other, stamp in others.items():
+            if other == self.output_folder or stamp.title != self.title:
+                continue
+            # Whoever waited here for another's output, while that one waited for this, would wait for ever.
+            with contextlib.suppress(BlockingIOError), lock(other, fcntl.LOCK_SH, _do_not_wait):
+                if Stamp.read(other) == stamp and self._changed(stamp, other) is None:
+                    self.tell(f"{self.title} takes {other.name}, made from the same: {cause}")
+                    with atomic_folder(self.output_folder) as out:
+                        copy_output(other.resolve(), out, traces.STAMP)
+                        because = f"{cause}; {other.name} was made from the same"
+                        parameters, finished = self.parameters, time.time()
+                        taken = replace(stamp, parameters=parameters, because=because, finished=finished)
+                        taken.write(out)
+                    return True
+        return False
 
     def _make(self, cause: str) -> None:
         inputs = {name: task.stamp().as_input() for name, task in self.inputs().items()}

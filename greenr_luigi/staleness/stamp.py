@@ -40,7 +40,8 @@ class Stamp:
     #: Why the stage ran.
     because: str
     host: str
-    #: Seconds since 1970.
+    #: Seconds since 1970: when the work began, also where the output was taken over from other parameters; and when the
+    #: output was done, or taken over.
     started: float
     finished: float
     #: What `work` returned, for people: {"pictures": 300}.

@@ -175,6 +175,13 @@ CASES = [
     ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
     ("a picture rejected", lambda p: p.greenr("reject", str(a_training_picture(p))), [], [SPLIT, *after(SPLIT)],
      "curation was added"),
+    ("the order of the classes", unchanged, ["--classes", "grass,dandelion"], [], None),
+    ("shares that split alike", unchanged, ["--valid-share", "0.1501"], [SPLIT, DEPLOY],
+     "parameter valid_share: 0.15 -> 0.1501"),
+    ("a folder renamed", lambda p: shutil.copytree(drawings(), p.home / "renamed"), ["--folder", "renamed"],
+     [DOWNLOAD_D, DOWNLOAD_G, DEPLOY], "parameter folder: "),
+    ("a limit that brings the same", unchanged, ["--limit", "99"], [DOWNLOAD_D, DOWNLOAD_G, DEPLOY],
+     "parameter limit: 0 -> 99"),
     ("a library", lambda p: fake_version(p, "uvicorn"), [], [DEPLOY], "version of uvicorn: "),
 ]  # fmt: skip
 

@@ -40,7 +40,8 @@ def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
     model = finish(tmp_path, "TrainModel", 3, inputs=made_from(augmented))
     deployment = finish(tmp_path, "DeployApp", 4, inputs=made_from(model))
     (deployment / "deployment.json").write_text(json.dumps({"release": release, "address": "http://x/"}))
-    live = [split, augmented, model, deployment]
+    taken = finish(tmp_path, "SplitDataset", 5, digest="SplitDataset 1")  # The same, under other parameters.
+    live = [split, taken, augmented, model, deployment]
     newer = [finish(tmp_path, title, 9) for title in ("SplitDataset", "AugmentDataset", "TrainModel")]
     refused = finish(tmp_path, "DeployApp", 8)
     (refused / "deployment.json").write_text(json.dumps({"release": "f" * 16, "address": "http://x/"}))

@@ -1,0 +1,103 @@
+"""Outputs of other parameters that were made from the same are taken over."""
+
+import luigi
+import pytest
+
+from greenr_luigi.staleness import output_folder
+from tests import toys
+from tests.toys import build, cause
+
+
+@pytest.fixture(autouse=True)
+def inherited_parameters_count_by_inputs(monkeypatch):
+    for stage in (toys.Count, toys.Final):
+        monkeypatch.setattr(stage, "uses_inherited", ())
+
+
+def folders(root, **parameters):
+    return [stage(root=root, **parameters).output_folder for stage in (toys.Count, toys.Final)]
+
+
+def test_what_came_out_the_same_is_not_made_again(root):
+    build(root)
+    assert build(root, glue="--") == ["Merge"]  # It writes the same: of "--" the first letter counts.
+    for before, now in zip(folders(root), folders(root, glue="--"), strict=True):
+        assert before != now
+        assert (before / "text").samefile(now / "text")
+    stamp = toys.Count(root=root, glue="--").stamp()
+    assert stamp.parameters == {"glue": "--", "times": "1"}
+    assert stamp.because == f"parameter glue: - -> --; {folders(root)[0].name} was made from the same"
+    assert stamp.started == toys.Count(root=root).stamp().started
+    assert build(root, glue="--") == build(root) == []
+
+
+def test_a_copy_serves_where_the_file_system_has_no_links(root, monkeypatch):
+    def refuse(*names):
+        raise PermissionError(1, "Operation not permitted")
+
+    build(root)
+    monkeypatch.setattr(output_folder.os, "link", refuse)
+    assert build(root, glue="--") == ["Merge"]
+    before, now = (folder / "text" for folder in (folders(root)[0], folders(root, glue="--")[0]))
+    assert not before.samefile(now) and before.read_bytes() == now.read_bytes()
+
+
+def test_what_differs_is_made(root, monkeypatch):
+    build(root)
+    assert build(root, glue="+") == ["Merge", "Count", "Final"]  # the input
+    assert build(root, glue="--", times=2) == ["Merge", "Count", "Final"]  # an own parameter
+    monkeypatch.setattr(toys.Count, "libraries", ("pytest",))
+    assert build(root, glue="--") == ["Count"]  # a library; Final takes what came out the same
+    monkeypatch.setattr(toys.Count, "reads", lambda self: {"a file": root / "inputs" / "a"})
+    assert build(root, glue="-+") == ["Merge", "Count"]  # a file from outside
+    toys.Final.dead = "the server is not running"
+    assert build(root, glue="-x") == ["Merge", "Final"]  # a cause that no file shows
+
+
+def test_a_parameter_that_work_uses_itself_counts(root, monkeypatch):
+    monkeypatch.setattr(toys.Count, "uses_inherited", ("glue",))
+    build(root)
+    assert build(root, glue="--") == ["Merge", "Count"]
+    monkeypatch.setattr(toys.Count, "uses_inherited", None)
+    assert build(root, glue="-+") == ["Merge", "Count"]
+
+
+def test_a_damaged_one_is_not_taken_and_one_edited_in_place_counts_for_none_that_shares_it(root):
+    build(root)
+    (folders(root)[0] / "text").write_text("9")
+    assert build(root, glue="--") == ["Merge", "Count"]
+    assert build(root) == []  # its own is damaged, and the other one's is sound
+    (folders(root)[0] / "text").write_text("9")
+    for glue in ("-", "--"):
+        assert cause(root, toys.Count, glue=glue) == "output file text was edited"
+    assert build(root) == ["Count"]
+
+
+def test_what_is_asked_for_by_name_is_made(root):
+    build(root)
+    assert build(root, glue="--", force=("Count",)) == ["Merge", "Count"]
+
+
+def test_one_that_goes_takes_nothing_from_another(root):
+    build(root)
+    build(root, glue="--")
+    folder, kept = folders(root)[0], folders(root, glue="--")[0]
+    folder.resolve().rename(folder.parent / "gone")
+    assert (kept / "text").read_text() == "7"
+    assert build(root, glue="--") == []
+
+
+def test_one_that_another_run_is_replacing_is_not_waited_for(root, monkeypatch):
+    build(root)
+    lock = output_folder.lock
+
+    def busy(link, kind, on_wait):
+        if link == folders(root)[0] and kind == output_folder.fcntl.LOCK_SH:
+            on_wait("process 1")
+        return lock(link, kind, on_wait)
+
+    monkeypatch.setattr("greenr_luigi.staleness.stage.lock", busy)
+    assert luigi.build([toys.Merge(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
+    toys.ran.clear()
+    assert luigi.build([toys.Count(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
+    assert toys.ran == ["Count"]
