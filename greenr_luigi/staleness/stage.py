@@ -88,9 +88,9 @@ class Stage(luigi.Task):
         """A cause to run again that no file shows, such as age, in words; None if there is none."""
         return None
 
-    #: Of the parameters that it shares with the stages that it requires, those that `work` uses itself. The others count
-    #: only by the outputs of those stages: where these come out the same, an earlier output of this stage is taken over.
-    #: None: each counts by itself, as it must where `work` does more than fill its folder, such as start a server.
+    #: Of the parameters that it shares with the stages that it requires, those that `work` uses itself. The others
+    #: count only by the outputs of those stages: where these come out the same, an earlier output of this stage is
+    #: taken over. None: each counts by itself, as it must where `work` does more than fill its folder.
     uses_inherited: ClassVar[Collection[str] | None] = None
 
     @property
