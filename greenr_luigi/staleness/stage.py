@@ -7,23 +7,18 @@ its output lies a stamp that records what it was made from, and the stage is com
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
-import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import luigi
 
-from . import code, errors, traces
+from . import code, errors, making, traces
 from .memo import Memo
-from .output_folder import atomic_folder, copy_output, lock
 from .stamp import InputTrace, Stamp, stamps
 
 logger = logging.getLogger("luigi-interface")
@@ -32,10 +27,6 @@ STARTED = time.time()
 
 _memo = Memo()
 forget = _memo.forget
-
-
-def _do_not_wait(holder: str) -> None:
-    raise BlockingIOError(holder)
 
 
 class NamesParameter(luigi.Parameter[tuple[str, ...]]):
@@ -61,7 +52,7 @@ class Stage(luigi.Task):
     #: What to do about a failure to write, by errno.
     remedies: ClassVar[Mapping[int, str]] = errors.REMEDIES
     #: Why it runs, which luigid shows below whatever it is doing.
-    _because = ""
+    because = ""
 
     # What a stage says of itself. `code` and `libraries` are plain attributes where they depend on no parameter.
 
@@ -140,9 +131,9 @@ class Stage(luigi.Task):
             return str(error)
         if self.task_family in self.force and stamp.finished < STARTED:
             return f"asked for: --force {self.task_family}"
-        return self._changed(stamp, self.output_folder)
+        return self.changed_since(stamp, self.output_folder)
 
-    def _changed(self, stamp: Stamp, output: Path) -> str | None:
+    def changed_since(self, stamp: Stamp, output: Path) -> str | None:
         """The first difference between what an output was made from and what it would be made from now, or between its
         stamp and its files."""
         return (
@@ -196,16 +187,7 @@ class Stage(luigi.Task):
         """Make the output, if it is stale still: what came before may have come out the same."""
         forget()
         try:
-            with self._locks():
-                if cause := self.stale_because():
-                    if not self._take(cause):
-                        self.tell(f"{self.title} runs: {cause}")
-                        self._because = f"\nruns: {cause}"
-                        self._make(cause)
-                else:
-                    self.tell(
-                        f"{self.title} is up to date: its inputs came out the same, or another run made it"
-                    )
+            making.make_if_stale(self)
         except OSError as error:
             if explanation := errors.explain(error, self.output_folder, Path(self.root), self.remedies):
                 raise self.error(f"{self.title} {explanation}") from error
@@ -213,69 +195,13 @@ class Stage(luigi.Task):
         finally:
             forget()
 
-    def _take(self, cause: str) -> bool:
-        """Take over an output of other inherited parameters that was made from the same as this one would be now, if
-        there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name."""
-        others = stamps(self.output_folder.parent) if self.task_family not in self.force else {}
-        for other, stamp in others.items():
-            if other == self.output_folder or stamp.title != self.title:
-                continue
-            # Whoever waited here for another's output, while that one waited for this, would wait for ever.
-            with contextlib.suppress(BlockingIOError), lock(other, fcntl.LOCK_SH, _do_not_wait):
-                if Stamp.read(other) == stamp and self._changed(stamp, other) is None:
-                    self.tell(f"{self.title} takes {other.name}, made from the same: {cause}")
-                    with atomic_folder(self.output_folder) as out:
-                        copy_output(other.resolve(), out, traces.STAMP)
-                        because = f"{cause}; {other.name} was made from the same"
-                        parameters, finished = self.parameters, time.time()
-                        taken = replace(stamp, parameters=parameters, because=because, finished=finished)
-                        taken.write(out)
-                    return True
-        return False
-
-    def _make(self, cause: str) -> None:
-        inputs = {name: task.stamp().as_input() for name, task in self.inputs().items()}
-        reads = {name: traces.snapshot(path) for name, path in self.reads().items()}
-        code_traces = code.snapshot(code.sources(type(self).__module__, self.code))
-        started = time.time()
-        with atomic_folder(self.output_folder) as out:
-            summary = dict(self.work(out) or {})
-            files = traces.snapshot(out)
-            if not files:
-                raise self.error(f"{self.title} wrote nothing to {out}: `work` must leave at least one file")
-            Stamp(
-                title=self.title,
-                parameters=self.parameters,
-                inputs=inputs,
-                reads=reads,
-                code=code_traces,
-                libraries=code.versions(self.libraries),
-                because=cause,
-                host=socket.gethostname(),
-                started=started,
-                finished=time.time(),
-                summary=summary,
-                files=files,
-                digest=traces.digest(files),
-            ).write(out)
-
-    @contextlib.contextmanager
-    def _locks(self) -> Iterator[None]:
-        """Nobody else makes this output, nor replaces an input, meanwhile. Each stage locks its own output first and
-        its inputs' after that, so no two can wait for each other."""
-        wanted = [(self, fcntl.LOCK_EX), *((task, fcntl.LOCK_SH) for task in self.inputs().values())]
-        with contextlib.ExitStack() as held:
-            for task, kind in wanted:
-                held.enter_context(lock(task.output_folder, kind, self.tell))
-            yield
-
     # Telling people
 
     def tell(self, words: str, fraction: float | None = None) -> None:
         """Say in the log and in luigid how far the work is. `fraction`: from 0 to 1."""
         # Luigi lends a task these two for as long as it runs.
         if callback := getattr(self, "set_status_message", None):
-            callback(words + self._because)
+            callback(words + self.because)
         if fraction is not None:
             percent = round(100 * fraction)
             words = f"{self.title} {percent:3d} %  {words}"

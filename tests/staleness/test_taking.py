@@ -96,7 +96,7 @@ def test_one_that_another_run_is_replacing_is_not_waited_for(root, monkeypatch):
             on_wait("process 1")
         return lock(link, kind, on_wait)
 
-    monkeypatch.setattr("greenr_luigi.staleness.stage.lock", busy)
+    monkeypatch.setattr("greenr_luigi.staleness.making.lock", busy)
     assert luigi.build([toys.Merge(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
     toys.ran.clear()
     assert luigi.build([toys.Count(root=root, glue="--")], local_scheduler=True, log_level="WARNING")

@@ -1,0 +1,92 @@
+"""Makes the output of a stage, or takes over one that was made from the same."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import code, traces
+from .output_folder import atomic_folder, copy_output, lock
+from .stamp import Stamp, stamps
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+def make_if_stale(stage: Stage) -> None:
+    """Give a stage the output that it would have now, unless it has it."""
+    with _locks(stage):
+        if not (cause := stage.stale_because()):
+            stage.tell(f"{stage.title} is up to date: its inputs came out the same, or another run made it")
+        elif not _take(stage, cause):
+            stage.tell(f"{stage.title} runs: {cause}")
+            stage.because = f"\nruns: {cause}"
+            _make(stage, cause)
+
+
+def _take(stage: Stage, cause: str) -> bool:
+    """Take over an output of other inherited parameters that was made from the same as this one would be now, if
+    there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name."""
+    others = stamps(stage.output_folder.parent) if stage.task_family not in stage.force else {}
+    for other, stamp in others.items():
+        if other == stage.output_folder or stamp.title != stage.title:
+            continue
+        # Whoever waited here for another's output, while that one waited for this, would wait for ever.
+        with contextlib.suppress(BlockingIOError), lock(other, fcntl.LOCK_SH, _do_not_wait):
+            if Stamp.read(other) == stamp and stage.changed_since(stamp, other) is None:
+                stage.tell(f"{stage.title} takes {other.name}, made from the same: {cause}")
+                with atomic_folder(stage.output_folder) as out:
+                    copy_output(other.resolve(), out, traces.STAMP)
+                    because = f"{cause}; {other.name} was made from the same"
+                    parameters, finished = stage.parameters, time.time()
+                    taken = replace(stamp, parameters=parameters, because=because, finished=finished)
+                    taken.write(out)
+                return True
+    return False
+
+
+def _do_not_wait(holder: str) -> None:
+    raise BlockingIOError(holder)
+
+
+def _make(stage: Stage, cause: str) -> None:
+    inputs = {name: task.stamp().as_input() for name, task in stage.inputs().items()}
+    reads = {name: traces.snapshot(path) for name, path in stage.reads().items()}
+    code_traces = code.snapshot(code.sources(type(stage).__module__, stage.code))
+    started = time.time()
+    with atomic_folder(stage.output_folder) as out:
+        summary = dict(stage.work(out) or {})
+        files = traces.snapshot(out)
+        if not files:
+            raise stage.error(f"{stage.title} wrote nothing to {out}: `work` must leave at least one file")
+        Stamp(
+            title=stage.title,
+            parameters=stage.parameters,
+            inputs=inputs,
+            reads=reads,
+            code=code_traces,
+            libraries=code.versions(stage.libraries),
+            because=cause,
+            host=socket.gethostname(),
+            started=started,
+            finished=time.time(),
+            summary=summary,
+            files=files,
+            digest=traces.digest(files),
+        ).write(out)
+
+
+@contextlib.contextmanager
+def _locks(stage: Stage) -> Iterator[None]:
+    """Nobody else makes this output, nor replaces an input, meanwhile. Each stage locks its own output first and its
+    inputs' after that, so no two can wait for each other."""
+    wanted = [(stage, fcntl.LOCK_EX), *((task, fcntl.LOCK_SH) for task in stage.inputs().values())]
+    with contextlib.ExitStack() as held:
+        for task, kind in wanted:
+            held.enter_context(lock(task.output_folder, kind, stage.tell))
+        yield
