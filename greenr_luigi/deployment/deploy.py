@@ -13,7 +13,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.serving import history, releases, server
 from greenr_luigi.serving.releases import ReleaseError
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.server import Server, Service
 
 if TYPE_CHECKING:
     from greenr_luigi.deployment.gate import Limits
@@ -51,43 +51,56 @@ def deploy(
     `current` point to it and wait until every worker of the server, started if there is none, answers with it.
 
     Writes deployment.json, verdict.json, report.html and what the model page shows into `out`. The release that serves
-    in the end is another one where a person has rolled this one back and does not force it.
+    in the end is another one where a person has rolled this one back and does not force it. From the judging to the
+    answer no other deployment takes place in the store.
 
-    Raises Refused, ServerError or ReleaseError; then `current` points to the release that served before.
+    Raises Refused, ServerError or ReleaseError. However it fails, `current` points to the release that served before.
     """
     from greenr_luigi.deployment.gallery import write_gallery
 
     store = service.store
-    before = releases.current(store)
-    on_progress(0.1, "compares with the release that serves")
-    pass_gate(candidate, store, limits, out)
-    write_gallery(candidate.dataset, out)
-    shown = [out / "sources.json", out / "pictures"]
-    digest = releases.publish(store, [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown])
-    if before is not None and not limits.force and history.rolled_back(store, digest):
-        on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
-        digest = before
-    releases.point(store, digest)
-    on_progress(0.5, f"waits until every worker serves release {digest}")
-    try:
-        address = server.ensure(service, digest, PATIENCE).url
-    except (GreenrError, OSError):
-        if before is not None and before != digest:
-            releases.point(store, before, why="failed")
-        raise
-    deployment = Deployment(digest, address)
-    contracts.write(out / "deployment.json", deployment)
+    store.mkdir(parents=True, exist_ok=True)
+    with releases.locked(store, lambda holder: on_progress(0, f"waits for another deployment: {holder}")):
+        before = releases.last_good(store)
+        on_progress(0.1, "compares with the release that serves")
+        pass_gate(candidate, store, before, limits, out)
+        write_gallery(candidate.dataset, out)
+        shown = [out / "sources.json", out / "pictures"]
+        made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
+        digest = releases.publish(store, made)
+        if before is not None and not limits.force and history.rolled_back(store, digest):
+            on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
+            digest = before
+        on_progress(0.5, f"waits until every worker serves release {digest}")
+        with releases.trial(store, digest, before):
+            address = server.ensure(service, digest, PATIENCE).url
+            deployment = Deployment(digest, address)
+            contracts.write(out / "deployment.json", deployment)
     on_progress(1.0, f"release {digest} is live")
     return deployment
 
 
-def pass_gate(candidate: Candidate, store: Path, limits: Limits, out: Path) -> None:
-    """Write the gate's verdict, and the report with it, into `out`. Those of a refused model are kept in `refused`
-    beside the store, and Refused is raised."""
+def serve(service: Service, on_progress: OnProgress) -> Server:
+    """Serve the last good release, as after a reboot: start a server, unless one as described runs already.
+
+    Raises ReleaseError if nothing has been released, ServerError if it does not come to serve.
+    """
+    store = service.store
+    with releases.locked(store, lambda holder: on_progress(0, f"waits for another deployment: {holder}")):
+        digest = releases.last_good(store)
+        if digest is None:
+            raise ReleaseError(f"no sound release in {store}: run `luigi --module tasks DeployApp`")
+        releases.point(store, digest)
+        return server.ensure(service, digest, PATIENCE)
+
+
+def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Limits, out: Path) -> None:
+    """Compare with the release `before`, if there is one. Write the gate's verdict, and the report with it, into `out`.
+    Those of a refused model are kept in `refused` beside the store, and Refused is raised."""
     from greenr_luigi.deployment.gate import judge
     from greenr_luigi.evaluation import report
 
-    serving = (store / "current").resolve() if (store / "current" / "model.onnx").exists() else None
+    serving = None if before is None else store / before
     verdict = judge(candidate.export, serving, candidate.dataset, limits)
     contracts.write(out / "verdict.json", verdict)
     report.write_report(
@@ -113,13 +126,9 @@ def why_not_serving(service: Service, output_folder: Path) -> str | None:
             return f"the release store points to {current or 'nothing'}, not to {digest}"
         digest = current
     try:
-        note = releases.read_note(store, digest)
+        releases.verify_touched(store, digest)
     except ReleaseError as error:
         return str(error)
-    for name, file in note.files.items():
-        path = store / digest / name
-        if not path.exists() or path.stat().st_size != file.size:
-            return f"file {name} of release {digest} is missing or was cut short"
     served = server.served_release(service.run_dir, service.host, service.port)
     if served is None:
         return f"no server of ours answers on {service.host}:{service.port}"

@@ -50,21 +50,14 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
     own = score(right)
     comparison, reason = None, too_low(own, rows, limits.floor)
     if serving is not None:
-        learned = set(read_provenance(serving).learned_from or ())
-        unseen = np.array([Path(row.file).stem not in learned for row in rows])
-        if unseen.all() or unseen.sum() >= LEAST_SHARED:
-            known = set(read_card(candidate).classes) & set(read_card(serving).classes)
-            common = unseen & np.array([row.label in known for row in rows])
-            if common.any():
-                shared = list(compress(rows, common))
-                serving_right = named_rightly(serving, dataset, shared)
-                comparison = compare([row.file for row in shared], right[common], serving_right)
-                reason = reason or objection(comparison, limits.margin)
+        unseen, known = seen_alike(candidate, serving, rows)
+        if obstacle := incomparable(unseen, known):
+            reason = reason or obstacle
         else:
-            reason = reason or (
-                f"It cannot be compared: the serving model has learned from {(~unseen).sum()} of its {own.pictures} "
-                "held-out pictures, as after another seed or other shares, and too few are left."
-            )
+            shared = list(compress(rows, unseen & known))
+            serving_right = named_rightly(serving, dataset, shared)
+            comparison = compare([row.file for row in shared], right[unseen & known], serving_right)
+            reason = reason or objection(comparison, limits.margin)
     refused = bool(reason)
     if not refused:
         reason = praise(own, comparison) + never_found(rows, right)
@@ -77,6 +70,29 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
         floor=limits.floor,
         comparison=comparison,
         forced=refused and limits.force,
+    )
+
+
+def seen_alike(candidate: Path, serving: Path, rows: list[SplitRow]) -> tuple[Bools, Bools]:
+    """Which of the rows the serving model has not learned from, and which are of a class that both models know."""
+    learned = set(read_provenance(serving).learned_from or ())
+    known = set(read_card(candidate).classes) & set(read_card(serving).classes)
+    unseen = np.array([Path(row.file).stem not in learned for row in rows])
+    return unseen, np.array([row.label in known for row in rows])
+
+
+def incomparable(unseen: Bools, known: Bools) -> str:
+    """Why two models cannot be compared on pictures that `seen_alike` tells of; empty if they can be."""
+    if not known.any():
+        return (
+            f"It cannot be compared: the serving model knows no class of its {len(known)} held-out pictures."
+        )
+    learned, left = (known & ~unseen).sum(), (known & unseen).sum()
+    if not learned or left >= LEAST_SHARED:
+        return ""
+    return (
+        f"It cannot be compared: the serving model has learned from {learned} of its {len(known)} held-out "
+        "pictures, as after another seed or other shares, and too few are left."
     )
 
 

@@ -1,4 +1,4 @@
-"""The history of a release store: each change of `current`, oldest first, a line of history.jsonl each."""
+"""The history of a release store: which releases have served, oldest first, a line of history.jsonl each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Literal
 from greenr_luigi import contracts
 
 FILE = "history.jsonl"
-#: "rollback": a person went back. "failed": a deployment went back by itself, since its release did not serve.
+#: "rollback": a person went back. "failed", in stores of version 0.2: the deployment of the line before did not come to
+#: serve.
 Reason = Literal["deploy", "rollback", "failed"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """From `when` (ISO, UTC) on, the release `digest` was the current one."""
+    """From `when` (ISO, UTC) on, the release `digest` served."""
 
     digest: str
     why: Reason = "deploy"
@@ -26,11 +27,22 @@ def append(store: Path, entry: Entry) -> None:
     contracts.append_log(store / FILE, entry)
 
 
-def way_back(store: Path) -> list[str]:
-    """The digests that rollbacks would lead to, one after the other; the current one may be the first."""
-    stack: list[str] = []
+def read(store: Path) -> list[Entry]:
+    """What has served, without what failed to."""
+    served: list[Entry] = []
     for entry in contracts.read_log(store / FILE, Entry):
-        if entry.why != "deploy" and entry.digest in stack:
+        if entry.why == "failed":
+            del served[-1:]
+        else:
+            served.append(entry)
+    return served
+
+
+def way_back(store: Path) -> list[str]:
+    """The digest of the release that serves, and those that rollbacks lead to, one after the other."""
+    stack: list[str] = []
+    for entry in read(store):
+        if entry.why == "rollback" and entry.digest in stack:
             del stack[stack.index(entry.digest) + 1 :]
         elif entry.digest not in stack[-1:]:
             stack.append(entry.digest)
@@ -38,12 +50,12 @@ def way_back(store: Path) -> list[str]:
 
 
 def rolled_back(store: Path, digest: str) -> bool:
-    """Whether a person has gone back from a release, and nobody has deployed it since."""
-    serving, gone = "", set()
-    for entry in contracts.read_log(store / FILE, Entry):
+    """Whether a person has gone back from a release, and none has been deployed since: then no rerun brings it back."""
+    serving, left = "", set()
+    for entry in read(store):
         if entry.why == "rollback":
-            gone.add(serving)
+            left.add(serving)
+        else:
+            left.clear()
         serving = entry.digest
-        if entry.why == "deploy":
-            gone.discard(serving)
-    return digest in gone
+    return digest in left

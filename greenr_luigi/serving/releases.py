@@ -2,7 +2,8 @@
 
     store/<digest>/       the files of a release, and release.json, which lists them
     store/current         a relative symbolic link to a release, replaced atomically
-    store/history.jsonl   each change of `current`, oldest first (history.py)
+    store/current.lock    held by whoever decides where it points
+    store/history.jsonl   which releases have served, oldest first (history.py)
 
 A release is written under a name that starts with a dot, and renamed once it is whole. So two writers do not disturb
 each other, and `kill -9` leaves no half-written release.
@@ -10,13 +11,15 @@ each other, and `kill -9` leaves no half-written release.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +29,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import flush
 from greenr_luigi.serving import history
+from greenr_luigi.staleness.output_folder import lock
 from greenr_luigi.staleness.traces import file_sha256
 
 #: Without these two a folder is no release: the web application reads them.
@@ -121,6 +125,14 @@ def move_into_store(unfinished: Path, release: Path) -> None:
         verify(release.parent, release.name)  # Another publisher was quicker with the same files.
 
 
+@contextlib.contextmanager
+def locked(store: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Nobody else changes which release of a store serves meanwhile. `on_wait` is told who holds the lock, if someone
+    does."""
+    with lock(store / "current", fcntl.LOCK_EX, on_wait) if store.is_dir() else contextlib.nullcontext():
+        yield
+
+
 def current(store: Path) -> str | None:
     """The digest that `current` points to, or None. Whether that release is sound, `verify` says."""
     try:
@@ -136,30 +148,75 @@ def point(store: Path, digest: str, why: history.Reason = "deploy") -> None:
     Raises ReleaseError from `verify`, and leaves `current` alone then.
     """
     verify(store, digest)
+    _link(store, digest)
+    if history.way_back(store)[:1] != [digest]:
+        history.append(store, history.Entry(digest, why, now()))
+
+
+@contextlib.contextmanager
+def trial(store: Path, digest: str, before: str | None) -> Iterator[None]:
+    """`current` points to a release while the block looks whether it serves, and stays there if the block ends well.
+    However else it ends, `current` points to the release `before`, or to none. Only for whoever locks the store."""
+    with contextlib.ExitStack() as undo:
+        undo.callback(_point_back, store, digest, before)
+        _link(store, verify(store, digest).digest)
+        yield
+        point(store, digest)
+        undo.pop_all()
+
+
+def _point_back(store: Path, digest: str, before: str | None) -> None:
+    if current(store) != digest:
+        return  # Somebody has pointed it elsewhere since.
+    if before is None:
+        (store / "current").unlink()
+    else:
+        _link(store, before)
+
+
+def _link(store: Path, digest: str) -> None:
     if current(store) == digest:
         return
+    path = store / "current"
+    if path.is_dir() and not path.is_symlink():
+        # A copy of the store that followed its links.
+        path.rename(store / f".old-current-{time.monotonic_ns()}")
     link = store / f".current-{os.getpid()}-{time.monotonic_ns()}"
     link.symlink_to(digest)
-    link.replace(store / "current")
-    history.append(store, history.Entry(digest, why, now()))
+    link.replace(path)
     flush(store)
 
 
-def rollback(store: Path) -> str:
-    """Point `current` at the release before it; returns its digest. Raises ReleaseError if there is none."""
-    earlier = previous(store)
-    if earlier is None:
-        raise ReleaseError(
-            f"nothing to roll back to: {current(store)} is the first release in {store}; deploy another one"
-        )
-    point(store, earlier, why="rollback")
-    return earlier
+def last_good(store: Path) -> str | None:
+    """The release that was the last to serve and is still sound; None if there is none. `current` points to another one
+    if that one is damaged, or if a deployment that tried it was killed."""
+    candidates = [*history.way_back(store), current(store)]
+    return next((digest for digest in candidates if digest and is_sound(store, digest)), None)
+
+
+def rollback(store: Path, on_wait: Callable[[str], None] = lambda _: None) -> str:
+    """Point `current` at the last sound release before it; returns its digest. `on_wait`: as in `locked`. Raises
+    ReleaseError if there is none."""
+    with locked(store, on_wait):
+        earlier = next((digest for digest in served_before(store) if is_sound(store, digest)), None)
+        if earlier is None:
+            raise ReleaseError(
+                f"nothing to roll back to: {current(store)} is the first release in {store}; deploy another one"
+            )
+        point(store, earlier, why="rollback")
+        return earlier
+
+
+def served_before(store: Path) -> list[str]:
+    """The releases that served before the current one and are still there, the last one first: rolling back twice goes
+    back two."""
+    candidates = set(releases(store)) - {current(store)}
+    return [digest for digest in history.way_back(store) if digest in candidates]
 
 
 def previous(store: Path) -> str | None:
-    """The release that served before the current one and is still there; rolling back twice goes back two."""
-    candidates = set(releases(store)) - {current(store)}
-    return next((digest for digest in history.way_back(store) if digest in candidates), None)
+    """The release that a rollback leads to."""
+    return next(iter(served_before(store)), None)
 
 
 def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> ReleaseNote:
@@ -183,6 +240,29 @@ def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> Rele
                 f"({expected.size} bytes, sha256 {expected.sha256[:16]}…); {REMEDY}"
             )
     return note
+
+
+def is_sound(store: Path, digest: str) -> bool:
+    try:
+        verify(store, digest)
+    except (ReleaseError, OSError):
+        return False
+    return True
+
+
+def verify_touched(store: Path, digest: str) -> None:
+    """As `verify`, but hashes only files that are of another size than published, or newer than release.json."""
+    note, folder = read_note(store, digest), store / digest
+    published = (folder / "release.json").stat().st_mtime_ns
+
+    def is_touched(name: str) -> bool:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            return True
+        return status.st_size != note.files[name].size or status.st_mtime_ns > published
+
+    verify(store, digest, filter(is_touched, note.files))
 
 
 def read_note(store: Path, digest: str) -> ReleaseNote:

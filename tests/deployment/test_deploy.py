@@ -1,15 +1,29 @@
 """Deployment without a server: what is refused, and why a deployment does not serve any more."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from greenr_luigi import contracts
-from greenr_luigi.deployment.deploy import Candidate, Deployment, Refused, deploy, pass_gate, why_not_serving
+from greenr_luigi.deployment.deploy import (
+    Candidate,
+    Deployment,
+    Refused,
+    deploy,
+    pass_gate,
+    serve,
+    why_not_serving,
+)
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Verdict
-from greenr_luigi.serving import releases
+from greenr_luigi.export.model_card import read_card
+from greenr_luigi.serving import history, releases, server
 from greenr_luigi.serving.server import Service
 from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
@@ -44,7 +58,7 @@ def test_a_refused_model_leaves_its_verdict_and_report_and_no_release(tmp_path: 
 def test_a_verdict_with_a_comparison_reads_as_it_was_written(tmp_path: Path, out: Path) -> None:
     store = tmp_path / "releases"
     releases.point(store, releases.publish(store, walk.walk().export.iterdir()))
-    pass_gate(candidate(), store, Limits(), out)
+    pass_gate(candidate(), store, releases.last_good(store), Limits(), out)
     verdict = contracts.read(out / "verdict.json", Verdict)
     assert verdict.accepted and verdict.comparison is not None and verdict.comparison.worse == []
     assert set(json.loads((out / "verdict.json").read_text())) == {
@@ -57,7 +71,7 @@ def test_a_release_that_does_not_come_to_serve_gives_way_to_the_one_before(tmp_p
     service = Service(tmp_path / "releases", tmp_path / "server", "192.0.2.1")
     before = tiny_release.deploy(service.store, classes=["no", "class", "of the others"])
     with pytest.raises(ServerError, match=r"192\.0\.2\.1"):
-        deploy(candidate(), service, Limits(), out, quiet)
+        deploy(candidate(), service, Limits(force=True), out, quiet)
     assert releases.current(service.store) == before and len(releases.releases(service.store)) == 2
     assert not (out / "deployment.json").exists()
 
@@ -77,8 +91,83 @@ def test_why_a_deployment_does_not_serve_any_more(tmp_path: Path, out: Path) -> 
     assert cause() == "no server of ours answers on 127.0.0.1:1"
     model = service.store / second / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1])
-    assert cause() == f"file model.onnx of release {second} is missing or was cut short"
+    assert f"release {second}: model.onnx is not the file that was published" in str(cause())
     releases.rollback(service.store)
     assert cause() == "no server of ours answers on 127.0.0.1:1"
     (service.store / first / "model.json").unlink()
-    assert cause() == f"file model.json of release {first} is missing or was cut short"
+    assert f"release {first}: model.json is missing" in str(cause())
+    (service.store / first / "release.json").unlink()
+    assert f"no release {first}" in str(cause())
+    shutil.rmtree(service.store / first)
+    assert f"no release {first}" in str(cause())
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.json"])
+def test_a_torn_release_blocks_no_deployment_and_is_published_anew(
+    tmp_path: Path, out: Path, name: str
+) -> None:
+    service = Service(tmp_path / "releases", tmp_path / "server", workers=1)
+    try:
+        first = deploy(candidate(), service, Limits(), out, quiet)
+        torn = service.store / first.release / name
+        torn.write_bytes(torn.read_bytes()[:50])
+        again = deploy(candidate(), service, Limits(), out, quiet)
+    finally:
+        server.stop(service.run_dir)
+    assert again.release == first.release and releases.is_sound(service.store, again.release)
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from greenr_luigi.deployment.deploy import Candidate, deploy
+from greenr_luigi.deployment.gate import Limits
+from greenr_luigi.serving.server import Service
+root, *folders = map(Path, sys.argv[1:])
+(root / "failing").mkdir()
+service = Service(root / "releases", root / "server", workers=1)
+deploy(Candidate(*folders), service, Limits(), root / "failing", lambda *told: None)
+"""
+
+
+def test_of_two_deployments_at_once_the_one_that_fails_takes_nothing_back(tmp_path: Path, out: Path) -> None:
+    """The failing one is at it first: its server does not start, for want of a number of threads."""
+    store = tmp_path / "releases"
+    service = Service(store, tmp_path / "server", workers=1)
+    before = tiny_release.deploy(store, classes=read_card(candidate().export).classes)
+    other = shutil.copytree(candidate().export, tmp_path / "other")
+    (other / "notes.txt").write_text("another release")
+    folders = [candidate().dataset, candidate().model, candidate().evaluation, other]
+    failing = subprocess.Popen(
+        [sys.executable, "-c", FAILING, str(tmp_path), *map(str, folders)],
+        env={**os.environ, "GREENR_THREADS": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while releases.current(store) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        done = deploy(candidate(), service, Limits(), out, quiet)
+        _, said = failing.communicate(timeout=120)
+    finally:
+        failing.kill()
+        server.stop(service.run_dir)
+    assert failing.returncode == 1 and "GREENR_THREADS='0'" in said
+    assert releases.current(store) == done.release != before
+    assert history.way_back(store) == [done.release, before]
+
+
+def test_the_last_good_release_is_served_again(tmp_path: Path, out: Path) -> None:
+    service = Service(tmp_path / "releases", tmp_path / "server", workers=1)
+    with pytest.raises(releases.ReleaseError, match="no sound release"):
+        serve(service, quiet)
+    first, second = (tiny_release.deploy(service.store, variant) for variant in (0, 1))
+    (service.store / second / "model.json").write_text("{")
+    try:
+        started = serve(service, quiet)
+        assert started.digest == first == releases.current(service.store)
+        assert serve(service, quiet) == started, "the server that runs is left alone"
+    finally:
+        server.stop(service.run_dir)

@@ -91,8 +91,16 @@ def test_models_of_other_classes_are_compared_on_what_both_know(tmp_path):
     (other / "model.json").write_text(json.dumps(card | {"classes": ["disc", "square"]}))
     verdict = gate.judge(walk.walk().export, other, walk.walk().dataset, Limits())
     assert verdict.comparison is not None and verdict.comparison.candidate.pictures == 3
+
+
+def test_a_model_of_classes_that_are_all_new_takes_no_place_unjudged(tmp_path):
+    other = shutil.copytree(walk.walk().export, tmp_path / "r")
+    card = json.loads((other / "model.json").read_text())
     (other / "model.json").write_text(json.dumps(card | {"classes": ["circle", "square"]}))
-    assert gate.judge(walk.walk().export, other, walk.walk().dataset, Limits()).comparison is None
+    verdict = gate.judge(walk.walk().export, other, walk.walk().dataset, Limits())
+    assert not verdict.accepted and verdict.comparison is None
+    assert "the serving model knows no class of its 6 held-out pictures" in verdict.reason
+    assert gate.judge(walk.walk().export, other, walk.walk().dataset, Limits(force=True)).forced
 
 
 def comparison(worse: int, better: int, same: int) -> Comparison:

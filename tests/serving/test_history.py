@@ -31,6 +31,15 @@ def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
     assert not history.rolled_back(tmp_path, "b")
 
 
+def test_a_rollback_holds_until_another_release_has_come(tmp_path: Path) -> None:
+    write(tmp_path, ("a", "deploy"), ("b", "deploy"), ("c", "deploy"), ("b", "rollback"), ("a", "rollback"))
+    assert history.rolled_back(tmp_path, "b") and history.rolled_back(tmp_path, "c")
+    write(tmp_path, ("d", "deploy"), ("a", "failed"))
+    assert history.rolled_back(tmp_path, "b")
+    write(tmp_path, ("d", "deploy"))
+    assert not history.rolled_back(tmp_path, "b") and not history.rolled_back(tmp_path, "c")
+
+
 def test_older_lines_and_torn_ones_are_read_past(tmp_path: Path) -> None:
     (tmp_path / history.FILE).write_text('{"digest": "a"}\n{"why": "deploy"}\n{"digest": "ha')
     assert history.way_back(tmp_path) == ["a"]

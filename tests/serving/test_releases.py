@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -77,6 +78,98 @@ def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:
     with (store / "history.jsonl").open("a") as log:
         log.write('{"digest": "half')
     assert releases.previous(store) is None
+
+
+def three(store: Path) -> list[str]:
+    """Three releases that have served one after the other."""
+    digests = [releases.publish(store, export(store.parent / "e", text).iterdir()) for text in "abc"]
+    for digest in digests:
+        releases.point(store, digest)
+    return digests
+
+
+class Interrupted(BaseException):
+    """Like Ctrl-C, which would end the tests."""
+
+
+@pytest.mark.parametrize("end", [OSError, releases.ReleaseError, Interrupted])
+def test_a_trial_that_does_not_end_well_leaves_all_as_it_was(
+    tmp_path: Path, end: type[BaseException]
+) -> None:
+    store = tmp_path / "s"
+    a, b, c = three(store)
+    known = (store / "history.jsonl").read_bytes()
+    with pytest.raises(end), releases.trial(store, a, before=c):
+        assert releases.current(store) == a
+        raise end
+    assert releases.current(store) == c and (store / "history.jsonl").read_bytes() == known
+    with pytest.raises(end), releases.trial(store, a, before=c):
+        releases.point(store, b)
+        raise end
+    assert releases.current(store) == b, "only from what it pointed to itself"
+    with releases.trial(store, a, before=b):
+        pass
+    assert releases.current(store) == a == releases.last_good(store) and releases.previous(store) == b
+
+
+def test_the_first_trial_leaves_no_current_release(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    first = releases.publish(store, export(tmp_path / "e").iterdir())
+    with pytest.raises(OSError, match="no server"), releases.trial(store, first, before=None):
+        raise OSError("no server")
+    assert releases.current(store) is None and releases.last_good(store) is None
+    assert releases.releases(store) == [first]
+
+
+def test_the_last_good_release_is_the_newest_that_has_served_and_is_sound(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    a, b, c = three(store)
+    assert releases.last_good(store) == c
+    untried = releases.publish(store, export(tmp_path / "e", "untried").iterdir())
+    (store / "current").unlink()
+    (store / "current").symlink_to(untried)  # As a deployment leaves it that is killed.
+    assert releases.last_good(store) == c
+    (store / c / "model.json").write_text("{")
+    assert releases.last_good(store) == b
+    shutil.rmtree(store / b)
+    assert releases.last_good(store) == a
+    (store / "history.jsonl").unlink()
+    assert releases.last_good(store) == untried
+
+
+def test_a_rollback_passes_over_what_is_damaged(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    a, b, _ = three(store)
+    (store / b / "model.onnx").write_text("B")
+    assert releases.rollback(store) == a == releases.current(store)
+
+
+def test_a_copy_that_followed_links_can_be_pointed_again(tmp_path: Path) -> None:
+    a, _, c = three(tmp_path / "s")
+    copy = Path(shutil.copytree(tmp_path / "s", tmp_path / "copy"))
+    assert releases.current(copy) is None and releases.last_good(copy) == c
+    releases.point(copy, c)
+    assert releases.current(copy) == c and releases.rollback(copy) != c
+    releases.point(copy, a)
+    assert releases.current(copy) == a
+
+
+def test_what_was_touched_is_looked_at_again(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    digest = releases.publish(store, export(tmp_path / "e", "weights").iterdir())
+    model = store / digest / "model.onnx"
+    releases.verify_touched(store, digest)
+    model.touch()
+    releases.verify_touched(store, digest)
+    model.write_text("weighed")  # As long as before.
+    with pytest.raises(releases.ReleaseError, match=r"model\.onnx is not the file that was published"):
+        releases.verify_touched(store, digest)
+    model.unlink()
+    with pytest.raises(releases.ReleaseError, match=r"model\.onnx is missing"):
+        releases.verify_touched(store, digest)
+    (store / digest / "release.json").unlink()
+    with pytest.raises(releases.ReleaseError, match="no release"):
+        releases.verify_touched(store, digest)
 
 
 def test_a_damaged_release_is_refused_and_mended_by_publishing_again(tmp_path: Path) -> None:
