@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         defaults = argparse.Namespace(root=None, module="tasks")
         arguments, rest = parser.parse_known_args(argv, defaults)
-        if rest and arguments.run is not show_status:
+        if rest and arguments.run not in (show_status, accept_stage):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.rest = rest
         with os_refusals_explained():
@@ -65,8 +65,15 @@ def show_status(arguments: argparse.Namespace) -> None:
         return
     width = max(len(row["stage"]) for row in rows)
     for row in rows:
-        state = "complete" if row["cause"] is None else f"stale     {row['cause']}"
-        print(f"{row['stage']:{width}}  {state}")
+        accepted = f"accepted without a rerun: {', '.join(row['accepted'])}" if row["accepted"] else ""
+        words = [row["cause"], accepted]
+        print(f"{row['stage']:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
+
+
+def accept_stage(arguments: argparse.Namespace) -> None:
+    for row, accepted in status.accept(arguments.stage, arguments.rest, arguments.root, arguments.module):
+        words = f"accepted: {', '.join(accepted)}" if accepted else "nothing to accept"
+        print(f"{row['stage']}  {words}{'' if row['cause'] is None else '; stale still: ' + row['cause']}")
 
 
 def show_usage(arguments: argparse.Namespace) -> None:
@@ -151,9 +158,12 @@ LABELLED: Sequence[Option] = (
 )
 PORT: Option = ("--port", {"type": port, "default": 0, "help": "of 127.0.0.1; any free one if absent"})
 STATUS = "print each stage, complete or stale and why; runs nothing. May name one as luigi does: TrainModel --epochs 20"
+ACCEPT = "let a stage's output count as made from the code, libraries and inputs of now, without a rerun"
+STAGE: Option = ("stage", {"help": "such as TrainModel; options as for status may follow"})
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("status", show_status, STATUS, [JSON]),
+    ("accept", accept_stage, ACCEPT, [STAGE]),
     ("usage", show_usage, "print what each output takes on disk, and which are live", [JSON]),
     ("prune", prune_outputs, "remove outputs of earlier parameters; never a picture that a person gave", PRUNE),
     ("reject", curate("reject"), "take pictures out of the data set, for good", [PICTURES]),

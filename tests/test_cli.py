@@ -21,7 +21,13 @@ def commands():
 
 
 #: What a command needs besides its name.
-NEEDED = {"reject": ["x"], "restore": ["x"], "relabel": ["grass", "x"], "add": ["grass", "x"]}
+NEEDED = {
+    "accept": ["TrainModel"],
+    "reject": ["x"],
+    "restore": ["x"],
+    "relabel": ["grass", "x"],
+    "add": ["grass", "x"],
+}
 
 
 @pytest.mark.parametrize("name", commands())

@@ -1,7 +1,8 @@
-"""Which stages are complete, and why the others are stale."""
+"""Which stages are complete, why the others are stale, and a person's word that one may count as complete."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -9,32 +10,47 @@ from typing import TypedDict
 from greenr_luigi import settings
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
+from greenr_luigi.staleness.errors import StampError
 from greenr_luigi.staleness.stage import Stage
 
 
 class StageStatus(TypedDict):
-    """`state`: "complete" or "stale"; `cause`: why it is stale; `place`: its output folder."""
+    """`state`: "complete" or "stale"; `cause`: why it is stale; `place`: its output folder; `accepted`: what has
+    changed since it ran, and a person has accepted without a rerun."""
 
     stage: str
     state: str
     cause: str | None
     place: str
+    accepted: list[str]
 
 
 def status(name: str | None, options: Sequence[str], root: Path, module: str = "tasks") -> list[StageStatus]:
     """The status of the stage `name` and of all before it, in the order in which they would run. Runs nothing and reads
     no picture. `name`: None for the stage with which the pipeline is run; `options`: parameters, as for luigi."""
     name = name or deploying_stage(module).get_task_family()
-    return [
-        {
-            "stage": task.title,
-            "state": "complete" if cause is None else "stale",
-            "cause": cause,
-            "place": str(task.output_folder),
-        }
-        for task in run_order(build(name, options, root, module))
-        for cause in [task.stale_because()]
-    ]
+    return [_status_of(task) for task in run_order(build(name, options, root, module))]
+
+
+def _status_of(task: Stage) -> StageStatus:
+    cause, accepted = task.stale_because(), list[str]()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
+        accepted = task.stamp().accepted
+    state = "complete" if cause is None else "stale"
+    place = str(task.output_folder)
+    return {"stage": task.title, "state": state, "cause": cause, "place": place, "accepted": accepted}
+
+
+def accept(
+    name: str, options: Sequence[str], root: Path, module: str = "tasks"
+) -> list[tuple[StageStatus, list[str]]]:
+    """Let the outputs of a stage count as made from what there is now (`Stage.accept`). `name`: of the stage, such as
+    TrainModel, or the title of one of several, such as "DownloadImages(grass)"; `options`: as for `status`. Returns
+    what status says of each then, and what was accepted."""
+    graph = run_order(build(deploying_stage(module).get_task_family(), options, root, module))
+    named = [task for task in graph if name in (task.task_family, task.title)]
+    accepted = [(task, task.accept()) for task in named or [build(name, options, root, module)]]
+    return [(_status_of(task), differences) for task, differences in accepted]
 
 
 def build(name: str, options: Sequence[str], root: Path, module: str = "tasks") -> Stage:

@@ -1,4 +1,4 @@
-"""Makes the output of a stage, or takes over one that was made from the same."""
+"""Makes the output of a stage, takes over one that was made from the same, or accepts the one that there is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import code, traces
+from . import code, errors, traces
 from .output_folder import atomic_folder, copy_output, lock
-from .stamp import Stamp, stamps
+from .stamp import Stamp, Trace, stamps
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -55,22 +55,15 @@ def _do_not_wait(holder: str) -> None:
 
 
 def _make(stage: Stage, cause: str) -> None:
-    inputs = {name: task.stamp().as_input() for name, task in stage.inputs().items()}
-    reads = {name: traces.snapshot(path) for name, path in stage.reads().items()}
-    code_traces = code.snapshot(code.sources(type(stage).__module__, stage.code))
-    started = time.time()
+    trace, started = _trace_of(stage), time.time()
     with atomic_folder(stage.output_folder) as out:
         summary = dict(stage.work(out) or {})
         files = traces.snapshot(out)
         if not files:
             raise stage.error(f"{stage.title} wrote nothing to {out}: `work` must leave at least one file")
         Stamp(
+            **vars(trace),
             title=stage.title,
-            parameters=stage.parameters,
-            inputs=inputs,
-            reads=reads,
-            code=code_traces,
-            libraries=code.versions(stage.libraries),
             because=cause,
             host=socket.gethostname(),
             started=started,
@@ -79,6 +72,35 @@ def _make(stage: Stage, cause: str) -> None:
             files=files,
             digest=traces.digest(files),
         ).write(out)
+
+
+def _trace_of(stage: Stage) -> Trace:
+    """What an output would be made from now."""
+    return Trace(
+        parameters=stage.parameters,
+        inputs={name: task.stamp().as_input() for name, task in stage.inputs().items()},
+        reads={name: traces.snapshot(path) for name, path in stage.reads().items()},
+        code=code.snapshot(code.sources(type(stage).__module__, stage.code)),
+        libraries=code.versions(stage.libraries),
+    )
+
+
+def accept(stage: Stage) -> list[str]:
+    """Let the output count as made from what there is now; Stage.accept says more."""
+    with _locks(stage):
+        try:
+            stamp, trace = stage.stamp(), _trace_of(stage)
+            damage = traces.files_changed("output", stamp.files, stage.output_folder)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            damage = f"{error.filename} is missing"
+        except errors.StampError as error:
+            damage = str(error)
+        if damage:
+            raise stage.error(f"{stage.title} cannot be accepted: {damage}; run it")
+        if differences := stamp.differences(trace):
+            accepted = [*stamp.accepted, *differences]
+            replace(stamp, **vars(trace), accepted=accepted).write(stage.output_folder)
+    return differences
 
 
 @contextlib.contextmanager

@@ -195,6 +195,17 @@ class Stage(luigi.Task):
         finally:
             forget()
 
+    def accept(self) -> list[str]:
+        """Let the output count as made from what there is now, without a rerun, as `dvc commit` does: a person may know
+        that an edit changes nothing. Returns what differs; the stamp keeps that, too.
+
+        That an input is stale itself, or a cause that no file shows, remains. Raises `error` if there is no output of
+        these parameters, or a damaged one."""
+        try:
+            return making.accept(self)
+        finally:
+            forget()
+
     # Telling people
 
     def tell(self, words: str, fraction: float | None = None) -> None:

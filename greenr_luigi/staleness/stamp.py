@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from .code import CodeTrace
 from .errors import StampError
-from .traces import STAMP, FileTrace, Snapshot
+from .traces import STAMP, FileTrace, Snapshot, digest
 
 
 class InputTrace(TypedDict):
@@ -23,10 +24,9 @@ class InputTrace(TypedDict):
 
 
 @dataclass(kw_only=True)
-class Stamp:
-    """What an output was made from."""
+class Trace:
+    """What an output is made from."""
 
-    title: str
     #: The parameters that shape the output, as on the command line.
     parameters: dict[str, str]
     #: By title of the required stage.
@@ -37,6 +37,28 @@ class Stamp:
     code: dict[str, CodeTrace]
     #: Installed versions; None for what is not installed.
     libraries: dict[str, str | None]
+
+    def differences(self, now: Trace) -> list[str]:
+        """All but the parameters in which it differs from what there is now: "code of training.py"."""
+        tables: list[tuple[str, Mapping[str, object], Mapping[str, object]]] = [
+            ("version of ", self.libraries, now.libraries),
+            ("code of ", _syntax(self.code), _syntax(now.code)),
+            ("input ", _digests(self.inputs), _digests(now.inputs)),
+            ("", _contents(self.reads), _contents(now.reads)),
+        ]
+        return [
+            f"{what}{name}"
+            for what, old, new in tables
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        ]
+
+
+@dataclass(kw_only=True)
+class Stamp(Trace):
+    """What an output was made from, why, where and when; and what it is."""
+
+    title: str
     #: Why the stage ran.
     because: str
     host: str
@@ -49,23 +71,29 @@ class Stamp:
     #: The output itself.
     files: Snapshot
     digest: str
+    #: What has changed since the work, and a person has accepted without a rerun. The trace is as of then.
+    accepted: list[str] = field(default_factory=list)
 
     def as_input(self) -> InputTrace:
         """What the stamp of a stage that requires this one records of it."""
         return {"digest": self.digest, "summary": self.summary}
 
     def write(self, folder: Path) -> None:
-        with (folder / STAMP).open("w") as file:
+        beside = folder / f".{STAMP}"
+        with beside.open("w") as file:
             json.dump(vars(self), file)
             file.flush()
             os.fsync(file.fileno())
+        beside.replace(folder / STAMP)
 
     @classmethod
     def read(cls, folder: Path) -> Stamp:
         """Raises FileNotFoundError if there is none, StampError if it is torn."""
         try:
             content = json.loads((folder / STAMP).read_bytes())
-            stamp = cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
+            names = [field.name for field in dataclasses.fields(cls)]
+            content.setdefault("accepted", [])  # Older ones have none.
+            stamp = cls(**{name: content[name] for name in names})
             stamp.files = _snapshot(stamp.files)
             stamp.reads = {name: _snapshot(files) for name, files in stamp.reads.items()}
         except KeyError as error:
@@ -73,6 +101,18 @@ class Stamp:
         except (ValueError, TypeError, AttributeError) as error:
             raise StampError(f"its stamp cannot be read ({error})") from None
         return stamp
+
+
+def _syntax(code: Mapping[str, CodeTrace]) -> dict[str, str]:
+    return {name: file["syntax"] for name, file in code.items()}
+
+
+def _digests(inputs: Mapping[str, InputTrace]) -> dict[str, str]:
+    return {title: made["digest"] for title, made in inputs.items()}
+
+
+def _contents(reads: Mapping[str, Snapshot]) -> dict[str, str]:
+    return {name: digest(files) for name, files in reads.items()}
 
 
 def _snapshot(files: dict[str, Any]) -> Snapshot:

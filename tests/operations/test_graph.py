@@ -322,3 +322,17 @@ def test_a_misspelled_setting_in_luigi_cfg_is_refused(tmp_path, text, words):
     run = pipeline.run()
     assert run.status != 0
     assert words in run.output
+
+
+@pytest.mark.slow
+def test_a_person_goes_on_without_a_rerun(deployed):
+    add_unused_name(deployed.code / "greenr_luigi/training/train.py")
+    accepted = deployed.greenr("accept", TRAIN, *deployed.parameters(DEPLOY))
+    assert accepted.stdout == "TrainModel  accepted: code of greenr_luigi/training/train.py\n", (
+        accepted.stderr
+    )
+    status = deployed.greenr("status", DEPLOY, *deployed.parameters(DEPLOY))
+    assert "TrainModel                 complete  accepted without a rerun: code of " in status.stdout
+    assert deployed.run().ran == {}
+    refused = deployed.greenr("accept", "TrainModle", *deployed.parameters(DEPLOY))
+    assert refused.returncode == 1 and "did you mean TrainModel?" in refused.stderr

@@ -38,8 +38,8 @@ def test_what_is_written_is_read_and_what_a_later_version_says_besides_is_passed
     [
         ("", "Expecting value"),
         ('{"title": "Fi', "Unterminated string"),
-        ("[]", "list indices"),
-        ("{}", "it lacks 'title'"),
+        ("[]", "'list' object"),
+        ("{}", "it lacks 'parameters'"),
         ('"\xff"', "'utf-8' codec"),
     ],
 )

@@ -1,0 +1,86 @@
+"""What a person accepts without a rerun."""
+
+import json
+
+import pytest
+
+from greenr_luigi.staleness import code
+from greenr_luigi.staleness.errors import StalenessError
+from tests import toys
+from tests.toys import build, cause
+
+
+@pytest.fixture
+def changed(root, monkeypatch, tmp_path_factory):
+    """The data root of a graph that has run, and whose code, libraries and files have changed since."""
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "toy_accepted.py").write_text("ONE = 1\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(toys.Count, "code", ("toy_accepted",))
+    monkeypatch.setattr(toys.Count, "libraries", ("pytest",))
+    build(root)
+    (folder / "toy_accepted.py").write_text("ONE = 2\n")
+    monkeypatch.setattr(code, "_version", lambda name: "0.0")
+    return root
+
+
+def test_what_has_changed_is_accepted_and_told_until_the_stage_runs_again(changed):
+    count = toys.Count(root=changed)
+    before = count.stamp()
+    assert cause(changed).startswith("input Count is stale: version of pytest: ")
+    assert count.accept() == ["version of pytest", "code of toy_accepted.py"]
+    assert cause(changed) is None
+    stamp = count.stamp()
+    assert stamp.accepted == ["version of pytest", "code of toy_accepted.py"]
+    assert (stamp.finished, stamp.files, stamp.digest) == (before.finished, before.files, before.digest)
+    assert count.accept() == [] and count.stamp() == stamp
+    (changed / "inputs" / "a").write_text("adam")
+    assert build(changed) == ["Read(a)", "Merge", "Count", "Final"]
+    assert count.stamp().accepted == []
+
+
+def test_files_and_inputs_are_accepted_of_the_one_stage_alone(root):
+    build(root)
+    (root / "inputs" / "a").write_text("adam")
+    read, merge = toys.Read(root=root, name="a"), toys.Merge(root=root)
+    assert merge.accept() == []  # Its input has not run yet.
+    assert cause(root, toys.Merge) == "input Read(a) is stale: file a was edited"
+    read.run()
+    assert merge.accept() == ["input Read(a)"]
+    assert cause(root) is None
+    (root / "inputs" / "a").write_text("abel")
+    assert read.accept() == ["file a"]
+    assert cause(root) is None
+    assert (read.output_folder / "text").read_text() == "adam"
+
+
+def test_what_no_file_shows_remains(root):
+    build(root)
+    toys.Final.dead = "the server is not running"
+    assert toys.Final(root=root).accept() == []
+    assert cause(root) == "the server is not running"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "text").write_text("x"), "output file text was edited; run it"),
+        (lambda folder: (folder / "stamp.json").write_text("{"), "its stamp cannot be read .*; run it"),
+        (lambda folder: folder.unlink(), "stamp.json is missing; run it"),
+    ],
+)
+def test_a_missing_or_damaged_output_is_no_thing_to_accept(root, damage, words):
+    build(root)
+    damage(toys.Merge(root=root).output_folder)
+    with pytest.raises(StalenessError, match=f"Merge cannot be accepted: .*{words}"):
+        toys.Merge(root=root).accept()
+
+
+def test_a_stamp_of_before_there_was_anything_to_accept_reads(root):
+    build(root)
+    file = toys.Merge(root=root).output_folder / "stamp.json"
+    content = json.loads(file.read_text())
+    del content["accepted"]
+    file.write_text(json.dumps(content))
+    assert toys.Merge(root=root).stamp().accepted == []
+    assert cause(root) is None
