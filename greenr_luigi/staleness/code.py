@@ -1,11 +1,10 @@
-"""Which source files and libraries shape an output, and what has changed in them since."""
+"""Which source files shape an output, and what has changed in them since."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,19 +20,6 @@ class CodeTrace(TypedDict):
 
     bytes: str
     syntax: str
-
-
-@functools.cache
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def versions(libraries: Iterable[str]) -> dict[str, str | None]:
-    """Installed versions, found without importing anything."""
-    return {name: _version(name) for name in libraries}
 
 
 def sources(own: str, code: Iterable[str]) -> dict[str, Path]:

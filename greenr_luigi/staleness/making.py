@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import code, errors, traces
+from . import code, errors, libraries, traces
 from .output_folder import atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace, stamps
 
@@ -76,12 +76,13 @@ def _make(stage: Stage, cause: str) -> None:
 
 def _trace_of(stage: Stage) -> Trace:
     """What an output would be made from now."""
+    files = code.sources(type(stage).__module__, stage.code)
     return Trace(
         parameters=stage.parameters,
         inputs={name: task.stamp().as_input() for name, task in stage.inputs().items()},
         reads={name: traces.snapshot(path) for name, path in stage.reads().items()},
-        code=code.snapshot(code.sources(type(stage).__module__, stage.code)),
-        libraries=code.versions(stage.libraries),
+        code=code.snapshot(files),
+        libraries=libraries.versions({*libraries.imported(files), *stage.libraries}),
     )
 
 

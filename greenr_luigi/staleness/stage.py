@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import luigi
 
-from . import code, errors, making, traces
+from . import code, errors, libraries, making, traces
 from .memo import Memo
 from .stamp import InputTrace, Stamp, stamps
 
@@ -68,7 +68,8 @@ class Stage(luigi.Task):
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """Installed distributions whose version shapes the output."""
+        """Installed distributions whose version shapes the output, beside those that the code imports: what another
+        library loads by itself, or what is run as a command."""
         return ()
 
     def reads(self) -> Mapping[str, Path]:
@@ -136,9 +137,11 @@ class Stage(luigi.Task):
     def changed_since(self, stamp: Stamp, output: Path) -> str | None:
         """The first difference between what an output was made from and what it would be made from now, or between its
         stamp and its files."""
+        # Which libraries the code imports, only an edit of the code can change.
+        versions = libraries.versions({*stamp.libraries, *self.libraries})
         return (
             traces.entries_changed("parameter", self._own(stamp.parameters), self._own(self.parameters))
-            or traces.entries_changed("version of", stamp.libraries, code.versions(self.libraries))
+            or traces.entries_changed("version of", stamp.libraries, versions)
             or code.changed(stamp.code, type(self).__module__, self.code)
             or self._inputs_changed(stamp.inputs)
             or self._reads_changed(stamp.reads)

