@@ -37,7 +37,8 @@ def _take(stage: Stage, cause: str) -> bool:
         if other == stage.output_folder or stamp.title != stage.title:
             continue
         # Whoever waited here for another's output, while that one waited for this, would wait for ever.
-        with contextlib.suppress(BlockingIOError), lock(other, fcntl.LOCK_SH, _do_not_wait):
+        busy_or_gone = (BlockingIOError, FileNotFoundError, errors.StampError)
+        with contextlib.suppress(*busy_or_gone), lock(other, fcntl.LOCK_SH, _do_not_wait):
             if Stamp.read(other) == stamp and stage.changed_since(stamp, other) is None:
                 stage.tell(f"{stage.title} takes {other.name}, made from the same: {cause}")
                 with atomic_folder(stage.output_folder) as out:

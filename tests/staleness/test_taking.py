@@ -1,9 +1,11 @@
 """Outputs of other parameters that were made from the same are taken over."""
 
+import shutil
+
 import luigi
 import pytest
 
-from greenr_luigi.staleness import output_folder
+from greenr_luigi.staleness import making, output_folder
 from tests import toys
 from tests.toys import build, cause
 
@@ -87,17 +89,31 @@ def test_one_that_goes_takes_nothing_from_another(root):
     assert build(root, glue="--") == []
 
 
-def test_one_that_another_run_is_replacing_is_not_waited_for(root, monkeypatch):
+def replaced(link, on_wait):
+    on_wait("process 1")
+
+
+def pruned(link, on_wait):
+    shutil.rmtree(link.resolve())
+    link.unlink()
+
+
+def torn(link, on_wait):
+    (link / "stamp.json").write_text("{")
+
+
+@pytest.mark.parametrize("happens", [replaced, pruned, torn])
+def test_one_that_another_run_has_its_hands_on_is_not_waited_for(root, monkeypatch, happens):
     build(root)
+    assert luigi.build([toys.Merge(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
     lock = output_folder.lock
 
     def busy(link, kind, on_wait):
-        if link == folders(root)[0] and kind == output_folder.fcntl.LOCK_SH:
-            on_wait("process 1")
+        if link == folders(root)[0]:
+            happens(link, on_wait)
         return lock(link, kind, on_wait)
 
-    monkeypatch.setattr("greenr_luigi.staleness.making.lock", busy)
-    assert luigi.build([toys.Merge(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
+    monkeypatch.setattr(making, "lock", busy)
     toys.ran.clear()
     assert luigi.build([toys.Count(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
     assert toys.ran == ["Count"]
