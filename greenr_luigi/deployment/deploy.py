@@ -60,7 +60,7 @@ def deploy(
 
     store = service.store
     store.mkdir(parents=True, exist_ok=True)
-    with releases.locked(store, lambda holder: on_progress(0, f"waits for another deployment: {holder}")):
+    with releases.locked(store, lambda words: on_progress(0, words)):
         before = releases.last_good(store)
         on_progress(0.1, "compares with the release that serves")
         pass_gate(candidate, store, before, limits, out)
@@ -86,7 +86,7 @@ def serve(service: Service, on_progress: OnProgress) -> Server:
     Raises ReleaseError if nothing has been released, ServerError if it does not come to serve.
     """
     store = service.store
-    with releases.locked(store, lambda holder: on_progress(0, f"waits for another deployment: {holder}")):
+    with releases.locked(store, lambda words: on_progress(0, words)):
         digest = releases.last_good(store)
         if digest is None:
             raise ReleaseError(f"no sound release in {store}: run `luigi --module tasks DeployApp`")

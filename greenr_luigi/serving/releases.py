@@ -127,8 +127,8 @@ def move_into_store(unfinished: Path, release: Path) -> None:
 
 @contextlib.contextmanager
 def locked(store: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Nobody else changes which release of a store serves meanwhile. `on_wait` is told who holds the lock, if someone
-    does."""
+    """Nobody else changes which release of a store serves meanwhile. `on_wait` gets a sentence that says for whom this
+    waits, if it does."""
     with lock(store / "current", fcntl.LOCK_EX, on_wait) if store.is_dir() else contextlib.nullcontext():
         yield
 

@@ -170,7 +170,7 @@ CASES = [
     ("code of the web page", lambda p: add_unused_name(p.code / "greenr_luigi/web/pages.py"), [], [DEPLOY],
      "code of greenr_luigi/web/pages.py changed"),
     ("a file of the release that serves deleted",
-     lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(), [], [DEPLOY], "file model.onnx of release "),
+     lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(), [], [DEPLOY], "release "),
     ("the server killed", kill_server, [], [DEPLOY], "no server of ours answers"),
     ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
     ("a picture rejected", lambda p: p.greenr("reject", str(a_training_picture(p))), [], [SPLIT, *after(SPLIT)],
