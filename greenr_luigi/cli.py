@@ -120,7 +120,7 @@ def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.serving import processes, releases, server
 
     earlier, run_dir = releases.rollback(arguments.root / "releases"), arguments.root / "server"
-    if processes.master_pid(run_dir) is None:
+    if not processes.servers(run_dir):
         start = "luigi --module tasks DeployApp"
         print(f"release {earlier} will be served when a server runs: {start} starts one")
     else:

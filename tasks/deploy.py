@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
-from greenr_luigi.about import STATIC, TEMPLATES
 from greenr_luigi.parameters import NumberParameter
+from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stamp import Stamp
 from tasks.evaluate import EvaluateModel
@@ -43,8 +43,7 @@ class DeployApp(PipelineStage):
     )
 
     code = ("greenr_luigi.deployment.deploy", "greenr_luigi.web")
-    # A command, and what uvicorn and starlette load where it is installed.
-    libraries = ("gunicorn", "httptools", "python-multipart", "uvloop")
+    libraries = LIBRARIES
 
     @property
     def service(self) -> "Service":
@@ -56,7 +55,7 @@ class DeployApp(PipelineStage):
         )
 
     def reads(self) -> dict[str, Path]:
-        return {"the page's assets": STATIC, "the page's templates": TEMPLATES}
+        return ASSETS
 
     def outside_cause(self, stamp: Stamp) -> str | None:
         from greenr_luigi.deployment.deploy import why_not_serving

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import tasks
 from greenr_luigi.operations.status import build, run_order
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import processes, releases, server
 from tests import shared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -142,7 +142,9 @@ class Pipeline:
     @property
     def port(self) -> int:
         """The port of the server that was started last."""
-        return int(json.loads((self.root / "server" / "server.json").read_text())["port"])
+        (running,) = processes.servers(self.root / "server")
+        assert running.note is not None
+        return running.note.port
 
     def serve(self) -> None:
         """Start the server that a deployment has left running, in a copy of its folder."""

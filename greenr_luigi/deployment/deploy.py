@@ -129,7 +129,4 @@ def why_not_serving(service: Service, output_folder: Path) -> str | None:
         releases.verify_touched(store, digest)
     except ReleaseError as error:
         return str(error)
-    served = server.served_release(service.run_dir, service.host, service.port)
-    if served is None:
-        return f"no server of ours answers on {service.host}:{service.port}"
-    return None if served == digest else f"the server serves {served}, not {digest}"
+    return server.not_as_wanted(service, digest)

@@ -58,10 +58,9 @@ def release_usage(root: Path) -> dict[str, Usage]:
 
 
 def served_releases(root: Path) -> set[str]:
-    """The releases that the workers of the running server have in memory."""
-    run_dir = root / "server"
-    states = processes.living_workers(run_dir, processes.master_pid(run_dir))
-    return {state.digest for state in states if state.digest}
+    """The releases that the workers of running servers have in memory."""
+    running = processes.servers(root / "server")
+    return {state.digest for one in running for state in one.workers if state.digest}
 
 
 def _local_time(seconds: float) -> str:

@@ -2,70 +2,79 @@
 
 from __future__ import annotations
 
+import json
 import os
-import select
-import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from greenr_luigi import contracts
-from greenr_luigi.about import PACKAGE
-from greenr_luigi.serving.processes import PID_FILE, master_pid
+from greenr_luigi.about import PACKAGE, STATIC, TEMPLATES
+from greenr_luigi.serving.processes import LOG, NOTE
 from greenr_luigi.serving.sockets import ServerError, listen
-from greenr_luigi.serving.state import SERVER_NOTE, ServerNote
+from greenr_luigi.serving.state import ServerNote
+from greenr_luigi.staleness import code, libraries, traces
 
-#: Seconds between two looks at a state that is waited for.
-POLL = 0.05
-LOG = "gunicorn.log"
+#: The package whose code a server loads; and libraries that it does not import: a command, and what uvicorn and
+#: starlette load where it is installed.
+WEB = "greenr_luigi.web"
+LIBRARIES = ("gunicorn", "httptools", "python-multipart", "uvloop")
+#: The files that it loads besides, by what to call them.
+ASSETS = {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 #: Lines of the log in a message.
 TAIL = 25
 #: Variables that would change what gunicorn is told.
 NOT_PASSED_ON = ("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID", "GUNICORN_FD", "PORT")
 
 
-def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> tuple[int, ServerNote]:
+def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> ServerNote:
     """Start gunicorn as `note` says (port 0 for a free one). The socket is bound here, so that a taken port is known at
-    once. Writes server.json; returns gunicorn's pid, and the note with the port and the folder of counters that it got.
+    once. Returns the note with what gunicorn has been given besides; what becomes of it, `processes` tells.
 
     `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of the log.
     """
     with listen(note.host, note.port, shared) as listening:
-        note = replace(note, port=listening.getsockname()[1], metrics=f"metrics-{time.time_ns()}")
-        for name in ("workers", note.metrics):
+        port, name = listening.getsockname()[1], f"metrics-{time.time_ns()}"
+        note = replace(as_loaded(note), port=port, launch=name)
+        for name in ("workers", note.launch):
             (run_dir / name).mkdir(exist_ok=True)
-        # `alive` ends when no process holds `held` any more: gunicorn died at birth.
-        alive, held = socket.socketpair()
-        with alive:
-            with held, (run_dir / LOG).open("ab") as log:
-                starting = subprocess.Popen(
+        with (run_dir / LOG).open("ab") as log:
+            try:
+                # It ends when the daemon has been forked.
+                subprocess.run(
                     [*command(run_dir, note), "--bind", f"fd://{listening.fileno()}"],
+                    check=True,
+                    timeout=timeout,
                     cwd=run_dir,
                     env=environment(run_dir, note),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    pass_fds=(listening.fileno(), held.fileno()),
+                    pass_fds=[listening.fileno()],
                 )
-            try:
-                starting.wait(timeout)
-            except subprocess.TimeoutExpired:
-                raise ServerError(f"gunicorn did not start in {timeout:g} s{log_end(run_dir)}") from None
-            contracts.write(run_dir / SERVER_NOTE, note)
-            deadline = time.monotonic() + timeout
-            while (pid := master_pid(run_dir)) is None:
-                if select.select([alive], [], [], POLL)[0] or time.monotonic() > deadline:
-                    raise ServerError(f"gunicorn did not start on {note.host}:{note.port}{log_end(run_dir)}")
-            return pid, note
+            except subprocess.SubprocessError as error:
+                why = f"in {timeout:g} s" if isinstance(error, subprocess.TimeoutExpired) else ""
+                raise ServerError(f"gunicorn did not start {why}{log_end(run_dir)}") from None
+    return note
+
+
+def as_loaded(note: ServerNote) -> ServerNote:
+    """The note of a server that loads its code, libraries and the page's files now."""
+    sources = code.sources(WEB, [WEB])
+    return replace(
+        note,
+        code=code.snapshot(sources),
+        versions=libraries.versions({*libraries.imported(sources), *LIBRARIES}),
+        assets={name: traces.snapshot(folder) for name, folder in ASSETS.items()},
+    )
 
 
 def command(run_dir: Path, note: ServerNote) -> list[str]:
     return [
         *(sys.executable, "-m", "gunicorn", "-c", "python:greenr_luigi.web.gunicorn_conf"),
-        *("--daemon", "--enable-stdio-inheritance", "--pid", str(run_dir / PID_FILE)),
+        *("--daemon", "--enable-stdio-inheritance"),
         *("--log-file", str(run_dir / LOG), "--workers", str(note.workers)),
     ]
 
@@ -73,10 +82,11 @@ def command(run_dir: Path, note: ServerNote) -> list[str]:
 def environment(run_dir: Path, note: ServerNote) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON},
+        NOTE: json.dumps(asdict(note)),
         "GREENR_STORE": note.store,
         "GREENR_RUN_DIR": str(run_dir),
-        "GREENR_ROOT_PATH": note.root_path,
-        "PROMETHEUS_MULTIPROC_DIR": str(run_dir / note.metrics),
+        "GREENR_ROOT_PATH": note.settings["GREENR_ROOT_PATH"] or "",
+        "PROMETHEUS_MULTIPROC_DIR": str(run_dir / note.launch),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])),
         "PYTHONSAFEPATH": "1",
         # One worker a core; what a library would start besides only takes memory.

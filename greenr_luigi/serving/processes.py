@@ -1,61 +1,139 @@
-"""The processes of our server: found by their environment, since pids are used again, and ended for certain."""
+"""The processes of our servers: found by what they are, and ended for certain.
+
+No pid file is trusted, since pids are used again and files are deleted, copied and moved. A process is ours if it was
+started for our run_dir, or works in that folder, whatever its name was then.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
-from greenr_luigi.serving.state import WorkerState, read_worker_states
+import msgspec
 
-PID_FILE = "gunicorn.pid"
-#: The pid file of a gunicorn whose successor is starting.
-OLD_PID_FILE = "gunicorn.old.pid"
+from greenr_luigi.serving.sockets import ServerError
+from greenr_luigi.serving.state import ServerNote, WorkerState, read_worker_states
+
+LOG = "gunicorn.log"
+#: The variable in which a server's processes carry their ServerNote.
+NOTE = "GREENR_SERVER"
 #: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
 GRACE = 30.0
 #: Seconds for a killed process to be gone.
 KILLED = 2.0
 
 
-def master_pid(run_dir: Path, pid_file: str = PID_FILE) -> int | None:
-    """The pid of our gunicorn; None for no pid file, a stale one, or a pid that is somebody else's now."""
+@dataclass(frozen=True)
+class Process:
+    """A gunicorn or one of its workers. `note`: how it was started, empty if it does not say, as in version 0.2;
+    `at_home`: whether it works in our run_dir, and not in one that was deleted; `user`: the id of the user that it
+    belongs to, if we may not look into it."""
+
+    pid: int
+    parent: int
+    note: ServerNote = field(default_factory=ServerNote)
+    at_home: bool = True
+    user: int | None = None
+
+
+@dataclass(frozen=True)
+class Running(Process):
+    """A living gunicorn, with what its living workers say of themselves."""
+
+    workers: tuple[WorkerState, ...] = ()
+
+
+def find(run_dir: Path) -> list[Process]:
+    """The living processes of every server of a run_dir on this machine (Linux)."""
+    run_dir = run_dir.resolve()
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208  a Path for each takes long
+        with contextlib.suppress(OSError):  # It has just ended.
+            found.append(_examine(int(pid), run_dir))
+    return [process for process in found if process is not None]
+
+
+def _examine(pid: int, run_dir: Path) -> Process | None:
+    """A process, if it is one of a server of this run_dir. Raises OSError if it has ended."""
+    proc = Path(f"/proc/{pid}")
     try:
-        pid = int((run_dir / pid_file).read_text())
-    except (OSError, ValueError):
+        with open(f"{proc}/environ", "rb", 0) as file:  # noqa: PTH123  the fastest of several ways
+            pairs = [entry.partition(b"=") for entry in file.read().split(b"\0")]
+    except PermissionError:
+        # The command line, which names the log, may be read.
+        if os.fsencode(run_dir / LOG) not in (proc / "cmdline").read_bytes().split(b"\0"):
+            return None
+        return Process(pid, parent_of(pid), user=proc.stat().st_uid)
+    environment = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    if "GREENR_RUN_DIR" not in environment:
         return None
-    return pid if is_ours(pid, run_dir) else None
+    at_home = run_dir.is_dir() and (proc / "cwd").samefile(run_dir)
+    if not at_home and environment["GREENR_RUN_DIR"] != str(run_dir):
+        return None
+    # In another container pids and addresses are others.
+    if (proc / "ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
+        return None
+    note = ServerNote()
+    with contextlib.suppress(KeyError, ValueError):
+        note = msgspec.convert(json.loads(environment[NOTE]), ServerNote)
+    return Process(pid, parent_of(pid), note, at_home)
 
 
-def living_workers(run_dir: Path, master: int | None) -> list[WorkerState]:
-    """The states of the workers of the gunicorn with this pid."""
-    states = read_worker_states(run_dir)
-    return [state for state in states if state.master == master and is_ours(state.pid, run_dir)]
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
 
 
-def is_ours(pid: int, run_dir: Path) -> bool:
-    """Whether a living process was started with this run_dir (Linux; a dead one has no environment)."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return b"GREENR_RUN_DIR=" + os.fsencode(run_dir.resolve()) in environment.split(b"\0")
+def servers(run_dir: Path) -> list[Running]:
+    """The living servers of a run_dir, in the order of their start. Workers whose gunicorn is gone are no server: they
+    end by themselves."""
+    states = {state.pid: state for state in read_worker_states(run_dir)}
+    running = []
+    by_launch = attrgetter("note.launch")
+    for _, group in groupby(sorted(find(run_dir), key=by_launch), by_launch):
+        processes = {process.pid: process for process in group}
+        workers = [states[pid] for pid in processes if pid in states]
+        heads = [p for p in processes.values() if p.parent not in processes and p.pid not in states]
+        for gunicorn in heads[:1]:
+            own = tuple(state for state in workers if state.master == gunicorn.pid)
+            running.append(Running(**vars(gunicorn), workers=own))
+    return running
 
 
-def stop_gunicorn(run_dir: Path, pid_file: str) -> bool:
-    """End the gunicorn of a pid file: gently at first, then by force. False when it was not running."""
-    master = master_pid(run_dir, pid_file)
-    if master is not None:
-        workers = [state.pid for state in living_workers(run_dir, master)]
-        kill(master, signal.SIGTERM, GRACE)
-        for pid in [master, *workers]:
-            if is_ours(pid, run_dir):
-                kill(pid, signal.SIGKILL, KILLED)
-    (run_dir / pid_file).unlink(missing_ok=True)
-    return master is not None
+def end(run_dir: Path, keep: Collection[str] = ()) -> bool:
+    """End the servers of a run_dir, and workers that a killed gunicorn has left: gently at first, then by force. The
+    launches in `keep` stay. False when there was nothing to end.
+
+    Raises ServerError for processes of another user.
+    """
+    doomed = [process for process in find(run_dir) if process.note.launch not in keep]
+    refuse_foreign(run_dir, doomed)
+    pids = {process.pid for process in doomed}
+    for process in doomed:
+        if process.parent not in pids:
+            kill(process.pid, signal.SIGTERM, GRACE)
+    for process in find(run_dir):
+        if process.note.launch not in keep:
+            kill(process.pid, signal.SIGKILL, KILLED)
+    return bool(doomed)
+
+
+def refuse_foreign(run_dir: Path, processes: Iterable[Process]) -> None:
+    """Raises ServerError if a process belongs to a user whose processes we may not end."""
+    for process in processes:
+        if process.user is not None:
+            raise ServerError(
+                f"the server of {run_dir.parent} (process {process.pid}) belongs to user {process.user}: run as that "
+                f"user, or stop it first with `sudo -u '#{process.user}' greenr --root {run_dir.parent} stop`"
+            )
 
 
 def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
@@ -67,17 +145,6 @@ def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
             select.select([handle], [], [], timeout)
         finally:
             os.close(handle)
-
-
-def stop_all(run_dir: Path) -> bool:
-    """End every gunicorn, and what a killed one left: workers that have not noticed yet, and files. False when no
-    gunicorn was running."""
-    stopped = [stop_gunicorn(run_dir, pid_file) for pid_file in (OLD_PID_FILE, PID_FILE)]
-    for path in run_dir.glob("workers/*"):
-        if path.stem.isdigit() and is_ours(int(path.stem), run_dir):
-            kill(int(path.stem), signal.SIGKILL, KILLED)
-        path.unlink(missing_ok=True)
-    return any(stopped)
 
 
 @contextlib.contextmanager

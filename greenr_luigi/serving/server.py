@@ -1,19 +1,18 @@
 """Start, find and stop the gunicorn that serves a release store. It is a daemon, not a child of its caller.
 
-    run_dir/gunicorn.pid, gunicorn.log    gunicorn's own
-    run_dir/server.json                   how it was started: what a running server is compared with
-    run_dir/workers/<pid>.json            what each worker serves
-    run_dir/metrics-*/                    the workers' counters
-    run_dir/loading-*.lock                held by a worker that loads a model while it serves
-    run_dir/lock                          held while a server is started or stopped
+    run_dir/gunicorn.log          what gunicorn and its workers say
+    run_dir/gunicorn.pid          for people, such as logrotate; nothing here reads it
+    run_dir/workers/<pid>.json    what each worker serves
+    run_dir/metrics-*/            the workers' counters, a folder a server
+    run_dir/loading-*.lock        held by a worker that loads a model while it serves
+    run_dir/lock                  held while a server is started or stopped
 
-A pid file proves nothing, since pids are used again: a process is ours when its environment names run_dir
-(processes.py).
+How a server was started stands in the environment of its processes (processes.py).
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import http.client
 import json
 import os
@@ -23,20 +22,22 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenr_luigi import contracts
-from greenr_luigi.about import PACKAGE
-from greenr_luigi.contracts import ContractError
-from greenr_luigi.errors import GreenrError
+from greenr_luigi import files
 from greenr_luigi.serving import processes, releases
-from greenr_luigi.serving.launch import POLL, launch, log_end
-from greenr_luigi.serving.processes import OLD_PID_FILE, PID_FILE, living_workers
+from greenr_luigi.serving.launch import ASSETS, LIBRARIES, WEB, launch, log_end
+from greenr_luigi.serving.processes import Running
 from greenr_luigi.serving.sockets import ServerError
-from greenr_luigi.serving.state import SERVER_NOTE, ServerNote
-from greenr_luigi.staleness import code
-from greenr_luigi.staleness.traces import file_sha256
+from greenr_luigi.serving.state import ServerNote
+from greenr_luigi.staleness import code, libraries, traces
 
-#: Seconds for one question to our own server.
+#: Seconds for one question to our own server, and between two looks at a state that is waited for.
 ASK_TIMEOUT = 2.0
+POLL = 0.05
+PID_FILE = "gunicorn.pid"
+
+
+class ReleaseRefused(ServerError):
+    """The workers do not serve a release; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -52,36 +53,35 @@ class Service:
     root_path: str = ""
 
     def note(self) -> ServerNote:
-        """What the server.json of such a server says, but for the folder of its counters."""
-        return ServerNote(
-            host=self.host,
-            port=self.port,
-            workers=self.workers or len(os.sched_getaffinity(0)),
-            store=str(self.store.resolve()),
-            root_path=self.root_path,
-            python=sys.executable,
-            code=code_digest(),
-            environment={name: value for name, value in os.environ.items() if name.startswith("GREENR_")},
-        )
+        """How such a server is started, but for what only a start tells: the port for 0, what it loads, its name."""
+        settings = {
+            **{name: value for name, value in os.environ.items() if name.startswith("GREENR_")},
+            "GREENR_ROOT_PATH": self.root_path or None,
+            "Python": sys.executable,
+        }
+        workers = self.workers or len(os.sched_getaffinity(0))
+        return ServerNote(self.host, self.port, workers, str(self.store.resolve()), settings)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: the pids of its gunicorn and of the workers, which all answer with the release `digest`."""
+    """A running server: the pids of its gunicorn and of the workers, which all answer with the release `digest`.
+    `launch`: the name of its start."""
 
     url: str
     port: int
     pid: int
     workers: tuple[int, ...]
     digest: str
+    launch: str
 
 
 def ensure(service: Service, digest: str, timeout: float) -> Server:
     """A server as described, all of whose workers answer with the release `digest`.
 
-    Starts one if there is none, and a new one if it was started differently (address, workers, prefix, GREENR_*
-    variables, code). The new one serves before the old one stops; if it does not start, the old one serves on.
-    `timeout`: seconds to start, and for the workers to answer. Safe to call from two processes.
+    One that was started as described is taken. Otherwise a new one is started, which serves before the old one stops.
+    If it does not come to serve, the old one serves on. Safe to call from two processes, and after a caller that was
+    killed. `timeout`: seconds to start, and for the workers to answer.
 
     Raises ServerError: address taken by another program, release refused, no answer in time.
     """
@@ -90,50 +90,104 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with processes.locked(run_dir):
-        # Left by a caller that was killed between starting and stopping.
-        processes.stop_gunicorn(run_dir, OLD_PID_FILE)
-        pid, old = running(run_dir)
-        if old is None:
-            processes.stop_all(run_dir)
-        elif old.satisfies(wanted):
-            return wait_for_workers(run_dir, pid, old, digest, timeout)
-        else:
-            (run_dir / PID_FILE).replace(run_dir / OLD_PID_FILE)
-        shared = old is not None and (old.host, old.port) == (wanted.host, wanted.port)
-        try:
-            pid, note = launch(run_dir, wanted, timeout, shared)
-            server = wait_for_workers(run_dir, pid, note, digest, timeout)
-        except (GreenrError, OSError):
-            processes.stop_gunicorn(run_dir, PID_FILE)
-            if old is not None:
-                (run_dir / OLD_PID_FILE).replace(run_dir / PID_FILE)
-                contracts.write(run_dir / SERVER_NOTE, old)
-            raise
-        processes.stop_gunicorn(run_dir, OLD_PID_FILE)
-        for metrics in run_dir.glob("metrics-*"):
-            if metrics.name != note.metrics:
-                shutil.rmtree(metrics, ignore_errors=True)
+    with processes.locked(run_dir), contextlib.ExitStack() as undo:
+        found = processes.servers(run_dir)
+        processes.refuse_foreign(run_dir, found)
+        server = adopt(run_dir, found, wanted, digest, timeout)
+        if server is None:
+            # Whatever comes in between, Ctrl-C included, ends the new one and leaves those that were.
+            undo.callback(processes.end, run_dir, keep=[running.note.launch for running in found])
+            # Workers whose gunicorn was killed have the address, too, and 0 is one that does not say.
+            shared = any(process.note.port in (0, wanted.port) for process in processes.find(run_dir))
+            note = launch(run_dir, wanted, timeout, shared)
+            server = wait_for_workers(run_dir, note.launch, digest, timeout)
+        files.write(run_dir / PID_FILE, f"{server.pid}\n".encode())
+        undo.pop_all()
+        processes.end(run_dir, keep=[server.launch])
+        tidy(run_dir, server.launch)
         return server
 
 
-def running(run_dir: Path) -> tuple[int, ServerNote | None]:
-    """The pid of our gunicorn and how it was started; 0 and None if none runs, or none that says how."""
-    pid = processes.master_pid(run_dir)
-    try:
-        return (0, None) if pid is None else (pid, contracts.read(run_dir / SERVER_NOTE, ServerNote))
-    except (FileNotFoundError, ContractError):
-        return 0, None
+def adopt(
+    run_dir: Path, found: list[Running], wanted: ServerNote, digest: str, timeout: float
+) -> Server | None:
+    """The running server that was started as wanted, once its workers answer with the release; None if there is none,
+    or it does not answer in time. Raises ReleaseRefused."""
+    for running in found:
+        if difference(running, wanted) is None:
+            try:
+                return wait_for_workers(run_dir, running.note.launch, digest, timeout)
+            except ReleaseRefused:
+                raise
+            except ServerError:
+                continue
+    return None
 
 
-def served_release(run_dir: Path, host: str, port: int) -> str | None:
-    """The digest that all workers of our server on this address answer with, or None. Asks one of them."""
-    pid, note = running(run_dir)
-    if note is None or note.host != host or port not in (0, note.port):
-        return None
-    digests = [state.digest for state in living_workers(run_dir, pid)]
-    asked = ask_release(note) if len(digests) == note.workers else None
-    return asked if {asked} == set(digests) else None
+def tidy(run_dir: Path, launch: str) -> None:
+    """Remove what other servers have left, which all have ended."""
+    for metrics in run_dir.glob("metrics-*"):
+        if metrics.name != launch:
+            shutil.rmtree(metrics, ignore_errors=True)
+    # Listed before the processes: a worker that starts meanwhile keeps its file.
+    states = list(run_dir.glob("workers/*.json"))
+    living = {process.pid for process in processes.find(run_dir)}
+    for path in states:
+        if int(path.stem) not in living:
+            path.unlink(missing_ok=True)
+
+
+def not_as_wanted(service: Service, digest: str) -> str | None:
+    """What of our running server is not as described, in words; None if all is, and it answers with the release."""
+    found = processes.servers(service.run_dir)
+    if not found:
+        return f"no server of ours answers on {service.host}:{service.port}"
+    wanted = service.note()
+    causes = (difference(running, wanted) or not_ready(running, digest) for running in found)
+    return next(filter(None, causes), None)
+
+
+def difference(running: Running, wanted: ServerNote) -> str | None:
+    """Why a running server must be replaced by one that is started as wanted, in words; None if it need not be."""
+    note = running.note
+    if running.user is not None:
+        return f"the server (process {running.pid}) belongs to user {running.user}"
+    if not note.launch:
+        return "the server does not say how it was started: it is of an earlier version"
+    if not running.at_home or not same_folder(note.store, wanted.store):
+        return "the server's folder was moved, or deleted under it"
+    recorded, now = (
+        {"--host": one.host, "--port": wanted.port and one.port, "--web-workers": one.workers, **one.settings}
+        for one in (note, wanted)
+    )
+    return (
+        traces.entries_changed("the server's", recorded, now)
+        or traces.entries_changed(
+            "the server's version of", note.versions, libraries.versions({*note.versions, *LIBRARIES})
+        )
+        or code.changed(note.code, WEB, [WEB])
+        or next(
+            filter(None, (traces.files_changed(n, note.assets.get(n), path) for n, path in ASSETS.items())),
+            None,
+        )
+    )
+
+
+def same_folder(one: str, other: str) -> bool:
+    """Whether two paths lead to one folder, perhaps by a mount."""
+    with contextlib.suppress(OSError):
+        return Path(one).samefile(other)
+    return False
+
+
+def not_ready(running: Running, digest: str) -> str | None:
+    """Why a server does not answer with a release, in words; None if each worker says so and one answers with it."""
+    states, wanted = running.workers, running.note.workers
+    ready = sum(state.digest == digest for state in states)
+    if not ready == len(states) == wanted:
+        return f"{ready} of {wanted} workers serve release {digest}"
+    answered = ask_release(running.note)
+    return None if answered == digest else f"the server answers with release {answered}, not with {digest}"
 
 
 def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
@@ -141,42 +195,53 @@ def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
 
     Raises ServerError when there is no server, the release is refused, or `timeout` seconds have passed.
     """
-    pid, note = running(run_dir)
-    if note is None:
+    found = processes.servers(run_dir)
+    if not found:
         raise ServerError(f"no server runs in {run_dir}: deploy one")
-    return wait_for_workers(run_dir, pid, note, digest, timeout)
+    return wait_for_workers(run_dir, found[-1].note.launch, digest, timeout)
 
 
-def wait_for_workers(run_dir: Path, pid: int, note: ServerNote, digest: str, timeout: float) -> Server:
-    """Wait until each worker says that it serves `digest`, and one answers with it. Raises as `wait_for_release`."""
+def wait_for_workers(run_dir: Path, launch: str, digest: str, timeout: float) -> Server:
+    """Wait until the server of a launch is ready with `digest`. Raises ReleaseRefused if a worker refuses it, and
+    ServerError if the server ends or is not ready in time."""
     deadline = time.monotonic() + timeout
     while True:
-        states = living_workers(run_dir, pid)
+        running = find_launch(run_dir, launch)
+        note = running.note
         # A refusal of a release that has been published anew since says nothing of the new one.
         published = releases.identity(Path(note.store), digest)
-        for problem in [state.problem for state in states if state.problem]:
-            if (problem.digest, problem.seen) == (digest, published):
-                raise ServerError(f"the server refuses the release: {problem.message}")
-        ready = tuple(sorted(state.pid for state in states if state.digest == digest))
-        if len(ready) == len(states) == note.workers and ask_release(note) == digest:
+        for state in running.workers:
+            if (problem := state.problem) and (problem.digest, problem.seen) == (digest, published):
+                raise ReleaseRefused(f"the server refuses the release: {problem.message}")
+        cause = not_ready(running, digest)
+        if cause is None:
             host = f"[{note.host}]" if ":" in note.host else note.host
-            return Server(f"http://{host}:{note.port}/", note.port, pid, ready, digest)
-        if not processes.is_ours(pid, run_dir):
-            raise ServerError(f"gunicorn (pid {pid}) ended{log_end(run_dir)}")
+            pids = tuple(state.pid for state in running.workers)
+            return Server(f"http://{host}:{note.port}/", note.port, running.pid, pids, digest, launch)
         if time.monotonic() > deadline:
             raise ServerError(
-                f"{len(ready)} of {note.workers} workers answer with release {digest} after {timeout:g} seconds: "
-                f"look for what holds them{log_end(run_dir)}"
+                f"{cause} after {timeout:g} seconds: look for what holds them{log_end(run_dir)}"
             )
         time.sleep(POLL)
 
 
+def find_launch(run_dir: Path, launch: str) -> Running:
+    """The server of a launch. Raises ServerError if it has ended."""
+    # Twice, since a daemon changes its pid when it starts, and that may be in the midst of a look.
+    for running in [*processes.servers(run_dir), *processes.servers(run_dir)]:
+        if running.note.launch == launch:
+            return running
+    raise ServerError(f"gunicorn ended{log_end(run_dir)}")
+
+
 def stop(run_dir: Path) -> bool:
-    """Stop the server, letting it finish the requests it holds; False when there was none."""
-    if not run_dir.is_dir():
-        return False
-    with processes.locked(run_dir):
-        return processes.stop_all(run_dir)
+    """Stop the server, letting it finish the requests that it holds; False when there was none. Raises ServerError for
+    one of another user."""
+    with processes.locked(run_dir) if run_dir.is_dir() else contextlib.nullcontext():
+        stopped = processes.end(run_dir)
+        for path in [*run_dir.glob("workers/*.json"), run_dir / PID_FILE]:
+            path.unlink(missing_ok=True)
+        return stopped
 
 
 def ask_release(note: ServerNote) -> str | None:
@@ -191,11 +256,3 @@ def ask_release(note: ServerNote) -> str | None:
     finally:
         connection.close()
     return str(release) if release else None
-
-
-def code_digest() -> str:
-    """Of the code, templates and assets that a server loads when it starts."""
-    sources = code.snapshot(code.sources("greenr_luigi.web", ["greenr_luigi.web"]))
-    assets = [*sorted(PACKAGE.glob("templates/*")), *sorted(PACKAGE.glob("static/*"))]
-    parts = [sources[name]["syntax"] for name in sorted(sources)] + [file_sha256(path) for path in assets]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -1,11 +1,18 @@
-"""The listening socket of a server, and why an address cannot be had."""
+"""The listening socket of a server, and who has its address if it cannot be had."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
+import os
 import socket
+from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
+
+#: The state of a listening socket in /proc/net/tcp.
+LISTENS = "0A"
 
 
 class ServerError(GreenrError):
@@ -35,7 +42,29 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
             address, family=family, backlog=2048, reuse_port=True, dualstack_ipv6=both
         )
     except OSError as error:
-        why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        taken = error.errno == errno.EADDRINUSE
+        why = f"{listener(port)} listens there" if taken else error.strerror
         raise ServerError(
             f"cannot listen on {host}:{port}: {why}; stop it or choose another --port"
         ) from None
+
+
+def listener(port: int) -> str:
+    """Which process listens on a port, in words."""
+    rows = [
+        line.split()
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for line in Path(table).read_text().splitlines()[1:]
+    ]
+    sockets = {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if row[3] == LISTENS and int(row[1].rpartition(":")[2], 16) == port
+    }
+    for descriptor in glob.iglob("/proc/[0-9]*/fd/*"):  # noqa: PTH207  Path.glob fails at a process that ends
+        with contextlib.suppress(OSError):  # Closed meanwhile, or another user's.
+            if os.readlink(descriptor) in sockets:  # noqa: PTH115  a Path for each takes long
+                process = Path(descriptor).parents[1]
+                command = os.fsdecode((process / "cmdline").read_bytes()).replace("\0", " ").strip()
+                return f"process {process.name} ({command})"
+    return "another program"

@@ -1,35 +1,33 @@
-"""What a running server writes down: how it was started, and what each of its workers serves."""
+"""What a server says of itself: how it was started, and what each of its workers serves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from greenr_luigi import contracts
 from greenr_luigi.contracts import ContractError
-
-SERVER_NOTE = "server.json"
+from greenr_luigi.staleness.code import CodeTrace
+from greenr_luigi.staleness.traces import Snapshot
 
 
 @dataclass(frozen=True)
 class ServerNote:
-    """run_dir/server.json: how the server was started. A server that was started differently is replaced."""
+    """How a server was started. Its processes carry it in their environment, as JSON: no file can be lost, torn, or say
+    of one server what is true of another."""
 
-    host: str
-    port: int
-    workers: int
+    host: str = ""
+    port: int = 0
+    workers: int = 0
     store: str = ""
-    root_path: str = ""
-    #: The interpreter, a digest of the code that it loaded, and the GREENR_* variables.
-    python: str = ""
-    code: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
-    #: The name of the folder in which the workers count.
-    metrics: str = ""
-
-    def satisfies(self, wanted: ServerNote) -> bool:
-        """Whether a server that was started so need not be replaced by the wanted one, whose port 0 is any."""
-        return replace(self, port=self.port if wanted.port else 0, metrics="") == wanted
+    #: The GREENR_* variables, and the interpreter.
+    settings: dict[str, str | None] = field(default_factory=dict)
+    #: What it has loaded: versions of libraries, code, and the page's files.
+    versions: dict[str, str | None] = field(default_factory=dict)
+    code: dict[str, CodeTrace] = field(default_factory=dict)
+    assets: dict[str, Snapshot] = field(default_factory=dict)
+    #: The name of this start, and of the folder in which its workers count.
+    launch: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,8 @@ def worker_file(run_dir: Path, pid: int) -> Path:
 
 def write_worker_state(run_dir: Path, state: WorkerState) -> None:
     path = worker_file(run_dir, state.pid)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not its parents: a folder that a person has deleted must not come back.
+    path.parent.mkdir(exist_ok=True)
     contracts.write(path, state)
 
 

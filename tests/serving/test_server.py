@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import select
 import signal
@@ -11,8 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,60 +18,33 @@ import pytest
 from greenr_luigi.operations.usage import served_releases
 from greenr_luigi.serving import processes, releases, server
 from tests import tiny_release
+from tests.serving.looking import get, masters, ours, served, until
 from tests.tiny_release import serve
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a space in its name, whose server is stopped in the end."""
-    folder = tmp_path / "a place"
-    folder.mkdir()
-    yield folder
-    server.stop(folder / "server")
-
-
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    """Look again and again until it is so."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
-        time.sleep(0.02)
-
-
-def get(port: int, path: str) -> tuple[int, dict[str, object]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
-
-
 def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tiny_release.deploy(place / "releases", 0)
-    assert server.served_release(place / "server", "127.0.0.1", 0) is None
+    assert processes.servers(place / "server") == []
     monkeypatch.chdir("/")
     running = serve(place, first)
     assert len(running.workers) == 2 and running.digest == first
-    assert server.served_release(place / "server", "127.0.0.1", running.port) == first
-    assert server.served_release(place / "server", "127.0.0.1", running.port + 1) is None
+    assert served(running.port) == first
     assert os.getsid(running.pid) != os.getsid(0)
     assert os.getpid() not in parents(running.pid)
 
     second = tiny_release.deploy(place / "releases", 1)
     again = serve(place, second)
     assert (again.pid, again.workers) == (running.pid, running.workers)
-    assert server.served_release(place / "server", "127.0.0.1", running.port) == second
+    assert served(running.port) == second
     assert releases.rollback(place / "releases") == first
     assert server.wait_for_release(place / "server", first, 5).digest == first
 
     assert server.stop(place / "server")
     assert not server.stop(place / "server")
-    assert server.served_release(place / "server", "127.0.0.1", running.port) is None
-    assert not Path(f"/proc/{running.pid}").exists() or not processes.is_ours(running.pid, place / "server")
+    assert served(running.port) is None
+    assert not ours(running.pid, place)
 
 
 def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +53,7 @@ def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: p
     (place.parent / "link").symlink_to(place)
     monkeypatch.chdir(place.parent)
     for folder in (Path("a place"), Path("link"), place):
-        assert processes.master_pid(folder / "server") == running.pid
-        assert {state.digest for state in processes.living_workers(folder / "server", running.pid)} == {
-            digest
-        }
+        assert masters(folder) == [running.pid]
         assert served_releases(folder) == {digest}
     second = tiny_release.deploy(place / "releases", 1)
     assert server.wait_for_release(place / "server", second, 5).digest == second
@@ -119,7 +86,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
         [sys.executable, "-c", code, str(place), digest], capture_output=True, text=True, timeout=90
     )
     assert ran.returncode == 0, ran.stderr
-    assert server.served_release(place / "server", "127.0.0.1", int(ran.stdout)) == digest
+    assert served(int(ran.stdout)) == digest
 
 
 def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
@@ -150,26 +117,7 @@ def test_orphaned_workers_end_by_themselves(place: Path) -> None:
     for handle in handles:
         select.select([handle], [], [], 20)
         os.close(handle)
-    assert not any(processes.is_ours(pid, place / "server") for pid in running.workers)
-
-
-def test_a_recycled_pid_is_not_ours(place: Path) -> None:
-    digest = tiny_release.deploy(place / "releases")
-    (place / "server").mkdir()
-    (place / "server" / "gunicorn.pid").write_text(f"{os.getpid()}\n")
-    (place / "server" / "server.json").write_text('{"host": "127.0.0.1", "port": 1, "workers": 1}')
-    assert server.served_release(place / "server", "127.0.0.1", 1) is None
-    assert serve(place, digest, workers=1).pid != os.getpid()
-
-
-def test_a_server_that_does_not_say_how_it_was_started_is_replaced(place: Path) -> None:
-    digest = tiny_release.deploy(place / "releases")
-    first = serve(place, digest, workers=1)
-    (place / "server" / "server.json").write_text('{"host": "127')
-    assert server.served_release(place / "server", "127.0.0.1", first.port) is None
-    again = serve(place, digest, first.port, workers=1)
-    assert again.port == first.port and again.pid != first.pid
-    assert not processes.is_ours(first.pid, place / "server")
+    assert not any(ours(pid, place) for pid in running.workers)
 
 
 def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
@@ -198,7 +146,7 @@ def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
     done.set()
     visitor.join()
     assert moved.pid != running.pid and moved.port == other and set(statuses) == {200}
-    assert server.served_release(place / "server", "127.0.0.1", running.port) is None
+    assert served(running.port) is None
     with pytest.raises(OSError):
         get(running.port, "/readyz")
 
@@ -208,10 +156,10 @@ def test_a_taken_port_says_so_and_leaves_the_old_server(place: Path) -> None:
     running = serve(place, digest)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(
-            server.ServerError, match="another program listens there; stop it or choose another"
+            server.ServerError, match=r"process \d+ \(.*\) listens there; stop it or choose another"
         ):
             serve(place, digest, taken.getsockname()[1])
-        assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
+        assert served(running.port) == digest
 
 
 def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> None:
@@ -223,8 +171,8 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
         server.ServerError, match=r"refuses the release.*model\.json cannot be read.*threshold"
     ):
         serve(place, bad)
-    until(lambda: all(state.problem for state in processes.living_workers(place / "server", running.pid)))
-    assert server.served_release(place / "server", "127.0.0.1", running.port) == good
+    until(lambda: all(state.problem for state in processes.servers(place / "server")[0].workers))
+    assert served(running.port) == good
     status, body = get(running.port, "/readyz")
     assert status == 200 and body["release"] == good
     assert bad in str(body["problem"]) and "refused" in (place / "server" / "gunicorn.log").read_text()
@@ -234,7 +182,7 @@ def test_a_first_release_that_is_broken_leaves_no_server(place: Path) -> None:
     bad = tiny_release.deploy(place / "releases", 0, image_size=-1)
     with pytest.raises(server.ServerError, match="image_size"):
         serve(place, bad)
-    assert processes.master_pid(place / "server") is None
+    assert processes.find(place / "server") == []
 
 
 def test_a_server_that_cannot_start_shows_its_log(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +208,7 @@ def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
             server.ServerError, match=f"--port {port}: expected a whole number from 0 to 65535"
         ):
             serve(place, digest, port, workers=1)
-    assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
+    assert served(running.port) == digest
 
 
 def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
@@ -293,7 +241,7 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
             one.result()
     assert again.pid != running.pid and again.port == running.port and set(statuses) == {200}
     assert get(again.port, "/app/readyz")[0] == get(again.port, "/readyz")[0] == 200
-    assert not processes.is_ours(running.pid, place / "server")
+    assert not ours(running.pid, place)
 
 
 def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +250,7 @@ def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: py
     monkeypatch.setenv("GREENR_QUEUE", "many")
     with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
         serve(place, digest, running.port)
-    assert server.served_release(place / "server", "127.0.0.1", running.port) == digest
+    assert served(running.port) == digest
     monkeypatch.delenv("GREENR_QUEUE")
     assert serve(place, digest, running.port).pid == running.pid
 
@@ -310,5 +258,7 @@ def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: py
 def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
     running = serve(place, tiny_release.deploy(place / "releases"))
     other = place / "other"
-    with pytest.raises(server.ServerError, match="another program listens there; stop it or choose another"):
+    with pytest.raises(
+        server.ServerError, match=r"process \d+ \(.*\) listens there; stop it or choose another"
+    ):
         serve(other, tiny_release.deploy(other / "releases", 1), running.port)

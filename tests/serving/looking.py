@@ -1,0 +1,47 @@
+"""What is seen of a server from outside."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from greenr_luigi.serving import processes
+
+
+def served(port: int) -> str | None:
+    """The release that answers on a port of this machine; None if nothing does."""
+    try:
+        status, body = get(port, "/readyz")
+    except OSError:
+        return None
+    return str(body["release"]) if status == 200 else None
+
+
+def masters(place: Path) -> list[int]:
+    """The pids of the running servers."""
+    return [running.pid for running in processes.servers(place / "server")]
+
+
+def ours(pid: int, place: Path) -> bool:
+    return pid in [process.pid for process in processes.find(place / "server")]
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
+        time.sleep(0.02)
+
+
+def get(port: int, path: str) -> tuple[int, dict[str, object]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()

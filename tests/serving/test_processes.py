@@ -1,0 +1,156 @@
+"""Servers are found by what they are: after their folder was deleted, moved, mounted elsewhere or copied, and whoever's
+they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving.sockets import ServerError
+from tests import tiny_release
+from tests.serving.looking import masters, ours, served, until
+from tests.tiny_release import serve
+
+pytestmark = pytest.mark.slow
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting, and acting as another user, need root")
+
+
+@pytest.fixture
+def elsewhere(place: Path) -> Iterator[Path]:
+    """Another name for the data root."""
+    folder = place.with_name("elsewhere")
+    yield folder
+    server.stop(folder / "server")
+
+
+def greenr(root: Path, *words: str, **how: object) -> str:
+    command = [sys.executable, "-m", "greenr_luigi.cli", "--root", str(root), *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
+    return run.stdout + run.stderr
+
+
+def test_a_deleted_data_root_is_followed_by_a_new_one_on_the_same_port(place: Path) -> None:
+    first = serve(place, tiny_release.deploy(place / "releases"), workers=1)
+    shutil.rmtree(place)
+    until(lambda: served(first.port) == first.digest)
+    assert masters(place) == [first.pid] and not place.exists()
+    digest = tiny_release.deploy(place / "releases", 1)
+    service = server.Service(place / "releases", place / "server", port=first.port, workers=1)
+    assert server.not_as_wanted(service, digest) == "the server's folder was moved, or deleted under it"
+    second = serve(place, digest, first.port, workers=1)
+    assert served(first.port) == digest and masters(place) == [second.pid] != [first.pid]
+    assert server.not_as_wanted(service, digest) is None
+
+
+def test_the_server_of_a_deleted_data_root_can_be_stopped(place: Path) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=1)
+    shutil.rmtree(place)
+    assert greenr(place, "stop") == "stopped\n"
+    assert served(running.port) is None and not place.exists()
+
+
+def test_a_deleted_run_folder_costs_nothing_but_a_restart(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    first = serve(place, digest, workers=1)
+    shutil.rmtree(place / "server")
+    second = serve(place, digest, first.port, workers=1)
+    assert masters(place) == [second.pid] != [first.pid]
+
+
+def test_a_moved_data_root_takes_its_server_along(place: Path, elsewhere: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    first = serve(place, digest, workers=1)
+    place.rename(elsewhere)
+    assert masters(elsewhere) == [first.pid]
+    second = serve(elsewhere, digest, first.port, workers=1)
+    assert masters(elsewhere) == [second.pid] != [first.pid] and served(first.port) == digest
+    newest = tiny_release.deploy(elsewhere / "releases", 1)
+    assert serve(elsewhere, newest, first.port, workers=1).pid == second.pid
+
+
+@root_only
+def test_a_data_root_mounted_elsewhere_has_one_server(place: Path, elsewhere: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    first = serve(place, digest, workers=1)
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--bind", place, elsewhere], check=True)
+    try:
+        for root in (elsewhere, place):
+            assert serve(root, digest, first.port, workers=1).pid == first.pid
+    finally:
+        subprocess.run(["umount", elsewhere], check=True)
+
+
+def test_a_copy_whose_links_became_folders_leaves_the_original_alone(place: Path, elsewhere: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    first = serve(place, digest, workers=1)
+    subprocess.run(["cp", "-rL", place, elsewhere], check=True)
+    assert masters(elsewhere) == [] and not server.stop(elsewhere / "server")
+    releases.point(elsewhere / "releases", digest)
+    with pytest.raises(ServerError, match=rf"process \d+ \(.*{place.name}/server.*\) listens there; stop it"):
+        serve(elsewhere, digest, first.port, workers=1)
+    assert masters(place) == [first.pid] and served(first.port) == digest
+    second = serve(elsewhere, digest, workers=1)
+    newest = tiny_release.deploy(elsewhere / "releases", 1)
+    assert (elsewhere / "releases" / "current").is_symlink()
+    assert server.wait_for_release(elsewhere / "server", newest, 10).pid == second.pid
+    assert releases.rollback(elsewhere / "releases") == digest
+    assert served(first.port) == digest and first.port != second.port
+
+
+@root_only
+def test_the_server_of_another_user_is_named_and_stays() -> None:
+    """`nobody` may write to the folder, and not look into root's processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        running = serve(place, tiny_release.deploy(place / "releases"), workers=1)
+        try:
+            subprocess.run(["chmod", "-R", "a+rwX", folder], check=True)
+            # Whatever is imported later may lie where nobody may read.
+            code = (
+                "import os, sys; from pathlib import Path; from greenr_luigi import cli\n"
+                "from greenr_luigi.serving import server as s\n"
+                "p = Path(sys.argv[1]); service = s.Service(p / 'releases', p / 'server', port=int(sys.argv[3]))\n"
+                "service.note(); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+                "cli.main(['--root', sys.argv[1], 'stop'])\n"
+                "print(s.not_as_wanted(service, sys.argv[2]), file=sys.stderr)\n"
+                "try: s.ensure(service, sys.argv[2], 10)\n"
+                "except s.ServerError as error: print(error, file=sys.stderr)\n"
+            )
+            command = [sys.executable, "-c", code, folder, running.digest, str(running.port)]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            told = run.stderr.splitlines()
+            assert len(told) == 3, run
+            assert all(f"(process {running.pid}) belongs to user 0" in line for line in told), run
+            remedy = f"run as that user, or stop it first with `sudo -u '#0' greenr --root {place} stop`"
+            assert remedy in told[0] and remedy in told[2]
+            assert ours(running.pid, place) and (place / "server" / "gunicorn.pid").exists()
+            assert served(running.port) == running.digest
+        finally:
+            server.stop(place / "server")
+
+
+def test_a_pid_file_that_lies_harms_nobody(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    (place / "server").mkdir()
+    pid_file = place / "server" / "gunicorn.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    assert not server.stop(place / "server")
+    running = serve(place, digest, workers=1)
+    pid_file.write_text(f"{os.getpid()}\n")
+    assert serve(place, digest, workers=1).pid == running.pid
+    assert pid_file.read_text() == f"{running.pid}\n"
+
+
+def test_processes_of_another_folder_are_not_ours(place: Path) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=1)
+    assert {running.pid, *running.workers} == {one.pid for one in processes.find(place / "server")}
+    assert processes.find(place) == processes.find(place / "releases") == []
