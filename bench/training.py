@@ -25,6 +25,7 @@ from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
 from greenr_luigi.training import architectures, features, finetuning, heads
 from greenr_luigi.training.libraries import fv
+from greenr_luigi.training.recipes import Ingredients
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.progress import quiet
 
@@ -171,7 +172,8 @@ def finetuned(*stages: tuple[int, int], mixup: bool = False) -> Recipe:
         sides = [([photos.paths[i] for i in side], y[side]) for side in fold]
         for epochs, size in stages:
             with learn.added_cbs([fv.MixUp(0.4)] if mixup else []):
-                finetuning.fit(learn, *sides, dataclasses.replace(training, image_size=size), quiet, epochs)
+                sized = dataclasses.replace(training, image_size=size)
+                finetuning.fit(Ingredients(learn, *sides, sized), quiet, epochs)
         seconds = photos.look + clocks() - start
         pooled = features.pooled(learn, sides[1][0], training, quiet)
         return say(learn.model[1].cpu().eval(), pooled), seconds

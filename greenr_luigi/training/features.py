@@ -17,7 +17,7 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.saved_model import Training
 
-#: Pictures that pass the body at once on a CPU. Larger batches leave the caches and gain nothing.
+#: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
 CPU_BATCH = 8
 GPU_BATCH = 128
 
@@ -28,9 +28,8 @@ def device() -> torch.device:
 
 @functools.cache
 def keep_memory() -> None:
-    """Have glibc keep freed memory. By default it returns large blocks at each layer and takes page faults
-    to get them back: that is half the time of a forward pass on a CPU (mallopt(3), M_MMAP_THRESHOLD and
-    M_TRIM_THRESHOLD)."""
+    """Have glibc keep freed memory (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD). By default it returns large
+    blocks at each layer, and the page faults to get them back are half the time of a forward pass on a CPU."""
     mallopt = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "mallopt", None)
     if mallopt is not None:
         for option in (-3, -1):
@@ -47,13 +46,12 @@ def normalized(batch: pixels.Pixels, mean: Sequence[float], std: Sequence[float]
 def pooled(
     learn: Any, paths: Sequence[Path], training: Training, on_progress: OnProgress, flip: bool = False
 ) -> torch.Tensor:
-    """The body's features of each picture averaged over locations, float32 (pictures, features, 1, 1) on the
-    CPU, without the ones where the body pools by itself: what the head's own pooling gives, so that the head
-    can go on from there. `flip` mirrors each picture.
+    """The body's features of each picture, averaged over locations as the head's first layer would: float32, on the
+    CPU, of shape (pictures, features, 1, 1), or (pictures, features) where the body does so by itself. The head takes
+    these for pictures. `flip` mirrors each picture.
 
-    Each core takes whole batches. Sharing out each layer instead makes cores wait for each other at every one,
-    which takes several times as long where something else runs too; and so the result does not depend on the
-    number of cores.
+    Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
+    several times slower on a busy machine, and the result would depend on the number of cores.
     """
     keep_memory()
     threads = torch.get_num_threads()

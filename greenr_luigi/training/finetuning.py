@@ -1,4 +1,4 @@
-"""Training the whole network on, after its head has learned: slower, and better where pictures are many."""
+"""Goes on to train the whole network when its head has learned: slower, and better where pictures are many."""
 
 from __future__ import annotations
 
@@ -16,28 +16,21 @@ from greenr_luigi.dataset.pixels import read_pixels
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.training import features, heads
 from greenr_luigi.training.libraries import fv
-from greenr_luigi.training.saved_model import Epoch, Training
+from greenr_luigi.training.recipes import Ingredients
+from greenr_luigi.training.saved_model import Epoch
 
 EPOCHS = 3
 BATCH = 32
 #: Peaks of the one-cycle schedule for the body's and the head's weights.
 LEARNING_RATES = slice(1e-4, 1e-3)
-#: Files and class numbers.
-Pictures = tuple[Sequence[Path], torch.Tensor]
 
 
-def fit(
-    learn: Any,
-    train: Pictures,
-    valid: Pictures,
-    training: Training,
-    on_progress: OnProgress,
-    epochs: int = EPOCHS,
-) -> list[Epoch]:
+def fit(given: Ingredients, on_progress: OnProgress, epochs: int = EPOCHS) -> list[Epoch]:
     """Train a learner's body and head in place, the body more slowly; in mixed precision on a GPU.
 
-    Pixels are read from files each time anew, so that memory holds one batch however many pictures there are; half of
-    the training pictures are mirrored."""
+    Pixels are read from the files in every epoch, so that memory holds one batch however many pictures there are. Half
+    of the training pictures are mirrored, others each time."""
+    learn, training = given.learn, given.training
     features.keep_memory()
     fv.set_seed(training.seed, reproducible=True)
     device = features.device()
@@ -55,8 +48,8 @@ def fit(
         return loader
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        loader = picture_loader(*train, shuffle=True, drop_last=len(train[0]) > BATCH)
-        learn.dls = fv.DataLoaders(loader, picture_loader(*valid), device=device)
+        loader = picture_loader(*given.train, shuffle=True, drop_last=len(given.train[0]) > BATCH)
+        learn.dls = fv.DataLoaders(loader, picture_loader(*given.valid), device=device)
         learn.model.to(device, memory_format=torch.channels_last)
         learn.loss_func = fv.CrossEntropyLossFlat()
         if device.type == "cuda":

@@ -63,7 +63,7 @@ def fit_network(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
 
     history = fit_head(given, part(on_progress, 0, 0.12))
     fitting = part(on_progress, 0.12, 1)
-    return history + finetuning.fit(given.learn, given.train, given.valid, given.training, fitting)
+    return history + finetuning.fit(given, fitting)
 
 
 MIRRORED = "the body as it came, a head trained on each picture and its mirror image"

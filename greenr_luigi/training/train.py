@@ -1,8 +1,8 @@
 """From a data set to a model: fastai's vision_learner, its body frozen and used once for each picture.
 
-A frozen body gives the same features at every epoch, so they are computed once and the head alone is trained
-on them, by fastai's own Learner and fit_one_cycle. The result is the vision_learner that plain fastai would
-have made. Other recipes (recipes.py) go on from there."""
+A frozen body gives the same features in every epoch. So they are computed once, and the head alone is trained on them
+by fastai's own Learner and fit_one_cycle. The result is the vision_learner that plain fastai would have made. Other
+recipes (recipes.py) train more than that."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def train(
     on_progress: OnProgress,
     recipe: str = "head",
 ) -> None:
-    """Train on the side "train" of a SplitDataset folder, watch the side "valid", never look at the side
-    "test"; write `model.safetensors` (the state dict) and `training.json` into the folder `out`.
+    """Train on the side "train" of a SplitDataset folder, watch the side "valid", and never look at the side "test".
+    Writes `model.safetensors` (the state dict) and `training.json` into the folder `out`.
 
-    `epochs` are the head's. `recipe` is a name in recipes.py; docs/benchmarks.md compares them.
+    `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
 
     On a CPU, the same inputs, seed, machine and thread count give the same bytes.
 
-    Raises DataSetError before any work if a side or a class is missing, ArchitectureError (architectures.py)
-    if the architecture is not known or its weights cannot be had, GreenrError for another recipe."""
+    Raises DataSetError before any work if a side or a class is missing, ArchitectureError if the architecture is not
+    known or its weights cannot be had, GreenrError for an unknown recipe."""
     if recipe not in RECIPES:
         raise GreenrError(f"recipe is {recipe!r}; {did_you_mean(recipe, list(RECIPES))}")
     train_rows, valid_rows = pixels.read_rows(dataset, "train"), pixels.read_rows(dataset, "valid")
