@@ -11,6 +11,7 @@ from typing import Any
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.operations import curation, last_run, prune, stages, status, usage
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness import data_root
 
 Option = tuple[str, dict[str, Any]]
 Command = Callable[[argparse.Namespace], None]
@@ -88,11 +89,12 @@ def show_usage(arguments: argparse.Namespace) -> None:
 
 
 def prune_outputs(arguments: argparse.Namespace) -> None:
-    removed = prune.prune(arguments.root, arguments.keep, arguments.dry_run, arguments.module)
+    removals = prune.prune(arguments.root, arguments.keep, arguments.dry_run, arguments.module)
     verb = "would remove" if arguments.dry_run else "removed"
-    for row in removed:
-        print(f"{verb}  {megabytes(row['bytes'])}  {row['stage']}  {row['place']}")
-    if not removed:
+    for removal in removals:
+        paths = " ".join(str(path.relative_to(arguments.root)) for path in removal.paths)
+        print(f"{verb}  {megabytes(removal.bytes)}  {removal.what}  {paths}")
+    if not removals:
         print("nothing to remove")
 
 
@@ -119,6 +121,8 @@ def review_pictures(arguments: argparse.Namespace) -> None:
 def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.serving import processes, releases, server
 
+    if data_root.why_not_ours(arguments.root) is None:
+        data_root.hold(arguments.root, print)
     earlier, run_dir = releases.rollback(arguments.root / "releases"), arguments.root / "server"
     if not processes.servers(run_dir):
         start = "luigi --module tasks DeployApp"

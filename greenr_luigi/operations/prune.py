@@ -3,44 +3,97 @@
 from __future__ import annotations
 
 import collections
-import fcntl
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations.outputs import find_outputs
-from greenr_luigi.operations.usage import Usage, output_usage, release_usage, served_releases
+from greenr_luigi.operations.outputs import Output, find_outputs
+from greenr_luigi.operations.stages import load_stages
+from greenr_luigi.operations.usage import output_usage, release_usage, served_releases, size
 from greenr_luigi.serving import releases
 from greenr_luigi.sources import registry
-from greenr_luigi.staleness.output_folder import lock, remove_leftovers
+from greenr_luigi.staleness import data_root, output_folder
 
 
-def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -> list[Usage]:
+@dataclass(frozen=True)
+class Removal:
+    """What goes together, in that order. `what`: the title of a stage, "release", "leftover" or "lock"."""
+
+    what: str
+    bytes: int
+    paths: tuple[Path, ...]
+
+
+def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -> list[Removal]:
     """Remove outputs and releases that are not live, but for the newest `keep` of each stage, and what killed runs
     left. The release that a rollback would bring back stays, too, and so do the newest pictures of each class that a
-    search or a list of addresses found: the web may have no more of them. What a person gave lies elsewhere, in
-    folders that no stage writes, and is not touched. Returns the rows of what went."""
+    search or a list of addresses found: the web may have no more of them. Nothing else under the root is touched.
+
+    Waits for runs that are under way: only when they have ended is it known what is live. Returns what went. Raises
+    GreenrError for a folder that no run has marked as a data root."""
     if keep < 0:
         raise GreenrError(f"--keep {keep}: expected 0 or more outputs a stage")
-    if not dry_run:
-        for path in sorted(root.glob("*/*.lock")):
-            link = path.with_suffix("")
-            with lock(link, fcntl.LOCK_EX, print):
-                remove_leftovers(link)
-    outputs, releases_before = find_outputs(root, module), release_usage(root)
+    if words := data_root.why_not_ours(root):
+        raise GreenrError(words)
+    with data_root.held_alone(root, print):
+        outputs = find_outputs(root, module)
+        removals = [
+            *_superfluous_outputs(root, outputs, keep),
+            *_superfluous_releases(root, keep),
+            *_left_by_killed_runs(root, _stage_folders(root, outputs, module)),
+        ]
+        if not dry_run:
+            for removal in removals:
+                for path in removal.paths:
+                    _remove(path)
+    return removals
+
+
+def _superfluous_outputs(root: Path, outputs: list[Output], keep: int) -> Iterator[Removal]:
     at_hand = [name for name in registry.SOURCES if registry.find(name).keeps == "none"]
     kept = collections.Counter[str]()
-    removed = []
     for output, row in zip(outputs, output_usage(root, outputs), strict=True):
         kept[row["stage"]] += 1
         from_web = output.role == "pictures" and output.stamp.parameters.get("source") not in at_hand
         if row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep):
             continue
-        removed.append(row)
-        if not dry_run:
-            with lock(output.folder, fcntl.LOCK_EX, print):
-                folder = output.folder.resolve()
-                output.folder.unlink()
-                shutil.rmtree(folder)
-    digests = releases.prune(root / "releases", keep, served_releases(root), dry_run)
-    return removed + [releases_before[digest] for digest in digests]
+        folder = output_folder.folder_of(output.folder)
+        if folder and not folder.parent.is_symlink():
+            lock = output_folder.lock_of(output.folder)
+            yield Removal(row["stage"], row["bytes"], (output.folder, folder, *([lock] if lock else [])))
+
+
+def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:
+    store, usage = root / "releases", release_usage(root)
+    for digest in releases.superfluous(store, keep, served_releases(root)):
+        yield Removal("release", usage[digest]["bytes"], (store / digest,))
+
+
+def _stage_folders(root: Path, outputs: list[Output], module: str) -> list[Path]:
+    """Those of the module's stages, and of others that have an output. What a link leads to is somebody else's."""
+    named = {root / stage.get_task_family() for stage in load_stages(module)}
+    found = {output.folder.parent for output in outputs if output_folder.folder_of(output.folder)}
+    return sorted(path for path in named | found if path.is_dir() and not path.is_symlink())
+
+
+def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Removal]:
+    left = releases.leftovers(root / "releases")
+    for folder in stage_folders:
+        for name in output_folder.names(folder):
+            left += output_folder.leftovers(folder / name)
+            lock = output_folder.lock_of(folder / name)
+            if lock and not (folder / name).is_symlink():
+                yield Removal("lock", size(lock), (lock,))
+    for path in left:
+        yield Removal("leftover", size(path), (path,))
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif releases.DIGEST.fullmatch(path.name):
+        releases.remove(path.parent, path.name)
+    else:
+        shutil.rmtree(path)

@@ -49,12 +49,18 @@ def release_usage(root: Path) -> dict[str, Usage]:
         digest: {
             "stage": "release",
             "place": f"releases/{digest}",
-            "bytes": sum(path.stat().st_size for path in (store / digest).rglob("*") if path.is_file()),
+            "bytes": size(store / digest),
             "finished": _local_time((store / digest).stat().st_mtime),
             "live": digest in serving,
         }
         for digest in releases.releases(store)
     }
+
+
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder; what lies behind links does not count."""
+    files = [path, *path.rglob("*")]
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def served_releases(root: Path) -> set[str]:

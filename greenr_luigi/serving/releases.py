@@ -37,8 +37,10 @@ REQUIRED = ("model.onnx", "model.json")
 #: These say how and when a stage ran, not what it made. In the digest they would make each run a new release.
 LEFT_OUT = ("stamp.json", "release.json")
 DIGEST = re.compile(r"[0-9a-f]{16}")
-#: Half-written folders older than this, in seconds, belong to nobody any more.
-ABANDONED = 3600.0
+#: Hidden names that are given here: a link that is about to become `current`, and a folder that is being written, was
+#: replaced or is being deleted.
+LINK = re.compile(r"\.current-\d+-\d+")
+FOLDER = re.compile(rf"\.(new-[a-z0-9_]{{8}}|damaged-[a-z0-9_]{{8}}|old-{DIGEST.pattern}-\d+)")
 REMEDY = "deploy again, or roll back"
 
 
@@ -294,22 +296,28 @@ def releases(store: Path) -> list[str]:
     return [note.parent.name for note in sorted(notes, key=lambda note: note.stat().st_mtime_ns)]
 
 
-def prune(store: Path, keep: int, serving: Collection[str] = (), dry_run: bool = False) -> list[str]:
-    """Delete all but the newest `keep` releases. The current one, the one before it and those `serving` always stay.
-    Returns the digests of those deleted."""
+def superfluous(store: Path, keep: int, serving: Collection[str] = ()) -> list[str]:
+    """All but the newest `keep` releases, the current, the one before it and those `serving`."""
     digests = releases(store)
     kept = {current(store), previous(store), *serving, *digests[max(0, len(digests) - keep) :]}
-    doomed = [digest for digest in digests if digest not in kept]
-    if dry_run:
-        return doomed
-    for digest in doomed:
-        renamed = store / f".old-{digest}-{time.monotonic_ns()}"
-        (store / digest).rename(renamed)
-        shutil.rmtree(renamed)
-    for left in store.glob(".*-*"):
-        if time.time() - left.lstat().st_mtime > ABANDONED:
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
-    return doomed
+    return [digest for digest in digests if digest not in kept and not (store / digest).is_symlink()]
+
+
+def leftovers(store: Path) -> list[Path]:
+    """What killed writers left, by the names that are given here. A living one has such, too."""
+    return [
+        path
+        for path in sorted(store.glob(".*"))
+        if (LINK.fullmatch(path.name) and path.is_symlink())
+        or (FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink())
+    ]
+
+
+def remove(store: Path, digest: str) -> None:
+    """Delete a release: at once under its name, so that nobody takes half of it for a release."""
+    renamed = store / f".old-{digest}-{time.monotonic_ns()}"
+    (store / digest).rename(renamed)
+    shutil.rmtree(renamed)
 
 
 def listing_digest(listing: dict[str, ReleasedFile]) -> str:

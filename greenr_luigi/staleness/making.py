@@ -8,9 +8,10 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import code, errors, libraries, traces
+from . import code, data_root, errors, libraries, traces
 from .output_folder import atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace, stamps
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def make_if_stale(stage: Stage) -> None:
-    """Give a stage the output that it would have now, unless it has it."""
+    """Give a stage the output that it would have now, unless it has it. Its root becomes a data root."""
+    data_root.mark(Path(stage.root))
+    if words := data_root.why_not_ours(Path(stage.root)):
+        raise stage.error(words)
     with _locks(stage):
         if not (cause := stage.stale_because()):
             stage.tell(f"{stage.title} is up to date: its inputs came out the same, or another run made it")
@@ -107,8 +111,9 @@ def accept(stage: Stage) -> list[str]:
 
 @contextlib.contextmanager
 def _locks(stage: Stage) -> Iterator[None]:
-    """Nobody else makes this output, nor replaces an input, meanwhile. Each stage locks its own output first and its
-    inputs' after that, so no two can wait for each other."""
+    """Nobody else makes this output, nor replaces an input, meanwhile; nobody deletes anything until this process ends.
+    Each stage locks its own output first and its inputs' after that, so no two can wait for each other."""
+    data_root.hold(Path(stage.root), stage.tell)
     wanted = [(stage, fcntl.LOCK_EX), *((task, fcntl.LOCK_SH) for task in stage.inputs().values())]
     with contextlib.ExitStack() as held:
         for task, kind in wanted:

@@ -1,17 +1,30 @@
-"""An output folder that appears whole, behind a symbolic link, and a lock for whoever replaces or reads it."""
+"""An output folder that appears whole, behind a symbolic link, and a lock for whoever replaces or reads it.
+
+    <name>                    the output: a link to the folder that holds it
+    .<name>.<8 hex>           that folder, or one that is being filled, or was when its run was killed
+    .<name>.<8 hex>.link      a link that is about to become <name>
+    <name>.lock               who made the output last; empty if it was only read
+
+Only here are these names given, and known again. What is called otherwise is somebody else's, and is not touched.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
 import os
+import re
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+#: What a stage calls its outputs: a digest of their parameters, behind a word or not.
+NAME = "(?:.+-)?[0-9a-f]{12}"
+NAMED = re.compile(rf"({NAME})|({NAME})\.lock|\.({NAME})\.[0-9a-f]{{8}}(?:\.link)?", re.DOTALL)
+LOCK_CONTENT = re.compile(r"(process \d+ on \S+ since [\d:]+\n)?")
 
 
 @contextlib.contextmanager
@@ -33,11 +46,10 @@ def atomic_folder(link: Path) -> Iterator[Path]:
 def remove_leftovers(link: Path) -> None:
     """Remove the folders of `link` to which it does not point: an output just replaced, and what a killed run left.
     Only for whoever holds the lock of `link`."""
-    current = link.parent / link.readlink() if link.is_symlink() else None
-    for path in link.parent.glob(f".{glob.escape(link.name)}.*"):
+    for path in leftovers(link):
         if path.is_symlink():
             path.unlink()
-        elif path != current and path.is_dir():
+        else:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -58,6 +70,46 @@ def _link(old: str, new: str) -> None:
         os.link(Path(old).resolve(), new)
     except OSError:
         shutil.copy2(old, new)
+
+
+def names(stage_folder: Path) -> list[str]:
+    """Of the outputs that lie in the folder of a stage, or of which something is left there."""
+    matches = filter(None, (NAMED.fullmatch(path.name) for path in stage_folder.iterdir()))
+    return sorted({name for match in matches for name in match.groups() if name})
+
+
+def folder_of(link: Path) -> Path | None:
+    """The folder of a finished output; None if there is no link, or none of ours."""
+    target = str(link.readlink()) if link.is_symlink() else ""
+    return link.with_name(target) if re.fullmatch(_folder_name(link), target) else None
+
+
+def leftovers(link: Path) -> list[Path]:
+    """What `remove_leftovers` removes."""
+    current, ours = folder_of(link), re.compile(_folder_name(link) + r"(\.link)?")
+    found = []
+    for path in sorted(link.parent.iterdir()):
+        if match := ours.fullmatch(path.name):
+            target = str(path.readlink()) if path.is_symlink() else None
+            is_link = match[1] is not None and target == path.stem
+            is_folder = match[1] is None and target is None and path.is_dir()
+            if is_link or (is_folder and path != current):
+                found.append(path)
+    return found
+
+
+def lock_of(link: Path) -> Path | None:
+    """The lock of an output, if there is one: a regular file that holds what `lock` writes."""
+    path = link.with_name(f"{link.name}.lock")
+    ours = (
+        path.is_file() and not path.is_symlink() and LOCK_CONTENT.fullmatch(path.read_text(errors="replace"))
+    )
+    return path if ours else None
+
+
+def _folder_name(link: Path) -> str:
+    """A pattern of what `atomic_folder` calls its folders."""
+    return rf"\.{re.escape(link.name)}\.[0-9a-f]{{8}}"
 
 
 @contextlib.contextmanager

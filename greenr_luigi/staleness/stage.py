@@ -7,6 +7,7 @@ its output lies a stamp that records what it was made from, and the stage is com
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ from typing import ClassVar
 
 import luigi
 
-from . import code, errors, libraries, making, traces
+from . import code, data_root, errors, libraries, making, traces
 from .memo import Memo
 from .stamp import InputTrace, Stamp, stamps
 
@@ -117,6 +118,10 @@ class Stage(luigi.Task):
     # Whether it is stale
 
     def complete(self) -> bool:
+        """Luigi asks at the beginning of a run, in the process that lives as long as that."""
+        with contextlib.suppress(OSError):  # `run` says what stands in the way.
+            data_root.mark(Path(self.root))
+            data_root.hold(Path(self.root), self.tell)
         return self.stale_because() is None
 
     def stale_because(self) -> str | None:

@@ -125,6 +125,6 @@ def stamps(folder: Path) -> dict[Path, Stamp]:
     found = {}
     for link in folder.glob("*"):
         if link.is_symlink():
-            with contextlib.suppress(StampError, FileNotFoundError):
+            with contextlib.suppress(StampError, FileNotFoundError, NotADirectoryError):
                 found[link] = Stamp.read(link)
     return dict(sorted(found.items(), key=lambda item: -item[1].finished))

@@ -247,7 +247,7 @@ def test_every_stage_can_be_run_alone(tmp_path):
     assert (run.status, list(run.ran)) == (0, [stage for stage in up_to_evaluation if stage != DOWNLOAD_G])
     # Nothing is deployed, so nothing is live.
     removed = prune(pipeline.root, 0)
-    assert {row["stage"] for row in removed} == set(up_to_evaluation)
+    assert {removal.what for removal in removed} == set(up_to_evaluation)
 
 
 @pytest.mark.slow

@@ -1,13 +1,20 @@
 """What goes and what stays, told by stamps alone; test_graph.py prunes a whole data root."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import prune
 from greenr_luigi.operations.usage import usage
+from greenr_luigi.serving import releases
+from greenr_luigi.staleness import data_root
 from tests import toys
+from tests.serving.test_releases import export
 from tests.stamped import finish, made_from
 from tests.toys import build, prepare
 
@@ -20,14 +27,25 @@ def left(root):
     return names(link for link in root.glob("*/*") if link.is_symlink() and link.name != "current")
 
 
+def outputs(removals):
+    """The links of the outputs that went."""
+    return names(removal.paths[0] for removal in removals if removal.paths[0].parent.name != "releases")
+
+
 def test_the_last_pictures_that_the_web_gave_stay(tmp_path):
     """Of each class; what lies in a folder or is drawn can be had again."""
-    for number, source in enumerate(("bing", "urls", "folder", "sample")):
-        for key in (10 + number, 20 + number):
-            finish(tmp_path, f"DownloadImages({source})", key, parameters={"source": source})
-    removed = {row["place"].removeprefix("DownloadImages/") for row in prune(tmp_path, 0)}
-    assert removed == {"10", "11", "12", "22", "13", "23"}
-    assert left(tmp_path) == {"DownloadImages/20", "DownloadImages/21"}
+    sources = ("bing", "urls", "folder", "sample")
+    links = {
+        source: [
+            finish(tmp_path, f"DownloadImages({source})", key + number, "x-", parameters={"source": source})
+            for key in (10, 20)
+        ]
+        for number, source in enumerate(sources)
+    }
+    web = {links["bing"][1], links["urls"][1]}
+    gone = {link for pair in links.values() for link in pair} - web
+    assert outputs(prune(tmp_path, 0)) == names(gone)
+    assert left(tmp_path) == names(web)
 
 
 def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
@@ -46,7 +64,7 @@ def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
     refused = finish(tmp_path, "DeployApp", 8)
     (refused / "deployment.json").write_text(json.dumps({"release": "f" * 16, "address": "http://x/"}))
     assert {row["place"] for row in usage(tmp_path) if row["live"]} == names(live)
-    assert {row["place"] for row in prune(tmp_path, 0, dry_run=True)} == names([*newer, refused])
+    assert outputs(prune(tmp_path, 0, dry_run=True)) == names([*newer, refused])
     assert left(tmp_path) == names([*live, *newer, refused])
     prune(tmp_path, 0)
     assert left(tmp_path) == names(live)
@@ -57,16 +75,202 @@ def test_fewer_than_none_cannot_be_kept(tmp_path):
         prune(tmp_path, -1)
 
 
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        (None, "is no data root, for it has no data-root.json: check the path"),
+        ('{"form', "data-root.json is torn, or another program's: move it away"),
+        ('{"format": 99}', "has format 99, and this version knows format 1 only"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_folder_that_no_run_has_marked_is_left_alone(tmp_path, marker, words, dry_run):
+    finish(tmp_path, "TrainModel", 1)
+    (tmp_path / "data-root.json").unlink()
+    if marker is not None:
+        (tmp_path / "data-root.json").write_text(marker)
+    before = everything(tmp_path)
+    with pytest.raises(GreenrError, match=words):
+        prune(tmp_path, 0, dry_run)
+    assert everything(tmp_path) == before
+
+
+def test_a_root_of_the_version_before_is_adopted_by_a_run(tmp_path):
+    root = prepare(tmp_path)
+    build(root)
+    for name in (data_root.MARKER, data_root.LOCK):
+        (root / name).unlink()
+    assert build(root) == []
+    assert outputs(prune(root, 0)) >= {f"Final/{toys.Final(root=root).output_folder.name}"}
+
+
 def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
     root = prepare(tmp_path)
     build(root)
     output = toys.Merge(root=root).output_folder
-    leftover = output.parent / f".{output.name}.0ld"
+    leftover = output.parent / f".{output.name}.0123abcd"
     leftover.mkdir()
     (leftover / "text").write_text("before")
+    never_made = output.parent / "0123456789ab.lock"
+    never_made.touch()
     assert build(root) == []
     prune(root, 9, dry_run=True)
-    assert leftover.exists()
-    assert prune(root, 9) == []
-    assert not leftover.exists()
+    assert leftover.exists() and never_made.exists()
+    assert {removal.paths for removal in prune(root, 9)} == {(leftover,), (never_made,)}
+    assert not leftover.exists() and not never_made.exists()
     assert build(root) == []
+
+
+RUN = """
+import sys, luigi
+from tests import toys
+root, times, workers = sys.argv[1], *map(int, sys.argv[2:])
+final = toys.Final(root=root, times=times)
+assert luigi.build([final], local_scheduler=True, log_level="WARNING", workers=workers)
+assert final.stale_because() is None and final.output_folder.exists()
+print("was complete")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_that_a_run_makes_or_has_just_made_is_removed_before_it_ends(tmp_path, workers):
+    """With several workers, each stage runs in a process of its own."""
+    root = prepare(tmp_path)
+    data_root.mark(root)
+    removed = 0
+    for times in range(8):
+        command = [sys.executable, "-c", RUN, str(root), str(times), str(workers)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+            while run.poll() is None:
+                removed += len(outputs(prune(root, 0)))
+            assert run.stdout is not None
+            said = run.stdout.read()
+        assert said.endswith("was complete\n"), said
+    assert removed + len(outputs(prune(root, 0))) == 8 * len(toys.ALL)
+    assert left(root) == set()
+
+
+# Look-alikes: no name is one that the code gives, or it is one and what bears it is of another kind.
+
+KEY, HEX, DIGEST = "0123456789ab", "0123abcd", "0123456789abcdef"
+OURS = ("TrainModel", "DownloadImages", "releases")
+FOLDERS = (*OURS, *OURS, ".", "added/grass", "web", "server", "TrainModel/mine")
+FOREIGN_NAMES = (
+    *("yarn.lock", "poetry.lock", "notes.lock", f"{KEY}.lock.bak", f"{KEY}c.lock", f"{KEY.upper()}.lock"),
+    *(
+        f".{KEY}",
+        f".{KEY}.{HEX}0",
+        f".{KEY}.{HEX[:-1]}",
+        f".{KEY}.{HEX}.bak",
+        f"{KEY}.{HEX}",
+        f".{KEY}.mine.link",
+    ),
+    *(
+        f".{KEY}.{HEX.upper()}",
+        f".{KEY[:-1]}.{HEX}",
+        f".{KEY}.{HEX}.links",
+        ".lock",
+        ".git",
+        ".keep",
+        ".x.link",
+    ),
+    *(
+        f".old-{DIGEST}",
+        f".old-{DIGEST}-",
+        f".old-{KEY}-1",
+        ".new-",
+        ".new-mine",
+        ".new-0123ABCD",
+        ".current-1",
+    ),
+    *(f".old-{DIGEST}-x", ".damaged-me", f"{DIGEST}0", DIGEST[:-1], "stamp.json", "release.json", "current~"),
+)
+KINDS = ("file", "folder", "link to a file", "link to a folder", "link to nothing")
+WRONG_KINDS = (
+    *((f"{KEY}.lock", kind) for kind in ("file", "folder", "link to a file", "link to nothing")),
+    *((f".{KEY}.{HEX}", kind) for kind in ("file", "link to a file", "link to a folder", "link to nothing")),
+    *((f".{KEY}.{HEX}.link", kind) for kind in KINDS),
+    *((KEY, kind) for kind in KINDS),
+    *((f"x-{KEY}", kind) for kind in KINDS),
+    *((f".{name}-ab_01xyz", kind) for name in ("new", "damaged") for kind in KINDS if kind != "folder"),
+    *((f".old-{DIGEST}-1", kind) for kind in KINDS if kind != "folder"),
+    *((".current-1-1", kind) for kind in ("file", "folder")),
+    *((DIGEST, kind) for kind in KINDS),
+)
+LOOKALIKES = st.tuples(
+    st.sampled_from(FOLDERS),
+    st.one_of(
+        st.tuples(st.sampled_from(FOREIGN_NAMES), st.sampled_from(KINDS)), st.sampled_from(WRONG_KINDS)
+    ),
+)
+
+
+def plant(root, elsewhere, folder, name, kind):
+    """A look-alike with a stamp and a release note in it; returns its path, None if something lies there."""
+    path = root / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() or path.is_symlink():
+        return None
+    if kind == "file":
+        path.write_text("mine\n")
+    elif kind == "folder":
+        path.mkdir()
+        (path / "mine").write_text("mine")
+    else:
+        path.symlink_to(elsewhere / kind)
+    return path
+
+
+def everything(*folders):
+    """What lies in folders: for each path its bytes, or where it leads to."""
+    found = {}
+    for path in (path for folder in folders for path in [folder, *folder.rglob("*")]):
+        if path.name != data_root.LOCK:
+            found[path] = path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+    return found
+
+
+@pytest.mark.slow
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    planted=st.lists(LOOKALIKES, min_size=20, max_size=60),
+    keep=st.integers(0, 2),
+    numbers=st.sets(st.integers(1, 3)),
+    left_over=st.booleans(),
+)
+def test_only_what_the_code_made_is_touched(tmp_path_factory, planted, keep, numbers, left_over):
+    base = tmp_path_factory.mktemp("tree")
+    root, elsewhere = base / "data", base / "elsewhere"
+    other = finish(elsewhere, "EvaluateModel", 1)
+    (elsewhere / "link to a folder").symlink_to(other.resolve())
+    (elsewhere / "link to a file").write_text("")
+    data_root.mark(root)
+    for number in numbers:
+        finish(root, "TrainModel", number)
+        finish(root, "DownloadImages(a.b)", number, "a.b-", parameters={"source": "sample"})
+        releases.publish(root / "releases", export(base / "exported", str(number)).iterdir())
+    (root / "EvaluateModel").symlink_to(elsewhere / "EvaluateModel")
+    if left_over:
+        for folder, name in (("TrainModel", f".{KEY}.76543210"), ("releases", ".new-abcd1234")):
+            (root / folder / name).mkdir(parents=True)
+    foreign = [
+        path for folder, (name, kind) in planted if (path := plant(root, elsewhere, folder, name, kind))
+    ]
+    theirs, before = everything(elsewhere, *foreign), everything(root)
+
+    would_go = prune(root, keep, dry_run=True)
+    assert everything(root) == before
+    went = prune(root, keep)
+    assert went == would_go
+    after = everything(root)
+    assert everything(elsewhere, *foreign) == theirs
+    assert after == {path: content for path, content in before.items() if path in after}
+    gone = {path for removal in went for path in removal.paths}
+    assert before.keys() - after.keys() == {p for p in before if p in gone or gone & set(p.parents)}
+    assert len(left(root) - names(foreign)) == 2 * min(keep, len(numbers)) + 1
+    assert bool(gone) >= left_over
+    assert prune(root, keep) == []
+
+    finish(root, "TrainModel", int(KEY[:-2]))
+    assert everything(elsewhere, *foreign) == theirs

@@ -205,15 +205,30 @@ def test_prune_keeps_the_current_and_the_one_before(tmp_path: Path) -> None:
     all_of_them = [releases.publish(store, export(tmp_path / "e", str(n)).iterdir()) for n in range(6)]
     releases.point(store, all_of_them[0])
     releases.point(store, all_of_them[2])
-    (store / ".new-abandoned").mkdir()
-    os.utime(store / ".new-abandoned", (0, 0))
-    assert releases.prune(store, 1, {all_of_them[4]}, dry_run=True) == [all_of_them[n] for n in (1, 3)]
-    assert len(releases.releases(store)) == 6
-    assert releases.prune(store, 1) == [all_of_them[n] for n in (1, 3, 4)]
-    assert set(releases.releases(store)) == {all_of_them[n] for n in (0, 2, 5)}
-    assert not (store / ".new-abandoned").exists()
-    releases.prune(store, 0)
+    assert releases.superfluous(store, 1, {all_of_them[4]}) == [all_of_them[n] for n in (1, 3)]
+    assert releases.superfluous(store, 1) == [all_of_them[n] for n in (1, 3, 4)]
+    for digest in releases.superfluous(store, 0):
+        releases.remove(store, digest)
+    assert set(releases.releases(store)) == {all_of_them[n] for n in (0, 2)}
     assert releases.rollback(store) == all_of_them[0]
+
+
+def test_what_killed_writers_left_is_known_by_its_name_and_kind(tmp_path: Path) -> None:
+    """Names as `publish`, `point` and `remove` give them."""
+    store = tmp_path / "s"
+    releases.publish(store, export(tmp_path / "e").iterdir())
+    left = [
+        store / name for name in (".current-7-70", f".old-{'a' * 16}-7", ".damaged-ab_01xyz", ".new-ab_01xyz")
+    ]
+    left[0].symlink_to("a" * 16)
+    for folder in left[1:]:
+        folder.mkdir()
+    for foreign in (".new-", ".new-mine", ".new-ab_01xyz2", ".current-mine", ".old-1"):
+        (store / foreign).mkdir()
+    (store / ".current-8-80").mkdir()
+    (store / ".new-abcdefgh").write_text("a file")
+    (store / ".damaged-abcdefgh").symlink_to(tmp_path)
+    assert set(releases.leftovers(store)) == set(left)
 
 
 def test_readers_never_see_no_current_while_it_is_replaced(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from tests.toys import build
 
 def test_leftover_of_killed_runs_is_removed(root):
     output = toys.Read(root=root, name="a").output_folder
-    leftover = output.parent / f".{output.name}.dead"
+    leftover = output.parent / f".{output.name}.0123dead"
     leftover.mkdir(parents=True)
     (leftover / "text").write_text("half")
-    (output.parent / f".{output.name}.dead.link").symlink_to(leftover.name)
+    (output.parent / f".{output.name}.0123dead.link").symlink_to(leftover.name)
     build(root)
     assert not leftover.exists()
     assert not list(output.parent.glob("*.link"))

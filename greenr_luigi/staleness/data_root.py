@@ -1,0 +1,96 @@
+"""The data root: the folder of all outputs. It is marked as such, and held by whoever works in it.
+
+<root>/data-root.json   says that the folder is ours, and the version of its format; the first run writes it
+<root>/data-root.lock   shared by all runs, each until its process ends; held alone by whoever deletes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+MARKER, LOCK = "data-root.json", "data-root.lock"
+FORMAT = 1
+ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
+CONTENT = json.dumps({"format": FORMAT, "about": ABOUT}, indent=1) + "\n"
+
+#: Gets a sentence that says who is waited for.
+OnWait = Callable[[str], None]
+#: `struct flock` of Linux: type, whence, start, length, pid.
+FLOCK = "hhqqi"
+
+#: By data root: the file descriptor that holds it.
+_held: dict[Path, int] = {}
+
+
+def why_not_ours(root: Path) -> str | None:
+    """Why nothing may be deleted in a folder, in words; None if it is a data root of a format that is known here."""
+    try:
+        found = json.loads((root / MARKER).read_bytes())["format"]
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{root} is no data root, for it has no {MARKER}: check the path; a run there writes that file"
+    except (ValueError, TypeError, KeyError):
+        return f"{root / MARKER} is torn, or another program's: move it away; a run writes it anew"
+    if found != FORMAT:
+        return f"{root} has format {found}, and this version knows format {FORMAT} only: use the one that made it"
+    return None
+
+
+def mark(root: Path) -> None:
+    """Make a folder a data root, if it is none. One that only lacks the marker was made by a version before it."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / MARKER
+    # A killed writer leaves the beginning of it; what else lies there is not ours.
+    if not path.exists() or (
+        CONTENT.encode() != (there := path.read_bytes()) and CONTENT.encode().startswith(there)
+    ):
+        path.write_text(CONTENT)
+
+
+def hold(root: Path, on_wait: OnWait) -> None:
+    """Share a data root with other runs until this process ends: nobody deletes there meanwhile.
+
+    Not for a block only: between two stages of a run, nothing else tells that the output of the first is wanted."""
+    if root in _held and not _is_file(_held[root], root / LOCK):
+        os.close(_held.pop(root))
+    if root not in _held:
+        if why_not_ours(root):
+            return  # Nobody deletes there.
+        _held[root] = _open(root)
+    _lock(_held[root], root, fcntl.LOCK_SH, on_wait)
+
+
+@contextlib.contextmanager
+def held_alone(root: Path, on_wait: OnWait) -> Iterator[None]:
+    """No run is under way in the data root meanwhile, and none begins."""
+    descriptor = _open(root)
+    try:
+        _lock(descriptor, root, fcntl.LOCK_EX, on_wait)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(root: Path) -> int:
+    return os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether that name is still the open file's: a folder may have been removed and made again."""
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+
+
+def _lock(descriptor: int, root: Path, kind: int, on_wait: OnWait) -> None:
+    """The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
+    try:
+        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        pid = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[-1]
+        on_wait(f"waits for process {pid}, which works in {root}")
+        fcntl.lockf(descriptor, kind)
