@@ -76,6 +76,9 @@ def test_a_root_that_cannot_be_meant_is_one_line(name, tmp_path, capsys):
         (["add", "grass", "."], ". cannot be read (Is a directory): give a picture's file"),
         (["add", "grass", __file__], "this is not a picture in a known format"),
         (["restore", "0123456789abcdef"], "0123456789abcdef names 0 of the 0 pictures"),
+        (["accept", "TrainModel"], "stamp.json is missing; run it"),
+        (["accept", "DownloadImages(grass)"], "DownloadImages(grass) cannot be accepted"),
+        (["accept", "TrainModle"], "TrainModle is no stage: did you mean TrainModel?"),
         (["status", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
         (["status", "core"], "core is no stage of tasks"),
         (["status", "DownloadImages"], "requires the 'label' parameter to be set"),
@@ -89,15 +92,14 @@ def test_what_a_person_can_mend_is_one_line(argv, message, tmp_path, capsys):
     assert cli.main(["--root", str(tmp_path / "data"), *argv]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(rf"greenr: .*{re.escape(message)}", line)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert cli.main(["--root", str(tmp_path), "review", "--port", port]) == 1
-    assert (
-        f"greenr: cannot listen on 127.0.0.1:{port}: another program listens there" in capsys.readouterr().err
-    )
+    assert f"greenr: cannot listen on 127.0.0.1:{port}: process {os.getpid()} (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ def make_if_stale(stage: Stage) -> None:
     data_root.mark(Path(stage.root))
     if words := data_root.why_not_ours(Path(stage.root)):
         raise stage.error(words)
-    with _locks(stage):
+    with _locks(stage, stage.tell):
         if not (cause := stage.stale_because()):
             stage.tell(f"{stage.title} is up to date: its inputs came out the same, or another run made it")
         elif not _take(stage, cause):
@@ -93,29 +93,32 @@ def _trace_of(stage: Stage) -> Trace:
 
 def accept(stage: Stage) -> list[str]:
     """Let the output count as made from what there is now; Stage.accept says more."""
-    with _locks(stage):
-        try:
+    try:
+        stage.stamp()  # Where there is no output, a lock would make a folder.
+        with _locks(stage, _do_not_wait):
             stamp, trace = stage.stamp(), _trace_of(stage)
             damage = traces.files_changed("output", stamp.files, stage.output_folder)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            damage = f"{error.filename} is missing"
-        except errors.StampError as error:
-            damage = str(error)
-        if damage:
-            raise stage.error(f"{stage.title} cannot be accepted: {damage}; run it")
-        if differences := stamp.differences(trace):
-            accepted = [*stamp.accepted, *differences]
-            replace(stamp, **vars(trace), accepted=accepted).write(stage.output_folder)
+            if (differences := stamp.differences(trace)) and not damage:
+                accepted = [*stamp.accepted, *differences]
+                replace(stamp, **vars(trace), accepted=accepted).write(stage.output_folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        damage = f"{error.filename} is missing"
+    except errors.StampError as error:
+        damage = str(error)
+    except BlockingIOError as error:
+        raise stage.error(f"{stage.title} cannot be accepted now: it {error}") from None
+    if damage:
+        raise stage.error(f"{stage.title} cannot be accepted: {damage}; run it")
     return differences
 
 
 @contextlib.contextmanager
-def _locks(stage: Stage) -> Iterator[None]:
+def _locks(stage: Stage, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Nobody else makes this output, nor replaces an input, meanwhile; nobody deletes anything until this process ends.
     Each stage locks its own output first and its inputs' after that, so no two can wait for each other."""
-    data_root.hold(Path(stage.root), stage.tell)
+    data_root.hold(Path(stage.root), on_wait)
     wanted = [(stage, fcntl.LOCK_EX), *((task, fcntl.LOCK_SH) for task in stage.inputs().values())]
     with contextlib.ExitStack() as held:
         for task, kind in wanted:
-            held.enter_context(lock(task.output_folder, kind, stage.tell))
+            held.enter_context(lock(task.output_folder, kind, on_wait))
         yield

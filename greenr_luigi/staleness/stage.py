@@ -208,7 +208,7 @@ class Stage(luigi.Task):
         that an edit changes nothing. Returns what differs; the stamp keeps that, too.
 
         That an input is stale itself, or a cause that no file shows, remains. Raises `error` if there is no output of
-        these parameters, or a damaged one."""
+        these parameters, or a damaged one, or while a run works on it."""
         try:
             return making.accept(self)
         finally:

@@ -7,6 +7,7 @@ import pytest
 from greenr_luigi.staleness import libraries
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
+from tests.staleness.test_output_folder import held
 from tests.toys import build, cause
 
 
@@ -75,6 +76,16 @@ def test_a_missing_or_damaged_output_is_no_thing_to_accept(root, damage, words):
     damage(toys.Merge(root=root).output_folder)
     with pytest.raises(StalenessError, match=f"Merge cannot be accepted: .*{words}"):
         toys.Merge(root=root).accept()
+
+
+def test_nothing_is_accepted_while_a_run_works_on_it(root):
+    build(root)
+    merge = toys.Merge(root=root)
+    with held(merge.output_folder) as pid:
+        words = f"Merge cannot be accepted now: it waits for another run of Merge: process {pid} on "
+        with pytest.raises(StalenessError, match=words):
+            merge.accept()
+    assert merge.accept() == []
 
 
 def test_a_stamp_of_before_there_was_anything_to_accept_reads(root):

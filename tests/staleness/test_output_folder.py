@@ -1,5 +1,6 @@
 """Outputs that appear whole, and who may replace them."""
 
+import contextlib
 import fcntl
 import multiprocessing
 
@@ -34,6 +35,19 @@ def _hold(output, ready, release):
     with lock(output, fcntl.LOCK_EX, print):
         ready.set()
         release.wait()
+
+
+@contextlib.contextmanager
+def held(output):
+    """The lock of an output is held by another process, whose number is yielded."""
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(output, ready, release))
+    holder.start()
+    ready.wait()
+    yield holder.pid
+    release.set()
+    holder.join()
 
 
 def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):

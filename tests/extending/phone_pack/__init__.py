@@ -15,6 +15,7 @@ from greenr_luigi.stage import PipelineStage
 @requires(tasks.ExportModel)
 class PackForPhone(PipelineStage):
     app = luigi.Parameter(description="What the app calls the model.")
+    uses_inherited = ()
 
     def work(self, out: Path) -> dict[str, int]:
         exported = self.input_folder("export")
