@@ -88,7 +88,7 @@ def write_model(release: Path, out: Path) -> None:
     """
     mlflow = import_mlflow()
     with tempfile.TemporaryDirectory() as folder:
-        for name in code.sources(PACKAGE.name, [SCORER]):
+        for name in code.sources([SCORER]):
             copy = Path(folder) / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE.parent / name, copy)

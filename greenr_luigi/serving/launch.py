@@ -62,7 +62,7 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
 
 def as_loaded(note: ServerNote) -> ServerNote:
     """The note of a server that loads its code, libraries and the page's files now."""
-    sources = code.sources(WEB, [WEB])
+    sources = code.sources([WEB])
     return replace(
         note,
         code=code.snapshot(sources),

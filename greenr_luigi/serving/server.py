@@ -165,7 +165,7 @@ def difference(running: Running, wanted: ServerNote) -> str | None:
         or traces.entries_changed(
             "the server's version of", note.versions, libraries.versions({*note.versions, *LIBRARIES})
         )
-        or code.changed(note.code, WEB, [WEB])
+        or code.changed(note.code, [WEB])
         or next(
             filter(None, (traces.files_changed(n, note.assets.get(n), path) for n, path in ASSETS.items())),
             None,

@@ -7,12 +7,22 @@ import functools
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TypedDict
 
-from .traces import file_sha256, sha256_if_there
+import luigi
+
+from .errors import StalenessError
+from .traces import sha256_if_there
+
+REMEDY = "a stage is defined in a module that can be imported, and names such modules in its `code`"
+
+
+#: By module, the names of the classes in it that are part of a stage.
+OwnClasses = Mapping[str, Collection[str]]
+NO_CLASSES: OwnClasses = {}
 
 
 class CodeTrace(TypedDict):
@@ -22,28 +32,28 @@ class CodeTrace(TypedDict):
     syntax: str
 
 
-def sources(own: str, code: Iterable[str]) -> dict[str, Path]:
+def sources(code: Iterable[str], own: OwnClasses = NO_CLASSES) -> dict[str, Path]:
     """The source files that shape a stage, by name as in "my_package/training.py", wherever they lie.
 
-    Of the module `own` that defines the stage, its file alone. Of the modules and whole packages in `code`, theirs and
-    those of all modules that they import from their own top-level package, wherever in a file they do so. Raises
-    ModuleNotFoundError for a name in `code` that is no module."""
-    todo = []
-    for name in code:
-        if _spec(name) is None:
-            raise ModuleNotFoundError(f"no module {name!r}: mend the stage's `code`")
-        todo += [name, *_inside(name)]
-    if own == "__main__":
-        raise ModuleNotFoundError(
-            "a stage in a script has no module to name: put it into a module and import it"
-        )
-    found, done = dict(filter(None, [_file(own)])), {own}
-    while todo:
-        module = todo.pop()
-        if module not in done and (file := _file(module)):
-            done.add(module)
-            found.update([file])
-            todo += [*_imports(file[1], module), module.rpartition(".")[0]]
+    Of the modules and whole packages in `code`: theirs, and those of all that they import from their own top-level
+    package, wherever in a file they do so, and of the packages that hold these. Of the modules in `own`, which define
+    the stage: theirs, and those of all that they import likewise. Not of the packages that hold them, as these may list
+    all stages, unless they are imported; and not of what other tasks import, which count by what they make.
+
+    Raises StalenessError for a name that is no module, and for a module that cannot be parsed."""
+    found: dict[str, Path] = {}
+    named = [*code, *(module for name in code for module in _inside(name))]
+    for start, classes in ((list(own), own), (named, None)):
+        if missing := [name for name in start if name == "__main__" or not _spec(name)]:
+            raise StalenessError(f"no module {missing[0]!r} can be imported: {REMEDY}")
+        todo, done = start, set()
+        while todo:
+            module = todo.pop()
+            if module not in done and (file := _file(module)):
+                done.add(module)
+                found.update([file])
+                todo += _imports(file[1], module, classes)
+                todo += [module.rpartition(".")[0]] if classes is None else []
     return dict(sorted(found.items()))
 
 
@@ -90,42 +100,86 @@ def _inside(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-def _imports(path: Path, module: str) -> list[str]:
-    """The modules of its own top-level package that a source file may import; names that are no modules among them."""
+def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
+    """The modules of its own top-level package that a source file may import, and so uses. With `own`, other tasks are
+    passed over, where they are imported and where they are defined."""
     parent = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    names = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    tree = _parse(path, path.read_bytes())
+    if own is not None:
+        tree.body = [
+            node
+            for node in tree.body
+            if not isinstance(node, ast.ClassDef)
+            or node.name in own.get(module, ())
+            or not _is_task(module, node.name)
+        ]
+    for node in ast.walk(tree):
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), parent)
-            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == module.split(".")[0]]
+            for alias in node.names:
+                if _is_in(origin, module.split(".")[0]) and _spec(f"{origin}.{alias.name}"):
+                    names.append(f"{origin}.{alias.name}")
+                elif own is None or not _is_task(origin, alias.name):
+                    names.append(origin)
+        for name in names:
+            if _is_in(name, module.split(".")[0]) and (own is None or not _is_in(name, __package__)):
+                yield name
+
+
+def _is_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def _is_task(module: str, name: str) -> bool:
+    found = getattr(sys.modules.get(module), name, None)
+    return isinstance(found, type) and issubclass(found, luigi.Task)
+
+
+def _parse(path: Path, source: bytes) -> ast.Module:
+    try:
+        return ast.parse(source if path.suffix == ".py" else b"")
+    except SyntaxError as error:
+        raise StalenessError(f"{path}, line {error.lineno}: {error.msg}: mend it") from None
+
+
+def trace(path: Path, source: bytes) -> CodeTrace:
+    """Of what lies, or has lain, in a source file. Raises StalenessError if it cannot be parsed."""
+    text = ast.dump(_parse(path, source)).encode() if path.suffix == ".py" else source
+    return {"bytes": hashlib.sha256(source).hexdigest(), "syntax": hashlib.sha256(text).hexdigest()}
 
 
 def snapshot(files: Mapping[str, Path]) -> dict[str, CodeTrace]:
     """What source files are now."""
-    return {name: {"bytes": file_sha256(path), "syntax": _syntax(path)} for name, path in files.items()}
+    return {name: trace(path, path.read_bytes()) for name, path in files.items()}
 
 
-def changed(recorded: Mapping[str, CodeTrace], own: str, code: Iterable[str]) -> str | None:
+def changed(
+    recorded: Mapping[str, CodeTrace], code: Iterable[str], own: OwnClasses = NO_CLASSES
+) -> str | None:
     """The first source file whose syntax differs, in words: comments and layout do not count.
 
     While no recorded byte has changed, neither have the imports, so nothing is parsed."""
-    if not (edited := [name for name in recorded if _sha256(name) != recorded[name]["bytes"]]):
+    edited = [name for name, file in recorded.items() if _sha256(name) != file["bytes"]]
+    if not edited and {file[0] for file in map(_file, own) if file} <= recorded.keys():
         return None
-    now = sources(own, code)
+    now = sources(code, own)
     for name, path in now.items():
-        if name not in recorded or (name in edited and _syntax(path) != recorded[name]["syntax"]):
+        if name not in recorded or (
+            name in edited and snapshot({name: path})[name]["syntax"] != recorded[name]["syntax"]
+        ):
             return f"code of {name} changed"
     return next((f"code of {name} is gone" for name in recorded if name not in now), None)
 
 
 def _sha256(name: str) -> str | None:
     """Of the bytes of the source file of that name."""
-    file = _file(name.split(".")[0].removesuffix("/__init__").replace("/", "."))
+    file = _file(module_of(name))
     return sha256_if_there(file[1]) if file and file[0] == name else None
 
 
-def _syntax(path: Path) -> str:
-    return hashlib.sha256(ast.dump(ast.parse(path.read_bytes())).encode()).hexdigest()
+def module_of(name: str) -> str:
+    """The module of the source file of that name."""
+    return name.split(".")[0].removesuffix("/__init__").replace("/", ".")

@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import code, data_root, errors, libraries, traces
+from . import code, data_root, errors, libraries, loaded, traces
 from .output_folder import atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace, stamps
 
@@ -60,12 +60,22 @@ def _do_not_wait(holder: str) -> None:
 
 
 def _make(stage: Stage, cause: str) -> None:
-    trace, started = _trace_of(stage), time.time()
+    started = time.time()
+    stage.note_loaded_code(stage.code)
+    modules = code.sources(stage.code, stage.own_classes())
+    changed_meanwhile = _watch(stage, modules)
+    trace = _trace_of(stage, modules)
+    if name := loaded.edited(trace.code):
+        raise stage.error(
+            f"{stage.title}: {name} was edited after this process had loaded it: start a new process, which runs it"
+        )
     with atomic_folder(stage.output_folder) as out:
         summary = dict(stage.work(out) or {})
         files = traces.snapshot(out)
         if not files:
             raise stage.error(f"{stage.title} wrote nothing to {out}: `work` must leave at least one file")
+        if meanwhile := changed_meanwhile():
+            stage.tell(f"{stage.title} runs again the next time: {meanwhile}")
         Stamp(
             **vars(trace),
             title=stage.title,
@@ -76,19 +86,29 @@ def _make(stage: Stage, cause: str) -> None:
             summary=summary,
             files=files,
             digest=traces.digest(files),
+            changed_meanwhile=meanwhile,
         ).write(out)
 
 
-def _trace_of(stage: Stage) -> Trace:
-    """What an output would be made from now."""
-    files = code.sources(type(stage).__module__, stage.code)
+def _trace_of(stage: Stage, modules: Mapping[str, Path]) -> Trace:
+    """What an output would be made from now. `modules`: the source files that shape it."""
     return Trace(
         parameters=stage.parameters,
-        inputs={name: task.stamp().as_input() for name, task in stage.inputs().items()},
+        inputs={name: _made(stage, task).as_input() for name, task in stage.inputs().items()},
         reads={name: traces.snapshot(path) for name, path in stage.reads().items()},
-        code=code.snapshot(files),
-        libraries=libraries.versions({*libraries.imported(files), *stage.libraries}),
+        code=code.snapshot(modules),
+        libraries=libraries.versions({*libraries.imported(modules), *stage.libraries}),
     )
+
+
+def _made(stage: Stage, required: Stage) -> Stamp:
+    """The stamp of a stage that another one requires."""
+    try:
+        return required.stamp()
+    except (FileNotFoundError, NotADirectoryError, errors.StampError) as error:
+        raise stage.error(
+            f"{stage.title} requires {required.title}, which has no output: run that first"
+        ) from error
 
 
 def accept(stage: Stage) -> list[str]:
@@ -96,11 +116,13 @@ def accept(stage: Stage) -> list[str]:
     try:
         stage.stamp()  # Where there is no output, a lock would make a folder.
         with _locks(stage, _do_not_wait):
-            stamp, trace = stage.stamp(), _trace_of(stage)
+            stamp, trace = stage.stamp(), _trace_of(stage, code.sources(stage.code, stage.own_classes()))
             damage = traces.files_changed("output", stamp.files, stage.output_folder)
-            if (differences := stamp.differences(trace)) and not damage:
-                accepted = [*stamp.accepted, *differences]
-                replace(stamp, **vars(trace), accepted=accepted).write(stage.output_folder)
+            differences = [*filter(None, [stamp.changed_meanwhile]), *stamp.differences(trace)]
+            if differences and not damage:
+                now = replace(stamp, **vars(trace), changed_meanwhile=None)
+                now.accepted = [*stamp.accepted, *differences]
+                now.write(stage.output_folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         damage = f"{error.filename} is missing"
     except errors.StampError as error:
@@ -110,6 +132,20 @@ def accept(stage: Stage) -> list[str]:
     if damage:
         raise stage.error(f"{stage.title} cannot be accepted: {damage}; run it")
     return differences
+
+
+def _watch(stage: Stage, modules: Mapping[str, Path]) -> Callable[[], str | None]:
+    """A function that tells, when the work is done, what of all that shapes the output has changed since now."""
+    inputs = {f"output of {name}": task.output_folder for name, task in stage.inputs().items()}
+    # What is loaded by now is what will run, whatever becomes of its file.
+    watched = {**inputs, **stage.reads(), **loaded.note_unloaded(modules)}
+    before = {what: traces.glance(path) for what, path in watched.items()}
+
+    def changed_meanwhile() -> str | None:
+        changed = (what for what, path in watched.items() if traces.glance(path) != before[what])
+        return next((f"{what} changed while it ran" for what in changed), None)
+
+    return changed_meanwhile
 
 
 @contextlib.contextmanager

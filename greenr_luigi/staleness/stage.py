@@ -12,13 +12,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import luigi
 
-from . import code, data_root, errors, libraries, making, traces
+from . import code, data_root, errors, libraries, loaded, making, traces
 from .memo import Memo
 from .stamp import InputTrace, Stamp, stamps
 
@@ -54,6 +54,26 @@ class Stage(luigi.Task):
     remedies: ClassVar[Mapping[int, str]] = errors.REMEDIES
     #: Why it runs, which luigid shows below whatever it is doing.
     because = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.note_loaded_code(cls.code if isinstance(cls.code, tuple) else ())
+
+    @classmethod
+    def note_loaded_code(cls, code: Iterable[str]) -> None:
+        loaded.note({module.split(".")[0] for module in (*cls.own_classes(), *code)})
+
+    @classmethod
+    def own_classes(cls) -> dict[str, set[str]]:
+        """By module, the classes that make the stage: itself, and what it inherits from classes in its own top-level
+        package, or inherits its `work` from."""
+        package, own = cls.__module__.split(".")[0], dict[str, set[str]]()
+        for kind in cls.__mro__:
+            if kind not in Stage.__mro__ and (
+                kind.__module__.split(".")[0] == package or "work" in vars(kind)
+            ):
+                own.setdefault(kind.__module__, set()).add(kind.__name__)
+        return own
 
     # What a stage says of itself. `code` and `libraries` are plain attributes where they depend on no parameter.
 
@@ -126,7 +146,8 @@ class Stage(luigi.Task):
 
     def stale_because(self) -> str | None:
         """The first cause to run again, in words; None if the output is what a run would make now."""
-        return _memo.answer((type(self), tuple(self.param_kwargs.items())), self._examine)
+        with self._errors_of_its_own():
+            return _memo.answer((type(self), tuple(self.param_kwargs.items())), self._examine)
 
     def _examine(self) -> str | None:
         try:
@@ -145,9 +166,10 @@ class Stage(luigi.Task):
         # Which libraries the code imports, only an edit of the code can change.
         versions = libraries.versions({*stamp.libraries, *self.libraries})
         return (
-            traces.entries_changed("parameter", self._own(stamp.parameters), self._own(self.parameters))
+            stamp.changed_meanwhile
+            or traces.entries_changed("parameter", self._own(stamp.parameters), self._own(self.parameters))
             or traces.entries_changed("version of", stamp.libraries, versions)
-            or code.changed(stamp.code, type(self).__module__, self.code)
+            or code.changed(stamp.code, self.code, self.own_classes())
             or self._inputs_changed(stamp.inputs)
             or self._reads_changed(stamp.reads)
             or traces.files_changed("output", stamp.files, output)
@@ -189,13 +211,23 @@ class Stage(luigi.Task):
         causes = (traces.files_changed(name, recorded.get(name), path) for name, path in self.reads().items())
         return next(filter(None, causes), None)
 
+    @contextlib.contextmanager
+    def _errors_of_its_own(self) -> Iterator[None]:
+        try:
+            yield
+        except errors.StalenessError as error:
+            if isinstance(error, self.error):
+                raise
+            raise self.error(str(error)) from None
+
     # Making it again
 
     def run(self) -> None:
         """Make the output, if it is stale still: what came before may have come out the same."""
         forget()
         try:
-            making.make_if_stale(self)
+            with self._errors_of_its_own():
+                making.make_if_stale(self)
         except OSError as error:
             if explanation := errors.explain(error, self.output_folder, Path(self.root), self.remedies):
                 raise self.error(f"{self.title} {explanation}") from error

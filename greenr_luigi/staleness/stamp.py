@@ -15,6 +15,9 @@ from .code import CodeTrace
 from .errors import StampError
 from .traces import STAMP, FileTrace, Snapshot, digest
 
+#: What stamps of earlier versions lack, as it is there.
+ADDED: dict[str, object] = {"accepted": [], "changed_meanwhile": None}
+
 
 class InputTrace(TypedDict):
     """What the output of a required stage was: the digest of its files, and its summary for people."""
@@ -73,6 +76,8 @@ class Stamp(Trace):
     digest: str
     #: What has changed since the work, and a person has accepted without a rerun. The trace is as of then.
     accepted: list[str] = field(default_factory=list)
+    #: What of all this changed while `work` ran, in words: whether it saw what is recorded here, nobody knows.
+    changed_meanwhile: str | None = None
 
     def as_input(self) -> InputTrace:
         """What the stamp of a stage that requires this one records of it."""
@@ -91,9 +96,8 @@ class Stamp(Trace):
         """Raises FileNotFoundError if there is none, StampError if it is torn."""
         try:
             content = json.loads((folder / STAMP).read_bytes())
-            names = [field.name for field in dataclasses.fields(cls)]
-            content.setdefault("accepted", [])  # Older ones have none.
-            stamp = cls(**{name: content[name] for name in names})
+            content = ADDED | json.loads((folder / STAMP).read_bytes())
+            stamp = cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
             stamp.files = _snapshot(stamp.files)
             stamp.reads = {name: _snapshot(files) for name, files in stamp.reads.items()}
         except KeyError as error:

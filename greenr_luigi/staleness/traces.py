@@ -81,6 +81,11 @@ def snapshot(path: Path) -> Snapshot:
     }
 
 
+def glance(path: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of all files under a folder, or of one file: what differs while work goes on was touched."""
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in walk(path)}
+
+
 def digest(files: Snapshot) -> str:
     """One digest of all names and contents; not of times."""
     lines = "".join(f"{file.sha256}  {name}\n" for name, file in sorted(files.items()))

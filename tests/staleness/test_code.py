@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from greenr_luigi.staleness import code
+from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.toys import build, cause
 
@@ -43,7 +44,7 @@ def test_code(root, monkeypatch, tmp_path):
     assert not [name for name in sys.modules if name.startswith("toy_package")]
     monkeypatch.setattr(toys.Count, "code", ("toy_package.nothing",))
     (package / "deep" / "inner.py").write_text("ONE = 4")
-    with pytest.raises(ModuleNotFoundError, match=r"no module 'toy_package\.nothing'"):
+    with pytest.raises(StalenessError, match=r"no module 'toy_package\.nothing'"):
         cause(root, toys.Count)
 
 
@@ -64,7 +65,7 @@ def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeyp
         assert cause(root, toys.Count) == f"code of {name} changed"
         assert build(root) == ["Count"]
     monkeypatch.setattr(toys.Count, "__module__", "__main__")
-    with pytest.raises(ModuleNotFoundError, match="put it into a module and import it"):
+    with pytest.raises(StalenessError, match="a stage is defined in a module that can be imported"):
         toys.Count(root=root, times=2).run()
 
 
@@ -79,7 +80,7 @@ def test_relative_imports_are_followed(monkeypatch, tmp_path):
     (deep / "near.py").write_text("")
     (deep / "unused.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    names = code.sources("toy_relative.deep.near", ["toy_relative.deep.start"])
+    names = code.sources(["toy_relative.deep.start"], {"toy_relative.deep.near": ()})
     assert list(names) == [
         f"toy_relative/{name}.py"
         for name in ("__init__", "deep/__init__", "deep/near", "deep/start", "sibling", "top")

@@ -79,7 +79,7 @@ def of_each_stage():
         sources = [None] if isinstance(stage.code, tuple) else registry.SOURCES
         for source in sources:
             modules = stage.code if source is None else stage(label="x", source=source).code
-            found = libraries.imported(code.sources(stage.__module__, modules))
+            found = libraries.imported(code.sources(modules, stage.own_classes()))
             yield f"{stage.__name__} {source or ''}".strip(), {*found, *given}
 
 

@@ -20,11 +20,11 @@ def stages():
     """Each stage, one for each source of those whose code depends on it."""
     for stage in tasks.STAGES:
         if isinstance(stage.code, tuple):
-            yield stage.__name__, stage.__module__, stage.code
+            yield stage.__name__, stage.own_classes(), stage.code
         else:
             for source in registry.SOURCES:
                 task = stage(label="x", source=source)
-                yield f"{stage.__name__} {source}", stage.__module__, task.code
+                yield f"{stage.__name__} {source}", stage.own_classes(), task.code
 
 
 STAGES = list(stages())
@@ -41,7 +41,7 @@ def copy(tmp_path_factory):
         shutil.copytree(PACKAGE.parent / name, folder / name, ignore=ignored)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(code, "_folders", lambda package: [str(folder.joinpath(*package.split(".")))])
-        recorded = [code.snapshot(code.sources(own, modules)) for _, own, modules in STAGES]
+        recorded = [code.snapshot(code.sources(modules, own)) for _, own, modules in STAGES]
         yield folder / "greenr_luigi", recorded
 
 
@@ -58,7 +58,7 @@ def stale_after_edit(copy):
             before[path] = path.read_text()
             path.write_text(before[path] + "\nEDITED = True\n")
         compared = zip(STAGES, recorded, strict=True)
-        return [name for (name, own, modules), record in compared if code.changed(record, own, modules)]
+        return [name for (name, own, modules), record in compared if code.changed(record, modules, own)]
 
     yield edit
     for path, text in before.items():

@@ -38,7 +38,7 @@ def test_what_is_written_is_read_and_what_a_later_version_says_besides_is_passed
     [
         ("", "Expecting value"),
         ('{"title": "Fi', "Unterminated string"),
-        ("[]", "'list' object"),
+        ("[]", "and 'list'"),
         ("{}", "it lacks 'parameters'"),
         ('"\xff"', "'utf-8' codec"),
     ],

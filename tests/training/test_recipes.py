@@ -26,10 +26,10 @@ def test_only_training_imports_what_fits_a_model():
     shaped = [
         stage.task_family
         for stage in run_order(build("DeployApp", [], REPOSITORY))
-        if set(names) & set(code.sources(type(stage).__module__, stage.code))
+        if set(names) & set(code.sources(stage.code))
     ]
     assert shaped == ["TrainModel"]
-    assert set(names) <= set(code.sources("tasks.train", tasks.TrainModel.code))
+    assert set(names) <= set(code.sources(tasks.TrainModel.code))
 
 
 @pytest.mark.slow

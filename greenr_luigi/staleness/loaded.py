@@ -1,0 +1,49 @@
+"""The source of modules as this process has loaded it: that is what runs, whatever lies on disk by now."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Collection, Mapping
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from . import code
+
+#: By module: where it was loaded from, which is another object after a reload, and what lay there then. None for a
+#: module that was not loaded when its source was taken down.
+_sources: dict[str, tuple[ModuleSpec | None, bytes]] = {}
+
+
+def note(packages: Collection[str]) -> None:
+    """Take down the sources of what is loaded of some top-level packages. To be called early: an edit between the
+    loading of a module and the first call after it is not seen."""
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if name.split(".")[0] in packages and spec and spec.has_location:
+            noted, source = _sources.get(name, (None, None))
+            if source is None or (noted is not None and noted is not spec):
+                with contextlib.suppress(FileNotFoundError):
+                    source = Path(spec.origin).read_bytes()
+            if source is not None:
+                _sources[name] = spec, source
+
+
+def note_unloaded(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Take down the sources, by name, of modules that are not loaded yet, and return these."""
+    unloaded = {name: path for name, path in files.items() if code.module_of(name) not in sys.modules}
+    for name, path in unloaded.items():
+        _sources[code.module_of(name)] = None, path.read_bytes()
+    return unloaded
+
+
+def edited(recorded: Mapping[str, code.CodeTrace]) -> str | None:
+    """The first source file that was something else when this process loaded it. Comments and layout do not count."""
+    for name, trace in recorded.items():
+        spec, source = _sources.get(code.module_of(name), (None, b""))
+        if spec and hashlib.sha256(source).hexdigest() != trace["bytes"]:
+            as_loaded = code.trace(Path(str(spec.origin)), source)
+            if as_loaded["syntax"] != trace["syntax"]:
+                return name
+    return None
