@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from greenr_luigi.errors import GreenrError, os_refusals_explained
-from greenr_luigi.operations import curation, last_run, prune, stages, status, usage
+from greenr_luigi.operations import curation, last_run, prune, stages, start, status, usage
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness import data_root
 
@@ -121,12 +121,10 @@ def review_pictures(arguments: argparse.Namespace) -> None:
 def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.serving import processes, releases, server
 
-    if data_root.why_not_ours(arguments.root) is None:
-        data_root.hold(arguments.root, print)
-    earlier, run_dir = releases.rollback(arguments.root / "releases"), arguments.root / "server"
+    data_root.hold(arguments.root, print)
+    earlier, run_dir = releases.rollback(arguments.root / "releases", print), arguments.root / "server"
     if not processes.servers(run_dir):
-        start = "luigi --module tasks DeployApp"
-        print(f"release {earlier} will be served when a server runs: {start} starts one")
+        print(f"release {earlier} will be served when a server runs: `greenr start` starts one")
     else:
         served = server.wait_for_release(run_dir, earlier, 10)
         print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")
@@ -139,6 +137,12 @@ def list_releases(arguments: argparse.Namespace) -> None:
     store = arguments.root / "releases"
     for digest in releases.releases(store):
         print(digest, "  serves now" if digest == releases.current(store) else "")
+
+
+def start_server(arguments: argparse.Namespace) -> None:
+    data_root.hold(arguments.root, print)
+    served = start.start(arguments.root, arguments.module)
+    print(f"{served.url} serves release {served.digest}")
 
 
 def stop_server(arguments: argparse.Namespace) -> None:
@@ -177,6 +181,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("review", review_pictures, "go through doubtful pictures on a local page, with keys", [PORT]),
     ("rollback", rollback, "let the server serve the release before this one", []),
     ("releases", list_releases, "list the releases, oldest first", []),
+    ("start", start_server, "serve the last good release, as after a reboot", []),
     ("stop", stop_server, "stop the web classifier", []),
 )  # fmt: skip
 

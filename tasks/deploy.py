@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.parameters import NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import PipelineStage
@@ -72,3 +73,28 @@ class DeployApp(PipelineStage):
         address, report = deployment.address, self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
         return {"release": deployment.release}
+
+
+#: The deployments that this process is asked for, by root: luigi tells of them before it runs anything.
+deployments: dict[Path, DeployApp] = {}
+
+
+def note_deployment(deployment: DeployApp, _: luigi.Task) -> None:
+    deployments[deployment.root] = deployment
+
+
+def serve_on(stage: PipelineStage, _: object) -> None:
+    """Whatever fails in a run that deploys, the last good release serves: also where nothing did, as after a reboot."""
+    from greenr_luigi.deployment import deploy
+
+    deployment = stage if isinstance(stage, DeployApp) else deployments.get(stage.root)
+    if deployment is not None:
+        try:
+            deploy.serve_on(deployment.service, lambda _, words: stage.tell(words))
+        except (GreenrError, OSError) as error:
+            stage.tell(f"nothing serves meanwhile: {error}")
+
+
+DeployApp.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(note_deployment)
+for failing in ("BROKEN_TASK", "FAILURE", "PROCESS_FAILURE", "TIMEOUT"):
+    PipelineStage.event_handler(getattr(luigi.Event, failing))(serve_on)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.serving import history, releases, server
+from greenr_luigi.serving import history, processes, releases, server
 from greenr_luigi.serving.releases import ReleaseError
 from greenr_luigi.serving.server import Server, Service
 
@@ -85,13 +85,28 @@ def serve(service: Service, on_progress: OnProgress) -> Server:
 
     Raises ReleaseError if nothing has been released, ServerError if it does not come to serve.
     """
-    store = service.store
-    with releases.locked(store, lambda words: on_progress(0, words)):
-        digest = releases.last_good(store)
-        if digest is None:
-            raise ReleaseError(f"no sound release in {store}: run `luigi --module tasks DeployApp`")
-        releases.point(store, digest)
-        return server.ensure(service, digest, PATIENCE)
+    with releases.locked(service.store, lambda words: on_progress(0, words)):
+        return server.ensure(service, point_to_last_good(service.store), PATIENCE)
+
+
+def serve_on(service: Service, on_progress: OnProgress) -> None:
+    """After a failure, see that the last good release, if there is one, serves: `current` points to it, and a server of
+    ours runs. A running server is left as it is. Raises as `serve`."""
+    if releases.last_good(service.store) is None:
+        return
+    with releases.locked(service.store, lambda words: on_progress(0, words)):
+        digest = point_to_last_good(service.store)
+        if not processes.servers(service.run_dir):
+            address = server.ensure(service, digest, PATIENCE).url
+            on_progress(0, f"release {digest} serves again: {address}")
+
+
+def point_to_last_good(store: Path) -> str:
+    digest = releases.last_good(store)
+    if digest is None:
+        raise ReleaseError(f"no sound release in {store}: run `luigi --module tasks DeployApp`")
+    releases.point(store, digest)
+    return digest
 
 
 def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Limits, out: Path) -> None:

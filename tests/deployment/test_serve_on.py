@@ -1,0 +1,70 @@
+"""Whatever fails, the last good release serves: real runs after all of a server's processes have gone."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.serving import releases, server
+from tests.pipeline import Pipeline, draw
+
+pytestmark = pytest.mark.slow
+
+
+def reboot(pipeline: Pipeline) -> None:
+    """Every process of the server ends at once, and none takes back what it has written."""
+    run_dir = pipeline.root / "server"
+    pids = [int(path.stem) for path in run_dir.glob("workers/*.json")]
+    for pid in [int((run_dir / "gunicorn.pid").read_text()), *pids]:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while any(
+        Path(f"/proc/{pid}/environ").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids
+    ):
+        assert time.monotonic() < deadline
+
+
+def served(output: str) -> str:
+    """The release that answers at the address which a run or a command has printed last."""
+    address = [word for word in output.split() if word.startswith("http://127.0.0.1:")][-1]
+    with urllib.request.urlopen(address + "readyz", timeout=10) as answer:
+        return str(json.load(answer)["release"])
+
+
+def test_a_run_that_fails_serves_the_last_good_release_again(deployed: Pipeline, tmp_path: Path) -> None:
+    good = releases.current(deployed.root / "releases")
+    reboot(deployed)
+    failed = deployed.run("--folder", str(tmp_path / "nowhere"))
+    assert failed.status != 0 and "nowhere" in failed.output
+    assert served(failed.output) == good
+    draw(tmp_path / "others", {"circle": 30, "square": 30})
+    reboot(deployed)
+    refused = deployed.run(
+        "--folder", str(tmp_path / "others"), "--classes", "circle,square", "--epochs", "2"
+    )
+    assert "the new model is not released, the one before serves on" in refused.output, refused.output[-5000:]
+    assert served(refused.output) == good == releases.current(deployed.root / "releases")
+
+
+def test_a_run_that_does_not_deploy_starts_no_server(deployed: Pipeline, tmp_path: Path) -> None:
+    deployed.stop()
+    failed = deployed.run("--folder", str(tmp_path / "nowhere"), stage="SplitDataset")
+    assert failed.status != 0 and "serves again" not in failed.output
+    assert not server.stop(deployed.root / "server")
+
+
+def test_start_serves_what_is_there(deployed: Pipeline) -> None:
+    good = releases.current(deployed.root / "releases")
+    reboot(deployed)
+    started = deployed.greenr("start")
+    assert started.returncode == 0 and served(started.stdout) == good, started.stderr
+    again = deployed.greenr("start")
+    assert again.stdout == started.stdout
+    rolled_back = deployed.greenr("rollback")
+    assert rolled_back.returncode == 0
+    deployed.stop()
+    assert served(deployed.greenr("start").stdout) == releases.current(deployed.root / "releases") != good
