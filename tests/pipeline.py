@@ -21,6 +21,8 @@ from typing import IO, Any
 import tasks
 from greenr_luigi.operations.status import build, run_order
 from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.staleness import traces
+from greenr_luigi.staleness.stamp import Stamp
 from tests import shared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -157,6 +159,18 @@ class Pipeline:
 
     def stop(self) -> None:
         server.stop(self.root / "server")
+
+
+def check_outputs(pipeline: Pipeline) -> None:
+    """Every output that looks complete is what its stamp says, byte for byte; so is the release that serves."""
+    for stamp_file in pipeline.root.glob("*/*/stamp.json"):
+        if stamp_file.parent.is_symlink():
+            stamp = Stamp.read(stamp_file.parent)
+            if traces.files_changed("output", stamp.files, stamp_file.parent) is None:
+                assert traces.digest(traces.snapshot(stamp_file.parent)) == stamp.digest, stamp_file
+    store = pipeline.root / "releases"
+    if current := releases.current(store):
+        releases.verify(store, current)
 
 
 def draw(folder: Path, labels: dict[str, int]) -> None:
