@@ -51,11 +51,9 @@ VARIANTS = [
     {"classes": classes, "limit": limit, "epochs": epochs, "seed": seed}
     for classes, limit, epochs, seed in [
         ("dandelion,grass", "24", "2", "42"),
-        ("dandelion,grass", "24", "3", "42"),
-        ("dandelion,grass", "30", "2", "42"),
+        ("dandelion,grass", "30", "3", "42"),
         ("dandelion,grass,rose", "24", "2", "42"),
-        ("dandelion,grass", "24", "2", "7"),
-        ("dandelion,rose", "30", "3", "7"),
+        ("dandelion,rose", "24", "2", "7"),
     ]
 ]
 #: A module of each stage: an edit in it makes the stage stale.
@@ -113,7 +111,7 @@ class Visitor(threading.Thread):
     def run(self) -> None:
         sent: list[tuple[str, str, dict[str, bytes]]]
         sent = [("GET", "/readyz", {}), ("POST", "/api/predict", {"file": PICTURE})]
-        while not self.gone.wait(0.1):
+        while not self.gone.wait(0.25):
             for method, path, files in sent:
                 self.asked += 1
                 try:
@@ -217,7 +215,7 @@ class Rounds:
             variant = self.chance.choice([self.serving, *range(len(VARIANTS))])
             stage = self.aim or self.chance.choice([*MODULES])
             edited = sorted(
-                {stage, *(name for name in MODULES if self.chance.random() < 0.2)}, key=[*MODULES].index
+                {stage, *(name for name in MODULES if self.chance.random() < 0.1)}, key=[*MODULES].index
             )
             for name in edited:
                 self.edition += 1
@@ -328,7 +326,7 @@ def main() -> int:
     parser.add_argument("--aim", choices=MODULES, default="", help="kill within this stage")
     parser.add_argument("--home", type=Path, help="folder to work in, and to go on in; else a temporary one")
     arguments = parser.parse_args()
-    os.nice(10)
+    os.nice(3)
     with contextlib.ExitStack() as stack:
         home = arguments.home or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         home.mkdir(parents=True, exist_ok=True)
