@@ -54,11 +54,10 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     held_out = np.array([row.side != "train" for row in rows])
     flat = pooled.flatten(1).numpy()
     centers = familiarity.class_centers(flat[~held_out], labels[~held_out])
+    cosines = familiarity.familiarity(flat, centers)
     predicted = [
         Prediction(row.file, row.label, row.side, classes[number], float(cosine))
-        for row, number, cosine in zip(
-            rows, logits.argmax(1), familiarity.familiarity(flat, centers), strict=True
-        )
+        for row, number, cosine in zip(rows, logits.argmax(1), cosines, strict=True)
         if row.side != "train"
     ]
     measured = Predictions(classes, predicted, logits[held_out])
