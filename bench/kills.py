@@ -81,7 +81,8 @@ class Reference:
 
 @dataclass
 class Kill:
-    """A round. `fell`: where the kill fell; `seconds`: of the second run; `requests`: how many were asked."""
+    """A round. `fell`: where the kill fell, `after` so many seconds; `leftovers`: how many `prune --dry-run` lists then;
+    `seconds`: of the second run, in which the stages `ran`; `requests`: how many the visitor sent meanwhile."""
 
     variant: int
     edited: list[str]
@@ -90,6 +91,7 @@ class Kill:
     seconds: float = 0.0
     ran: list[str] = field(default_factory=list)
     requests: int = 0
+    leftovers: int = 0
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -185,15 +187,18 @@ def persons(root: Path) -> dict[str, bytes]:
 
 
 def foreign(listed: str, root: Path) -> list[str]:
-    """Lines of `greenr prune --dry-run --keep 99` that name no leftover: a hidden entry beside an output, to which no
-    output points."""
+    """Lines of `greenr prune --dry-run --keep 99` that name no leftover: a hidden entry, to which no output points, in
+    the folder of a stage or of the releases, or the lock of an output that is not there."""
+    ours = {root / name for name in (*MODULES, "releases")}
     used = {path.resolve() for path in root.glob("*/*") if path.is_symlink()}
     wrong = []
     for line in listed.splitlines():
         if line.startswith("would remove"):
-            name = re.split(r"\s{2,}", line)[-1]
-            path = root / name.removeprefix(f"{root}/")
-            if not path.name.startswith(".") or path.resolve() in used or path.parent.parent != root:
+            what, name = re.split(r"\s{2,}", line)[-2:]
+            path = root / name
+            left = what == "leftover" and path.name.startswith(".") and path not in used
+            lock = what == "lock" and path.suffix == ".lock" and not path.with_suffix("").is_symlink()
+            if path.parent not in ours or not (left or lock):
                 wrong.append(line)
     return wrong
 
@@ -257,6 +262,7 @@ class Rounds:
         nothing_lost("killed")
         pruned = pipeline.greenr("prune", "--dry-run", "--keep", "99")
         promise(pruned.returncode == 0, f"prune --dry-run: {pruned.stderr}")
+        kill.leftovers = pruned.stdout.count("would remove")
         promise(not (wrong := foreign(pruned.stdout, root)), f"prune would remove {wrong}")
         start = time.monotonic()
         run = pipeline.run(*asked, *forced)
@@ -314,7 +320,9 @@ def show(kills: list[Kill]) -> None:
     again = [kill.seconds for kill in kills]
     print(f"{'all':26} {len(kills):5}  {sum(bool(kill.faults) for kill in kills):5}")
     print(f"second run: median {statistics.median(again):.1f} s, at most {max(again):.1f} s")
-    print(f"{sum(kill.requests for kill in kills):,} requests meanwhile")
+    print(
+        f"{sum(kill.requests for kill in kills):,} requests meanwhile; {sum(kill.leftovers for kill in kills)} leftovers"
+    )
 
 
 def main() -> int:
