@@ -81,8 +81,8 @@ class Reference:
 
 @dataclass
 class Kill:
-    """A round. `fell`: where the kill fell, `after` so many seconds; `leftovers`: how many `prune --dry-run` lists then;
-    `seconds`: of the second run, in which the stages `ran`; `requests`: how many the visitor sent meanwhile."""
+    """A round. `fell`: where the kill fell, `after` so many seconds; `leftovers`: how many `prune --dry-run` lists
+    then; `seconds`: of the second run, in which the stages `ran`; `requests`: how many the visitor sent meanwhile."""
 
     variant: int
     edited: list[str]
@@ -320,9 +320,8 @@ def show(kills: list[Kill]) -> None:
     again = [kill.seconds for kill in kills]
     print(f"{'all':26} {len(kills):5}  {sum(bool(kill.faults) for kill in kills):5}")
     print(f"second run: median {statistics.median(again):.1f} s, at most {max(again):.1f} s")
-    print(
-        f"{sum(kill.requests for kill in kills):,} requests meanwhile; {sum(kill.leftovers for kill in kills)} leftovers"
-    )
+    asked, left = sum(kill.requests for kill in kills), sum(kill.leftovers for kill in kills)
+    print(f"{asked:,} requests meanwhile; prune would have removed {left} leftovers")
 
 
 def main() -> int:
