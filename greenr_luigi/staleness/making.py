@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,9 +35,10 @@ def make_if_stale(stage: Stage) -> None:
 
 
 def _take(stage: Stage, cause: str) -> bool:
-    """Take over an output of other inherited parameters that was made from the same as this one would be now, if
-    there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name."""
-    others = stamps(stage.output_folder.parent) if stage.task_family not in stage.force else {}
+    """Take over an earlier output, or one of other inherited parameters, that was made from the same as this one would
+    be now, if there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name."""
+    may_take = stage.uses_inherited is not None and stage.task_family not in stage.force
+    others = stamps(stage.output_folder.parent) if may_take else {}
     for other, stamp in others.items():
         if other == stage.output_folder or stamp.title != stage.title:
             continue
@@ -46,13 +48,26 @@ def _take(stage: Stage, cause: str) -> bool:
             if Stamp.read(other) == stamp and stage.changed_since(stamp, other) is None:
                 stage.tell(f"{stage.title} takes {other.name}, made from the same: {cause}")
                 with atomic_folder(stage.output_folder) as out:
-                    copy_output(other.resolve(), out, traces.STAMP)
+                    copy_output(other.resolve(), out, without=traces.STAMP)
                     because = f"{cause}; {other.name} was made from the same"
                     parameters, finished = stage.parameters, time.time()
                     taken = replace(stamp, parameters=parameters, because=because, finished=finished)
                     taken.write(out)
+                    _keep(stage)
                 return True
     return False
+
+
+def _keep(stage: Stage) -> None:
+    """Keep the output that is about to be replaced, until the next one is: going back to what it was made from then
+    takes it. Where it is damaged, or the disk is full, it is not kept."""
+    output = stage.output_folder
+    earlier = output.with_name(f"earlier-{output.name}")
+    not_possible = (OSError, shutil.Error, errors.StampError)
+    with contextlib.suppress(*not_possible), lock(earlier, fcntl.LOCK_EX, _do_not_wait):
+        if not traces.files_changed("output", stage.stamp().files, output):
+            with atomic_folder(earlier) as kept:
+                copy_output(output.resolve(), kept)
 
 
 def _do_not_wait(holder: str) -> None:
@@ -88,6 +103,8 @@ def _make(stage: Stage, cause: str) -> None:
             digest=traces.digest(files),
             changed_meanwhile=meanwhile,
         ).write(out)
+        if stage.uses_inherited is not None:
+            _keep(stage)
 
 
 def _trace_of(stage: Stage, modules: Mapping[str, Path]) -> Trace:

@@ -53,13 +53,13 @@ def remove_leftovers(link: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def copy_output(old: Path, new: Path, without: str) -> None:
-    """Fill the empty folder `new` with what `old` holds but for the file `without`: the same files under a second name
+def copy_output(old: Path, new: Path, without: str | None = None) -> None:
+    """Fill the empty folder `new` with what `old` holds, but for the file `without`: the same files under a second name
     where the file system can, copies where it cannot."""
     shutil.copytree(
         old,
         new,
-        ignore=lambda folder, names: [without] if Path(folder) == old else [],
+        ignore=lambda folder, names: [without] if without and Path(folder) == old else [],
         copy_function=_link,
         dirs_exist_ok=True,
     )

@@ -102,8 +102,9 @@ class Stage(luigi.Task):
         return None
 
     #: Of the parameters that it shares with the stages that it requires, those that `work` uses itself. The others
-    #: count only by the outputs of those stages: where these come out the same, an earlier output of this stage is
-    #: taken over. None: each counts by itself, as it must where `work` does more than fill its folder.
+    #: count only by the outputs of those stages: where these come out the same, an output of this stage that was made
+    #: from the same is taken over. None: each counts by itself, and no output is taken, as it must be where `work` does
+    #: more than fill its folder.
     uses_inherited: ClassVar[Collection[str] | None] = None
 
     @property

@@ -336,3 +336,15 @@ def test_a_person_goes_on_without_a_rerun(deployed):
     assert deployed.run().ran == {}
     refused = deployed.greenr("accept", "TrainModle", *deployed.parameters(DEPLOY))
     assert refused.returncode == 1 and "did you mean TrainModel?" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_picture_rejected_and_restored_trains_nothing_again(deployed):
+    before, picture = deployed.newest_output(TRAIN).resolve(), a_training_picture(deployed).stem
+    for action, runs in (("reject", [SPLIT, *after(SPLIT)]), ("restore", [SPLIT, DEPLOY])):
+        assert deployed.greenr(action, picture).returncode == 0
+        run = deployed.run()
+        assert (run.status, list(run.ran)) == (0, runs), run.output
+    assert not before.exists()
+    live = [row["place"] for row in json.loads(deployed.greenr("usage", "--json").stdout) if row["live"]]
+    assert len([place for place in live if place.startswith(TRAIN)]) == 1

@@ -4,7 +4,7 @@ import shutil
 
 import luigi
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.about import PACKAGE
@@ -198,11 +198,12 @@ CHANGES = st.one_of(
 @pytest.mark.slow
 @pytest.mark.parametrize("taking", [False, True])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(rounds=[[("file", "a", text)] for text in ("x", "yy", "x", "zzz", "x")])
 @given(rounds=st.lists(st.lists(CHANGES, max_size=3), min_size=1, max_size=6))
 def test_random_changes_run_what_a_simple_model_says(tmp_path_factory, taking, rounds):
     """The model: a stage runs if what it would be made from is not what its last output at that output was made from,
-    or if that output was damaged; where inherited parameters count by inputs (`taking`), unless a sound output of other
-    ones was made from the same. What it is made from are texts, so that early cutoff follows."""
+    or if that output was damaged. Not so, where inherited parameters count by inputs (`taking`), if there is a sound
+    output that was made from the same. What it is made from are texts, so that early cutoff follows."""
     with pytest.MonkeyPatch.context() as patch:
         if taking:
             patch.setattr(toys.Toy, "uses_inherited", ())
@@ -213,6 +214,8 @@ def check_random_changes(tmp_path_factory, taking, rounds):
     root = prepare(tmp_path_factory.mktemp("random"))
     files, parameters = {"a": "ann", "b": "bob"}, {"glue": "-", "times": 1}
     made: dict[tuple[object, ...], object] = {}
+    #: What an output was that has been replaced.
+    earlier: dict[tuple[object, ...], object] = {}
     for changes in rounds:
         damaged, dead = set(), False
         for kind, *what in changes:
@@ -238,36 +241,32 @@ def check_random_changes(tmp_path_factory, taking, rounds):
             ("Final", glue, times): (count, merged),
         }
         hit = {key for name, g, t in damaged for key in [_key(name, g, t)]}
-        if dead and ("Final", glue, times) in made:
-            hit.add(("Final", glue, times))
-        expected = [
-            key[0]
-            for key, value in trace.items()
-            if made.get(key) != value or key in hit | leftover(made)
-            if not (taking and not (dead and key[0] == "Final") and _another(made, key, value, hit))
+        sound = {key: value for key, value in made.items() if key not in hit and value != "damaged"}
+        is_dead = {("Final", glue, times)} if dead else set()
+        stale = [
+            key for key, value in trace.items() if sound.get(key) != value or key in is_dead & made.keys()
         ]
+        takes = [
+            key
+            for key in stale
+            if taking and key not in is_dead and _another(sound, earlier, key, trace[key])
+        ]
+        earlier |= {key: sound[key] for key in stale if key in sound}
         made.update(trace)
         for key in [key for key in hit if key not in trace]:
             made[key] = "damaged"
-        assert build(root, **parameters) == expected
+        assert build(root, **parameters) == [key[0] for key in stale if key not in takes]
         toys.Final.dead = None
 
 
-def _another(made, key, value, hit):
-    """Whether there is a sound output of other inherited parameters that was made from the same."""
+def _another(sound, earlier, key, value):
+    """Whether there is a sound output that was made from the same: of other inherited parameters, or replaced since."""
     own = {"Count": slice(2, 3), "Final": slice(0)}.get(key[0], slice(1, None))
     return any(
-        other != key
-        and other not in hit
-        and other[0] == key[0]
-        and other[own] == key[own]
-        and made[other] == value
-        for other in made
+        (other[0], other[own], content) == (key[0], key[own], value)
+        for outputs in ({name: content for name, content in sound.items() if name != key}, earlier)
+        for other, content in outputs.items()
     )
-
-
-def leftover(made):
-    return {key for key, value in made.items() if value == "damaged"}
 
 
 def _key(name, glue, times):

@@ -75,6 +75,40 @@ def test_a_damaged_one_is_not_taken_and_one_edited_in_place_counts_for_none_that
     assert build(root) == ["Count"]
 
 
+def test_going_back_takes_the_output_that_was_replaced(root, monkeypatch):
+    for text in ("adam", "eve"):
+        (root / "inputs" / "a").write_text(text)
+        assert build(root)[-2:] == ["Count", "Final"]
+    for text in ("adam", "eve", "adam"):
+        (root / "inputs" / "a").write_text(text)
+        assert build(root) == ["Read(a)", "Merge"]
+        assert (folders(root)[0] / "text").read_text() == f"{len(text) + 4}"
+    kept = [path.name for path in folders(root)[0].parent.iterdir() if path.is_symlink()]
+    assert sorted(kept) == sorted([folders(root)[0].name, f"earlier-{folders(root)[0].name}"])
+
+
+def test_a_damaged_output_is_not_kept_for_going_back(root):
+    for text in ("adam", "eve"):
+        (root / "inputs" / "a").write_text(text)
+        build(root)
+    (folders(root)[0] / "text").write_text("9")
+    (root / "inputs" / "a").write_text("magdalena")
+    assert "Count" in build(root)
+    (root / "inputs" / "a").write_text("adam")
+    assert "Count" not in build(root)  # The one before the damaged one is kept still.
+    (root / "inputs" / "a").write_text("eve")
+    assert "Count" in build(root)
+
+
+def test_a_stage_that_does_more_than_fill_its_folder_takes_and_keeps_nothing(root, monkeypatch):
+    monkeypatch.setattr(toys.Final, "uses_inherited", None)
+    for text in ("adam", "eve", "adam"):
+        (root / "inputs" / "a").write_text(text)
+        assert "Final" in build(root)
+    final = folders(root)[1]
+    assert [path.name for path in final.parent.iterdir() if path.is_symlink()] == [final.name]
+
+
 def test_what_is_asked_for_by_name_is_made(root):
     build(root)
     assert build(root, glue="--", force=("Count",)) == ["Merge", "Count"]
