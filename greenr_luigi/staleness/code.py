@@ -12,8 +12,6 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TypedDict
 
-import luigi
-
 from .errors import StalenessError
 from .traces import sha256_if_there
 
@@ -134,8 +132,10 @@ def _is_in(module: str, package: str) -> bool:
 
 
 def _is_task(module: str, name: str) -> bool:
+    # Where Luigi is not loaded, as in a server, there are no tasks.
+    task = getattr(sys.modules.get("luigi"), "Task", ())
     found = getattr(sys.modules.get(module), name, None)
-    return isinstance(found, type) and issubclass(found, luigi.Task)
+    return isinstance(found, type) and issubclass(found, task)
 
 
 def _parse(path: Path, source: bytes) -> ast.Module:
