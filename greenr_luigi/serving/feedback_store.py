@@ -16,6 +16,7 @@ from greenr_luigi import contracts, files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, labels
 from greenr_luigi.serving.releases import now
+from greenr_luigi.staleness.traces import file_sha256
 
 #: The label of a picture that shows none of the classes; no class can be named so, since labels are not empty.
 NEITHER = ""
@@ -60,7 +61,7 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
     """
     door.open_picture(data, at_least=door.MIN_SIDE)
     digest = door.sha256(data)
-    name = f"{label_folder(label)}/{digest[:16]}{door.suffix(data)}"
+    name = _stem(label, digest) + door.suffix(data)
     picture = folder / name
     picture.parent.mkdir(parents=True, exist_ok=True)
     # Hidden ones are being written by another process.
@@ -75,12 +76,24 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
 
 
 def read(folder: Path) -> list[FeedbackRow]:
-    """The verdicts about pictures that are still there, the oldest first."""
-    return [row for row in contracts.read_log(folder / LOG, FeedbackRow) if (folder / row.file).is_file()]
+    """The verdicts about pictures that are still there, by the name that `keep` gave them, the oldest first."""
+    rows = contracts.read_log(folder / LOG, FeedbackRow)
+    return [
+        row
+        for row in rows
+        if row.file.rpartition(".")[0] == _stem(row.label, row.sha256) and (folder / row.file).is_file()
+    ]
 
 
 def remove_pictures(folder: Path, decided: Collection[str]) -> None:
     """Remove the pictures with these sha256, to make room for new ones."""
     for row in read(folder):
-        if row.sha256 in decided:
-            (folder / row.file).unlink(missing_ok=True)
+        path = folder / row.file
+        # A verdict may stand there twice. Another picture by that name was not kept here.
+        if row.sha256 in decided and path.is_file() and file_sha256(path) == row.sha256:
+            path.unlink()
+
+
+def _stem(label: str, sha256: str) -> str:
+    """The name of a picture in the feedback folder, but for its suffix."""
+    return f"{label_folder(label)}/{sha256[:16]}"

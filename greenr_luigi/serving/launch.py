@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ WEB = "greenr_luigi.web"
 LIBRARIES = ("gunicorn", "httptools", "python-multipart", "uvloop")
 #: The files that it loads besides, by what to call them.
 ASSETS = {"the page's assets": STATIC, "the page's templates": TEMPLATES}
+#: What the folder of a server's counters is called: "metrics-" and the nanoseconds since 1970.
+LAUNCH = re.compile("metrics-[0-9]+")
 #: Lines of the log in a message.
 TAIL = 25
 #: Variables that would change what gunicorn is told.

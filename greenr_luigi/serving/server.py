@@ -24,10 +24,10 @@ from pathlib import Path
 
 from greenr_luigi import files
 from greenr_luigi.serving import processes, releases
-from greenr_luigi.serving.launch import ASSETS, LIBRARIES, WEB, launch, log_end
+from greenr_luigi.serving.launch import ASSETS, LAUNCH, LIBRARIES, WEB, launch, log_end
 from greenr_luigi.serving.processes import Running
 from greenr_luigi.serving.sockets import ServerError
-from greenr_luigi.serving.state import ServerNote
+from greenr_luigi.serving.state import ServerNote, worker_files
 from greenr_luigi.staleness import code, libraries, traces
 
 #: Seconds for one question to our own server, and between two looks at a state that is waited for.
@@ -127,10 +127,10 @@ def adopt(
 def tidy(run_dir: Path, launch: str) -> None:
     """Remove what other servers have left, which all have ended."""
     for metrics in run_dir.glob("metrics-*"):
-        if metrics.name != launch:
+        if LAUNCH.fullmatch(metrics.name) and metrics.name != launch:
             shutil.rmtree(metrics, ignore_errors=True)
     # Listed before the processes: a worker that starts meanwhile keeps its file.
-    states = list(run_dir.glob("workers/*.json"))
+    states = worker_files(run_dir)
     living = {process.pid for process in processes.find(run_dir)}
     for path in states:
         if int(path.stem) not in living:
@@ -239,7 +239,7 @@ def stop(run_dir: Path) -> bool:
     one of another user."""
     with processes.locked(run_dir) if run_dir.is_dir() else contextlib.nullcontext():
         stopped = processes.end(run_dir)
-        for path in [*run_dir.glob("workers/*.json"), run_dir / PID_FILE]:
+        for path in [*worker_files(run_dir), run_dir / PID_FILE]:
             path.unlink(missing_ok=True)
         return stopped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def worker_file(run_dir: Path, pid: int) -> Path:
     return run_dir / "workers" / f"{pid}.json"
 
 
+def worker_files(run_dir: Path) -> list[Path]:
+    """Those that `worker_file` names, by name."""
+    return [path for path in sorted(run_dir.glob("workers/*.json")) if re.fullmatch("[0-9]+", path.stem)]
+
+
 def write_worker_state(run_dir: Path, state: WorkerState) -> None:
     path = worker_file(run_dir, state.pid)
     # Not its parents: a folder that a person has deleted must not come back.
@@ -65,7 +71,7 @@ def write_worker_state(run_dir: Path, state: WorkerState) -> None:
 def read_worker_states(run_dir: Path) -> list[WorkerState]:
     """What the workers say of themselves; of those that were killed, too, until gunicorn notices."""
     states = []
-    for path in sorted(run_dir.glob("workers/*.json")):
+    for path in worker_files(run_dir):
         try:
             states.append(contracts.read(path, WorkerState))
         except (FileNotFoundError, ContractError):

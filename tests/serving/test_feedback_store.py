@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from greenr_luigi import contracts
+from greenr_luigi.pictures import door
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.serving import feedback_store
 from tests import tiny_release
@@ -24,6 +27,23 @@ def test_a_picture_is_kept_once_and_every_verdict_has_its_line(tmp_path: Path) -
     row, *_ = feedback_store.read(tmp_path)
     feedback_store.remove_pictures(tmp_path, {row.sha256})
     assert feedback_store.read(tmp_path) == [] and not (tmp_path / name).exists()
+
+
+def test_only_what_was_kept_here_is_removed(tmp_path: Path) -> None:
+    """Not what a line of another origin names, nor a picture that a person has put in the place of a kept one."""
+    feedback, mine = tmp_path / "feedback", tmp_path / "mine.jpg"
+    mine.write_bytes(tiny_release.picture("green"))
+    sha256 = door.sha256(mine.read_bytes())
+    name = feedback_store.keep(feedback, tiny_release.picture("yellow"), "grass", "", "0" * 16)
+    (kept,) = feedback_store.read(feedback)
+    (feedback / "grass" / "mine.jpg").write_bytes(mine.read_bytes())
+    for file in ("../mine.jpg", "grass/mine.jpg", str(mine)):
+        contracts.append_log(feedback / feedback_store.LOG, replace(kept, file=file, sha256=sha256))
+    (feedback / name).write_bytes(mine.read_bytes())
+    feedback_store.remove_pictures(feedback, {sha256, kept.sha256})
+    theirs = [feedback / "grass" / "mine.jpg", feedback / name]
+    assert all(path.read_bytes() == mine.read_bytes() for path in theirs)
+    assert feedback_store.read(feedback) == [kept]
 
 
 def test_what_is_no_picture_leaves_nothing(tmp_path: Path) -> None:

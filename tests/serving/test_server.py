@@ -262,3 +262,18 @@ def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
         server.ServerError, match=r"process \d+ \(.*\) listens there; stop it or choose another"
     ):
         serve(other, tiny_release.deploy(other / "releases", 1), running.port)
+
+
+def test_what_others_put_beside_its_files_stays(tmp_path: Path) -> None:
+    names = ("workers/notes.json", "workers/7.txt", "metrics-mine/x", "metrics-", "mine.pid")
+    foreign = [tmp_path / name for name in names]
+    old = [tmp_path / "workers" / "999999999.json", tmp_path / "metrics-123" / "counter"]
+    for path in [*foreign, *old]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("7")
+    server.tidy(tmp_path, "metrics-124")
+    assert not any(path.exists() for path in old)
+    old[0].write_text("{}")
+    assert not server.stop(tmp_path)
+    assert not old[0].exists()
+    assert {path.read_text() for path in foreign} == {"7"}
