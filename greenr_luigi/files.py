@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, after a power cut too."""
-    beside = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    beside = _beside(path)
     try:
         beside.write_bytes(data)
         flush(beside)
@@ -21,6 +22,11 @@ def write(path: Path, data: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
 
 
 def flush(path: Path) -> None:
@@ -54,9 +60,24 @@ def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
     update(path, lambda old: old + (b"\n" if old and not old.endswith(b"\n") else b"") + lines(old))
 
 
+@contextlib.contextmanager
+def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Whoever asks for the same lock file waits meanwhile, and `on_wait` is called once. The kernel gives the lock back
+    when its process dies."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def link(old: Path, new: Path) -> None:
-    """The same file under a second name where the file system can, a copy where it cannot."""
+    """The same file under a second name where the file system can, a copy where it cannot; whole or not at all."""
     try:
         os.link(old, new)
     except OSError:
-        shutil.copy2(old, new)
+        beside = _beside(new)
+        shutil.copy2(old, beside)
+        beside.replace(new)

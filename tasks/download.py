@@ -1,6 +1,7 @@
 """DownloadImages: pictures of one class."""
 
 import contextlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -70,11 +71,21 @@ class DownloadImages(SourceParameters, PipelineStage):
 
         query, license = self.query or self.label, self.license or None
         request = Request(self.label, query, self.limit, self.folder, Path(self.root), license)
-        source, earlier = registry.find(self.source), self.output_folder.resolve()
+        source = registry.find(self.source)
         when = self._searched_for_the_same() if source.grows_old else None
-        if when and (counts := examine_again(request, out, earlier)):
+        if when and (counts := examine_again(request, out, self.output_folder)):
             return {**counts, "searched": when}
-        return collect(source, request, out, earlier if earlier.exists() else None, self.on_progress())
+        return collect(source, request, out, self._collected_before(), self.on_progress())
+
+    def _collected_before(self) -> Mapping[Path, str]:
+        """The outputs for this label of whatever parameters, with the licence that was asked for."""
+        found = {}
+        for folder in self.output_folder.parent.glob("*"):
+            if re.fullmatch(f"{re.escape(folder_name(self.label))}-[0-9a-f]{{12}}", folder.name):
+                found[folder] = ""
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
+                    found[folder] = Stamp.read(folder).parameters.get("license", "")
+        return found
 
     def _searched_for_the_same(self) -> float | None:
         """When the source was asked for what lies here, if it need not be asked again: where the code or a library has

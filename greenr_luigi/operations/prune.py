@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations.outputs import Output, find_outputs
+from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.usage import output_usage, release_usage, served_releases, size
 from greenr_luigi.serving import releases
@@ -28,8 +28,8 @@ class Removal:
 
 def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -> list[Removal]:
     """Remove outputs and releases that are not live, but for the newest `keep` of each stage, and what killed runs
-    left. The release that a rollback would bring back stays, too, and so do the newest pictures of each class that a
-    search or a list of addresses found: the web may have no more of them. Nothing else under the root is touched.
+    left. The release that a rollback would bring back stays, too, and so does the newest collection of each class from
+    the web. Nothing else under the root is touched: what ever came from the web lies in a folder that no stage writes.
 
     Waits for runs that are under way: only when they have ended is it known what is live. Returns what went. Raises
     GreenrError for a folder that no run has marked as a data root."""
@@ -45,10 +45,21 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             *_left_by_killed_runs(root, _stage_folders(root, outputs, module)),
         ]
         if not dry_run:
+            _keep_from_web(root, outputs)
             for removal in removals:
                 for path in removal.paths:
                     _remove(path)
     return removals
+
+
+def _keep_from_web(root: Path, outputs: list[Output]) -> None:
+    """Those of a version that had no store may hold what the web has no more."""
+    from greenr_luigi.sources import store
+
+    for output in of_role(outputs, "pictures"):
+        parameters = output.stamp.parameters
+        label, license = parameters.get("label", ""), parameters.get("license", "")
+        store.take_in(root, label, {output.folder: license}, lambda: print("waits for a run that collects"))
 
 
 def _superfluous_outputs(root: Path, outputs: list[Output], keep: int) -> Iterator[Removal]:

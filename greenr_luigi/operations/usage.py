@@ -11,8 +11,8 @@ from greenr_luigi.serving import processes, releases
 
 
 class Usage(TypedDict):
-    """`stage`: its title, or "release"; `place`: relative to the root; `finished`: when, in local time; `live`: whether
-    what serves now was made from it."""
+    """`stage`: its title, "release" or "kept from the web"; `place`: relative to the root; `finished`: when, in local
+    time; `live`: whether what serves now was made from it."""
 
     stage: str
     place: str
@@ -23,7 +23,11 @@ class Usage(TypedDict):
 
 def usage(root: Path, module: str = "tasks") -> list[Usage]:
     """The usage of every output and release under a root, the newest first."""
-    rows = [*output_usage(root, find_outputs(root, module)), *release_usage(root).values()]
+    rows = [
+        *output_usage(root, find_outputs(root, module)),
+        *store_usage(root),
+        *release_usage(root).values(),
+    ]
     return sorted(rows, key=lambda row: row["finished"], reverse=True)
 
 
@@ -38,6 +42,22 @@ def output_usage(root: Path, outputs: list[Output]) -> list[Usage]:
             "live": output in live,
         }
         for output in outputs
+    ]
+
+
+def store_usage(root: Path) -> list[Usage]:
+    """What came from the web, by class. Outputs link to it, and so take no room of their own."""
+    from greenr_luigi.sources import store
+
+    return [
+        {
+            "stage": "kept from the web",
+            "place": str(folder.relative_to(root)),
+            "bytes": size,
+            "finished": _local_time((folder / store.ORIGINS).stat().st_mtime),
+            "live": False,
+        }
+        for folder, size in store.sizes(root).items()
     ]
 
 

@@ -7,9 +7,9 @@ import datetime
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi.contracts import ContractError
@@ -18,6 +18,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.sources import licenses, store
 from greenr_luigi.sources.source import (
     THREADS,
     Candidate,
@@ -27,6 +28,7 @@ from greenr_luigi.sources.source import (
     SourceError,
     Unavailable,
 )
+from greenr_luigi.sources.store import Origin, Store
 
 #: Fewer pictures than this teach nothing; fewer are taken only where fewer are asked for.
 MINIMUM = 10
@@ -34,116 +36,159 @@ MINIMUM = 10
 WINDOW = 64
 
 
-@dataclass
 class Collection:
-    """A class as far as it is collected."""
+    """What is used of a store for a request to a source, as far as the source has been asked."""
 
-    label: str
-    #: By sha256.
-    rows: dict[str, PictureRow] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
-    #: How many of the source's candidates were good.
-    counted: int = 0
-    #: Why the source ended early, if it did.
-    interruption: str = ""
+    def __init__(self, source: Source, request: Request, pictures: Store) -> None:
+        self.source, self.request, self.store = source, request, pictures
+        self.refusals: list[Refusal] = []
+        #: The address of each good picture that the source has listed, by sha256.
+        self.listed: dict[str, str] = {}
+        #: Why the source ended early, if it did.
+        self.interruption = ""
+        self._sha256: dict[str | None, str] = {}
+        #: The ways in which pictures came by which they may be used: sha256 and address, and the first way by sha256.
+        self._ways: set[tuple[str, str | None]] = set()
+        self._first: dict[str, Origin] = {}
+        for origin in pictures.origins:
+            self._note(origin)
 
     def __str__(self) -> str:
         refused = f", {len(self.refusals)} refused" if self.refusals else ""
-        return f"{self.label}: {len(self.rows)} pictures{refused}"
+        return f"{self.request.label}: {len(self.rows())} pictures{refused}"
 
-    def write(self, out: Path, earlier: Path | None, old: dict[str, PictureRow]) -> dict[str, int]:
-        """Write the manifests, and link the pictures of an `earlier` collection, whose rows are `old`. Returns counts
-        for people."""
-        (out / "pictures").mkdir(exist_ok=True)
-        if earlier is not None:
-            for sha256 in old.keys() & self.rows.keys():
-                link(earlier / old[sha256].file, out / old[sha256].file)
-        write_jsonl(out / MANIFEST, self.rows.values())
-        write_jsonl(out / REJECTED, self.refusals)
-        new = len(self.rows.keys() - old.keys())
-        return {"pictures": len(self.rows), "new": new, "refused": len(self.refusals)}
+    def rows(self) -> list[PictureRow]:
+        """The pictures that are used: all of the store that may be, or those that the source has listed."""
+        return [
+            self._first[sha256].as_row(file=f"pictures/{row.file}", dhash=row.dhash, phash=row.phash)
+            for sha256 in (self._first if self.source.keeps == "all" else self.listed)
+            if isinstance(row := self.store.pictures.get(sha256), PictureRow)
+        ]
+
+    def take(self, batch: Sequence[Candidate], pool: Executor) -> None:
+        """Take what the source lists next; what is in the store is not loaded."""
+        unknown = []
+        for candidate in batch:
+            if outcome := self.store.pictures.get(self._sha256.get(candidate.file_url, "")):
+                self._take(candidate, outcome, None)
+            else:
+                unknown.append(candidate)
+        for candidate, (outcome, data) in zip(unknown, pool.map(_load, unknown), strict=True):
+            self._take(candidate, outcome, data)
+        self.store.save()
+
+    def _take(self, candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | None) -> None:
+        if isinstance(outcome, PictureRow) and outcome.sha256 in self.store.pictures:
+            outcome, data = self.store.pictures[outcome.sha256], None
+        url = candidate.file_url
+        if isinstance(outcome, Refusal):
+            self.refusals.append(replace(outcome, file_url=url))
+            return
+        if same := self.listed.get(outcome.sha256):
+            self.refusals.append(Refusal("duplicate", f"the same file as {same}", url))
+        self.listed.setdefault(outcome.sha256, url)
+        if data is not None:
+            self.store.put(outcome, data)
+        if (outcome.sha256, url) not in self._ways:
+            origin = Origin.of(
+                outcome,
+                label=self.request.label,
+                engine=candidate.engine,
+                query=candidate.query,
+                page_url=candidate.page_url,
+                file_url=url,
+                license=candidate.license,
+                asked=self.request.license,
+                listed=self.source.keeps == "listed",
+            )
+            self.store.add(origin)
+            self._note(origin)
+
+    def _note(self, origin: Origin) -> None:
+        self._sha256.setdefault(origin.file_url, origin.sha256)
+        wanted = self.request.license
+        allowed = not wanted or any(
+            licenses.allows(known, wanted) for known in (origin.license, origin.asked)
+        )
+        if self.source.keeps != "all" or (allowed and not origin.listed):
+            self._ways.add((origin.sha256, origin.file_url))
+            self._first.setdefault(origin.sha256, origin)
 
 
 def collect(
-    source: Source, request: Request, out: Path, earlier: Path | None, on_progress: OnProgress
+    source: Source, request: Request, out: Path, earlier: Mapping[Path, str], on_progress: OnProgress
 ) -> dict[str, int]:
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for people.
 
-    Takes `request.limit` good pictures of those that the source lists first (0: the source's own default). `earlier`,
-    the folder of an earlier collection of the same class, keeps its pictures where the source says so; they count
-    towards the limit when they are listed again.
+    Asks the source until `request.limit` good pictures are listed (0: the source's own default). Unless it keeps
+    nothing, what comes goes into the store of the class under `request.root`, of which `out` is a view, and what is
+    there is not loaded again. `earlier`: see `store.opened`.
 
     Raises SourceError if the source brings nothing, or fewer than MINIMUM pictures are left.
     """
     source.check(request)
     request = replace(request, limit=request.limit or source.default_limit)
-    old = {} if earlier is None or source.keeps == "none" else _examine_again(earlier)[0]
-    known = {row.file_url: row for row in old.values() if row.file_url}
-    collection = Collection(request.label, dict(old) if source.keeps == "all" else {})
     (out / "pictures").mkdir()
-    with ThreadPoolExecutor(os.cpu_count() if source.local else THREADS) as pool:
-        for batch in _batches(source.candidates(request), collection, request.limit):
-            unknown = [candidate for candidate in batch if candidate.file_url not in known]
-            for row in (known[c.file_url] for c in batch if c.file_url in known):
-                collection.rows[row.sha256] = row
-                collection.counted += 1
-            for candidate, outcome in zip(unknown, pool.map(_load, unknown), strict=True):
-                _take(collection, candidate, outcome, out)
-            goal = request.limit or collection.counted + WINDOW
-            on_progress(min(collection.counted / goal, 0.99), str(collection))
-    _require_enough(source, request, collection)
-    ended = f"; it ended early: {collection.interruption}" if collection.interruption else ""
-    on_progress(1, f"{collection}{ended}")
-    return collection.write(out, earlier, old)
+
+    def on_wait() -> None:
+        on_progress(0, f"{request.label}: waits for another run that collects it")
+
+    with contextlib.ExitStack() as stack:
+        if source.keeps == "none":
+            pictures = Store(out / "pictures")
+        else:
+            pictures = stack.enter_context(store.opened(request.root, request.label, earlier, on_wait))
+        before = frozenset(pictures.pictures)
+        collection = Collection(source, request, pictures)
+        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() if source.local else THREADS))
+        for batch in _batches(source.candidates(request), collection):
+            collection.take(batch, pool)
+            goal = request.limit or len(collection.listed) + WINDOW
+            on_progress(min(len(collection.listed) / goal, 0.99), str(collection))
+        _require_enough(collection)
+        ended = f"; it ended early: {collection.interruption}" if collection.interruption else ""
+        on_progress(1, f"{collection}{ended}")
+        return _write(out, pictures.folder, collection.rows(), collection.refusals, before)
 
 
 def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, int] | None:
     """Fill `out` as `collect` does, with the pictures of an earlier collection of the same class, judged and hashed by
     today's code: no source is asked for anything.
 
-    None, and an empty `out`, if a picture is gone or damaged, or too few are left.
+    None, and an empty `out`, if a picture or the list of refusals is gone or damaged, or too few are left.
     """
-    old, refusals, whole = _examine_again(earlier)
-    if not whole or len(old) < _least(request):
-        return None
-    return Collection(request.label, dict(old), refusals).write(out, earlier, old)
-
-
-def _examine_again(earlier: Path) -> tuple[dict[str, PictureRow], list[Refusal], bool]:
-    """The rows of a collection by sha256 and its refusals, and whether all its pictures are there and undamaged."""
-
-    def again(row: PictureRow) -> PictureRow | Refusal | None:
-        path = earlier / row.file
-        data = path.read_bytes() if path.is_file() else b""
-        if door.sha256(data) != row.sha256:
-            return None
-        try:
-            now = examine(data, row.label, row.engine)
-        except door.UnusablePicture as error:
-            return Refusal(error.reason, str(error), row.file_url)
-        return replace(row, dhash=now.dhash, phash=now.phash)
-
     try:
-        rows = read_jsonl(earlier / MANIFEST, PictureRow)
+        old = read_jsonl(earlier / MANIFEST, PictureRow)
+        refusals = read_jsonl(earlier / REJECTED, Refusal)
     except (FileNotFoundError, ContractError):
-        return {}, [], False
-    # Without its list of refusals a collection is damaged, and yet has its pictures.
-    refusals: list[Refusal] = []
-    listed = False
-    with contextlib.suppress(FileNotFoundError, ContractError):
-        refusals, listed = read_jsonl(earlier / REJECTED, Refusal), True
-    with ThreadPoolExecutor() as pool:
-        outcomes = [*pool.map(again, rows)]
+        return None
+    outcomes = store.examine_all(earlier, old)
+    rows = [outcome for outcome in outcomes if isinstance(outcome, PictureRow)]
+    if None in outcomes or len(rows) < _least(request):
+        return None
     refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
-    kept = {outcome.sha256: outcome for outcome in outcomes if isinstance(outcome, PictureRow)}
-    return kept, refusals, listed and None not in outcomes
+    (out / "pictures").mkdir()
+    return _write(out, earlier / "pictures", rows, refusals, {row.sha256 for row in old})
 
 
-def _batches(
-    candidates: Iterator[Candidate], collection: Collection, limit: int
-) -> Iterator[list[Candidate]]:
+def _write(
+    out: Path, pictures: Path, rows: Sequence[PictureRow], refusals: Sequence[Refusal], before: Container[str]
+) -> dict[str, int]:
+    """Link the pictures of these rows and write the manifests. Returns counts for people; new is what was not there
+    `before`, by sha256."""
+    if pictures != out / "pictures":
+        for row in rows:
+            link(pictures / Path(row.file).name, out / row.file)
+    write_jsonl(out / MANIFEST, rows)
+    write_jsonl(out / REJECTED, refusals)
+    new = sum(row.sha256 not in before for row in rows)
+    return {"pictures": len(rows), "new": new, "refused": len(refusals)}
+
+
+def _batches(candidates: Iterator[Candidate], collection: Collection) -> Iterator[list[Candidate]]:
     """No more candidates than are missing, until none is missing or the source ends."""
-    while (missing := limit - collection.counted if limit else WINDOW) > 0:
+    limit = collection.request.limit
+    while (missing := limit - len(collection.listed) if limit else WINDOW) > 0:
         batch: list[Candidate] = []
         try:
             for candidate in itertools.islice(candidates, min(missing, WINDOW)):
@@ -156,58 +201,35 @@ def _batches(
         yield batch
 
 
-def _load(candidate: Candidate) -> tuple[bytes, PictureRow] | Refusal:
-    """Load a candidate and let it through the door, or say why not. The row has no label yet."""
+def _load(candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | None]:
+    """Load a candidate and let it through the door, or say why not."""
     try:
         data = candidate.load()
         row = examine(data, "", candidate.engine)
     except (Unavailable, door.UnusablePicture) as error:
-        return Refusal(error.reason, str(error), candidate.file_url)
+        return Refusal(error.reason, str(error), candidate.file_url), None
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return data, replace(
-        row,
-        file=f"pictures/{row.file}",
-        query=candidate.query,
-        page_url=candidate.page_url,
-        file_url=candidate.file_url,
-        license=candidate.license,
-        fetched=now if candidate.dated else None,
-    )
-
-
-def _take(
-    collection: Collection, candidate: Candidate, outcome: tuple[bytes, PictureRow] | Refusal, out: Path
-) -> None:
-    if isinstance(outcome, Refusal):
-        collection.refusals.append(outcome)
-        return
-    data, row = outcome
-    if same := collection.rows.get(row.sha256):
-        message = f"the same file as {same.file_url}"
-        collection.refusals.append(Refusal("duplicate", message, candidate.file_url))
-        return
-    (out / row.file).write_bytes(data)
-    collection.rows[row.sha256] = replace(row, label=collection.label)
-    collection.counted += 1
+    return replace(row, fetched=now if candidate.dated else None), data
 
 
 def _least(request: Request) -> int:
     return min(MINIMUM, request.limit or MINIMUM)
 
 
-def _require_enough(source: Source, request: Request, collection: Collection) -> None:
+def _require_enough(collection: Collection) -> None:
     """Raises SourceError if there is too little to go on with."""
-    if collection.counted and len(collection.rows) >= _least(request):
+    source, request, rows = collection.source.name, collection.request, collection.rows()
+    if collection.listed and len(rows) >= _least(request):
         return
     reasons = Counter(refusal.reason for refusal in collection.refusals if refusal.reason != "interrupted")
     refused = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"
     searched = f" (searched for as {request.query!r})" if request.query != request.label else ""
     early = f" It ended early: {collection.interruption}." if collection.interruption else ""
-    if collection.rows and not collection.counted:
-        early += f" The {len(collection.rows)} earlier pictures are still there."
-    others = [f"--source {name}" for name in ("bing", "openverse", "folder") if name != source.name]
+    if rows and not collection.listed:
+        early += f" The {len(rows)} earlier pictures are still there."
+    others = [f"--source {name}" for name in ("bing", "openverse", "folder") if name != source]
     raise SourceError(
-        f"the source {source.name!r} brought {collection.counted or 'no'} pictures of {request.label!r}{searched}; "
+        f"the source {source!r} brought {len(collection.listed) or 'no'} pictures of {request.label!r}{searched}; "
         f"{request.limit or 'all'} were asked for and at least {_least(request)} are needed. Refused: {refused}.{early}"
         f" Try another query, another source ({', '.join(others)}), or your own pictures in --folder"
     )

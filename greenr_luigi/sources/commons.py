@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
+from greenr_luigi.sources.licenses import allows
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 API = "https://commons.wikimedia.org/w/api.php"
@@ -16,7 +17,6 @@ QUESTION = {
     "action": "query", "format": "json", "generator": "search", "gsrnamespace": 6, "gsrlimit": PAGE,
     "prop": "imageinfo", "iiprop": "url|extmetadata", "iiextmetadatafilter": "LicenseShortName", "iiurlwidth": WIDTH,
 }  # fmt: skip
-FREE = ("CC0", "Public domain", "PD")
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
@@ -25,8 +25,8 @@ def candidates(request: Request) -> Iterator[Candidate]:
     asked = QUESTION | {"gsrsearch": f"filetype:bitmap {request.query}"}
 
     def read(response: Any) -> list[dict[str, str]]:
-        wanted = FREE if request.license == "publicdomain" else ("",)
-        return [one for one in results(response) if one["license"].startswith(wanted)]
+        only_public = request.license == "publicdomain"
+        return [one for one in results(response) if not only_public or allows(one["license"], "publicdomain")]
 
     offsets = range(0, MOST, PAGE)
     pages = (f"{API}?{urllib.parse.urlencode(asked | {'gsroffset': offset})}" for offset in offsets)

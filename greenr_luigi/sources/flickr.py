@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from greenr_luigi.sources.licenses import allows
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
 
 #: https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
@@ -18,7 +19,6 @@ LICENSES = {
     "12": "CC BY-SA 4.0", "13": "CC BY-ND 4.0", "14": "CC BY-NC 4.0",
     "15": "CC BY-NC-SA 4.0", "16": "CC BY-NC-ND 4.0",
 }  # fmt: skip
-PUBLIC_DOMAIN = ("7", "8", "9", "10")
 #: The sizes to take, the best first.
 SIZES = ("url_l", "url_c", "url_z", "url_o")
 
@@ -44,13 +44,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
 def license_numbers(kind: str) -> list[str]:
     """Flickr's numbers of the licences of a kind."""
-    return [
-        number
-        for number, name in LICENSES.items()
-        if (number in PUBLIC_DOMAIN if kind == "publicdomain" else number != "0")
-        and not (kind.startswith("commercial") and "NC" in name)
-        and not (kind.endswith("modify") and "ND" in name)
-    ]
+    return [number for number, name in LICENSES.items() if allows(name, kind)]
 
 
 def results(response: Any) -> list[dict[str, str]]:

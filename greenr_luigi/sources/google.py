@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources.source import LICENSES, Candidate, Request, Source
+from greenr_luigi.sources.licenses import RIGHTS
+from greenr_luigi.sources.source import Candidate, Request, Source
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
@@ -28,5 +29,5 @@ SOURCE = Source(
     "google",
     "Google's picture search, which seldom answers programs",
     candidates,
-    licenses=set(LICENSES) - {"publicdomain"},
+    licenses=set(RIGHTS) - {"publicdomain"},
 )

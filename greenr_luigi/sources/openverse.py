@@ -11,7 +11,7 @@ from greenr_luigi.sources.source import Candidate, Request, Source
 API = "https://api.openverse.org/v1/images/"
 #: Without a registered key Openverse shows 20 results a page and refuses pages behind the twelfth.
 PAGE, PAGES = 20, 12
-#: What to ask for, by source.LICENSES; all that is there may be used non-commercially.
+#: What to ask for, by licenses.RIGHTS; all that is there may be used non-commercially.
 KINDS = {
     "commercial": {"license_type": "commercial"},
     "noncommercial,modify": {"license_type": "modification"},

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.sources.licenses import RIGHTS
 
 #: Pictures that are fetched at once.
 THREADS = 16
-#: The licences that a person may ask for: what the pictures may be used for.
-LICENSES = ("noncommercial", "commercial", "noncommercial,modify", "commercial,modify", "publicdomain")
 
 
 class SourceError(GreenrError):
@@ -43,7 +42,7 @@ class Request:
     folder: Path | None = None
     #: The data root.
     root: Path = Path()
-    #: One of LICENSES, or None for any.
+    #: One of RIGHTS, or None for any.
     license: str | None = None
 
 
@@ -71,12 +70,12 @@ class Source:
     hint: str
     #: Lists what there is, the best first. Raises SourceError, or Interrupted where it has to end early.
     candidates: Callable[[Request], Iterator[Candidate]]
-    #: Which pictures of an earlier collection stay: "all", as a search engine forgets; those still "listed", as the
-    #: list is a person's; or "none", as the source holds all.
+    #: What of earlier collections is used: "all", as a search engine forgets; what is still "listed", as the list is a
+    #: person's; or "none", as the source holds all, and nothing is put into the store.
     keeps: Literal["all", "listed", "none"] = "all"
     needs_folder: bool = False
-    #: Those of LICENSES that may be asked for: that it can filter by or, if it does not search, passes over.
-    licenses: Collection[str] = LICENSES
+    #: Those of RIGHTS that may be asked for: that it can filter by or, if it does not search, passes over.
+    licenses: Collection[str] = tuple(RIGHTS)
     #: Whether its pictures come from this machine, and so can be had again at any time.
     local: bool = False
     #: Whether it is asked again after `refresh_days`.
@@ -92,9 +91,9 @@ class Source:
             raise SourceError(f"the source {self.name!r} needs --folder: {self.hint}")
         if self.needs_folder and request.folder and not request.folder.exists():
             raise SourceError(f"--folder {request.folder} does not exist: give the path of an existing one")
-        if request.license and request.license not in LICENSES:
+        if request.license and request.license not in RIGHTS:
             raise SourceError(
-                f"the licence {request.license!r} is not known: expected one of {' '.join(LICENSES)}"
+                f"the licence {request.license!r} is not known: expected one of {' '.join(RIGHTS)}"
             )
         if request.license and request.license not in self.licenses:
             raise SourceError(

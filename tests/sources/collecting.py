@@ -13,9 +13,9 @@ from tests.progress import quiet
 
 def collect_from(
     source: str, label: str, out: Path, limit: int = 0, folder: Path | None = None, *, query: str = "",
-    root: Path = Path(), earlier: Path | None = None, on_progress: OnProgress = quiet,
+    root: Path | None = None, on_progress: OnProgress = quiet,
 ) -> dict[str, int]:  # fmt: skip
-    """`out` is made if it is not there."""
+    """`out` is made if it is not there, and the data root is beside it if none is given."""
     out.mkdir(exist_ok=True)
-    request = Request(label, query or label, limit, folder, root)
-    return collect(registry.find(source), request, out, earlier, on_progress)
+    request = Request(label, query or label, limit, folder, root or out.parent / "data")
+    return collect(registry.find(source), request, out, {}, on_progress)

@@ -1,8 +1,7 @@
-"""Collecting: what is kept of an earlier collection, what is said while it goes on, what is an error."""
+"""Collecting: what a collection holds, what is said while it goes on, what is an error."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import SourceError
 from tests.sources.collecting import collect_from
-from tests.sources.conftest import Internet, picture
+from tests.sources.conftest import Internet
 
 URL = "https://pictures.example/{}.jpg"
 
@@ -22,46 +21,15 @@ def lists(internet: Internet, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def collected(lists: Path, name: str, earlier: str | None = None) -> list[PictureRow]:
+def collected(lists: Path, name: str) -> list[PictureRow]:
     out = lists / name
-    out.mkdir()
-    before = lists / earlier if earlier else None
-    collect_from("urls", "grass", out, 0, lists, earlier=before)
+    collect_from("urls", "grass", out, 0, lists)
     return read_jsonl(out / "manifest.jsonl", PictureRow)
-
-
-def test_earlier_pictures_are_linked_and_not_copied(lists: Path) -> None:
-    collected(lists, "one")
-    rows = collected(lists, "two", "one")
-    assert {(lists / "two" / row.file).stat().st_nlink for row in rows} == {2}
 
 
 def test_pictures_are_named_by_their_content(lists: Path) -> None:
     for row in collected(lists, "one"):
         assert row.file == f"pictures/{row.sha256[:16]}.jpg" and (row.width, row.height) == (64, 64)
-
-
-@pytest.mark.parametrize("harm", ["torn manifest", "no manifest", "picture edited", "picture gone"])
-def test_what_is_not_whole_is_fetched_again(harm: str, lists: Path) -> None:
-    before = collected(lists, "one")
-    manifest = lists / "one/manifest.jsonl"
-    if harm == "torn manifest":
-        manifest.write_bytes(manifest.read_bytes()[:-20])
-    elif harm == "no manifest":
-        manifest.unlink()
-    elif harm == "picture edited":
-        (lists / "one" / before[0].file).write_bytes(picture(99))
-    else:
-        (lists / "one" / before[0].file).unlink()
-    after = collected(lists, "two", "one")
-    assert [row.sha256 for row in after] == [row.sha256 for row in before]
-    assert all(row.bytes == (lists / "two" / row.file).stat().st_size for row in after)
-
-
-def test_an_earlier_folder_that_is_gone_is_no_matter(lists: Path) -> None:
-    collected(lists, "one")
-    shutil.rmtree(lists / "one")
-    assert len(collected(lists, "two", "one")) == 12
 
 
 def test_progress_goes_up_to_one(lists: Path) -> None:

@@ -22,10 +22,8 @@ def tree(path: Path) -> dict[str, tuple[bytes, int]]:
     return {str(p): (p.read_bytes(), p.stat().st_nlink) for p in path.rglob("*") if p.is_file()}
 
 
-def collected(
-    folder: Path, label: str, out: Path, limit: int = 0, earlier: Path | None = None
-) -> dict[str, int]:
-    return collect_from("folder", label, out, limit, folder, earlier=earlier)
+def collected(folder: Path, label: str, out: Path, limit: int = 0) -> dict[str, int]:
+    return collect_from("folder", label, out, limit, folder)
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_what_is_collected_is_what_makes_the_stage_stale(mine: Path, tmp_path: P
 def test_the_folder_is_the_truth(mine: Path, tmp_path: Path) -> None:
     collected(mine, "wild grass", tmp_path / "one")
     (mine / "wild grass/00.JPG").unlink()
-    assert collected(mine, "wild grass", tmp_path / "two", earlier=tmp_path / "one")["pictures"] == 11
+    assert collected(mine, "wild grass", tmp_path / "two")["pictures"] == 11
     collected(mine, "wild grass", tmp_path / "three")
     for name in ("manifest.jsonl", "rejected.jsonl"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()

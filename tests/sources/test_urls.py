@@ -47,9 +47,9 @@ def test_what_is_no_list_is_an_error(tmp_path: Path) -> None:
         addresses(tmp_path, "grass")
 
 
-def collected(folder: Path, out: Path, earlier: Path | None = None) -> dict[str, int]:
+def collected(folder: Path, out: Path) -> dict[str, int]:
     out.mkdir()
-    return collect_from("urls", "grass", out, 20, folder, earlier=earlier)
+    return collect_from("urls", "grass", out, 20, folder)
 
 
 def test_collects_a_list(internet: Internet, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_left_the_list_leaves_and_what_died_stays(internet: Internet, tmp_p
     (tmp_path / "grass.txt").write_text("\n".join(map(URL.format, range(2, 15))))
     alive = internet.hosts["pictures.example"]
     internet.hosts["pictures.example"] = lambda path, q: alive(path, q) if path == "/14.jpg" else (404, b"")
-    assert collected(tmp_path, tmp_path / "two", tmp_path / "one") == {"pictures": 13, "new": 1, "refused": 0}
+    assert collected(tmp_path, tmp_path / "two") == {"pictures": 13, "new": 1, "refused": 0}
     rows = read_jsonl(tmp_path / "two/manifest.jsonl", PictureRow)
     assert {row.file_url for row in rows} == {URL.format(n) for n in range(2, 15)}
     assert all((tmp_path / "two" / row.file).is_file() for row in rows)

@@ -1,0 +1,166 @@
+"""All pictures of a class that ever came from the web, whatever was asked for. Nothing of ours removes any: the web may
+have no more of them.
+
+    collected/<label>/<sha16>.<ext>     each picture once, named by its content
+    collected/<label>/origins.jsonl     how each came, a line each way
+
+A file that a person deletes there stays away, since its lines are still known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from greenr_luigi import contracts, files
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.examine import examine
+from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
+
+FOLDER, ORIGINS = "collected", "origins.jsonl"
+#: What a killed `files.write` leaves beside them.
+LEFTOVER = re.compile(r"\.([0-9a-f]{16}\.\w+|origins\.jsonl)-\d+-\d+")
+
+
+@dataclass(frozen=True)
+class Origin(PictureRow):
+    """One way in which a picture came: a line of origins.jsonl. `file` is its name beside that, and `fetched` when it
+    came first. `asked`: the licence that was asked for, one of RIGHTS. `listed`: it stood in a list that a person made,
+    and is used for no longer than it does."""
+
+    asked: str | None = None
+    listed: bool = False
+
+    @classmethod
+    def of(cls, row: PictureRow, **more: Any) -> Origin:
+        return cls(**dataclasses.asdict(row) | more)
+
+    def as_row(self, **more: Any) -> PictureRow:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(PictureRow)}
+        return PictureRow(**values | more)
+
+
+class Store:
+    """The pictures of a class in a folder. `log`: the file of their origins, if they are to be found again."""
+
+    def __init__(self, folder: Path, log: Path | None = None) -> None:
+        self.folder, self.log = folder, log
+        self.origins = contracts.read_log(log, Origin) if log else []
+        self._unsaved: list[Origin] = []
+        #: What each picture is by today's checks, by sha256. One that is damaged is not here.
+        self.pictures: dict[str, PictureRow | Refusal] = {}
+        first = {origin.sha256: origin for origin in reversed(self.origins)}
+        for origin, outcome in zip(first.values(), examine_all(folder, first.values()), strict=True):
+            if outcome is None and not (folder / origin.file).exists():
+                outcome = Refusal("deleted", f"{origin.file} was deleted from {folder}")
+            if outcome is not None:
+                self.pictures[origin.sha256] = outcome
+
+    def put(self, picture: PictureRow, data: bytes) -> None:
+        """Keep a picture, as `picture.file`."""
+        # What came from the web may not come again after a power cut.
+        (files.write if self.log else Path.write_bytes)(self.folder / picture.file, data)
+        self.pictures[picture.sha256] = picture
+
+    def add(self, origin: Origin) -> None:
+        """Note a way in which a picture came."""
+        self.origins.append(origin)
+        self._unsaved.append(origin)
+
+    def save(self) -> None:
+        """Have what was added be found again."""
+        if self.log and self._unsaved:
+            contracts.append_log(self.log, *self._unsaved)
+        self._unsaved = []
+
+
+@contextlib.contextmanager
+def opened(
+    root: Path, label: str, earlier: Mapping[Path, str], on_wait: Callable[[], None]
+) -> Iterator[Store]:
+    """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in."""
+    with _locked(root, label, on_wait) as folder:
+        _take_in(folder, label, earlier)
+        yield Store(folder, folder / ORIGINS)
+
+
+def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: Callable[[], None]) -> None:
+    """Have what came from the web stay in the store of a class. `earlier`: folders of collections, also of versions
+    that had no store, with the licence that was asked for."""
+    if any(row.fetched for folder in earlier for row in contracts.read_log(folder / MANIFEST, PictureRow)):
+        with _locked(root, label, on_wait) as folder:
+            _take_in(folder, label, earlier)
+
+
+@contextlib.contextmanager
+def _locked(root: Path, label: str, on_wait: Callable[[], None]) -> Iterator[Path]:
+    folder = root / FOLDER / folder_name(label)
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
+        for path in folder.iterdir():
+            if LEFTOVER.fullmatch(path.name):
+                path.unlink()
+        yield folder
+
+
+def _take_in(folder: Path, label: str, earlier: Mapping[Path, str]) -> None:
+    here, ways = set[str](), set[tuple[str, str | None, str | None]]()
+
+    def note(origin: Origin) -> None:
+        here.add(origin.sha256)
+        if not origin.listed:
+            # What was found under a licence is found under none, too.
+            ways.update((origin.sha256, origin.file_url, asked) for asked in (origin.asked, None))
+
+    for origin in contracts.read_log(folder / ORIGINS, Origin):
+        note(origin)
+    new: list[Origin] = []
+    for collection, license in earlier.items():
+        for row in contracts.read_log(collection / MANIFEST, PictureRow):
+            name, asked = Path(row.file).name, license or None
+            # What was not searched for stood in a list.
+            listed = row.query is None
+            known = row.sha256 in here and (listed or (row.sha256, row.file_url, asked) in ways)
+            # What is of no moment is a person's own, or drawn.
+            if row.fetched and not known:
+                with contextlib.suppress(FileNotFoundError):
+                    if row.sha256 not in here:
+                        files.link(collection / row.file, folder / name)
+                    new.append(Origin.of(row, file=name, label=label, asked=asked, listed=listed))
+                    note(new[-1])
+    if new:
+        new.sort(
+            key=lambda origin: (origin.fetched, origin.sha256, origin.file_url or "", origin.asked or "")
+        )
+        contracts.append_log(folder / ORIGINS, *new)
+
+
+def sizes(root: Path) -> dict[Path, int]:
+    """The bytes that the store of each class takes, by its folder."""
+    folders = sorted(path.parent for path in (root / FOLDER).glob(f"*/{ORIGINS}"))
+    return {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in folders}
+
+
+def examine_all(folder: Path, rows: Iterable[PictureRow]) -> list[PictureRow | Refusal | None]:
+    """What the pictures of these rows are by today's checks; None for one that is missing or damaged."""
+
+    def again(row: PictureRow) -> PictureRow | Refusal | None:
+        path = folder / row.file
+        data = path.read_bytes() if path.is_file() else b""
+        if door.sha256(data) != row.sha256:
+            return None
+        try:
+            now = examine(data, row.label, row.engine)
+        except door.UnusablePicture as error:
+            return Refusal(error.reason, str(error), row.file_url)
+        return replace(row, dhash=now.dhash, phash=now.phash)
+
+    with ThreadPoolExecutor() as pool:
+        return [*pool.map(again, rows)]

@@ -1,0 +1,342 @@
+"""The store: what ever came from the web stays, whatever is asked for next."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenr_luigi import cli
+from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
+from greenr_luigi.sources import licenses, registry
+from greenr_luigi.sources.collection import collect
+from greenr_luigi.sources.source import Request
+from tasks import DownloadImages
+from tests.progress import quiet
+from tests.sources.conftest import Answer, Internet, Query, picture
+from tests.sources.test_search_engines import address, bing_page, flickr_page
+
+
+class Web:
+    """A data root, and engines that show what they are told."""
+
+    def __init__(self, root: Path, internet: Internet) -> None:
+        self.root, self.internet = root, internet
+        self.store = root / "collected" / "grass"
+
+    def show(self, numbers: Sequence[int], host: str = "www.bing.com") -> None:
+        page = {"www.bing.com": bing_page, "api.flickr.com": flickr_page}[host]
+
+        def answer(path: str, query: Query) -> Answer:
+            first = query.get("first") or str(int(query.get("page", 1)) - 1)
+            return page(numbers if first == "0" else [])
+
+        self.internet.hosts[host] = answer
+
+    def task(self, **options: object) -> DownloadImages:
+        parameters = {"source": "bing", "folder": None, "limit": 12, "license": "", "refresh_days": 30}
+        return DownloadImages(root=self.root, **{"label": "grass"} | parameters | options)
+
+    def run(self, **options: object) -> list[str]:
+        """Collect, after a long time; the pictures' addresses that were asked for."""
+        self.internet.asked.clear()
+        task = self.task(**options)
+        stamp = task.output_folder / "stamp.json"
+        if stamp.exists():
+            stamp.write_text(json.dumps(json.loads(stamp.read_bytes()) | {"summary": {"searched": 0}}))
+        task.run()
+        return [url for url in self.internet.asked if "pictures.example" in url]
+
+    def rows(self, **options: object) -> list[PictureRow]:
+        output = self.task(**options).output_folder
+        rows = read_jsonl(output / "manifest.jsonl", PictureRow)
+        assert all((output / row.file).stat().st_size == row.bytes for row in rows)
+        return rows
+
+    def used(self, **options: object) -> set[int]:
+        return {int(Path(str(row.file_url)).stem) for row in self.rows(**options)}
+
+
+@pytest.fixture
+def web(internet: Internet, tmp_path: Path) -> Web:
+    return Web(tmp_path / "data", internet)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_nothing_is_lost_whatever_is_asked_for_next(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    for month in range(12):
+        web.show(range(25 * month, 25 * month + 50))
+        assert len(web.run(limit=50)) == (25 if month else 50)
+    everything = set(range(325))
+    assert web.used(limit=50) == everything
+    web.show(range(400, 460))
+    assert len(web.run(limit=60)) == 60
+    everything |= set(range(400, 460))
+    assert web.used(limit=60) == everything
+    web.show(range(440, 470))
+    assert len(web.run(limit=30, license="commercial")) == 10
+    assert web.used(limit=30, license="commercial") == set(range(440, 470))
+    web.show(range(460, 490))
+    assert len(web.run(limit=30, query="lawn")) == 20
+    everything |= set(range(460, 490))
+    assert web.used(limit=30, query="lawn") == everything
+    kept = files(web.store)
+    for keep in ("1", "0"):
+        assert cli.main(["--root", str(web.root), "prune", "--keep", keep]) == 0
+    assert files(web.store) == kept and len(kept) == len(everything) + 1
+    web.show(range(30))
+    assert web.run(limit=20) == [] and web.used(limit=20) == everything
+    assert cli.main(["--root", str(web.root), "usage"]) == 0
+    assert "kept from the web  collected/grass" in capsys.readouterr().out
+
+
+def test_a_licence_filters_what_is_used_and_not_what_is_kept(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLICKR_APIKEY", "key")
+    web.show(range(10), "api.flickr.com")
+    web.show(range(10, 20))
+    web.run(limit=10)
+    web.run(limit=10, source="flickr")
+    assert web.used(limit=10, source="flickr") == set(range(20))
+    # Flickr's are CC BY, and Bing says of its own only that it was asked for such.
+    web.show(range(19, 29))
+    web.run(limit=10, license="commercial,modify")
+    assert web.used(limit=10, license="commercial,modify") == {*range(10), *range(19, 29)}
+    web.show(range(28, 38))
+    assert len(web.run(limit=10, license="noncommercial")) == 9
+    assert web.used(limit=10, license="noncommercial") == {*range(10), *range(19, 38)}
+    assert len(web.run(limit=11)) == 0 and web.used(limit=11) == set(range(38))
+
+
+@pytest.mark.parametrize("wanted", licenses.RIGHTS)
+def test_what_licences_allow(wanted: str) -> None:
+    allowed = {
+        "CC0 1.0": set(licenses.RIGHTS),
+        "Public domain": set(licenses.RIGHTS),
+        "CC BY 2.0": set(licenses.RIGHTS) - {"publicdomain"},
+        "CC BY-SA 4.0": set(licenses.RIGHTS) - {"publicdomain"},
+        "CC BY-NC 2.0": {"noncommercial", "noncommercial,modify"},
+        "CC BY-ND 2.0": {"noncommercial", "commercial"},
+        "CC BY-NC-ND 4.0": {"noncommercial"},
+        "All Rights Reserved": set(),
+        "GFDL": set(),
+        "": set(),
+        "commercial": {"noncommercial", "commercial"},
+        "publicdomain": set(licenses.RIGHTS),
+    }
+    for license, kinds in allowed.items():
+        assert licenses.allows(license, wanted) == (wanted in kinds), license
+    assert not licenses.allows(None, wanted)
+
+
+def test_the_same_store_and_answers_give_the_same_bytes(web: Web) -> None:
+    web.show(range(12))
+    web.run()
+    web.show([*range(5, 12), 2001, 3, 12, 12])
+    web.run(query="lawn")
+    web.run(query="meadow")
+    web.run(query="lawn")
+    outputs = [web.task(query=query).output_folder for query in ("lawn", "meadow")]
+    for name in ("manifest.jsonl", "rejected.jsonl"):
+        assert (outputs[0] / name).read_bytes() == (outputs[1] / name).read_bytes()
+    store = files(web.store)
+    web.run(query="meadow")
+    assert files(web.store) == store
+
+
+def test_a_list_holds_what_stands_in_it_and_loads_nothing_twice(web: Web, tmp_path: Path) -> None:
+    listed: dict[str, object] = {"source": "urls", "folder": tmp_path, "limit": 0}
+    (tmp_path / "grass.txt").write_text("\n".join(map(address, range(12))))
+    assert len(web.run(**listed)) == 12
+    web.show(range(10, 22))
+    assert len(web.run()) == 10
+    assert web.used() == set(range(10, 22))
+    (tmp_path / "grass.txt").write_text("\n".join(map(address, range(5, 16))))
+    assert web.run(**listed) == [] and web.used(**listed) == set(range(5, 16))
+    web.show(range(12))
+    assert web.run() == [] and web.used() == set(range(22))
+
+
+def test_another_address_of_the_same_picture_is_loaded_once(web: Web) -> None:
+    web.show([*range(12), 50])
+    alive = web.internet.hosts["pictures.example"]
+    web.internet.hosts["pictures.example"] = lambda path, q: alive("/3.jpg" if path == "/50.jpg" else path, q)
+    assert len(web.run(limit=13)) == 13 and len(web.rows(limit=13)) == 12
+    assert web.run(limit=13) == [] and len(web.rows(limit=13)) == 12
+    (refusal,) = read_jsonl(web.task(limit=13).output_folder / "rejected.jsonl", Refusal)
+    assert (refusal.reason, refusal.file_url) == ("duplicate", address(50))
+
+
+def test_an_old_data_root_is_taken_in(web: Web, tmp_path: Path) -> None:
+    """One of a version that had no store: each output held what its own parameters had brought."""
+    other = f"grass-{'0' * 12}"
+    for numbers, options in (
+        (range(12), {"limit": 12}),
+        (range(20, 40), {"limit": 20, "query": "lawn", "license": "commercial"}),
+        (range(50, 70), {"limit": 20, "label": other}),
+    ):
+        web.show(numbers)
+        web.run(**options)
+        shutil.rmtree(web.root / "collected")
+    sample: dict[str, object] = {"source": "sample", "limit": 11}
+    web.run(**sample)
+    assert not (web.root / "collected").exists() and len(web.rows(**sample)) == 11
+    (web.task(limit=20, query="lawn", license="commercial").output_folder / "stamp.json").rename(
+        tmp_path / "stamp.json"
+    )
+    web.show(range(5, 17))
+    assert len(web.run()) == 5
+    assert web.used() == {*range(17), *range(20, 40)}
+    assert len(files(web.store)) == 37 + 1
+    shutil.rmtree(web.root / "collected")
+    stamp = web.task(limit=20, query="lawn", license="commercial").output_folder / "stamp.json"
+    stamp.write_bytes((tmp_path / "stamp.json").read_bytes())
+    web.show(range(30, 45))
+    assert len(web.run(limit=15, license="commercial")) == 5
+    assert web.used(limit=15, license="commercial") == set(range(20, 45))
+    assert {row.query for row in web.rows(limit=15, license="commercial")} == {"lawn", "grass"}
+
+
+def test_pruning_an_old_data_root_keeps_what_came_from_the_web(web: Web) -> None:
+    for numbers, options in ((range(12), {}), (range(20, 32), {"query": "lawn"})):
+        web.show(numbers)
+        web.run(**options)
+        shutil.rmtree(web.root / "collected")
+    web.run(source="sample", label="drawn")
+    assert cli.main(["--root", str(web.root), "prune", "--keep", "0"]) == 0
+    assert [path.name for path in (web.root / "collected").glob("[!.]*")] == ["grass"]
+    web.show(range(30, 42))
+    assert len(web.run(limit=12, query="meadow")) == 10
+    assert web.used(limit=12, query="meadow") == {*range(12), *range(20, 42)}
+
+
+def test_what_a_person_deleted_stays_away(web: Web) -> None:
+    web.show(range(12))
+    web.run()
+    gone = web.rows()[0]
+    (web.store / Path(gone.file).name).unlink()
+    web.show([*range(12), 60])
+    alive = web.internet.hosts["pictures.example"]
+    number = Path(str(gone.file_url)).name
+    web.internet.hosts["pictures.example"] = lambda path, q: alive(
+        f"/{number}" if path == "/60.jpg" else path, q
+    )
+    assert web.run(limit=12) == [address(60)]
+    assert gone.sha256 not in {row.sha256 for row in web.rows(limit=12)} and len(web.rows(limit=12)) == 11
+    refused = read_jsonl(web.task(limit=12).output_folder / "rejected.jsonl", Refusal)
+    assert {(r.reason, r.file_url) for r in refused} == {("deleted", gone.file_url), ("deleted", address(60))}
+    assert str(web.store) in refused[0].message
+
+
+@pytest.mark.parametrize("harm", ["picture edited", "line torn", "lines lost", "outputs and lines lost"])
+def test_what_is_damaged_is_mended(web: Web, harm: str) -> None:
+    web.show(range(12))
+    web.run()
+    before = web.rows()
+    log = web.store / "origins.jsonl"
+    if harm == "picture edited":
+        (web.store / Path(before[0].file).name).write_bytes(picture(99))
+    elif harm == "line torn":
+        log.write_bytes(log.read_bytes()[:-20])
+    else:
+        log.unlink()
+    if harm == "outputs and lines lost":
+        shutil.rmtree(web.root / "DownloadImages")
+    fetched = web.run(query="lawn")
+    count = {"picture edited": 1, "outputs and lines lost": 12}.get(harm, 0)
+    assert len(fetched) == count
+    assert {row.sha256 for row in web.rows(query="lawn")} == {row.sha256 for row in before}
+    assert web.run(limit=11) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP])
+def test_without_hard_links_there_are_copies(web: Web, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    web.show(range(12))
+    web.run()
+    shutil.rmtree(web.root / "collected")
+    monkeypatch.setattr(os, "link", no_link)
+    assert web.run(query="lawn") == [] and web.used(query="lawn") == set(range(12))
+    assert {path.stat().st_nlink for path in web.store.glob("*.jpg")} == {1}
+    assert not [path for path in web.store.iterdir() if path.name.startswith(".")]
+
+
+def test_hard_links_take_no_room(web: Web) -> None:
+    web.show(range(12))
+    web.run()
+    assert {path.stat().st_nlink for path in web.store.glob("*.jpg")} == {2}
+
+
+def crawl(root: Path, out: Path, query: str, limit: int) -> None:
+    """In a process of its own."""
+    out.mkdir()
+    collect(registry.find("bing"), Request("grass", query, limit, root=root), out, {}, quiet)
+
+
+@pytest.fixture
+def start(web: Web, tmp_path: Path) -> Iterator[Callable[[str, int], Any]]:
+    started = []
+
+    def start(query: str, limit: int) -> Any:
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=crawl, args=(web.root, tmp_path / query, query, limit))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable[[str, int], Any]) -> None:
+    web.show(range(100))
+    alive, far, go_on = web.internet.hosts["pictures.example"], threading.Event(), threading.Event()
+
+    def slow(path: str, query: Query) -> Answer:
+        if path == "/80.jpg":
+            far.set()
+            go_on.wait(60)
+        return alive(path, query)
+
+    web.internet.hosts["pictures.example"] = slow
+    process = start("lawn", 100)
+    assert far.wait(60)
+    process.kill()
+    process.join()
+    go_on.set()
+    assert process.exitcode == -signal.SIGKILL
+    (web.store / f".{'0' * 16}.jpg-123-456").write_bytes(b"half")
+    (web.store / ".notes-1-2").write_text("a person's")
+    fetched = web.run(limit=100)
+    assert len(fetched) == 100 - 64 and web.used(limit=100) == set(range(100))
+    hidden = {path.name for path in web.store.iterdir() if path.name.startswith(".")}
+    assert hidden == {".notes-1-2"}
+
+
+def test_runs_at_once_are_safe_and_load_nothing_twice(web: Web, start: Callable[[str, int], Any]) -> None:
+    web.show(range(40))
+    processes = [start(query, 20 + number) for number, query in enumerate(("lawn", "meadow", "turf"))]
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    pictures = [url for url in web.internet.asked if "pictures.example" in url]
+    assert len(pictures) == len(set(pictures))
+    assert web.run(limit=12) == []
+    assert web.used() == {int(Path(url).stem) for url in pictures}
