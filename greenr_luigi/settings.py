@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import difflib
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import luigi
 import luigi.configuration
 from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError, LuigiConfigParser
 from luigi.parameter import MissingParameterException
 from luigi.task_register import Register
 
@@ -39,7 +41,8 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     SettingError for what is not valid; that command line then shows the message alone.
     """
     arguments = sys.argv[1:]
-    option = re.search("\0--module[=\0]([^\0.]+)", "\0" + "\0".join(arguments))
+    # Or what it may be shortened to.
+    option = re.search(r"\0--m(?:o|od|odu|odul|odule)?[=\0]([^\0.]+)", "\0" + "\0".join(arguments))
     # `--module mine`: `mine` imports `tasks` first, while options and sections may belong to stages that it has yet to
     # define. They are checked when `mine` calls this itself.
     complete = option is None or option[1] in {stage.__module__.split(".")[0] for stage in stages}
@@ -50,6 +53,7 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     packaged.optionxform = str  # type: ignore[assignment,method-assign]
     packaged.read([DEFAULTS, defaults])
     config = luigi.configuration.get_config()
+    _check_files(config)
     if complete:
         _check_sections(config, stages, packaged.sections())
     _lay(config, stages, packaged)
@@ -70,17 +74,18 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
         family, known = stage.get_task_family(), [name for name, _ in stage.get_params()]
         for option in config.options(family) if config.has_section(family) else ():
             if option.replace("-", "_") not in known and option not in config.defaults():
+                expected = did_you_mean(option, known)
                 raise SettingError(
-                    f"luigi.cfg: [{family}] {option} is no parameter of {family}: {did_you_mean(option, known)}"
+                    f"{_file_of(family)}: [{family}] {option} is no parameter of {family}: {expected}"
                 )
         for name, parameter in stage.get_params():
             if is_written(family, name):
                 try:
                     parameter.normalize(parameter.parse(config.get(family, name)))
                 except GreenrError as error:
-                    raise SettingError(f"luigi.cfg: [{family}] {str(error).removeprefix('--')}") from None
-                except (ValueError, configparser.InterpolationError) as error:
-                    raise SettingError(f"luigi.cfg: [{family}] {name}: {error}") from None
+                    raise SettingError(f"{_file_of(family)}: [{family}] {str(error).removeprefix('--')}") from None
+                except ValueError as error:
+                    raise SettingError(f"{_file_of(family)}: [{family}] {name}: {error}") from None
                 flowing[name] = config.get(family, name, raw=True)
             elif name in flowing or packaged.has_option(family, name):
                 value = flowing.setdefault(name, packaged.get(family, name, fallback=""))
@@ -91,13 +96,41 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
                 config.set(section, option, Default(value))
 
 
+def _check_files(config: Any) -> None:
+    """That there is the file that is named, and that the values of Luigi's and the stages' own settings can be read."""
+    path = os.environ.get("LUIGI_CONFIG_PATH")
+    if path and not Path(path).is_file():
+        raise SettingError(f"LUIGI_CONFIG_PATH is {path}, and there is no such file: correct it, or unset it")
+    for section in set(config.sections()) & {*Register.task_names()}:
+        for option in config.options(section):
+            try:
+                config.get(section, option)
+            except InterpolationMissingEnvvarError as error:
+                raise SettingError(f"{_file_of(section)}: {error}: set it") from None
+            except configparser.InterpolationError:
+                written = config.get(section, option, raw=True)
+                raise SettingError(
+                    f"{_file_of(section)}: [{section}] {option} = {written}: write %% for a percent sign"
+                ) from None
+
+
+def _file_of(section: str) -> str:
+    """The file, of those that Luigi reads, that has a section."""
+    for path in reversed(LuigiConfigParser._config_paths):
+        file = configparser.RawConfigParser(strict=False)
+        file.read(path)
+        if file.has_section(section):
+            return str(path)
+    return "luigi.cfg"
+
+
 def _check_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> None:
     names = [stage.get_task_family() for stage in stages]
     for section in set(config.sections()) - {*packaged, *Register.task_names()}:
         close = difflib.get_close_matches(section, names, 1, 0.8)
         # A stage that another package has yet to define may be called TrainModel2.
         if close and not re.fullmatch(rf"{close[0]}\d+", section):
-            raise SettingError(f"luigi.cfg: [{section}] is no stage: did you mean [{close[0]}]?")
+            raise SettingError(f"{_file_of(section)}: [{section}] is no stage: did you mean [{close[0]}]?")
 
 
 def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi.parameters import NumberParameter, OptionalFolderParameter
+from greenr_luigi.parameters import NumberParameter, OptionalFolderParameter, SourceParameter
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
@@ -20,7 +20,7 @@ from greenr_luigi.staleness.stamp import Stamp
 class SourceParameters:
     """Where pictures come from; the same for every class."""
 
-    source = luigi.Parameter(
+    source = SourceParameter(
         description="Where to look: bing, flickr, openverse, commons, urls, folder, sample, ..."
     )
     folder = OptionalFolderParameter(

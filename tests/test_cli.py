@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -85,7 +87,7 @@ def test_a_root_that_cannot_be_meant_is_one_line(name, tmp_path, capsys):
         (["status", "TrainModle"], "TrainModle is no stage: did you mean TrainModel?"),
         (["status", "DeployApp", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
         (["status", "--module", "no.such.module"], "--module no.such.module"),
-        (["status", "--module", "json"], "--module json: expected a module with STAGES, such as tasks"),
+        (["status", "--module", "json"], "json/__init__.py has no STAGES: is it in the way of another json?"),
     ],
 )
 def test_what_a_person_can_mend_is_one_line(argv, message, tmp_path, capsys):
@@ -93,6 +95,20 @@ def test_what_a_person_can_mend_is_one_line(argv, message, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(rf"greenr: .*{re.escape(message)}", line)
     assert not (tmp_path / "data").exists()
+
+
+def test_what_is_wrong_with_a_module_of_stages_is_one_line(tmp_path):
+    """A `tasks.py` of one's own goes before ours where Python looks in the working directory first."""
+    for text, line in (
+        ("x = 1\n", f"--module tasks: {tmp_path}/tasks.py has no STAGES: is it in the way of another tasks?"),
+        ("x = \n", f"{tmp_path}/tasks.py, line 1: invalid syntax: mend it"),
+    ):
+        (tmp_path / "tasks.py").write_text(text)
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}
+        command = [sys.executable, "-m", "greenr_luigi.cli", "status"]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 1 and run.stderr.startswith(f"greenr: {line}"), run.stderr
+        assert len(run.stderr.splitlines()) == 1
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path, capsys):

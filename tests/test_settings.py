@@ -163,6 +163,8 @@ def run(folder, *command):
             "--valid-share 0.5 and --test-share 0.5: expected less than 1 together, for the rest is what the "
             "model learns from",
         ),
+        (["DeployApp", "--source", "bin"], "--source bin: there is no such source: did you mean bing?"),
+        (["SplitDataset", "--source", "bin"], "--source bin: there is no such source: did you mean bing?"),
         (["DeployApp", "--queries", '{"gras": "x"}'], "--queries: gras is no class: did you mean grass?"),
     ],
 )
@@ -173,12 +175,23 @@ def test_a_command_line_of_luigi_or_greenr_ends_in_one_line(options, line, tmp_p
     assert capsys.readouterr().err == f"greenr: {line}\n"
 
 
+@pytest.mark.parametrize("option", ["--modul", "--m"])
+def test_luigi_takes_a_beginning_of_module(option, tmp_path):
+    luigi_run = run(tmp_path, "-m", "luigi", option, "tasks", "DeployAp", "--local-scheduler")
+    assert luigi_run.stderr == "DeployAp is no stage: did you mean DeployApp?\n"
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("[TrainModel]\nepohcs = 3", "[TrainModel] epohcs is no parameter of TrainModel: did you mean epochs?"),
         ("[TrainModle]\nepochs = 3", "[TrainModle] is no stage: did you mean [TrainModel]?"),
-        ("[DeployApp]\nfloor = 50%", "[DeployApp] floor: '%' must be followed by '%' or '(', found: '%'"),
+        ("[DeployApp]\nfloor = 50%", "[DeployApp] floor = 50%: write %% for a percent sign"),
+        ("[core]\nlog_level = %x", "[core] log_level = %x: write %% for a percent sign"),
+        ("[DeployApp]\nhost = %(h)s", "[DeployApp] host = %(h)s: write %% for a percent sign"),
+        ("[DeployApp]\nsource = bin", "[DeployApp] source bin: there is no such source: did you mean bing?"),
+        ("[DeployApp]\nhost = ${NO_SUCH}", "Config refers to a nonexisting environment variable NO_SUCH. "
+         "Section [DeployApp], option host=${NO_SUCH}: set it"),
     ],
 )  # fmt: skip
 def test_a_wrong_luigi_cfg_is_one_line_or_an_exception(text, line, tmp_path):
@@ -192,6 +205,21 @@ def test_a_wrong_luigi_cfg_is_one_line_or_an_exception(text, line, tmp_path):
     )
     program = run(tmp_path, "-c", script)
     assert (program.returncode, program.stdout, program.stderr) == (0, f"luigi.cfg: {line}\n", "")
+
+
+def test_the_file_that_is_wrong_or_missing_is_named(tmp_path, monkeypatch):
+    settings_file = tmp_path / "my settings.cfg"
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(settings_file))
+    command = ("-W", "ignore", "-m", "luigi", "--module", "tasks", "DeployApp", "--local-scheduler")
+    missing = f"LUIGI_CONFIG_PATH is {settings_file}, and there is no such file: correct it, or unset it\n"
+    assert run(tmp_path, *command).stderr == missing
+    assert run(tmp_path, "-W", "ignore", "-m", "greenr_luigi.cli", "status").stderr == f"greenr: {missing}"
+    for text, words in (
+        ("[TrainModel]\nepohcs = 3", "[TrainModel] epohcs is no parameter of TrainModel: did you mean epochs?"),
+        ("[TrainModel]\narch = 5%", "[TrainModel] arch = 5%: write %% for a percent sign"),
+    ):
+        settings_file.write_text(text)
+        assert run(tmp_path, *command).stderr == f"{settings_file}: {words}\n"
 
 
 def test_the_arguments_of_another_program_are_its_own(tmp_path):

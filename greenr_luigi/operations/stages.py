@@ -14,11 +14,17 @@ def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     """The STAGES of a module, in the order in which data flows. Its import lays the defaults under Luigi's
     configuration. Raises GreenrError if there is no such module, or none in it."""
     try:
-        stages: Sequence[type[PipelineStage]] = getattr(importlib.import_module(module), "STAGES", ())
+        imported = importlib.import_module(module)
+    except SyntaxError as error:
+        raise GreenrError(f"{error.filename}, line {error.lineno}: {error.msg}: mend it") from None
     except (ImportError, ValueError, TypeError) as error:
         raise GreenrError(f"--module {module}: {error}") from None
+    stages: Sequence[type[PipelineStage]] = getattr(imported, "STAGES", ())
     if not stages:
-        raise GreenrError(f"--module {module}: expected a module with STAGES, such as tasks")
+        raise GreenrError(
+            f"--module {module}: {imported.__file__ or 'the folder'} has no STAGES: is it in the way of another {module}? "
+            "Rename it, or start elsewhere"
+        )
     return stages
 
 
