@@ -106,7 +106,9 @@ def test_what_is_wrong_with_a_module_of_stages_is_one_line(tmp_path):
         (tmp_path / "tasks.py").write_text(text)
         environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}
         command = [sys.executable, "-m", "greenr_luigi.cli", "status"]
-        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
         assert run.returncode == 1 and run.stderr.startswith(f"greenr: {line}"), run.stderr
         assert len(run.stderr.splitlines()) == 1
 

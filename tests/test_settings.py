@@ -215,7 +215,10 @@ def test_the_file_that_is_wrong_or_missing_is_named(tmp_path, monkeypatch):
     assert run(tmp_path, *command).stderr == missing
     assert run(tmp_path, "-W", "ignore", "-m", "greenr_luigi.cli", "status").stderr == f"greenr: {missing}"
     for text, words in (
-        ("[TrainModel]\nepohcs = 3", "[TrainModel] epohcs is no parameter of TrainModel: did you mean epochs?"),
+        (
+            "[TrainModel]\nepohcs = 3",
+            "[TrainModel] epohcs is no parameter of TrainModel: did you mean epochs?",
+        ),
         ("[TrainModel]\narch = 5%", "[TrainModel] arch = 5%: write %% for a percent sign"),
     ):
         settings_file.write_text(text)

@@ -102,7 +102,7 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
     """The modules of its own top-level package that a source file may import, and so uses. With `own`, other tasks are
     passed over, where they are imported and where they are defined."""
     parent = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    tree = _parse(path, path.read_bytes())
+    tree = parse(path, path.read_bytes())
     if own is not None:
         tree.body = [
             node
@@ -138,7 +138,8 @@ def _is_task(module: str, name: str) -> bool:
     return isinstance(found, type) and issubclass(found, task)
 
 
-def _parse(path: Path, source: bytes) -> ast.Module:
+def parse(path: Path, source: bytes) -> ast.Module:
+    """The syntax of a source file; nothing of a compiled one. Raises StalenessError for what is no Python."""
     try:
         return ast.parse(source if path.suffix == ".py" else b"")
     except SyntaxError as error:
@@ -147,7 +148,7 @@ def _parse(path: Path, source: bytes) -> ast.Module:
 
 def trace(path: Path, source: bytes) -> CodeTrace:
     """Of what lies, or has lain, in a source file. Raises StalenessError if it cannot be parsed."""
-    text = ast.dump(_parse(path, source)).encode() if path.suffix == ".py" else source
+    text = ast.dump(parse(path, source)).encode() if path.suffix == ".py" else source
     return {"bytes": hashlib.sha256(source).hexdigest(), "syntax": hashlib.sha256(text).hexdigest()}
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from .code import parse
+
 #: Luigi runs every stage and shapes no output.
 PASSED_OVER = {*sys.stdlib_module_names, "luigi"}
 
@@ -30,13 +32,13 @@ def imported(files: Mapping[str, Path]) -> set[str]:
     """The distributions that source files import, wherever in a file they do so. A package that none provides is taken
     for a distribution of that name, which may be installed later. `files`: as `code.sources` gives them."""
     names = {name for path in files.values() for name in _imports(path)}
-    ours = {name.split("/")[0].removesuffix(".py") for name in files}
+    ours = {name.split("/")[0].split(".")[0] for name in files}
     return {d for name in names - ours - PASSED_OVER for d in _providers().get(name, [name])}
 
 
 def _imports(path: Path) -> list[str]:
     """The top-level packages and modules that a source file names in its imports."""
-    nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    nodes = list(ast.walk(parse(path, path.read_bytes())))
     plain = (alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names)
     origins = (str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level)
     return [name.split(".")[0] for name in (*plain, *origins)]

@@ -3,6 +3,7 @@
 import configparser
 import re
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -23,6 +24,7 @@ def count_imports(monkeypatch, tmp_path_factory):
 
     def edit(text):
         (package / "start.py").write_text(text)
+        return package
 
     return edit
 
@@ -70,6 +72,14 @@ def test_an_edit_brings_in_a_library_and_takes_one_out(root, count_imports):
     count_imports("import numpy  # and no picture\n")
     assert build(root) == ["Count"]
     assert "numpy" in recorded(root) and "pillow" not in recorded(root)
+
+
+def test_a_compiled_module_imports_what_nobody_can_see(root, count_imports):
+    package = count_imports("import numpy\nfrom . import fast\n")
+    (package / f"fast{EXTENSION_SUFFIXES[-1]}").write_bytes(b"\x7fELF\0")
+    build(root)
+    assert any("fast" in name for name in toys.Count(root=root).stamp().code)
+    assert recorded(root) >= {"numpy"}
 
 
 def of_each_stage():
