@@ -83,7 +83,9 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
                 try:
                     parameter.normalize(parameter.parse(config.get(family, name)))
                 except GreenrError as error:
-                    raise SettingError(f"{_file_of(family)}: [{family}] {str(error).removeprefix('--')}") from None
+                    raise SettingError(
+                        f"{_file_of(family)}: [{family}] {str(error).removeprefix('--')}"
+                    ) from None
                 except ValueError as error:
                     raise SettingError(f"{_file_of(family)}: [{family}] {name}: {error}") from None
                 flowing[name] = config.get(family, name, raw=True)

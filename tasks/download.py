@@ -13,7 +13,6 @@ from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.errors import StampError
-from greenr_luigi.staleness.stage import STARTED
 from greenr_luigi.staleness.stamp import Stamp
 
 
@@ -61,8 +60,12 @@ class DownloadImages(SourceParameters, PipelineStage):
 
     def outside_cause(self, stamp: Stamp) -> str | None:
         """Age, counted from when the source was asked: examining its pictures anew makes them no younger."""
-        days = (STARTED - searched(stamp)) / 86400
-        if registry.find(self.source).grows_old and days > self.refresh_days:
+        days = (self.build_began - searched(stamp)) / 86400
+        if not registry.find(self.source).grows_old:
+            return None
+        if days < -1:
+            return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
+        if days > self.refresh_days:
             return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
         return None
 

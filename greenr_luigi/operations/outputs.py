@@ -30,7 +30,7 @@ def find_outputs(root: Path, module: str = "tasks") -> list[Output]:
         for family in sorted(root.glob("*/"))
         for link, stamp in stamps(family).items()
     ]
-    return sorted(outputs, key=lambda output: -output.stamp.finished)
+    return sorted(outputs, key=lambda output: output.stamp.order, reverse=True)
 
 
 def of_role(outputs: Iterable[Output], role: str) -> Iterator[Output]:

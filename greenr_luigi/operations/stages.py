@@ -22,8 +22,8 @@ def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     stages: Sequence[type[PipelineStage]] = getattr(imported, "STAGES", ())
     if not stages:
         raise GreenrError(
-            f"--module {module}: {imported.__file__ or 'the folder'} has no STAGES: is it in the way of another {module}? "
-            "Rename it, or start elsewhere"
+            f"--module {module}: {imported.__file__ or 'the folder'} has no STAGES: is it in the way of another "
+            f"{module}? Rename it, or start elsewhere"
         )
     return stages
 

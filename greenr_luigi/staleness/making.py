@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import code, data_root, errors, libraries, loaded, traces
 from .output_folder import atomic_folder, copy_output, lock
-from .stamp import Stamp, Trace, stamps
+from .stamp import Stamp, Trace, next_number, stamps
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -50,8 +50,8 @@ def _take(stage: Stage, cause: str) -> bool:
                 with atomic_folder(stage.output_folder) as out:
                     copy_output(other.resolve(), out, without=traces.STAMP)
                     because = f"{cause}; {other.name} was made from the same"
-                    parameters, finished = stage.parameters, time.time()
-                    taken = replace(stamp, parameters=parameters, because=because, finished=finished)
+                    taken = replace(stamp, parameters=stage.parameters, because=because)
+                    taken.number, taken.finished = next_number(Path(stage.root)), time.time()
                     taken.write(out)
                     _keep(stage)
                 return True
@@ -101,6 +101,7 @@ def _make(stage: Stage, cause: str) -> None:
             summary=summary,
             files=files,
             digest=traces.digest(files),
+            number=next_number(Path(stage.root)),
             changed_meanwhile=meanwhile,
         ).write(out)
         if stage.uses_inherited is not None:

@@ -43,6 +43,11 @@ def atomic_folder(link: Path) -> Iterator[Path]:
         remove_leftovers(link)
 
 
+def held_folder(link: Path) -> str | None:
+    """The name of the folder behind a link, of which each that is made has another; None if there is none."""
+    return str(link.readlink()) if link.is_symlink() else None
+
+
 def remove_leftovers(link: Path) -> None:
     """Remove the folders of `link` to which it does not point: an output just replaced, and what a killed run left.
     Only for whoever holds the lock of `link`."""

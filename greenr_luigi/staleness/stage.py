@@ -20,11 +20,13 @@ import luigi
 
 from . import code, data_root, errors, libraries, loaded, making, traces
 from .memo import Memo
+from .output_folder import held_folder
 from .stamp import InputTrace, Stamp, stamps
 
 logger = logging.getLogger("luigi-interface")
 
-STARTED = time.time()
+#: By output folder of a stage that was asked for by name: what it held when that was asked.
+_asked_for: dict[Path, str | None] = {}
 
 _memo = Memo()
 forget = _memo.forget
@@ -52,6 +54,8 @@ class Stage(luigi.Task):
     error: ClassVar[type[Exception]] = errors.StalenessError
     #: What to do about a failure to write, by errno.
     remedies: ClassVar[Mapping[int, str]] = errors.REMEDIES
+    #: When Luigi scheduled the last build, which may be under way, in seconds since 1970; before the first, the import.
+    build_began: ClassVar[float] = time.time()
     #: Why it runs, which luigid shows below whatever it is doing.
     because = ""
 
@@ -138,6 +142,19 @@ class Stage(luigi.Task):
 
     # Whether it is stale
 
+    def initialized(self) -> bool:
+        """Luigi asks so of each task that it schedules, before it asks that and any below it whether it is complete. A
+        build begins, maybe not the first one in this process."""
+        Stage.build_began = time.time()
+        if self.force:
+            # Not when each is examined: that may be in processes that know nothing of each other.
+            graph: list[Stage] = [self]
+            for stage in graph:
+                graph += [task for task in stage.inputs().values() if task not in graph]
+                if stage.task_family in stage.force:
+                    _asked_for[stage.output_folder] = held_folder(stage.output_folder)
+        return bool(super().initialized())  # type: ignore[no-untyped-call]
+
     def complete(self) -> bool:
         """Luigi asks at the beginning of a run, in the process that lives as long as that."""
         with contextlib.suppress(OSError):  # `run` says what stands in the way.
@@ -157,8 +174,10 @@ class Stage(luigi.Task):
             return self._why_no_output()
         except errors.StampError as error:
             return str(error)
-        if self.task_family in self.force and stamp.finished < STARTED:
-            return f"asked for: --force {self.task_family}"
+        if self.task_family in self.force:
+            held = held_folder(self.output_folder)
+            if _asked_for.setdefault(self.output_folder, held) == held:
+                return f"asked for: --force {self.task_family}"
         return self.changed_since(stamp, self.output_folder)
 
     def changed_since(self, stamp: Stamp, output: Path) -> str | None:

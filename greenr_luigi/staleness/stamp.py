@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from .errors import StampError
 from .traces import STAMP, FileTrace, Snapshot, digest
 
 #: What stamps of earlier versions lack, as it is there.
-ADDED: dict[str, object] = {"accepted": [], "changed_meanwhile": None}
+ADDED: dict[str, object] = {"accepted": [], "number": 0, "changed_meanwhile": None}
 
 
 class InputTrace(TypedDict):
@@ -76,8 +77,16 @@ class Stamp(Trace):
     digest: str
     #: What has changed since the work, and a person has accepted without a rerun. The trace is as of then.
     accepted: list[str] = field(default_factory=list)
+    #: One more than any output under the root had when this one was done: which is newer, as clocks are set back. 0 in
+    #: stamps of earlier versions.
+    number: int = 0
     #: What of all this changed while `work` ran, in words: whether it saw what is recorded here, nobody knows.
     changed_meanwhile: str | None = None
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """Higher for an output that was done later."""
+        return self.number, self.finished
 
     def as_input(self) -> InputTrace:
         """What the stamp of a stage that requires this one records of it."""
@@ -86,7 +95,7 @@ class Stamp(Trace):
     def write(self, folder: Path) -> None:
         beside = folder / f".{STAMP}"
         with beside.open("w") as file:
-            json.dump(vars(self), file)
+            json.dump({"number": self.number} | vars(self), file)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(folder / STAMP)
@@ -131,4 +140,14 @@ def stamps(folder: Path) -> dict[Path, Stamp]:
         if link.is_symlink():
             with contextlib.suppress(StampError, FileNotFoundError, NotADirectoryError):
                 found[link] = Stamp.read(link)
-    return dict(sorted(found.items(), key=lambda item: -item[1].finished))
+    return dict(sorted(found.items(), key=lambda item: item[1].order, reverse=True))
+
+
+def next_number(root: Path) -> int:
+    """The number of an output that is done now. Reads only where the number stands in a stamp, which is first."""
+    numbers = [0]
+    for path in root.glob(f"*/*/{STAMP}"):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if match := re.match(rb'{"number": (\d+)', file.read(40)):
+                numbers.append(int(match[1]))
+    return max(numbers) + 1

@@ -6,10 +6,12 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import luigi
 import pytest
 
 from greenr_luigi.pictures import door
@@ -17,6 +19,7 @@ from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request, SourceError
+from greenr_luigi.staleness.stage import Stage
 from tasks import DownloadImages
 from tests.progress import quiet
 from tests.sources.collecting import collect_from
@@ -332,11 +335,29 @@ def test_an_old_search_is_made_again(search: Search) -> None:
     assert search.task().complete() and "searched" not in search.task().stamp().summary
 
 
+def test_a_search_from_the_future_is_made_again(search: Search) -> None:
+    search.edit_stamp(finished=search.task().stamp().finished + 40 * 86400)
+    assert str(search.task().stale_because()).startswith("collected 40 days from now")
+    assert any("bing.com" in url for url in search.run())
+    assert search.task().complete()
+
+
+def test_a_search_grows_old_in_a_process_that_lives_on(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(Stage, "build_began", now)
+    monkeypatch.setattr(time, "time", lambda: now + 31 * 86400)
+    search.internet.asked.clear()
+    assert luigi.build([search.task()], local_scheduler=True, log_level="WARNING")
+    assert any("bing.com" in url for url in search.internet.asked)
+
+
 def test_a_picture_that_is_lost_comes_from_the_store(search: Search) -> None:
     before = search.rows()
     (search.task().output_folder / before[0].file).unlink()
     assert not any("pictures.example" in url for url in search.run())
-    assert search.rows() == before and search.task().complete()
+    assert search.rows() == before and search.task().stale_because() is None
 
 
 def test_a_search_that_is_forced_asks(search: Search) -> None:

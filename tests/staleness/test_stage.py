@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.staleness import stage
 from greenr_luigi.staleness.errors import StalenessError
+from greenr_luigi.staleness.output_folder import held_folder
 from tests import toys
 from tests.pipeline import luigid
 from tests.toys import ALL, build, cause, prepare
@@ -89,13 +90,27 @@ def test_outside_cause(root):
     assert build(root) == ["Final"]
 
 
-def test_force(root, monkeypatch):
+def test_force(root):
     build(root)
-    monkeypatch.setattr(stage, "STARTED", float("inf"))
     assert cause(root, toys.Merge, force=("Merge",)) == "asked for: --force Merge"
     assert cause(root, toys.Merge, force=("Count",)) is None
-    monkeypatch.setattr(stage, "STARTED", toys.Final(root=root).stamp().finished + 1e-6)
-    assert build(root, force=("Merge",)) == ["Merge"]
+    for _ in range(2):  # Each build in a process forces anew.
+        assert build(root, force=("Merge",)) == ["Merge"]
+    assert build(root, force=("Merge", "Read")) == ["Read(a)", "Read(b)", "Merge"]
+    assert build(root) == []
+
+
+@pytest.mark.parametrize(("parallel", "builds"), [(False, 2), (True, 1)])
+def test_force_where_stages_run_in_processes_of_their_own(root, parallel, builds):
+    build(root)
+    final = toys.Final(root=root, force=("Merge",))
+    how = {"workers": 2, "parallel_scheduling": parallel}
+    for _ in range(builds):
+        before = [held_folder(task(root=root).output_folder) for task in (toys.Merge, toys.Count)]
+        stage.forget()
+        assert luigi.build([final], local_scheduler=True, log_level="WARNING", **how)
+        merge, count = (held_folder(task(root=root).output_folder) for task in (toys.Merge, toys.Count))
+        assert merge != before[0] and count == before[1]
 
 
 def test_a_requirement_that_came_or_went(root, monkeypatch):
