@@ -58,8 +58,9 @@ class Classifier:
     def serving_model(self) -> Model:
         """Raises Problem: 503 "no-model" before the first release."""
         if self.model is None:
-            why = self.problem.message if self.problem else "no release yet"
-            raise Problem(503, "no-model", f"there is no model to answer with: {why}", retry_after=5)
+            # Why names folders of this machine, and so is for the log and /readyz alone.
+            message = "there is no model to answer with yet: try again later, or ask who runs this page"
+            raise Problem(503, "no-model", message, retry_after=5)
         return self.model
 
     async def classify(

@@ -117,17 +117,47 @@ def test_a_torn_release_blocks_no_deployment_and_is_published_anew(
     assert again.release == first.release and releases.is_sound(service.store, again.release)
 
 
-FAILING = """
+DEPLOYING = """
 import sys
 from pathlib import Path
 from greenr_luigi.deployment.deploy import Candidate, deploy
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.serving.server import Service
 root, *folders = map(Path, sys.argv[1:])
-(root / "failing").mkdir()
+(root / "other").mkdir()
 service = Service(root / "releases", root / "server", workers=1)
-deploy(Candidate(*folders), service, Limits(), root / "failing", lambda *told: None)
+deploy(Candidate(*folders), service, Limits(), root / "other", lambda *told: None)
 """
+
+
+def another_deployment(root: Path, before: str, **environment: str) -> subprocess.Popen[str]:
+    """A process that is just trying another release."""
+    export = shutil.copytree(candidate().export, root / "export")
+    (export / "notes.txt").write_text("another release")
+    folders = [candidate().dataset, candidate().model, candidate().evaluation, export]
+    command = [sys.executable, "-c", DEPLOYING, str(root), *map(str, folders)]
+    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while releases.current(root / "releases") == before:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def test_a_deployment_that_is_killed_is_mended_by_the_next_start(tmp_path: Path) -> None:
+    """By kill -9, while the server of its release starts."""
+    store = tmp_path / "releases"
+    service = Service(store, tmp_path / "server", workers=1)
+    before = releases.publish(store, candidate().export.iterdir())
+    releases.point(store, before)
+    killed = another_deployment(tmp_path, before)
+    killed.kill()
+    killed.communicate()
+    assert releases.current(store) != before
+    try:
+        assert serve(service, quiet).digest == before == releases.current(store)
+    finally:
+        server.stop(service.run_dir)
 
 
 def test_of_two_deployments_at_once_the_one_that_fails_takes_nothing_back(tmp_path: Path, out: Path) -> None:
@@ -135,20 +165,8 @@ def test_of_two_deployments_at_once_the_one_that_fails_takes_nothing_back(tmp_pa
     store = tmp_path / "releases"
     service = Service(store, tmp_path / "server", workers=1)
     before = tiny_release.deploy(store, classes=read_card(candidate().export).classes)
-    other = shutil.copytree(candidate().export, tmp_path / "other")
-    (other / "notes.txt").write_text("another release")
-    folders = [candidate().dataset, candidate().model, candidate().evaluation, other]
-    failing = subprocess.Popen(
-        [sys.executable, "-c", FAILING, str(tmp_path), *map(str, folders)],
-        env={**os.environ, "GREENR_THREADS": "0"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    failing = another_deployment(tmp_path, before, GREENR_THREADS="0")
     try:
-        deadline = time.monotonic() + 60
-        while releases.current(store) == before:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
         done = deploy(candidate(), service, Limits(), out, quiet)
         _, said = failing.communicate(timeout=120)
     finally:

@@ -129,6 +129,10 @@ def fake_version(pipeline, name):
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
 
 
+def delete_serving_release(pipeline):
+    shutil.rmtree((pipeline.root / "releases" / "current").resolve())
+
+
 def point_elsewhere(pipeline):
     store = pipeline.root / "releases"
     releases.point(store, releases.previous(store))
@@ -171,6 +175,7 @@ CASES = [
      "code of greenr_luigi/web/pages.py changed"),
     ("a file of the release that serves deleted",
      lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(), [], [DEPLOY], "release "),
+    ("the folder of the release that serves deleted", delete_serving_release, [], [DEPLOY], "no release "),
     ("the server killed", kill_server, [], [DEPLOY], "no server of ours answers"),
     ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
     ("a picture rejected", lambda p: p.greenr("reject", str(a_training_picture(p))), [], [SPLIT, *after(SPLIT)],

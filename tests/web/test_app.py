@@ -244,6 +244,20 @@ def test_the_address_of_an_answer_leads_back_to_the_page(tmp_path: Path, prefix:
         assert (response.status_code, response.headers["location"]) == (303, f"{prefix}/")
 
 
+def test_before_the_first_release_visitors_are_told_of_no_folder(tmp_path: Path) -> None:
+    made = app.create(Settings(store=tmp_path / "releases"))
+    with TestClient(made) as client:
+        for path, asked in (
+            ("/model", client.get),
+            ("/api/model", client.get),
+            ("/api/predict", client.post),
+        ):
+            answer = asked(path, **({"files": YELLOW} if asked == client.post else {}))
+            assert answer.status_code == 503 and "no model to answer with yet" in answer.text
+            assert str(tmp_path) not in answer.text
+        assert str(tmp_path) in client.get("/readyz").json()["problem"]["message"]
+
+
 async def fall(_: Request) -> Response:
     raise RuntimeError("a secret of ours")
 
