@@ -96,3 +96,11 @@ def test_a_stamp_of_before_there_was_anything_to_accept_reads(root):
     file.write_text(json.dumps(content))
     assert toys.Merge(root=root).stamp().accepted == []
     assert cause(root) is None
+
+
+def test_an_accepted_output_is_taken_with_what_was_accepted(changed, monkeypatch):
+    monkeypatch.setattr(toys.Count, "uses_inherited", ())
+    accepted = toys.Count(root=changed).accept()
+    assert accepted
+    assert "Count" not in build(changed, glue="--")
+    assert toys.Count(root=changed, glue="--").stamp().accepted == accepted
