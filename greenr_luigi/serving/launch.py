@@ -25,6 +25,8 @@ LIBRARIES = ("gunicorn", "httptools", "python-multipart", "uvloop")
 ASSETS = {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 #: What the folder of a server's counters is called: "metrics-" and the nanoseconds since 1970.
 LAUNCH = re.compile("metrics-[0-9]+")
+#: The variable with the number of the bound socket; gunicorn's own --bind would listen before a worker can answer.
+SOCKET = "GREENR_SOCKET"
 #: Lines of the log in a message.
 TAIL = 25
 #: Variables that would change what gunicorn is told.
@@ -37,20 +39,20 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
 
     `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of the log.
     """
+    note = replace(as_loaded(note), launch=f"metrics-{time.time_ns()}")
     with listen(note.host, note.port, shared) as listening:
-        port, name = listening.getsockname()[1], f"metrics-{time.time_ns()}"
-        note = replace(as_loaded(note), port=port, launch=name)
+        note = replace(note, port=listening.getsockname()[1])
         for name in ("workers", note.launch):
             (run_dir / name).mkdir(exist_ok=True)
         with (run_dir / LOG).open("ab") as log:
             try:
                 # It ends when the daemon has been forked.
                 subprocess.run(
-                    [*command(run_dir, note), "--bind", f"fd://{listening.fileno()}"],
+                    command(run_dir, note),
                     check=True,
                     timeout=timeout,
                     cwd=run_dir,
-                    env=environment(run_dir, note),
+                    env={**environment(run_dir, note), SOCKET: str(listening.fileno())},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -8,9 +8,12 @@ import glob
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from greenr_luigi.errors import GreenrError
 
+#: Connections that may wait to be taken.
+BACKLOG = 2048
 #: The state of a listening socket in /proc/net/tcp.
 LISTENS = "0A"
 
@@ -20,8 +23,9 @@ class ServerError(GreenrError):
 
 
 def listen(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one. The server that replaces ours can listen on the same address
-    beside it (SO_REUSEPORT). `shared`: this is that server, and ours still has the address.
+    """A listening socket; `port` 0 takes a free one. The server that replaces ours can have the same address beside it
+    (SO_REUSEPORT). `shared`: this is that server. Its socket does not listen yet, so that visitors go to ours until it
+    does.
 
     Raises ServerError when the address cannot be had.
     """
@@ -32,21 +36,33 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise ServerError(f"host {host!r}: no address of this machine ({error}); try 127.0.0.1") from None
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
         if not shared:
-            # Without SO_REUSEPORT: another server of ours, of another data root, shall not share it unawares.
-            with socket.create_server(address, family=family, dualstack_ipv6=both) as alone:
+            # Another server of ours, of another data root, shall not share the address unawares.
+            with _bound(family, address) as alone:
                 address = alone.getsockname()
-        return socket.create_server(
-            address, family=family, backlog=2048, reuse_port=True, dualstack_ipv6=both
-        )
+        ours = _bound(family, address, socket.SO_REUSEPORT)
+        if not shared:
+            ours.listen(BACKLOG)
+        return ours
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = f"{listener(port)} listens there" if taken else error.strerror
         raise ServerError(
             f"cannot listen on {host}:{port}: {why}; stop it or choose another --port"
         ) from None
+
+
+def _bound(family: int, address: tuple[Any, ...], *options: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def listener(port: int) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import multiprocess
 
+from greenr_luigi.serving.launch import SOCKET
 from greenr_luigi.serving.state import worker_file
 
 wsgi_app = "greenr_luigi.web.app:create()"
@@ -27,6 +29,12 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def on_starting(server: Any) -> None:
+    descriptor = os.environ.get(SOCKET)
+    if descriptor:
+        server.LISTENERS = [socket.socket(fileno=int(descriptor))]
 
 
 def child_exit(server: Any, worker: Any) -> None:

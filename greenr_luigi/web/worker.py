@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
+from greenr_luigi.serving.sockets import BACKLOG
 from greenr_luigi.web.settings import Settings, from_environment
 
 log = logging.getLogger("greenr")
@@ -120,6 +121,8 @@ class Server(uvicorn.Server):
         self.connecting: set[asyncio.Task[Any]] = set()
         for listening in sockets or []:
             listening.setblocking(False)
+            # Not before: until now the server that this one replaces, if there is one, takes all connections.
+            listening.listen(BACKLOG)
             self.listen(listening)
 
     def listen(self, listening: socket.socket) -> None:

@@ -1,0 +1,120 @@
+"""A server is replaced while visitors ask. Whatever ends that in its midst, the page stays and the next start mends.
+
+GREENR_KILLS sets how many replacements are killed: 4 by default, 20 and more when the mechanism changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.serving import processes, server
+from greenr_luigi.serving.server import Server, Service
+from tests import tiny_release
+from tests.serving.looking import get, masters, served
+from tests.tiny_release import serve
+
+KILLS = int(os.environ.get("GREENR_KILLS", "4"))
+pytestmark = pytest.mark.slow
+#: Replaces the server of a data root by one with another prefix.
+REPLACE = """
+import sys; from pathlib import Path; from greenr_luigi.serving.server import Service, ensure
+root, digest, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+print("goes", flush=True)
+ensure(Service(root / "releases", root / "server", port=port, workers=2, root_path="/app"), digest, 60)
+"""
+
+
+def start_replacing(place: Path, running: Server) -> subprocess.Popen[str]:
+    """A process that has just begun to replace the server."""
+    command = [sys.executable, "-c", REPLACE, str(place), running.digest, str(running.port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "goes\n"
+    return process
+
+
+def wait(process: subprocess.Popen[str], seconds: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+@contextlib.contextmanager
+def visitor(port: int) -> Iterator[list[int]]:
+    """What somebody is answered who asks on and on; 0 for no answer."""
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                statuses.append(get(port, "/readyz")[0])
+            except OSError:
+                statuses.append(0)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        thread.join()
+
+
+def mend(place: Path, running: Server) -> float:
+    """The next start; returns the seconds that it takes."""
+    began = time.monotonic()
+    again = serve(place, running.digest, running.port, root_path="/app")
+    took = time.monotonic() - began
+    service = Service(place / "releases", place / "server", port=running.port, workers=2, root_path="/app")
+    assert server.not_as_wanted(service, running.digest) is None
+    assert {again.pid, *again.workers} == {process.pid for process in processes.find(place / "server")}
+    assert {int(path.stem) for path in place.glob("server/workers/*")} == set(again.workers)
+    assert [path.name for path in place.glob("server/metrics-*")] == [again.launch]
+    assert (place / "server" / "gunicorn.pid").read_text() == f"{again.pid}\n"
+    return took
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_run_killed_while_it_replaces_the_server_costs_no_request(place: Path, number: int) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"))
+    with visitor(running.port) as statuses, start_replacing(place, running) as process:
+        wait(process, 4 * random.Random(number).random())
+        process.kill()
+        asked = len(statuses)
+        took = mend(place, running)
+    assert set(statuses) == {200} and len(statuses) > asked
+    print(f"mended in {took:.1f} s, {len(statuses)} requests")
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_gunicorn_killed_with_the_run_is_mended(place: Path, number: int) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"))
+    with start_replacing(place, running) as process:
+        wait(process, 4 * random.Random(number).random())
+        process.kill()
+        victim = random.Random(number).choice(masters(place))
+        os.kill(victim, signal.SIGKILL)
+        took = mend(place, running)
+    print(f"mended in {took:.1f} s")
+
+
+def test_an_interrupted_replacement_leaves_the_old_server(place: Path) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"))
+    with visitor(running.port) as statuses, start_replacing(place, running) as process:
+        while len(masters(place)) < 2 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
+    assert masters(place) == [running.pid] and served(running.port) == running.digest
+    assert set(statuses) == {200}
+    assert serve(place, running.digest, running.port).pid == running.pid
