@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -27,8 +29,10 @@ ASSETS = {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 LAUNCH = re.compile("metrics-[0-9]+")
 #: The variable with the number of the bound socket; gunicorn's own --bind would listen before a worker can answer.
 SOCKET = "GREENR_SOCKET"
-#: Lines of the log in a message.
-TAIL = 25
+#: Bytes that a server needs for its log and its workers' counters.
+ROOM = 1 << 20
+#: Lines of the log in a message, of the last so many bytes.
+TAIL, MOST_READ = 25, 1 << 20
 #: Variables that would change what gunicorn is told.
 NOT_PASSED_ON = ("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID", "GUNICORN_FD", "PORT")
 
@@ -37,14 +41,19 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
     """Start gunicorn as `note` says (port 0 for a free one). The socket is bound here, so that a taken port is known at
     once. Returns the note with what gunicorn has been given besides; what becomes of it, `processes` tells.
 
-    `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of the log.
+    `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of the log, and
+    OSError if the disk is full.
     """
+    if shutil.disk_usage(run_dir).free < ROOM:
+        # Its workers would die of it (SIGBUS), since they count in mapped files.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
     note = replace(as_loaded(note), launch=f"metrics-{time.time_ns()}")
     with listen(note.host, note.port, shared) as listening:
         note = replace(note, port=listening.getsockname()[1])
         for name in ("workers", note.launch):
             (run_dir / name).mkdir(exist_ok=True)
         with (run_dir / LOG).open("ab") as log:
+            note = replace(note, logged=log.tell())
             try:
                 # It ends when the daemon has been forked.
                 subprocess.run(
@@ -61,7 +70,7 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
                 )
             except subprocess.SubprocessError as error:
                 why = f"in {timeout:g} s" if isinstance(error, subprocess.TimeoutExpired) else ""
-                raise ServerError(f"gunicorn did not start {why}{log_end(run_dir)}") from None
+                raise ServerError(f"gunicorn did not start {why}{log_end(run_dir, note)}") from None
     return note
 
 
@@ -101,10 +110,14 @@ def environment(run_dir: Path, note: ServerNote) -> dict[str, str]:
     }
 
 
-def log_end(run_dir: Path) -> str:
-    """The end of the log, as the end of a message."""
+def log_end(run_dir: Path, note: ServerNote) -> str:
+    """What went wrong in a server, by the end of the log, as the end of a message."""
     try:
-        text = (run_dir / LOG).read_text(encoding="utf-8", errors="replace")
+        with (run_dir / LOG).open("rb") as log:
+            log.seek(max(note.logged, log.seek(0, os.SEEK_END) - MOST_READ))
+            text = log.read().decode(errors="replace")
     except OSError:
         return "; there is no log"
-    return f"; the end of {run_dir / LOG}:\n" + "\n".join(text.splitlines()[-TAIL:])
+    # The requests that the one before answers meanwhile are passed over.
+    lines = [line for line in text.splitlines() if " [INFO] " not in line]
+    return "\n".join([f"; the end of {run_dir / LOG}:", *lines[-TAIL:]])

@@ -99,8 +99,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
             undo.callback(processes.end, run_dir, keep=[running.note.launch for running in found])
             # Workers whose gunicorn was killed have the address, too, and 0 is one that does not say.
             shared = any(process.note.port in (0, wanted.port) for process in processes.find(run_dir))
-            note = launch(run_dir, wanted, timeout, shared)
-            server = wait_for_workers(run_dir, note.launch, digest, timeout)
+            server = wait_for_workers(run_dir, launch(run_dir, wanted, timeout, shared), digest, timeout)
         files.write(run_dir / PID_FILE, f"{server.pid}\n".encode())
         undo.pop_all()
         processes.end(run_dir, keep=[server.launch])
@@ -116,7 +115,7 @@ def adopt(
     for running in found:
         if difference(running, wanted) is None:
             try:
-                return wait_for_workers(run_dir, running.note.launch, digest, timeout)
+                return wait_for_workers(run_dir, running.note, digest, timeout)
             except ReleaseRefused:
                 raise
             except ServerError:
@@ -198,16 +197,15 @@ def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
     found = processes.servers(run_dir)
     if not found:
         raise ServerError(f"no server runs in {run_dir}: deploy one")
-    return wait_for_workers(run_dir, found[-1].note.launch, digest, timeout)
+    return wait_for_workers(run_dir, found[-1].note, digest, timeout)
 
 
-def wait_for_workers(run_dir: Path, launch: str, digest: str, timeout: float) -> Server:
-    """Wait until the server of a launch is ready with `digest`. Raises ReleaseRefused if a worker refuses it, and
-    ServerError if the server ends or is not ready in time."""
+def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: float) -> Server:
+    """Wait until the server that was started so is ready with `digest`. Raises ReleaseRefused if a worker refuses it,
+    and ServerError if the server ends or is not ready in time."""
     deadline = time.monotonic() + timeout
     while True:
-        running = find_launch(run_dir, launch)
-        note = running.note
+        running = find_started(run_dir, note)
         # A refusal of a release that has been published anew since says nothing of the new one.
         published = releases.identity(Path(note.store), digest)
         for state in running.workers:
@@ -217,21 +215,21 @@ def wait_for_workers(run_dir: Path, launch: str, digest: str, timeout: float) ->
         if cause is None:
             host = f"[{note.host}]" if ":" in note.host else note.host
             pids = tuple(state.pid for state in running.workers)
-            return Server(f"http://{host}:{note.port}/", note.port, running.pid, pids, digest, launch)
+            return Server(f"http://{host}:{note.port}/", note.port, running.pid, pids, digest, note.launch)
         if time.monotonic() > deadline:
             raise ServerError(
-                f"{cause} after {timeout:g} seconds: look for what holds them{log_end(run_dir)}"
+                f"{cause} after {timeout:g} seconds: look for what holds them{log_end(run_dir, note)}"
             )
         time.sleep(POLL)
 
 
-def find_launch(run_dir: Path, launch: str) -> Running:
-    """The server of a launch. Raises ServerError if it has ended."""
+def find_started(run_dir: Path, note: ServerNote) -> Running:
+    """The server that was started so. Raises ServerError if it has ended."""
     # Twice, since a daemon changes its pid when it starts, and that may be in the midst of a look.
     for running in [*processes.servers(run_dir), *processes.servers(run_dir)]:
-        if running.note.launch == launch:
+        if running.note == note:
             return running
-    raise ServerError(f"gunicorn ended{log_end(run_dir)}")
+    raise ServerError(f"gunicorn ended{log_end(run_dir, note)}")
 
 
 def stop(run_dir: Path) -> bool:

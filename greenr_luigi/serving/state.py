@@ -29,6 +29,8 @@ class ServerNote:
     assets: dict[str, Snapshot] = field(default_factory=dict)
     #: The name of this start, and of the folder in which its workers count.
     launch: str = ""
+    #: Bytes of the log before this start.
+    logged: int = 0
 
 
 @dataclass(frozen=True)

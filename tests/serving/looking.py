@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from greenr_luigi.serving import processes
@@ -45,3 +47,25 @@ def get(port: int, path: str) -> tuple[int, dict[str, object]]:
         return response.status, json.loads(response.read())
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def visitor(port: int) -> Iterator[list[int]]:
+    """What somebody is answered who asks on and on; 0 for no answer."""
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                statuses.append(get(port, "/readyz")[0])
+            except OSError:
+                statuses.append(0)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        thread.join()

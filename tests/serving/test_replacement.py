@@ -11,21 +11,22 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.serving import processes, server
 from greenr_luigi.serving.server import Server, Service
 from tests import tiny_release
-from tests.serving.looking import get, masters, served
+from tests.serving.looking import masters, served, visitor
 from tests.tiny_release import serve
 
 KILLS = int(os.environ.get("GREENR_KILLS", "4"))
 pytestmark = pytest.mark.slow
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 #: Replaces the server of a data root by one with another prefix.
 REPLACE = """
 import sys; from pathlib import Path; from greenr_luigi.serving.server import Service, ensure
@@ -46,28 +47,6 @@ def start_replacing(place: Path, running: Server) -> subprocess.Popen[str]:
 def wait(process: subprocess.Popen[str], seconds: float) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-
-
-@contextlib.contextmanager
-def visitor(port: int) -> Iterator[list[int]]:
-    """What somebody is answered who asks on and on; 0 for no answer."""
-    statuses: list[int] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.is_set():
-            try:
-                statuses.append(get(port, "/readyz")[0])
-            except OSError:
-                statuses.append(0)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield statuses
-    finally:
-        done.set()
-        thread.join()
 
 
 def mend(place: Path, running: Server) -> float:
@@ -118,3 +97,32 @@ def test_an_interrupted_replacement_leaves_the_old_server(place: Path) -> None:
     assert masters(place) == [running.pid] and served(running.port) == running.digest
     assert set(statuses) == {200}
     assert serve(place, running.digest, running.port).pid == running.pid
+
+
+@pytest.fixture
+def small_disk(place: Path) -> Iterator[Path]:
+    """The server's folder, of 3 MB."""
+    disk = place / "server"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+    yield disk
+    server.stop(disk)
+    subprocess.run(["umount", disk], check=True)
+
+
+@root_only
+def test_a_full_disk_leaves_the_old_server(place: Path, small_disk: Path) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"))
+    with visitor(running.port) as statuses:
+        with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", 0) as ballast:
+            while ballast.write(bytes(4096)):
+                pass
+        with (
+            pytest.raises(GreenrError, match=r"server: the disk is full: free some space"),
+            os_refusals_explained(),
+        ):
+            serve(place, running.digest, running.port, root_path="/app")
+        asked = len(statuses)
+        (small_disk / "ballast").unlink()
+        mend(place, running)
+    assert set(statuses) == {200} and len(statuses) > asked

@@ -18,7 +18,7 @@ import pytest
 from greenr_luigi.operations.usage import served_releases
 from greenr_luigi.serving import processes, releases, server
 from tests import tiny_release
-from tests.serving.looking import get, masters, ours, served, until
+from tests.serving.looking import get, masters, ours, served, until, visitor
 from tests.tiny_release import serve
 
 pytestmark = pytest.mark.slow
@@ -248,8 +248,10 @@ def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: py
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest)
     monkeypatch.setenv("GREENR_QUEUE", "many")
-    with pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number"):
+    refused = pytest.raises(server.ServerError, match="GREENR_QUEUE='many': expected a whole number")
+    with visitor(running.port) as statuses, refused:
         serve(place, digest, running.port)
+    assert set(statuses) == {200}
     assert served(running.port) == digest
     monkeypatch.delenv("GREENR_QUEUE")
     assert serve(place, digest, running.port).pid == running.pid
