@@ -24,10 +24,14 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Deployment:
-    """deployment.json: the digest of the release that serves, and the address of its page, with a slash at the end."""
+    """deployment.json: the digest of the release that serves, and the address of its page, with a slash at the end.
+
+    `candidate`: the digest of the release that was made; another one serves where a person has rolled that one back.
+    None in version 0.2."""
 
     release: str
     address: str
+    candidate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,14 @@ def deploy(
         write_gallery(candidate.dataset, out)
         shown = [out / "sources.json", out / "pictures"]
         made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
-        digest = releases.publish(store, made)
+        digest = published = releases.publish(store, made)
         if before is not None and not limits.force and history.rolled_back(store, digest):
             on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
             digest = before
         on_progress(0.5, f"waits until every worker serves release {digest}")
         with releases.trial(store, digest, before):
             address = server.ensure(service, digest, PATIENCE).url
-            deployment = Deployment(digest, address)
+            deployment = Deployment(digest, address, published)
             contracts.write(out / "deployment.json", deployment)
     on_progress(1.0, f"release {digest} is live")
     return deployment
@@ -134,7 +138,8 @@ def why_not_serving(service: Service, output_folder: Path) -> str | None:
     """Why the deployment that a DeployApp folder notes does not serve any more; None if our server answers with it, or
     with the release to which a person has rolled it back."""
     store = service.store
-    digest = contracts.read(output_folder / "deployment.json", Deployment).release
+    deployment = contracts.read(output_folder / "deployment.json", Deployment)
+    digest = deployment.candidate or deployment.release
     current = releases.current(store)
     if current != digest:
         if current is None or not history.rolled_back(store, digest):

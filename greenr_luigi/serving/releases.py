@@ -12,6 +12,7 @@ each other, and `kill -9` leaves no half-written release.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -42,6 +43,8 @@ DIGEST = re.compile(r"[0-9a-f]{16}")
 LINK = re.compile(r"\.current-\d+-\d+")
 FOLDER = re.compile(rf"\.(new-[a-z0-9_]{{8}}|damaged-[a-z0-9_]{{8}}|old-{DIGEST.pattern}-\d+)")
 REMEDY = "deploy again, or roll back"
+#: Errors that say that something else lies in a file's place, or nothing. Others, such as EIO or EMFILE, may pass.
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 class ReleaseError(GreenrError):
@@ -115,7 +118,7 @@ def files_by_name(sources: Iterable[Path]) -> dict[str, Path]:
 
 def move_into_store(unfinished: Path, release: Path) -> None:
     """Rename a complete folder to its name. A sound release that is there already stays, a damaged one goes."""
-    if release.exists():
+    if os.path.lexists(release):
         try:
             verify(release.parent, release.name)
             return
@@ -203,16 +206,22 @@ def rollback(store: Path, on_wait: Callable[[str], None] = lambda _: None) -> st
         earlier = next((digest for digest in served_before(store) if is_sound(store, digest)), None)
         if earlier is None:
             raise ReleaseError(
-                f"nothing to roll back to: {current(store)} is the first release in {store}; deploy another one"
+                f"nothing to roll back to: no sound release in {store} has served before"
+                f" {serving(store) or 'one'}; deploy another one"
             )
         point(store, earlier, why="rollback")
         return earlier
 
 
+def serving(store: Path) -> str | None:
+    """The current release; where the link is lost, the one that was the last to serve."""
+    return current(store) or next(iter(history.way_back(store)), None)
+
+
 def served_before(store: Path) -> list[str]:
-    """The releases that served before the current one and are still there, the last one first: rolling back twice goes
-    back two."""
-    candidates = set(releases(store)) - {current(store)}
+    """The releases that served before the one that serves and are still there, the last one first: rolling back twice
+    goes back two."""
+    candidates = set(releases(store)) - {serving(store)}
     return [digest for digest in history.way_back(store) if digest in candidates]
 
 
@@ -230,12 +239,11 @@ def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> Rele
     if (found := listing_digest(note.files)) != digest:
         raise ReleaseError(f"release {digest}: its list of files has digest {found}; {REMEDY}")
     for name in note.files if names is None else names:
-        path = store / digest / name
-        try:
-            expected = note.files[name]
+        path, expected = store / digest / name, note.files.get(name)
+        with _said_if_not_there(f"release {digest}: {name} is missing; {REMEDY}"):
+            if expected is None:
+                raise FileNotFoundError(errno.ENOENT, "not listed", name)
             sound = path.stat().st_size == expected.size and file_sha256(path) == expected.sha256
-        except (KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise ReleaseError(f"release {digest}: {name} is missing; {REMEDY}") from None
         if not sound:
             raise ReleaseError(
                 f"release {digest}: {name} is not the file that was published "
@@ -253,16 +261,17 @@ def is_sound(store: Path, digest: str) -> bool:
 
 
 def verify_touched(store: Path, digest: str) -> None:
-    """As `verify`, but hashes only files that are of another size than published, or newer than release.json."""
+    """As `verify`, but hashes only files that are of another size than published, or changed after release.json was
+    written. Whoever sets the time of a file back cannot set back when that was done (st_ctime)."""
     note, folder = read_note(store, digest), store / digest
-    published = (folder / "release.json").stat().st_mtime_ns
+    published = (folder / "release.json").stat().st_ctime_ns
 
     def is_touched(name: str) -> bool:
         try:
             status = (folder / name).stat()
         except OSError:
             return True
-        return status.st_size != note.files[name].size or status.st_mtime_ns > published
+        return status.st_size != note.files[name].size or status.st_ctime_ns > published
 
     verify(store, digest, filter(is_touched, note.files))
 
@@ -271,13 +280,23 @@ def read_note(store: Path, digest: str) -> ReleaseNote:
     """The release.json of a release. Raises ReleaseError if there is none, or none that can be read."""
     if not DIGEST.fullmatch(digest):
         raise ReleaseError(f"{digest!r} is no release: expected 16 hex digits, one of {releases(store)}")
+    there = [other for other in releases(store) if other != digest] or "no others"
+    with _said_if_not_there(f"no release {digest} in {store}: there are {there}; {REMEDY}"):
+        try:
+            return contracts.read(store / digest / "release.json", ReleaseNote, REMEDY)
+        except ContractError as error:
+            raise ReleaseError(f"release {digest}: {error}") from None
+
+
+@contextlib.contextmanager
+def _said_if_not_there(words: str) -> Iterator[None]:
+    """Raises ReleaseError with these words where a file is missing, or something else in its place."""
     try:
-        return contracts.read(store / digest / "release.json", ReleaseNote, REMEDY)
-    except ContractError as error:
-        raise ReleaseError(f"release {digest}: {error}") from None
-    except FileNotFoundError:
-        there = releases(store) or "none"
-        raise ReleaseError(f"no release {digest} in {store}: there are {there}; {REMEDY}") from None
+        yield
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise
+        raise ReleaseError(words) from None
 
 
 def identity(store: Path, digest: str | None) -> tuple[int, int] | None:
@@ -293,7 +312,7 @@ def identity(store: Path, digest: str | None) -> tuple[int, int] | None:
 def releases(store: Path) -> list[str]:
     """The digests of the releases in a store, oldest first."""
     notes = [note for note in store.glob("*/release.json") if DIGEST.fullmatch(note.parent.name)]
-    return [note.parent.name for note in sorted(notes, key=lambda note: note.stat().st_mtime_ns)]
+    return [note.parent.name for note in sorted(notes, key=lambda note: note.lstat().st_mtime_ns)]
 
 
 def superfluous(store: Path, keep: int, serving: Collection[str] = ()) -> list[str]:

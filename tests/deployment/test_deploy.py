@@ -102,6 +102,22 @@ def test_why_a_deployment_does_not_serve_any_more(tmp_path: Path, out: Path) -> 
     assert f"no release {first}" in str(cause())
 
 
+def test_a_release_that_was_rolled_back_is_wanted_again_once_another_has_come(
+    tmp_path: Path, out: Path
+) -> None:
+    """Its DeployApp folder notes what served in its stead."""
+    service = Service(tmp_path / "releases", tmp_path / "server", port=1)
+    first, second, third = (tiny_release.publish(service.store, variant) for variant in (0, 1, 2))
+    releases.point(service.store, first)
+    releases.point(service.store, second)
+    releases.rollback(service.store)
+    contracts.write(out / "deployment.json", Deployment(first, "http://127.0.0.1:1/", candidate=second))
+    assert why_not_serving(service, out) == "no server of ours answers on 127.0.0.1:1"
+    releases.point(service.store, third)
+    releases.point(service.store, first)
+    assert why_not_serving(service, out) == f"the release store points to {first}, not to {second}"
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.json"])
 def test_a_torn_release_blocks_no_deployment_and_is_published_anew(
     tmp_path: Path, out: Path, name: str

@@ -144,6 +144,46 @@ def test_a_rollback_passes_over_what_is_damaged(tmp_path: Path) -> None:
     assert releases.rollback(store) == a == releases.current(store)
 
 
+def test_a_rollback_without_the_link_leaves_the_release_that_was_the_last_to_serve(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    _, b, _ = three(store)
+    (store / "current").unlink()
+    assert releases.rollback(store) == b == releases.current(store)
+
+
+def test_nothing_to_roll_back_to(tmp_path: Path) -> None:
+    with pytest.raises(releases.ReleaseError, match=r"no sound release in .* has served before one;"):
+        releases.rollback(tmp_path)
+    only = releases.publish(tmp_path / "s", export(tmp_path / "e").iterdir())
+    releases.point(tmp_path / "s", only)
+    with pytest.raises(releases.ReleaseError, match=f"has served before {only}; deploy another one"):
+        releases.rollback(tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["", "release.json", "model.onnx", "pictures"])
+@pytest.mark.parametrize("what", ["file", "folder", "link to itself", "link to nowhere"])
+def test_whatever_lies_in_the_place_of_a_release_it_is_published_anew(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    store, pictures = tmp_path / "s", export(tmp_path / "pictures")
+    made = [*export(tmp_path / "e").iterdir(), pictures]
+    digest = releases.publish(store, made)
+    damaged = store / digest / name
+    damaged.rename(tmp_path / "aside")
+    if what == "file":
+        damaged.write_text("something else")
+    elif what == "folder":
+        damaged.mkdir()
+    else:
+        damaged.symlink_to(damaged if what == "link to itself" else tmp_path / "nowhere")
+    with pytest.raises(releases.ReleaseError, match="deploy again"):
+        releases.verify(store, digest)
+    with pytest.raises(releases.ReleaseError, match="deploy again"):
+        releases.verify_touched(store, digest)
+    assert releases.publish(store, made) == digest and releases.is_sound(store, digest)
+    releases.point(store, digest)
+
+
 def test_a_copy_that_followed_links_can_be_pointed_again(tmp_path: Path) -> None:
     a, _, c = three(tmp_path / "s")
     copy = Path(shutil.copytree(tmp_path / "s", tmp_path / "copy"))
@@ -161,7 +201,9 @@ def test_what_was_touched_is_looked_at_again(tmp_path: Path) -> None:
     releases.verify_touched(store, digest)
     model.touch()
     releases.verify_touched(store, digest)
-    model.write_text("weighed")  # As long as before.
+    before = model.stat()
+    model.write_text("weighed")  # As long as before, and as old: what a copy that keeps times brings back.
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns - 10**12))
     with pytest.raises(releases.ReleaseError, match=r"model\.onnx is not the file that was published"):
         releases.verify_touched(store, digest)
     model.unlink()
