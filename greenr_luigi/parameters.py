@@ -14,7 +14,7 @@ from luigi.task_register import Register
 
 from greenr_luigi.errors import SettingError
 from greenr_luigi.pictures.labels import LabelError, folder_name
-from greenr_luigi.sources.registry import SOURCES
+from greenr_luigi.sources import registry
 from greenr_luigi.staleness.stage import NamesParameter, Stage
 from greenr_luigi.text import composed, did_you_mean
 
@@ -81,8 +81,8 @@ class SourceParameter(CheckedParameter[str]):
     """The name of a source of pictures."""
 
     def check(self, value: Any) -> str:
-        if value not in SOURCES:
-            expected = did_you_mean(value, [*SOURCES])
+        if value not in registry.SOURCES:
+            expected = did_you_mean(value, [*registry.SOURCES])
             raise SettingError(f"{self._option} {value}: there is no such source: {expected}")
         return str(value)
 

@@ -61,7 +61,7 @@ class DownloadImages(SourceParameters, PipelineStage):
     def outside_cause(self, stamp: Stamp) -> str | None:
         """Age, counted from when the source was asked: examining its pictures anew makes them no younger."""
         days = (self.build_began - searched(stamp)) / 86400
-        if not registry.find(self.source).grows_old:
+        if registry.find(self.source).local:
             return None
         if days < -1:
             return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
@@ -75,7 +75,7 @@ class DownloadImages(SourceParameters, PipelineStage):
         query, license = self.query or self.label, self.license or None
         request = Request(self.label, query, self.limit, self.folder, Path(self.root), license)
         source = registry.find(self.source)
-        when = self._searched_for_the_same() if source.grows_old else None
+        when = None if source.local else self._searched_for_the_same()
         if when and (counts := examine_again(request, out, self.output_folder)):
             return {**counts, "searched": when}
         return collect(source, request, out, self._collected_before(), self.on_progress())

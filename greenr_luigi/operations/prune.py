@@ -63,7 +63,7 @@ def _keep_from_web(root: Path, outputs: list[Output]) -> None:
 
 
 def _superfluous_outputs(root: Path, outputs: list[Output], keep: int) -> Iterator[Removal]:
-    at_hand = [name for name in registry.SOURCES if registry.find(name).keeps == "none"]
+    at_hand = [name for name in registry.SOURCES if registry.find(name).local]
     kept = collections.Counter[str]()
     for output, row in zip(outputs, output_usage(root, outputs), strict=True):
         kept[row["stage"]] += 1

@@ -46,6 +46,7 @@ class Collection:
         self.listed: dict[str, str] = {}
         #: Why the source ended early, if it did.
         self.interruption = ""
+        self._searched = not (source.local or source.is_list)
         self._sha256: dict[str | None, str] = {}
         #: The ways in which pictures came by which they may be used: sha256 and address, and the first way by sha256.
         self._ways: set[tuple[str, str | None]] = set()
@@ -61,7 +62,7 @@ class Collection:
         """The pictures that are used: all of the store that may be, or those that the source has listed."""
         return [
             self._first[sha256].as_row(file=f"pictures/{row.file}", dhash=row.dhash, phash=row.phash)
-            for sha256 in (self._first if self.source.keeps == "all" else self.listed)
+            for sha256 in (self._first if self._searched else self.listed)
             if isinstance(row := self.store.pictures.get(sha256), PictureRow)
         ]
 
@@ -73,9 +74,21 @@ class Collection:
                 self._take(candidate, outcome, None)
             else:
                 unknown.append(candidate)
-        for candidate, (outcome, data) in zip(unknown, pool.map(_load, unknown), strict=True):
+        for candidate, (outcome, data) in zip(unknown, pool.map(self._load, unknown), strict=True):
             self._take(candidate, outcome, data)
         self.store.save()
+
+    def _load(self, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | None]:
+        """Load a candidate and let it through the door, or say why not."""
+        try:
+            data = candidate.load()
+            row = examine(data, self.request.label, self.source.name)
+        except (Unavailable, door.UnusablePicture) as error:
+            return Refusal(error.reason, str(error), candidate.file_url), None
+        if self.source.local:
+            return row, data
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return replace(row, fetched=now), data
 
     def _take(self, candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | None) -> None:
         if isinstance(outcome, PictureRow) and outcome.sha256 in self.store.pictures:
@@ -92,25 +105,24 @@ class Collection:
         if (outcome.sha256, url) not in self._ways:
             origin = Origin.of(
                 outcome,
-                label=self.request.label,
-                engine=candidate.engine,
-                query=candidate.query,
+                engine=self.source.name,
+                query=self.request.query if self._searched else None,
                 page_url=candidate.page_url,
                 file_url=url,
                 license=candidate.license,
                 asked=self.request.license,
-                listed=self.source.keeps == "listed",
+                listed=self.source.is_list,
             )
             self.store.add(origin)
             self._note(origin)
 
     def _note(self, origin: Origin) -> None:
-        self._sha256.setdefault(origin.file_url, origin.sha256)
+        self._sha256[origin.file_url] = origin.sha256
         wanted = self.request.license
         allowed = not wanted or any(
             licenses.allows(known, wanted) for known in (origin.license, origin.asked)
         )
-        if self.source.keeps != "all" or (allowed and not origin.listed):
+        if not self._searched or (allowed and not origin.listed):
             self._ways.add((origin.sha256, origin.file_url))
             self._first.setdefault(origin.sha256, origin)
 
@@ -120,8 +132,8 @@ def collect(
 ) -> dict[str, int]:
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for people.
 
-    Asks the source until `request.limit` good pictures are listed (0: the source's own default). Unless it keeps
-    nothing, what comes goes into the store of the class under `request.root`, of which `out` is a view, and what is
+    Asks the source until `request.limit` good pictures are listed (0: the source's own default). Unless it is
+    local, what comes goes into the store of the class under `request.root`, of which `out` is a view, and what is
     there is not loaded again. `earlier`: see `store.opened`.
 
     Raises SourceError if the source brings nothing, or fewer than MINIMUM pictures are left.
@@ -134,7 +146,7 @@ def collect(
         on_progress(0, f"{request.label}: waits for another run that collects it")
 
     with contextlib.ExitStack() as stack:
-        if source.keeps == "none":
+        if source.local:
             pictures = Store(out / "pictures")
         else:
             pictures = stack.enter_context(store.opened(request.root, request.label, earlier, on_wait))
@@ -199,17 +211,6 @@ def _batches(candidates: Iterator[Candidate], collection: Collection) -> Iterato
         if not batch:
             return
         yield batch
-
-
-def _load(candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | None]:
-    """Load a candidate and let it through the door, or say why not."""
-    try:
-        data = candidate.load()
-        row = examine(data, "", candidate.engine)
-    except (Unavailable, door.UnusablePicture) as error:
-        return Refusal(error.reason, str(error), candidate.file_url), None
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return replace(row, fetched=now if candidate.dated else None), data
 
 
 def _least(request: Request) -> int:

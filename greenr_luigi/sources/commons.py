@@ -30,7 +30,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
     offsets = range(0, MOST, PAGE)
     pages = (f"{API}?{urllib.parse.urlencode(asked | {'gsroffset': offset})}" for offset in offsets)
-    return paging.candidates("commons", request.query, download.session(), pages, read)
+    return paging.candidates("commons", download.session(), pages, read)
 
 
 def results(response: Any) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
             f"nothing has been kept as {request.label!r} in {top.parent}: go through what visitors said with "
             "`greenr review`. What you keep there joins the pictures of every source; `feedback` takes it alone"
         )
-    yield from files_below(top, "feedback")
+    yield from files_below(top)
 
 
 def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
@@ -32,9 +32,7 @@ SOURCE = Source(
     "feedback",
     "what users of the page put right and `greenr review` kept",
     candidates,
-    keeps="none",
     local=True,
-    grows_old=False,
     default_limit=0,
     reads=reads,
 )

@@ -39,7 +39,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     options |= {"content_type": 1, "extras": ",".join(["license", *SIZES])}
     if request.license:
         options["license"] = ",".join(license_numbers(request.license))
-    return search_engine.search("flickr", request.query, FlickrFeeder, results, **options)
+    return search_engine.search("flickr", FlickrFeeder, results, **options)
 
 
 def license_numbers(kind: str) -> list[str]:

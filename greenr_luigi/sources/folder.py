@@ -24,14 +24,14 @@ def candidates(request: Request) -> Iterator[Candidate]:
         names = [path.name for path in request.folder.iterdir() if path.is_dir() and path.name[0] != "."]
         meant = did_you_mean(request.label, sorted(names)) if names else "it holds no sub-folder"
         raise SourceError(f"--folder {request.folder} has no sub-folder {request.label!r}: {meant}")
-    yield from files_below(top, "folder")
+    yield from files_below(top)
 
 
-def files_below(top: Path, engine: str) -> Iterator[Candidate]:
+def files_below(top: Path) -> Iterator[Candidate]:
     """The files of a folder as candidates."""
     for path in visible(top):
         name = f"{top.name}/{path.relative_to(top).as_posix()}"
-        yield Candidate(functools.partial(read, path), engine, None, name)
+        yield Candidate(functools.partial(read, path), name)
 
 
 def visible(top: Path) -> Iterator[Path]:
@@ -64,10 +64,8 @@ SOURCE = Source(
     "folder",
     "your own pictures: --folder holds one sub-folder a class",
     candidates,
-    keeps="none",
     needs_folder=True,
     local=True,
-    grows_old=False,
     default_limit=0,
     reads=reads,
 )

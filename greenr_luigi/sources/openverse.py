@@ -26,7 +26,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     kind = KINDS.get(request.license or "", {})
     asked = {"q": request.query, "page_size": PAGE, "mature": "false", **kind}
     pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
-    return paging.candidates("openverse", request.query, download.session(), pages, results)
+    return paging.candidates("openverse", download.session(), pages, results)
 
 
 def results(response: Any) -> list[dict[str, str]]:

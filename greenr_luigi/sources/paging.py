@@ -22,7 +22,7 @@ UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def candidates(
-    name: str, query: str, session: requests.Session, pages: Iterable[str], read: Reader
+    name: str, session: requests.Session, pages: Iterable[str], read: Reader
 ) -> Iterator[Candidate]:
     """The results of page after page, each address once, until two pages in a row bring nothing new.
 
@@ -38,8 +38,7 @@ def candidates(
                 seen.add(url)
                 fruitless = 0
                 load = functools.partial(download.fetch, session, url)
-                about = result.get("page_url") or None, result.get("license") or None
-                yield Candidate(load, name, query, url, *about, dated=True)
+                yield Candidate(load, url, result.get("page_url") or None, result.get("license") or None)
         if fruitless == 2:
             return
 

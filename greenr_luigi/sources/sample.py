@@ -16,14 +16,12 @@ def candidates(request: Request) -> Iterator[Candidate]:
     for number in itertools.count():
         load = functools.partial(drawn.encoded, request.label, number)
         name = f"sample:{drawn.SEED}:{request.label}:{number}"
-        yield Candidate(load, "sample", None, name, license="CC0-1.0")
+        yield Candidate(load, name, license="CC0-1.0")
 
 
 SOURCE = Source(
     "sample",
     "pictures drawn here, to try the pipeline without a network",
     candidates,
-    keeps="none",
     local=True,
-    grows_old=False,
 )

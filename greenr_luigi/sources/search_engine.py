@@ -26,7 +26,7 @@ BROWSER = (
 )
 
 
-def search(name: str, query: str, feeder: Any, read: paging.Reader, **options: Any) -> Iterator[Candidate]:
+def search(name: str, feeder: Any, read: paging.Reader, **options: Any) -> Iterator[Candidate]:
     """The results of the engine `name`. `feeder`: icrawler's class that makes its addresses of `options`; `read`: what
     a page of results says. Raises Interrupted."""
     session = Session(ProxyPool())
@@ -36,7 +36,7 @@ def search(name: str, query: str, feeder: Any, read: paging.Reader, **options: A
     fed.out_queue = addresses = queue.SimpleQueue[str]()
     fed.feed(**options)
     pages = (addresses.get() for _ in range(addresses.qsize()))
-    yield from paging.candidates(name, query, session, pages, read)
+    yield from paging.candidates(name, session, pages, read)
 
 
 def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader) -> Iterator[Candidate]:
@@ -46,4 +46,4 @@ def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader
         options["filters"] = {"license": request.license}
     # Google's feeder quotes the keyword; the others paste it into an address as it is.
     keyword = request.query if name == "google" else urllib.parse.quote(request.query, safe="")
-    return search(name, request.query, feeder, read, keyword=keyword, **options)
+    return search(name, feeder, read, keyword=keyword, **options)

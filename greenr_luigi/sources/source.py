@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.sources.licenses import RIGHTS
@@ -52,13 +51,9 @@ class Candidate:
     `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number."""
 
     load: Callable[[], bytes]
-    engine: str
-    query: str | None
     file_url: str
     page_url: str | None = None
     license: str | None = None
-    #: Whether it is of a moment: such a picture is stamped with the time it was loaded at.
-    dated: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,16 +65,15 @@ class Source:
     hint: str
     #: Lists what there is, the best first. Raises SourceError, or Interrupted where it has to end early.
     candidates: Callable[[Request], Iterator[Candidate]]
-    #: What of earlier collections is used: "all", as a search engine forgets; what is still "listed", as the list is a
-    #: person's; or "none", as the source holds all, and nothing is put into the store.
-    keeps: Literal["all", "listed", "none"] = "all"
+    #: Whether its pictures come from this machine. They can be had again at any time, so that nothing is put into the
+    #: store, and they never grow old.
+    local: bool = False
+    #: Whether it is a list that a person made: its pictures are used while they stand in it. What a search has found
+    #: stays, as search engines forget.
+    is_list: bool = False
     needs_folder: bool = False
     #: Those of RIGHTS that may be asked for: that it can filter by or, if it does not search, passes over.
     licenses: Collection[str] = tuple(RIGHTS)
-    #: Whether its pictures come from this machine, and so can be had again at any time.
-    local: bool = False
-    #: Whether it is asked again after `refresh_days`.
-    grows_old: bool = True
     #: So many pictures are taken if no limit is given; 0: all of them, which only a source that ends may say.
     default_limit: int = 200
     #: The files and folders from outside that it reads for (label, --folder, data root), by the name to call them.

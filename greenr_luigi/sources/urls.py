@@ -22,7 +22,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     assert request.folder is not None
     session = download.session()
     for url in dict.fromkeys(addresses(request.folder, request.label)):
-        yield Candidate(functools.partial(download.fetch, session, url), "urls", None, url, dated=True)
+        yield Candidate(functools.partial(download.fetch, session, url), url)
 
 
 def addresses(folder: Path, label: str) -> list[str]:
@@ -75,7 +75,7 @@ SOURCE = Source(
     "urls",
     "lists of addresses: --folder holds <label>.txt or .csv, or is a CSV of label,url",
     candidates,
-    keeps="listed",
+    is_list=True,
     needs_folder=True,
     default_limit=0,
     reads=reads,

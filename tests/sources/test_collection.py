@@ -61,5 +61,6 @@ def test_every_source_says_what_it_is() -> None:
     for name in registry.SOURCES:
         source = registry.find(name)
         assert (source.name, source.module) == (name, registry.SOURCES[name])
-        assert source.hint and source.keeps in ("all", "listed", "none")
-        assert source.default_limit or not source.grows_old or source.needs_folder
+        assert source.hint and not (source.local and source.is_list)
+        # Without a limit a search would never end.
+        assert source.default_limit or source.local or source.is_list
