@@ -21,6 +21,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .traces import STAMP
+
 #: What a stage calls its outputs: a digest of their parameters, behind a word or not.
 NAME = "(?:.+-)?[0-9a-f]{12}"
 NAMED = re.compile(rf"({NAME})|({NAME})\.lock|\.({NAME})\.[0-9a-f]{{8}}(?:\.link)?", re.DOTALL)
@@ -31,8 +33,13 @@ LOCK_CONTENT = re.compile(r"(process \d+ on \S+ since [\d:]+\n)?")
 def atomic_folder(link: Path) -> Iterator[Path]:
     """An empty folder to fill. When the block ends well, `link` points to it at once, and the folder that it pointed to
     before is removed; when the block raises, all is as it was. Only for whoever holds the lock of `link`."""
+    if not link.is_symlink() and (link / STAMP).is_file():
+        # A copy of the root that followed links, as of `cp -rL`, has made a folder of it.
+        copy = _new_name(link)
+        link.rename(copy)
+        link.symlink_to(copy.name)
     remove_leftovers(link)
-    folder = link.parent / f".{link.name}.{uuid.uuid4().hex[:8]}"
+    folder = _new_name(link)
     folder.mkdir()
     try:
         yield folder
@@ -41,6 +48,10 @@ def atomic_folder(link: Path) -> Iterator[Path]:
         new_link.replace(link)
     finally:
         remove_leftovers(link)
+
+
+def _new_name(link: Path) -> Path:
+    return link.parent / f".{link.name}.{uuid.uuid4().hex[:8]}"
 
 
 def held_folder(link: Path) -> str | None:

@@ -177,6 +177,8 @@ CASES = [
      lambda p: (p.root / "releases" / "current" / "model.onnx").unlink(), [], [DEPLOY], "release "),
     ("the folder of the release that serves deleted", delete_serving_release, [], [DEPLOY], "no release "),
     ("the server killed", kill_server, [], [DEPLOY], "no server of ours answers"),
+    ("a server under another prefix", lambda p: p.run("--root-path", "/app"), [], [DEPLOY],
+     "the server's GREENR_ROOT_PATH: /app -> none"),
     ("another release served", point_elsewhere, [], [DEPLOY], "the release store points to "),
     ("a picture rejected", lambda p: p.greenr("reject", str(a_training_picture(p))), [], [SPLIT, *after(SPLIT)],
      "curation was added"),

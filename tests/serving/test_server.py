@@ -257,6 +257,30 @@ def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: py
     assert serve(place, digest, running.port).pid == running.pid
 
 
+def test_an_upgraded_library_reaches_the_process(place: Path) -> None:
+    digest = tiny_release.deploy(place / "releases")
+    running = serve(place, digest, workers=1)
+    newer = place / "newer" / "gunicorn-99.0.dist-info"
+    newer.mkdir(parents=True)
+    (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: gunicorn\nVersion: 99.0\n")
+    code = (
+        "import sys; from pathlib import Path; from greenr_luigi.serving import server as s\n"
+        "p = Path(sys.argv[1])\n"
+        "service = s.Service(p / 'releases', p / 'server', port=int(sys.argv[3]), workers=1)\n"
+        "print(s.not_as_wanted(service, sys.argv[2]))\n"
+        "print(s.ensure(service, sys.argv[2], 60).pid)\n"
+        "print(s.not_as_wanted(service, sys.argv[2]))\n"
+    )
+    path = os.pathsep.join([str(newer.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", code, str(place), digest, str(running.port)]
+    ran = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=90
+    )
+    before, pid, after = ran.stdout.splitlines()
+    assert before.startswith("the server's version of gunicorn: ") and before.endswith(" -> 99.0"), ran
+    assert masters(place) == [int(pid)] != [running.pid] and after == "None"
+
+
 def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
     running = serve(place, tiny_release.deploy(place / "releases"))
     other = place / "other"

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import multiprocessing
+import shutil
 
 import pytest
 
@@ -29,6 +30,29 @@ def test_what_is_replaced_goes_whatever_its_name(tmp_path, name):
             (out / "text").write_text(text)
     assert (tmp_path / name / "text").read_text() == "new"
     assert {path.name for path in tmp_path.iterdir()} == {name, out.name}
+
+
+def test_a_copy_that_followed_links_is_mended(root, tmp_path):
+    """`cp -rL`, and backups that know no links: outputs are complete, and can be replaced."""
+    build(root)
+    copied = shutil.copytree(root, tmp_path / "copied")
+    output = toys.Read(root=copied, name="a").output_folder
+    assert output.is_dir() and not output.is_symlink()
+    assert toys.Read(root=copied, name="a").complete()
+    toys.Read(root=copied, name="a").run()
+    (output / "text").unlink()
+    build(copied)
+    assert output.is_symlink() and (output / "text").exists()
+    assert list(output.parent.glob(f".{output.name}.*")) == [output.resolve()]
+
+
+def test_a_folder_without_a_stamp_in_the_place_of_an_output_stays(tmp_path):
+    mine = tmp_path / "output" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(IsADirectoryError), atomic_folder(mine.parent):
+        pass
+    assert mine.read_text() == "mine"
 
 
 def _hold(output, ready, release):
