@@ -96,7 +96,8 @@ def serve(service: Service, on_progress: OnProgress) -> Server:
 def serve_on(service: Service, on_progress: OnProgress) -> None:
     """After a failure, see that the last good release, if there is one, serves: `current` points to it, and a server of
     ours runs. A running server is left as it is. Raises as `serve`."""
-    if releases.last_good(service.store) is None:
+    good = releases.last_good(service.store)
+    if good is None or (good == releases.current(service.store) and processes.servers(service.run_dir)):
         return
     with releases.locked(service.store, lambda words: on_progress(0, words)):
         digest = point_to_last_good(service.store)

@@ -41,7 +41,7 @@ DIGEST = re.compile(r"[0-9a-f]{16}")
 #: Hidden names that are given here: a link that is about to become `current`, and a folder that is being written, was
 #: replaced or is being deleted.
 LINK = re.compile(r"\.current-\d+-\d+")
-FOLDER = re.compile(rf"\.(new-[a-z0-9_]{{8}}|damaged-[a-z0-9_]{{8}}|old-{DIGEST.pattern}-\d+)")
+FOLDER = re.compile(rf"\.(new-[a-z0-9_]{{8}}|damaged-[a-z0-9_]{{8}}|old-({DIGEST.pattern}|current)-\d+)")
 REMEDY = "deploy again, or roll back"
 #: Errors that say that something else lies in a file's place, or nothing. Others, such as EIO or EMFILE, may pass.
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
@@ -185,6 +185,8 @@ def _link(store: Path, digest: str) -> None:
     path = store / "current"
     if path.is_dir() and not path.is_symlink():
         # A copy of the store that followed its links.
+        if not (path / "release.json").exists():
+            raise ReleaseError(f"{path} is a folder, and no release: expected a link to one; move it away")
         path.rename(store / f".old-current-{time.monotonic_ns()}")
     link = store / f".current-{os.getpid()}-{time.monotonic_ns()}"
     link.symlink_to(digest)

@@ -190,8 +190,11 @@ def test_a_copy_that_followed_links_can_be_pointed_again(tmp_path: Path) -> None
     assert releases.current(copy) is None and releases.last_good(copy) == c
     releases.point(copy, c)
     assert releases.current(copy) == c and releases.rollback(copy) != c
-    releases.point(copy, a)
-    assert releases.current(copy) == a
+    assert [path.name[:13] for path in releases.leftovers(copy)] == [".old-current-"]
+    (copy / "current").unlink()
+    (copy / "current").mkdir()
+    with pytest.raises(releases.ReleaseError, match="is a folder, and no release"):
+        releases.point(copy, a)
 
 
 def test_what_was_touched_is_looked_at_again(tmp_path: Path) -> None:
