@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
-from greenr_luigi.errors import GreenrError
-from greenr_luigi.parameters import NumberParameter
+from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stamp import Stamp
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from greenr_luigi.serving.server import Service
 
 
+class PrefixParameter(CheckedParameter[str]):
+    """A path prefix, by the rule of the page itself; or none, which is empty text."""
+
+    def check(self, value: str) -> str:
+        from greenr_luigi.web.settings import prefix
+
+        try:
+            return prefix(value) if value else ""
+        except ValueError as error:
+            raise SettingError(f"{self._option} {value}: {error}") from None
+
+
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
 class DeployApp(PipelineStage):
     role = "deployment"
@@ -29,7 +41,7 @@ class DeployApp(PipelineStage):
         int, 0, 65535, description="Port that the web classifier listens on; 0 for a free one."
     )
     web_workers = NumberParameter(int, 0, description="Processes that serve; 0 for one a core.")
-    root_path = luigi.Parameter(
+    root_path = PrefixParameter(
         description="Path under which a proxy mounts the page, such as /app; empty for none."
     )
     floor = NumberParameter(

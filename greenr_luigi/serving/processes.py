@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 from collections.abc import Collection, Iterable, Iterator
@@ -26,6 +27,8 @@ from greenr_luigi.serving.state import ServerNote, WorkerState, read_worker_stat
 LOG = "gunicorn.log"
 #: The variable in which a server's processes carry their ServerNote.
 NOTE = "GREENR_SERVER"
+#: The command line of a gunicorn or of one of its workers, as it was started or as setproctitle shows it.
+GUNICORN = re.compile(rb"(^|\0|/)gunicorn(\0|:)")
 #: Seconds that gunicorn gets for requests in flight; a little more than its graceful_timeout.
 GRACE = 30.0
 #: Seconds for a killed process to be gone.
@@ -74,7 +77,8 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
             return None
         return Process(pid, parent_of(pid), user=proc.stat().st_uid)
     environment = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
-    if "GREENR_RUN_DIR" not in environment:
+    # Whoever exports the variable, as for a server of their own, has it in every process.
+    if "GREENR_RUN_DIR" not in environment or not GUNICORN.search((proc / "cmdline").read_bytes()):
         return None
     at_home = run_dir.is_dir() and (proc / "cwd").samefile(run_dir)
     if not at_home and environment["GREENR_RUN_DIR"] != str(run_dir):

@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import json
 import os
+import platform
 import shutil
 import sys
 import time
@@ -57,7 +58,8 @@ class Service:
         settings = {
             **{name: value for name, value in os.environ.items() if name.startswith("GREENR_")},
             "GREENR_ROOT_PATH": self.root_path or None,
-            "Python": sys.executable,
+            "--web-workers": str(self.workers or "one a core"),
+            "Python": f"{platform.python_version()} in {Path(sys.prefix).resolve()}",
         }
         workers = self.workers or len(os.sched_getaffinity(0))
         return ServerNote(self.host, self.port, workers, str(self.store.resolve()), settings)
@@ -156,8 +158,7 @@ def difference(running: Running, wanted: ServerNote) -> str | None:
     if not running.at_home or not same_folder(note.store, wanted.store):
         return "the server's folder was moved, or deleted under it"
     recorded, now = (
-        {"--host": one.host, "--port": wanted.port and one.port, "--web-workers": one.workers, **one.settings}
-        for one in (note, wanted)
+        {"--host": one.host, "--port": wanted.port and one.port, **one.settings} for one in (note, wanted)
     )
     return (
         traces.entries_changed("the server's", recorded, now)
@@ -213,7 +214,7 @@ def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: floa
                 raise ReleaseRefused(f"the server refuses the release: {problem.message}")
         cause = not_ready(running, digest)
         if cause is None:
-            host = f"[{note.host}]" if ":" in note.host else note.host
+            host = f"[{address}]" if ":" in (address := on_this_machine(note.host)) else address
             pids = tuple(state.pid for state in running.workers)
             return Server(f"http://{host}:{note.port}/", note.port, running.pid, pids, digest, note.launch)
         if time.monotonic() > deadline:
@@ -242,10 +243,14 @@ def stop(run_dir: Path) -> bool:
         return stopped
 
 
+def on_this_machine(host: str) -> str:
+    """An address by which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
 def ask_release(note: ServerNote) -> str | None:
     """The release that one worker says it serves, or None; only ever asks this machine."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(note.host, note.host)
-    connection = http.client.HTTPConnection(local, note.port, timeout=ASK_TIMEOUT)
+    connection = http.client.HTTPConnection(on_this_machine(note.host), note.port, timeout=ASK_TIMEOUT)
     try:
         connection.request("GET", "/readyz")
         release = json.loads(connection.getresponse().read())["release"]

@@ -21,7 +21,7 @@ class ServerNote:
     port: int = 0
     workers: int = 0
     store: str = ""
-    #: The GREENR_* variables, and the interpreter.
+    #: The GREENR_* variables, how many workers were asked for, and the interpreter.
     settings: dict[str, str | None] = field(default_factory=dict)
     #: What it has loaded: versions of libraries, code, and the page's files.
     versions: dict[str, str | None] = field(default_factory=dict)

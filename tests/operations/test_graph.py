@@ -308,6 +308,7 @@ def test_a_rollback_stays_until_there_is_another_model(deployed):
         (["--classes", "one"], "expected two or more different names"),
         (["--source", "bin"], "did you mean bing?"),
         (["--force", "TrianModel"], "did you mean TrainModel?"),
+        (["--root-path", "app"], "--root-path app: expected a path prefix such as /app"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_the_remedy(tmp_path, options, words):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +49,12 @@ def test_one_that_was_started_so_is_as_wanted(service: Service) -> None:
     [
         (lambda note: replace(note, host="0.0.0.0"), "the server's --host: 0.0.0.0 -> 127.0.0.1"),
         (lambda note: replace(note, port=9000), "the server's --port: 9000 -> 8008"),
-        (lambda note: replace(note, workers=1), "the server's --web-workers: 1 -> 2"),
+        (setting("--web-workers", "1"), "the server's --web-workers: 1 -> 2"),
         (setting("GREENR_ROOT_PATH", "/app"), "the server's GREENR_ROOT_PATH: /app -> none"),
         (setting("GREENR_QUEUE", "9"), "the server's GREENR_QUEUE: 9 -> none"),
         (version("gunicorn", "1.0"), "the server's version of gunicorn: 1.0 -> 26."),
         (version("starlette", None), "the server's version of starlette: none -> 1."),
-        (setting("Python", "/usr/bin/python3"), "the server's Python: /usr/bin/python3 -> "),
+        (setting("Python", "3.11.0 in /usr"), "the server's Python: 3.11.0 in /usr -> 3."),
         (
             lambda note: replace(note, code={**note.code, APP: CodeTrace(bytes="", syntax="")}),
             f"code of {APP} changed",
@@ -66,6 +68,19 @@ def test_what_is_not_as_wanted_is_said(service: Service, change: Change, words: 
     running = started(service)
     running = replace(running, note=change(running.note))
     assert str(difference(running, replace(service, port=8008).note())).startswith(words)
+
+
+def test_where_and_by_which_name_a_run_was_started_does_not_count(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    service = replace(service, workers=0)
+    running = started(service)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(sys, "executable", f"{sys.executable}3")
+    environment = tmp_path / "a link to the same environment"
+    environment.symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    assert difference(running, service.note()) is None
 
 
 def test_a_folder_that_was_deleted_or_is_another_users_is_said(service: Service) -> None:

@@ -57,6 +57,17 @@ def test_the_server_of_a_deleted_data_root_can_be_stopped(place: Path) -> None:
     assert served(running.port) is None and not place.exists()
 
 
+def test_whoever_exports_the_variable_is_no_server(place: Path) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=1)
+    environment = {**os.environ, "GREENR_RUN_DIR": str(place / "server")}
+    with subprocess.Popen(["sleep", "60"], env=environment, cwd=place / "server") as bystander:
+        try:
+            assert greenr(place, "stop", env=environment) == "stopped\n"
+            assert served(running.port) is None and bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
 def test_a_deleted_run_folder_costs_nothing_but_a_restart(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     first = serve(place, digest, workers=1)
