@@ -118,17 +118,11 @@ def copy_of_rejected(picture: Picture, near: NearDuplicates, curation: Curation)
     row = picture.row
     hashes = (row.perceptual_hash, *near.of.get(row.perceptual_hash, ()))
     rejected = [curation.rejected_hashes[hash] for hash in hashes if hash in curation.rejected_hashes]
-    if (
-        not rejected
-        or row.fetched is None
-        or row.fetched <= min(rejected)
-        or row.sha256 in curation.confirmed
-    ):
+    found_since = row.fetched and rejected and row.fetched > min(rejected)
+    if not found_since or row.sha256 in curation.confirmed:
         return None
-    return (
-        "rejected",
-        "nearly the same as a picture rejected before it was found; relabel it to take it all the same",
-    )
+    words = "nearly the same as a picture rejected before it was found; relabel it to take it all the same"
+    return "rejected", words
 
 
 def same_file(pictures: Iterable[Picture]) -> Callable[[Picture], Reason]:
@@ -156,10 +150,7 @@ def near_another_label(pictures: Iterable[Picture], near: NearDuplicates) -> Cal
     def reason(picture: Picture) -> Reason:
         own = picture.row.perceptual_hash
         alike = labels[own].union(*(labels[other] for other in near.of[own]))
-        return (
-            ("two-labels", f"near-duplicates are in {' and '.join(sorted(alike))}")
-            if len(alike) > 1
-            else None
-        )
+        words = f"near-duplicates are in {' and '.join(sorted(alike))}"
+        return ("two-labels", words) if len(alike) > 1 else None
 
     return reason

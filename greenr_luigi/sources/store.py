@@ -145,7 +145,8 @@ def _take_in(folder: Path, label: str, earlier: Mapping[Path, str]) -> None:
 def sizes(root: Path) -> dict[Path, int]:
     """The bytes that the store of each class takes, by its folder."""
     folders = sorted(path.parent for path in (root / FOLDER).glob(f"*/{ORIGINS}"))
-    return {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in folders}
+    # Hidden ones are being written.
+    return {folder: sum(path.stat().st_size for path in folder.glob("[!.]*")) for folder in folders}
 
 
 def examine_all(folder: Path, rows: Iterable[PictureRow]) -> list[PictureRow | Refusal | None]:
