@@ -1,5 +1,6 @@
 """DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
+import atexit
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,26 +88,26 @@ class DeployApp(PipelineStage):
         return {"release": deployment.release}
 
 
-#: The deployments that this process is asked for, by root: luigi tells of them before it runs anything.
-deployments: dict[Path, DeployApp] = {}
+#: The deployments that the runs of this process were asked for.
+deployments: set[DeployApp] = set()
 
 
-def note_deployment(deployment: DeployApp, _: luigi.Task) -> None:
-    deployments[deployment.root] = deployment
+def begun(deployment: DeployApp, _: object) -> None:
+    """Luigi is about to make a deployment, or cannot tell what it takes."""
+    if deployment not in deployments:
+        deployments.add(deployment)
+        atexit.register(serve_on, deployment)
 
 
-def serve_on(stage: PipelineStage, _: object) -> None:
-    """Whatever fails in a run that deploys, the last good release serves: also where nothing did, as after a reboot."""
+def serve_on(deployment: DeployApp) -> None:
+    """However a run ends, the last good release serves: also where nothing did, as after a reboot."""
     from greenr_luigi.deployment import deploy
 
-    deployment = stage if isinstance(stage, DeployApp) else deployments.get(stage.root)
-    if deployment is not None:
-        try:
-            deploy.serve_on(deployment.service, lambda _, words: stage.tell(words))
-        except (GreenrError, OSError) as error:
-            stage.tell(f"nothing serves meanwhile: {error}")
+    try:
+        deploy.serve_on(deployment.service, lambda _, words: deployment.tell(words))
+    except (GreenrError, OSError) as error:
+        deployment.tell(f"nothing serves meanwhile: {error}")
 
 
-DeployApp.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(note_deployment)
-for failing in ("BROKEN_TASK", "FAILURE", "PROCESS_FAILURE", "TIMEOUT"):
-    PipelineStage.event_handler(getattr(luigi.Event, failing))(serve_on)
+for event in (luigi.Event.DEPENDENCY_DISCOVERED, luigi.Event.BROKEN_TASK):
+    DeployApp.event_handler(event)(begun)

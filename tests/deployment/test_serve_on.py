@@ -50,6 +50,20 @@ def test_a_run_that_fails_serves_the_last_good_release_again(deployed: Pipeline,
     assert served(refused.output) == good == releases.current(deployed.root / "releases")
 
 
+def test_so_does_a_run_that_is_interrupted(deployed: Pipeline) -> None:
+    reboot(deployed)
+    process = deployed.start("--epochs", "7")
+    assert process.stdout is not None
+    said = ""
+    while "TrainModel runs:" not in said:
+        said = process.stdout.readline()
+        assert said
+    process.send_signal(signal.SIGINT)
+    run = deployed.finish(process)
+    assert run.status != 0
+    assert served(run.output) == releases.current(deployed.root / "releases")
+
+
 def test_a_run_that_does_not_deploy_starts_no_server(deployed: Pipeline, tmp_path: Path) -> None:
     deployed.stop()
     failed = deployed.run("--folder", str(tmp_path / "nowhere"), stage="SplitDataset")
