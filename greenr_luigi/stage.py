@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -56,7 +57,11 @@ class PipelineStage(Stage):
     def command(self) -> str:
         """The line that makes this output again, under whatever root."""
         given = {name: value for name, value in self.parameters.items() if value}
-        return command_line(type(self).__module__.split(".")[0], self.task_family, given)
+        # The shortest package that has the class, such as `tasks`, in which there are more.
+        parts = type(self).__module__.split(".")
+        packages = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        has_it = (p for p in packages if getattr(sys.modules.get(p), type(self).__name__, None) is type(self))
+        return command_line(next(has_it, type(self).__module__), self.task_family, given)
 
 
 def command_line(module: str, family: str, parameters: Mapping[str, str]) -> str:

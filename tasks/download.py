@@ -13,6 +13,7 @@ from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.errors import StampError
+from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.stamp import Stamp
 
 
@@ -96,7 +97,7 @@ class DownloadImages(SourceParameters, PipelineStage):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
             stamp = self.stamp()
             forced = self.task_family in self.force
-            if not (forced or self._reads_changed(stamp.reads) or self.outside_cause(stamp)):
+            if not (forced or reads_changed(self, stamp.reads) or self.outside_cause(stamp)):
                 return searched(stamp)
         return None
 

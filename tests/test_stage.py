@@ -45,10 +45,13 @@ def test_an_input_of_a_role_must_be_one(tmp_path, monkeypatch):
 
 def test_the_command_makes_the_output_again(tmp_path):
     words = shlex.split(Paragraph(root=tmp_path, words="a 'b'").command)
-    assert words[:5] == ["luigi", "--module", "tests", "Paragraph", "--local-scheduler"]
+    assert words[:5] == ["luigi", "--module", "tests.test_stage", "Paragraph", "--local-scheduler"]
     assert words[5:] == ["--words", "a 'b'", "--number", "1"]
     assert "--words=-dash" in shlex.split(Text(root=tmp_path, words="-dash").command)
     assert "--words" not in Text(root=tmp_path).command
+    assert tasks.DownloadImages(root=tmp_path, label="x").command.startswith(
+        "luigi --module tasks DownloadImages "
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,6 @@ from typing import TypedDict
 from .errors import StalenessError
 from .traces import sha256_if_there
 
-REMEDY = "a stage is defined in a module that can be imported, and names such modules in its `code`"
-
-
 #: By module, the names of the classes in it that are part of a stage.
 OwnClasses = Mapping[str, Collection[str]]
 NO_CLASSES: OwnClasses = {}
@@ -28,6 +25,21 @@ class CodeTrace(TypedDict):
 
     bytes: str
     syntax: str
+
+
+def why_not_traceable(modules: Iterable[str]) -> str | None:
+    """Why an edit in one of these modules or packages could not be seen, in words; None if it could."""
+    for name in modules:
+        if name == "__main__":
+            return "it is defined in a script or a notebook, whose edits cannot be seen: move it to a module"
+        if not _spec(name):
+            return f"no module {name!r} can be found: mend its `code`"
+        file = _file(name)
+        if file and not file[1].is_file():
+            return f"{name} lies in {file[1]}, where edits cannot be seen: unpack it to a folder"
+        if not file and not _inside(name):
+            return f"{name!r} has no source: name the distribution that it is from in `libraries`"
+    return None
 
 
 def sources(code: Iterable[str], own: OwnClasses = NO_CLASSES) -> dict[str, Path]:
@@ -42,8 +54,8 @@ def sources(code: Iterable[str], own: OwnClasses = NO_CLASSES) -> dict[str, Path
     found: dict[str, Path] = {}
     named = [*code, *(module for name in code for module in _inside(name))]
     for start, classes in ((list(own), own), (named, None)):
-        if missing := [name for name in start if name == "__main__" or not _spec(name)]:
-            raise StalenessError(f"no module {missing[0]!r} can be imported: {REMEDY}")
+        if words := why_not_traceable(start):
+            raise StalenessError(words)
         todo, done = start, set()
         while todo:
             module = todo.pop()

@@ -24,7 +24,7 @@ def note(packages: Collection[str]) -> None:
         if name.split(".")[0] in packages and spec and spec.has_location:
             noted, source = _sources.get(name, (None, None))
             if source is None or (noted is not None and noted is not spec):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     source = Path(spec.origin).read_bytes()
             if source is not None:
                 _sources[name] = spec, source

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import code, data_root, errors, libraries, loaded, traces
+from . import code, data_root, errors, examination, libraries, loaded, traces
 from .output_folder import atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace, next_number, stamps
 
@@ -45,7 +46,7 @@ def _take(stage: Stage, cause: str) -> bool:
         # Whoever waited here for another's output, while that one waited for this, would wait for ever.
         busy_or_gone = (BlockingIOError, FileNotFoundError, errors.StampError)
         with contextlib.suppress(*busy_or_gone), lock(other, fcntl.LOCK_SH, _do_not_wait):
-            if Stamp.read(other) == stamp and stage.changed_since(stamp, other) is None:
+            if Stamp.read(other) == stamp and examination.changed_since(stage, stamp, other) is None:
                 stage.tell(f"{stage.title} takes {other.name}, made from the same: {cause}")
                 with atomic_folder(stage.output_folder) as out:
                     copy_output(other.resolve(), out, without=traces.STAMP)
@@ -85,7 +86,7 @@ def _make(stage: Stage, cause: str) -> None:
             f"{stage.title}: {name} was edited after this process had loaded it: start a new process, which runs it"
         )
     with atomic_folder(stage.output_folder) as out:
-        summary = dict(stage.work(out) or {})
+        summary = _plain(stage.work(out))
         files = traces.snapshot(out)
         if not files:
             raise stage.error(f"{stage.title} wrote nothing to {out}: `work` must leave at least one file")
@@ -108,12 +109,27 @@ def _make(stage: Stage, cause: str) -> None:
             _keep(stage)
 
 
+def _plain(returned: object) -> dict[str, Any]:
+    """What `work` returned as JSON has it. The work is done: what JSON has no form for is no reason to lose it."""
+    if not isinstance(returned, Mapping):
+        returned = {} if returned is None else {"result": returned}
+    named = {str(name): value for name, value in returned.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(named, default=_plain_value))
+    return plain
+
+
+def _plain_value(value: object) -> object:
+    """A number or list for one of numpy; the text of anything else."""
+    to_list = getattr(value, "tolist", None)
+    return to_list() if callable(to_list) else str(value)
+
+
 def _trace_of(stage: Stage, modules: Mapping[str, Path]) -> Trace:
     """What an output would be made from now. `modules`: the source files that shape it."""
     return Trace(
         parameters=stage.parameters,
         inputs={name: _made(stage, task).as_input() for name, task in stage.inputs().items()},
-        reads={name: traces.snapshot(path) for name, path in stage.reads().items()},
+        reads={name: traces.snapshot(path) for name, path in stage.all_reads().items()},
         code=code.snapshot(modules),
         libraries=libraries.versions({*libraries.imported(modules), *stage.libraries}),
     )
@@ -156,7 +172,7 @@ def _watch(stage: Stage, modules: Mapping[str, Path]) -> Callable[[], str | None
     """A function that tells, when the work is done, what of all that shapes the output has changed since now."""
     inputs = {f"output of {name}": task.output_folder for name, task in stage.inputs().items()}
     # What is loaded by now is what will run, whatever becomes of its file.
-    watched = {**inputs, **stage.reads(), **loaded.note_unloaded(modules)}
+    watched = {**inputs, **stage.all_reads(), **loaded.note_unloaded(modules)}
     before = {what: traces.glance(path) for what, path in watched.items()}
 
     def changed_meanwhile() -> str | None:

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Hashable
 
+from .output_folder import thread_lock
+
 #: Seconds: an answer that took less to find is not worth remembering.
 QUICK = 0.05
 
@@ -23,13 +25,19 @@ class Memo:
         #: By stage: until when the answer holds on the monotonic clock, the answer, and the seconds it took to find.
         self._answers: dict[Hashable, tuple[float, str | None, float]] = {}
         self._asked = False
+        self._one_thread = thread_lock()
 
     def forget(self) -> None:
         """Forget all answers."""
-        self._answers.clear()
+        with self._one_thread:
+            self._answers.clear()
 
     def answer(self, stage: Hashable, examine: Callable[[], str | None]) -> str | None:
         """The remembered answer of a stage while it holds, else what `examine` returns."""
+        with self._one_thread:
+            return self._answer(stage, examine)
+
+    def _answer(self, stage: Hashable, examine: Callable[[], str | None]) -> str | None:
         start = time.monotonic()
         if stage in self._answers and start < self._answers[stage][0]:
             return self._answers[stage][1]

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -128,6 +129,17 @@ def _folder_name(link: Path) -> str:
     return rf"\.{re.escape(link.name)}\.[0-9a-f]{{8}}"
 
 
+def thread_lock() -> threading.RLock:
+    """A lock among the threads of a process, which no child process inherits."""
+    lock = threading.RLock()
+    os.register_at_fork(after_in_child=lock._at_fork_reinit)  # type: ignore[attr-defined]
+    return lock
+
+
+#: The kernel tells no threads apart, and gives up a lock as soon as one of them closes the file.
+_one_thread = thread_lock()
+
+
 @contextlib.contextmanager
 def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. If another one holds it, `on_wait` gets a
@@ -135,7 +147,12 @@ def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None
 
     The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
     link.parent.mkdir(parents=True, exist_ok=True)
-    with (link.parent / f"{link.name}.lock").open("a+") as file:
+    with contextlib.ExitStack() as held:
+        if not _one_thread.acquire(blocking=False):
+            on_wait("waits for another thread of this process")
+            _one_thread.acquire()
+        held.callback(_one_thread.release)
+        file = held.enter_context((link.parent / f"{link.name}.lock").open("a+"))
         try:
             fcntl.lockf(file, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

@@ -18,10 +18,10 @@ from typing import ClassVar
 
 import luigi
 
-from . import code, data_root, errors, libraries, loaded, making, traces
+from . import data_root, errors, examination, loaded, making, requirements, traces
 from .memo import Memo
 from .output_folder import held_folder
-from .stamp import InputTrace, Stamp, stamps
+from .stamp import Stamp
 
 logger = logging.getLogger("luigi-interface")
 
@@ -45,7 +45,7 @@ class NamesParameter(luigi.Parameter[tuple[str, ...]]):
 class Stage(luigi.Task):
     """A task whose output is one folder, filled by `work`, with a stamp that says what it was made from."""
 
-    root = luigi.PathParameter(absolute=True, description="Folder for all outputs.")
+    root = luigi.PathParameter(default=Path("data"), absolute=True, description="Folder for all outputs.")
     force = NamesParameter(
         default=(), significant=False, description="Stages to run although they are complete, with commas."
     )
@@ -138,7 +138,12 @@ class Stage(luigi.Task):
 
     def inputs(self) -> dict[str, Stage]:
         """The required stages by title."""
-        return {task.title: task for task in luigi.task.flatten(self.requires())}
+        return {task.title: task for task in requirements.required(self) if isinstance(task, Stage)}
+
+    def all_reads(self) -> dict[str, Path]:
+        """What the stage reads from outside of the graph of stages, local files of plain Luigi tasks among it."""
+        plain = [task for task in requirements.required(self) if not isinstance(task, Stage)]
+        return {**self.reads(), **requirements.local_files(plain)}
 
     # Whether it is stale
 
@@ -168,68 +173,12 @@ class Stage(luigi.Task):
             return _memo.answer((type(self), tuple(self.param_kwargs.items())), self._examine)
 
     def _examine(self) -> str | None:
-        try:
-            stamp = self.stamp()
-        except (FileNotFoundError, NotADirectoryError):
-            return self._why_no_output()
-        except errors.StampError as error:
-            return str(error)
-        if self.task_family in self.force:
-            held = held_folder(self.output_folder)
-            if _asked_for.setdefault(self.output_folder, held) == held:
-                return f"asked for: --force {self.task_family}"
-        return self.changed_since(stamp, self.output_folder)
+        return examination.examine(self, was_asked_for=self._was_asked_for())
 
-    def changed_since(self, stamp: Stamp, output: Path) -> str | None:
-        """The first difference between what an output was made from and what it would be made from now, or between its
-        stamp and its files."""
-        # Which libraries the code imports, only an edit of the code can change.
-        versions = libraries.versions({*stamp.libraries, *self.libraries})
-        return (
-            stamp.changed_meanwhile
-            or traces.entries_changed("parameter", self._own(stamp.parameters), self._own(self.parameters))
-            or traces.entries_changed("version of", stamp.libraries, versions)
-            or code.changed(stamp.code, self.code, self.own_classes())
-            or self._inputs_changed(stamp.inputs)
-            or self._reads_changed(stamp.reads)
-            or traces.files_changed("output", stamp.files, output)
-            or self.outside_cause(stamp)
-        )
-
-    def _own(self, parameters: Mapping[str, str]) -> Mapping[str, str]:
-        """Those that count by themselves."""
-        if self.uses_inherited is None:
-            return parameters
-        inherited = {name for task in self.inputs().values() for name in task.parameters}
-        return {k: v for k, v in parameters.items() if k not in inherited or k in self.uses_inherited}
-
-    def _why_no_output(self) -> str:
-        """If the stage has run with other parameters, the first that is new."""
-        for stamp in stamps(self.output_folder.parent).values():
-            if stamp.title == self.title:
-                return (
-                    traces.entries_changed("parameter", stamp.parameters, self.parameters) or "no output yet"
-                )
-        return "no output yet"
-
-    def _inputs_changed(self, recorded: Mapping[str, InputTrace]) -> str | None:
-        inputs = self.inputs()
-        if gone := [name for name in recorded if name not in inputs]:
-            return f"input {gone[0]} is no longer required"
-        for name, task in inputs.items():
-            if cause := task.stale_because():
-                return f"input {name} is stale: {cause}"
-            if name not in recorded:
-                return f"input {name} is new"
-            stamp = task.stamp()
-            if stamp.digest != recorded[name]["digest"]:
-                change = traces.entries_changed("", recorded[name]["summary"], stamp.summary)
-                return f"input {name} changed: {change or 'other content, same counts'}"
-        return None
-
-    def _reads_changed(self, recorded: Mapping[str, traces.Snapshot]) -> str | None:
-        causes = (traces.files_changed(name, recorded.get(name), path) for name, path in self.reads().items())
-        return next(filter(None, causes), None)
+    def _was_asked_for(self) -> bool:
+        """Whether it was asked for by name, and has not run since."""
+        held = held_folder(self.output_folder)
+        return self.task_family in self.force and _asked_for.setdefault(self.output_folder, held) == held
 
     @contextlib.contextmanager
     def _errors_of_its_own(self) -> Iterator[None]:

@@ -65,7 +65,9 @@ def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeyp
         assert cause(root, toys.Count) == f"code of {name} changed"
         assert build(root) == ["Count"]
     monkeypatch.setattr(toys.Count, "__module__", "__main__")
-    with pytest.raises(StalenessError, match="a stage is defined in a module that can be imported"):
+    with pytest.raises(
+        StalenessError, match=r"it is defined in a script or a notebook, .* move it to a module"
+    ):
         toys.Count(root=root, times=2).run()
 
 

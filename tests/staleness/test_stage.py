@@ -1,8 +1,12 @@
 """Stages over small text files: what runs, why, and what is left when things go wrong."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import luigi
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -178,6 +182,51 @@ def test_a_stage_that_writes_nothing_fails(root, monkeypatch):
     monkeypatch.setattr(toys.Read, "work", lambda self, out: None)
     with pytest.raises(StalenessError, match="wrote nothing"):
         toys.Read(root=root, name="a").run()
+
+
+@pytest.mark.parametrize(
+    ("returned", "summary"),
+    [
+        ({"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2)}, {"a": 0.5, "b": 3, "c": [0, 1]}),
+        ({3: Path("x"), "d": {"e": {1}}}, {"3": "x", "d": {"e": "{1}"}}),
+        ([1], {"result": [1]}),
+        (np.int64(4), {"result": 4}),
+        (None, {}),
+    ],
+)
+def test_a_summary_of_whatever_loses_no_work(root, monkeypatch, returned, summary):
+    def work(self, out):
+        (out / "text").write_text("done")
+        return returned
+
+    monkeypatch.setattr(toys.Read, "work", work)
+    read = toys.Read(root=root, name="a")
+    read.run()
+    assert read.stale_because() is None
+    assert read.stamp().summary == summary
+
+
+def test_two_threads_take_turns(root, monkeypatch):
+    """The kernel's locks tell no threads of a process apart."""
+    inside, most = [], []
+
+    def make(self):
+        inside.append(self)
+        most.append(len(inside))
+        time.sleep(0.02)  # Long enough for another thread to come in, if it may.
+        inside.remove(self)
+        return "made"
+
+    monkeypatch.setattr(toys.Merge, "make", make)
+    final = toys.Final(root=root)
+    count, merge = final.deps()
+    graph = [*merge.deps(), merge, count, final]
+    toys.ran.clear()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: [task.run() for task in graph], range(3)))
+    assert most == [1]
+    assert sorted(toys.ran) == sorted(ALL)
+    assert cause(root) is None
 
 
 def test_a_data_root_may_move(root, tmp_path):

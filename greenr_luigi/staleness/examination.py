@@ -1,0 +1,87 @@
+"""Why a stage is stale: the first difference between what its output was made from and what there is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import code, libraries, requirements, soundness, traces
+from .errors import StampError
+from .stamp import InputTrace, Stamp, stamps
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+def examine(stage: Stage, was_asked_for: bool) -> str | None:
+    """The first cause to run, in words; None if there is none. Raises StalenessError where it cannot be known."""
+    soundness.check(stage)
+    try:
+        stamp = stage.stamp()
+    except (FileNotFoundError, NotADirectoryError):
+        return _why_no_output(stage)
+    except StampError as error:
+        return str(error)
+    if was_asked_for:
+        return f"asked for: --force {stage.task_family}"
+    return changed_since(stage, stamp, stage.output_folder)
+
+
+def changed_since(stage: Stage, stamp: Stamp, output: Path) -> str | None:
+    """The first difference between what an output was made from and what it would be made from now, or between its
+    stamp and its files."""
+    # Which libraries the code imports, only an edit of the code can change.
+    versions = libraries.versions({*stamp.libraries, *stage.libraries})
+    return (
+        stamp.changed_meanwhile
+        or traces.entries_changed("parameter", _own(stage, stamp.parameters), _own(stage, stage.parameters))
+        or traces.entries_changed("version of", stamp.libraries, versions)
+        or code.changed(stamp.code, stage.code, stage.own_classes())
+        or _inputs_changed(stage, stamp.inputs)
+        or reads_changed(stage, stamp.reads)
+        or traces.files_changed("output", stamp.files, output)
+        or stage.outside_cause(stamp)
+    )
+
+
+def reads_changed(stage: Stage, recorded: Mapping[str, traces.Snapshot]) -> str | None:
+    """The first difference in what a stage reads from outside of the graph."""
+    now = stage.all_reads()
+    if gone := [name for name in recorded if name not in now]:
+        return f"{gone[0]} is no longer read"
+    return next(
+        filter(None, (traces.files_changed(name, recorded.get(name), now[name]) for name in now)), None
+    )
+
+
+def _own(stage: Stage, parameters: Mapping[str, str]) -> Mapping[str, str]:
+    """Those that count by themselves."""
+    if stage.uses_inherited is None:
+        return parameters
+    inherited = {name for task in stage.inputs().values() for name in task.parameters}
+    return {k: v for k, v in parameters.items() if k not in inherited or k in stage.uses_inherited}
+
+
+def _why_no_output(stage: Stage) -> str:
+    """If the stage has run with other parameters, the first that is new."""
+    others = [stamp for stamp in stamps(stage.output_folder.parent).values() if stamp.title == stage.title]
+    changed = others and traces.entries_changed("parameter", others[0].parameters, stage.parameters)
+    return changed or "no output yet"
+
+
+def _inputs_changed(stage: Stage, recorded: Mapping[str, InputTrace]) -> str | None:
+    inputs = stage.inputs()
+    if gone := [name for name in recorded if name not in inputs]:
+        return f"input {gone[0]} is no longer required"
+    for name, task in inputs.items():
+        if cause := task.stale_because():
+            return f"input {name} is stale: {cause}"
+        if name not in recorded:
+            return f"input {name} is new"
+        stamp = task.stamp()
+        if stamp.digest != recorded[name]["digest"]:
+            change = traces.entries_changed("", recorded[name]["summary"], stamp.summary)
+            return f"input {name} changed: {change or 'other content, same counts'}"
+    plain = [task for task in requirements.required(stage) if task not in inputs.values()]
+    return next((f"input {task} is not complete" for task in plain if not task.complete()), None)

@@ -1,0 +1,29 @@
+"""What a stage requires: other stages, and plain Luigi tasks, which know nothing of staleness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import luigi
+from luigi.task import flatten
+
+
+def required(task: luigi.Task) -> Iterator[luigi.Task]:
+    """The tasks that a task requires. In place of a WrapperTask, which makes nothing, those that this one requires."""
+    for each in flatten(task.requires()):
+        if isinstance(each, luigi.WrapperTask):
+            yield from required(each)
+        else:
+            yield each
+
+
+def local_files(plain: Iterable[luigi.Task]) -> dict[str, Path]:
+    """The outputs of plain tasks that are local files or folders, by a name for each. Of others, such as a table in a
+    database, no more can be known than that Luigi takes them for complete."""
+    return {
+        f"output {number} of {task}": Path(target.path)
+        for task in plain
+        for number, target in enumerate(flatten(task.output()), 1)
+        if isinstance(target, luigi.LocalTarget)
+    }

@@ -1,0 +1,55 @@
+"""What must hold of a stage, or nobody can know whether it is stale. Told before any work, not after it."""
+
+from __future__ import annotations
+
+import collections
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from . import code, requirements
+from .errors import StalenessError
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+def check(stage: Stage) -> None:
+    """Raises StalenessError with the first that does not hold, and the remedy."""
+    if words := next(_faults(stage), None):
+        raise StalenessError(f"{stage.title}: {words}")
+
+
+def _faults(stage: Stage) -> Iterator[str]:
+    from .stage import Stage
+
+    kind, family = type(stage), stage.task_family
+    if inspect.isgeneratorfunction(kind.work) or inspect.iscoroutinefunction(kind.work):
+        yield "its `work` yields or awaits, so that Python would not run it: name in `requires` what it needs"
+    for other in _below(Stage):
+        # A module that was loaded again has left its earlier classes behind.
+        is_there = getattr(sys.modules.get(other.__module__), other.__name__, None) is other
+        related = issubclass(other, kind) or issubclass(kind, other)
+        if (
+            is_there
+            and not related
+            and other.get_task_family() == family
+            and other.__module__ != kind.__module__
+        ):
+            yield (
+                f"{other.__module__} has a {family}, too, and both would have the same folders: rename one, or give it "
+                "a `task_namespace`"
+            )
+    required = {task.task_id: task.title for task in requirements.required(stage) if isinstance(task, Stage)}
+    for title, count in collections.Counter(required.values()).items():
+        if count > 1:
+            yield f"it requires {count} stages with the title {title}: give each a `title` of its own"
+    if words := code.why_not_traceable([*stage.own_classes(), *stage.code]):
+        yield words
+
+
+def _below(kind: type[Stage]) -> Iterator[type[Stage]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
