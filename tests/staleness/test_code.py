@@ -1,6 +1,8 @@
 """Edits in code and other versions of libraries."""
 
+import importlib
 import sys
+import textwrap
 
 import pytest
 
@@ -87,3 +89,60 @@ def test_relative_imports_are_followed(monkeypatch, tmp_path):
         f"toy_relative/{name}.py"
         for name in ("__init__", "deep/__init__", "deep/near", "deep/start", "sibling", "top")
     ]
+
+
+def test_what_defines_a_stage_shapes_it(monkeypatch, tmp_path):
+    """Its module and the base class that has its `work`, with what these import; not other tasks."""
+    files = {
+        "__init__": "",
+        "helper": "from toy_own import deeper\n",
+        "deeper": "",
+        "foreign": "ONE = 1\n",
+        "unused": "",
+        "base": """
+            from greenr_luigi.staleness.stage import Stage
+            class Base(Stage):
+                def work(self, out):
+                    from . import used_by_base
+            """,
+        "used_by_base": "",
+        "fetch": """
+            from greenr_luigi.staleness.stage import Stage
+            from toy_own.foreign import ONE
+            class Fetch(Stage):
+                pass
+            """,
+        "parse": "from toy_own.fetch import Fetch\ndef parse(): pass\n",
+        "stages": """
+            from toy_own.base import Base
+            from toy_own.fetch import Fetch
+            from toy_own import helper
+            from toy_own.parse import parse
+            class Other(Base):
+                def work(self, out):
+                    from toy_own import unused
+            class OfItsOwn(Base):
+                pass
+            """,
+    }
+    package = tmp_path / "toy_own"
+    package.mkdir()
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("toy_own.stages").OfItsOwn
+    names = ("base", "deeper", "helper", "parse", "stages", "used_by_base")
+    assert list(code.sources((), own.own_classes())) == [f"toy_own/{name}.py" for name in names]
+    other = importlib.import_module("toy_own.stages").Other
+    assert "toy_own/unused.py" in code.sources((), other.own_classes())
+    assert "toy_own/__init__.py" in code.sources(["toy_own.deeper"], own.own_classes())
+
+
+def test_code_that_cannot_be_parsed_is_told_with_the_line(root, monkeypatch, tmp_path):
+    (tmp_path / "toy_broken.py").write_text("ONE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(toys.Count, "code", ("toy_broken",))
+    build(root)
+    (tmp_path / "toy_broken.py").write_text("\nONE = = 1\n")
+    with pytest.raises(StalenessError, match=r"toy_broken\.py, line 2: invalid syntax: mend it"):
+        cause(root, toys.Count)

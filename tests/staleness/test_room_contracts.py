@@ -102,6 +102,10 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
         ("export/quantization.py", ["ExportModel"]),
         ("export/tracking.py", []),
         ("deployment/gate.py", ["DeployApp"]),
+        ("../tasks/__init__.py", []),
+        ("../tasks/download.py", [*(f"DownloadImages {name}" for name in registry.SOURCES), "SplitDataset"]),
+        ("../tasks/train.py", ["TrainModel"]),
+        ("../tasks/deploy.py", ["DeployApp"]),
     ],
 )
 def test_an_edit_of_what_one_stage_alone_does(stale_after_edit, file, names):
