@@ -25,6 +25,7 @@ REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space (`greenr prune` removes outputs of earlier parameters)",
     errno.EDQUOT: "the disk quota is used up: free some space (`greenr prune` removes outputs of earlier parameters)",
     errno.ENOTDIR: "a file is in the way of a folder: move it, or choose another --root",
+    errno.ENOLCK: "the file system has no locks (NFS without its lock service?): mend that, or choose another --root",
     errno.EROFS: "the file system is read-only: choose another --root",
 }
 

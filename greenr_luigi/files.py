@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from greenr_luigi.staleness.errors import named
+
 
 def write(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, after a power cut too."""
@@ -44,7 +46,8 @@ def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     path = path.resolve()
     while True:
         with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with named(path):
+                fcntl.flock(file, fcntl.LOCK_EX)
             # Another may have replaced it while this one waited.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 data = change(path.read_bytes())
@@ -66,7 +69,8 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     when its process dies."""
     with path.open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with named(path):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)

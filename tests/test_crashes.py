@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import urllib.parse
@@ -20,7 +21,6 @@ from greenr_luigi.staleness import traces
 from tests.pipeline import STAGES, after, check_outputs, luigid, pipeline_of_drawings
 
 KILLS = int(os.environ.get("GREENR_KILLS", len(STAGES)))
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 pytestmark = pytest.mark.slow
 
 
@@ -116,16 +116,6 @@ def test_two_runs_at_once_under_luigid(pipeline):
         assert pipeline.run(**how).ran == {}
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "small disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-@root_only
 def test_a_full_disk_and_a_read_only_one_lose_nothing(pipeline, small_disk):
     pipeline.root = small_disk
     first = pipeline.run("--label", "grass", "--limit", "15", stage="DownloadImages")
@@ -158,3 +148,42 @@ def test_a_full_disk_and_a_read_only_one_lose_nothing(pipeline, small_disk):
     )
     assert again.status == 0, again.output
     assert traces.digest(traces.snapshot(place)) == traces.digest(before)
+
+
+#: Bytes that are left for each stage: too few for any of its files, or for its largest one only.
+LITTLE, SOME = 8 << 10, 3 << 20
+
+
+@pytest.mark.parametrize(
+    ("stage", "room", "options"),
+    [
+        ("DownloadImages", LITTLE, ["--label", "grass"]),
+        *((stage, LITTLE, []) for stage in STAGES[2:]),
+        *((stage, SOME, []) for stage in ("TrainModel", "ExportModel", "DeployApp")),
+    ],
+)
+def test_each_stage_says_that_the_disk_is_full(ready, tmp_path, small_disk, stage, room, options):
+    """Whatever the library that could not write a file says of it."""
+    subprocess.run(["mount", "-o", "remount,size=2g", str(small_disk)], check=True)
+    pipeline = pipeline_of_drawings(tmp_path / "home")
+    pipeline.root = small_disk / "data"
+    shutil.copytree(
+        ready / "data root", pipeline.root, symlinks=True, ignore=shutil.ignore_patterns("server")
+    )
+    before = digests(pipeline)
+    with (small_disk / "ballast").open("wb") as ballast:
+        os.posix_fallocate(ballast.fileno(), 0, shutil.disk_usage(small_disk).free - room)
+    try:
+        full = pipeline.run("--force", stage, *options, stage=stage)
+    finally:
+        pipeline.stop()
+    assert full.status != 0
+    lines = [line for line in full.output.splitlines() if "cannot write" in line]
+    assert lines and all("StageError: " in line for line in lines), full.output
+    assert f"{small_disk}/data/" in lines[-1]
+    assert (
+        "the disk is full: free some space (`greenr prune` removes outputs of earlier parameters)"
+        in lines[-1]
+    )
+    assert digests(pipeline) == before
+    check_outputs(pipeline)

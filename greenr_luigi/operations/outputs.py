@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import contracts
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.serving import releases
 from greenr_luigi.staleness.stamp import Stamp, stamps
@@ -50,10 +51,15 @@ def live_outputs(root: Path, outputs: Sequence[Output]) -> list[Output]:
     """The outputs that the serving release was made from."""
     from greenr_luigi.deployment.deploy import Deployment
 
+    def release(output: Output) -> str:
+        path = output.folder / "deployment.json"
+        try:
+            return contracts.read(path, Deployment).release
+        except FileNotFoundError:
+            raise GreenrError(
+                f"{path} is missing: run {output.stamp.title} again, or remove {output.folder}"
+            ) from None
+
     serving = releases.current(root / "releases")
-    return [
-        used
-        for output in of_role(outputs, "deployment")
-        if contracts.read(output.folder / "deployment.json", Deployment).release == serving
-        for used in made_from(output, outputs)
-    ]
+    live = (output for output in of_role(outputs, "deployment") if release(output) == serving)
+    return [used for output in live for used in made_from(output, outputs)]

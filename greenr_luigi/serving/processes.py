@@ -23,6 +23,7 @@ import msgspec
 
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote, WorkerState, read_worker_states
+from greenr_luigi.staleness.errors import named
 
 LOG = "gunicorn.log"
 #: The variable in which a server's processes carry their ServerNote.
@@ -154,6 +155,8 @@ def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """One caller at a time starts or stops a server; the kernel lets go of the lock of a killed one."""
-    with (run_dir / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = run_dir / "lock"
+    with path.open("w") as file:
+        with named(path):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

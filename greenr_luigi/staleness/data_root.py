@@ -14,6 +14,8 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .errors import named
+
 MARKER, LOCK = "data-root.json", "data-root.lock"
 FORMAT = 1
 ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
@@ -88,7 +90,8 @@ def _is_file(descriptor: int, path: Path) -> bool:
 def _lock(descriptor: int, root: Path, kind: int, on_wait: OnWait) -> None:
     """The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
     try:
-        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
+        with named(root / LOCK):
+            fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         pid = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[-1]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -18,20 +21,67 @@ class StampError(StalenessError):
 #: Said of a root that is no folder.
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
+#: Said of a disk, or of one's share of it.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 #: What to do about a failure to write, by errno.
 REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: choose another --root",
+    errno.ENOLCK: "its file system has no locks (NFS without its lock service?): mend that, or choose another --root",
+    **dict.fromkeys(
+        (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS),
+        "its file system does not allow that (one without symbolic links?): choose another --root",
+    ),
     errno.EACCES: "no permission to write there: choose another --root or mend its permissions",
     **dict.fromkeys(NO_FOLDER, "no folder can be made there: choose another --root or make it a folder"),
 }
 
 
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An OSError that names no file, such as one of a lock, names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextlib.contextmanager
+def full_disk_told(output: Path) -> Iterator[None]:
+    """Raises OSError for whatever goes wrong in the block while the disk of an output is full: libraries say that in
+    their own words, or name the wrong file."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        # A library may have removed the file that did not fit, and kept the system's words.
+        told = (number for number in FULL if os.strerror(number) in str(error))
+        if number := _why_full(output.parent) or next(told, None):
+            raise OSError(number, os.strerror(number), str(output)) from error
+        raise
+
+
+def _why_full(folder: Path) -> int | None:
+    """ENOSPC or EDQUOT where a folder has no room for a MiB more, as after a failure to write; else None."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno if error.errno in FULL else None
+    return None
+
+
 def explain(error: OSError, output: Path, root: Path, remedies: Mapping[int, str]) -> str | None:
     """What failed while the output of a stage was made under `root`, and the remedy; None if it is not known."""
-    path = Path(error.filename or output)
-    if error.errno == errno.EACCES and not path.is_relative_to(root):
+    # Of a copy, the target is named second, and it is the one that did not fit.
+    path = Path(error.filename2 or error.filename or output)
+    if error.errno in (errno.EACCES, errno.EPERM) and not path.is_relative_to(root):
         return f"cannot read {path}: no permission; mend its permissions, or leave it out"
     if error.errno in NO_FOLDER and output.parent.is_dir():
         return None  # The root is a folder: `work` misses a file of its own.

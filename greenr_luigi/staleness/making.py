@@ -85,7 +85,7 @@ def _make(stage: Stage, cause: str) -> None:
         raise stage.error(
             f"{stage.title}: {name} was edited after this process had loaded it: start a new process, which runs it"
         )
-    with atomic_folder(stage.output_folder) as out:
+    with atomic_folder(stage.output_folder) as out, errors.full_disk_told(stage.output_folder):
         summary = _plain(stage.work(out))
         files = traces.snapshot(out)
         if not files:

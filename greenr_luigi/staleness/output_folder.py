@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .errors import named
 from .traces import STAMP
 
 #: What a stage calls its outputs: a digest of their parameters, behind a word or not.
@@ -43,9 +44,10 @@ def atomic_folder(link: Path) -> Iterator[Path]:
     folder = _new_name(link)
     folder.mkdir()
     try:
-        yield folder
+        # Before the work: where there are no links, it would be lost.
         new_link = folder.with_name(folder.name + ".link")
         new_link.symlink_to(folder.name)
+        yield folder
         new_link.replace(link)
     finally:
         remove_leftovers(link)
@@ -147,14 +149,16 @@ def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None
 
     The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
     link.parent.mkdir(parents=True, exist_ok=True)
+    path = link.parent / f"{link.name}.lock"
     with contextlib.ExitStack() as held:
         if not _one_thread.acquire(blocking=False):
             on_wait("waits for another thread of this process")
             _one_thread.acquire()
         held.callback(_one_thread.release)
-        file = held.enter_context((link.parent / f"{link.name}.lock").open("a+"))
+        file = held.enter_context(path.open("a+"))
         try:
-            fcntl.lockf(file, kind | fcntl.LOCK_NB)
+            with named(path):
+                fcntl.lockf(file, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
             holder = file.read().strip() or "it reads what this one would replace"

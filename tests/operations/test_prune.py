@@ -70,6 +70,15 @@ def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
     assert left(tmp_path) == names(live)
 
 
+@pytest.mark.parametrize("ask", [usage, lambda root: prune(root, 0)])
+def test_a_missing_deployment_json_is_one_sentence(tmp_path, ask):
+    link = finish(tmp_path, "DeployApp", 1)
+    with pytest.raises(GreenrError) as error:
+        ask(tmp_path)
+    assert str(error.value) == f"{link}/deployment.json is missing: run DeployApp again, or remove {link}"
+    assert link.exists()
+
+
 def test_fewer_than_none_cannot_be_kept(tmp_path):
     with pytest.raises(GreenrError, match="--keep -1: expected 0 or more"):
         prune(tmp_path, -1)

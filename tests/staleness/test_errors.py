@@ -1,0 +1,95 @@
+"""What a file system may refuse: told in one sentence with the file and the remedy, before the work where it can be."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.staleness.errors import StalenessError, full_disk_told
+from tests import toys
+from tests.toys import build, cause, prepare
+
+
+def run(stage):
+    toys.ran.clear()
+    with pytest.raises(StalenessError) as error:
+        stage.run()
+    return str(error.value)
+
+
+def refuse(number, *names):
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number), *names)
+
+    return refused
+
+
+def test_a_file_system_without_locks_is_named_before_the_work(root, monkeypatch):
+    monkeypatch.setattr(fcntl, "lockf", refuse(errno.ENOLCK))
+    stage = toys.Read(root=root, name="a")
+    assert run(stage) == (
+        f"Read(a) cannot write {root}/data-root.lock: its file system has no locks (NFS without its lock service?): "
+        "mend that, or choose another --root"
+    )
+    assert toys.ran == [] and cause(root, toys.Read, name="a") == "no output yet"
+
+
+def test_a_file_system_without_links_is_named_before_the_work(root, monkeypatch):
+    monkeypatch.setattr(Path, "symlink_to", refuse(errno.EPERM, ".folder", None, str(root / "link")))
+    stage = toys.Read(root=root, name="a")
+    assert run(stage) == (
+        f"Read(a) cannot write {root}/link: its file system does not allow that (one without symbolic links?): "
+        "choose another --root"
+    )
+    assert toys.ran == [] and not list(root.glob("Read/.*"))
+
+
+@pytest.fixture
+def full_disk(small_disk):
+    """With a toy graph that has run, and no room for anything more."""
+    root = prepare(small_disk / "data")
+    build(root)
+    with (
+        (small_disk / "ballast").open("wb", buffering=0) as file,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        while True:
+            file.write(bytes(4096))
+    return root
+
+
+def test_a_full_disk_is_told_whatever_a_library_says(full_disk, monkeypatch):
+    def work(self, out):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(toys.Toy, "work", work)
+    (full_disk / "inputs" / "a").write_bytes(b"")
+    stage = toys.Read(root=full_disk, name="a")
+    with pytest.raises(StalenessError) as error:
+        stage.run()
+    assert "cannot write" in str(error.value) and "the disk is full: free some space" in str(error.value)
+
+
+def test_what_goes_wrong_where_there_is_room_is_told_as_it_is(tmp_path):
+    fault = RuntimeError("unexpected pos 64 vs 0")
+    with pytest.raises(RuntimeError) as error, full_disk_told(tmp_path / "output"):
+        raise fault
+    assert error.value is fault and list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_keeps_the_words_of_the_system_is_understood(root, monkeypatch):
+    def work(self, out):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(toys.Toy, "work", work)
+    stage = toys.Read(root=root, name="a")
+    assert run(stage) == f"Read(a) cannot write {stage.output_folder}: the disk is full: free some space"
+
+
+def test_of_a_copy_that_does_not_fit_the_target_is_named(root, monkeypatch):
+    monkeypatch.setattr(toys.Toy, "work", refuse(errno.ENOSPC, "source", None, str(root / "target")))
+    assert run(toys.Read(root=root, name="a")) == (
+        f"Read(a) cannot write {root}/target: the disk is full: free some space"
+    )
