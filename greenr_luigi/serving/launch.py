@@ -68,9 +68,8 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
                     start_new_session=True,
                     pass_fds=[listening.fileno()],
                 )
-            except subprocess.SubprocessError as error:
-                why = f"in {timeout:g} s" if isinstance(error, subprocess.TimeoutExpired) else ""
-                raise ServerError(f"gunicorn did not start {why}{log_end(run_dir, note)}") from None
+            except subprocess.SubprocessError:
+                raise ServerError(f"gunicorn did not start{log_end(run_dir, note)}") from None
     return note
 
 

@@ -71,13 +71,13 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
     proc = Path(f"/proc/{pid}")
     try:
         with open(f"{proc}/environ", "rb", 0) as file:  # noqa: PTH123  the fastest of several ways
-            pairs = [entry.partition(b"=") for entry in file.read().split(b"\0")]
+            entries = file.read().split(b"\0")
     except PermissionError:
         # The command line, which names the log, may be read.
         if os.fsencode(run_dir / LOG) not in (proc / "cmdline").read_bytes().split(b"\0"):
             return None
         return Process(pid, parent_of(pid), user=proc.stat().st_uid)
-    environment = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    environment = {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in entries)}
     # Whoever exports the variable, as for a server of their own, has it in every process.
     if "GREENR_RUN_DIR" not in environment or not GUNICORN.search((proc / "cmdline").read_bytes()):
         return None
@@ -105,11 +105,12 @@ def servers(run_dir: Path) -> list[Running]:
     by_launch = attrgetter("note.launch")
     for _, group in groupby(sorted(find(run_dir), key=by_launch), by_launch):
         processes = {process.pid: process for process in group}
-        workers = [states[pid] for pid in processes if pid in states]
-        heads = [p for p in processes.values() if p.parent not in processes and p.pid not in states]
-        for gunicorn in heads[:1]:
-            own = tuple(state for state in workers if state.master == gunicorn.pid)
-            running.append(Running(**vars(gunicorn), workers=own))
+        for gunicorn in processes.values():
+            if gunicorn.parent not in processes and gunicorn.pid not in states:
+                own = [
+                    states[pid] for pid in processes if pid in states and states[pid].master == gunicorn.pid
+                ]
+                running.append(Running(**vars(gunicorn), workers=tuple(own)))
     return running
 
 

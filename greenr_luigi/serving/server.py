@@ -37,8 +37,8 @@ POLL = 0.05
 PID_FILE = "gunicorn.pid"
 
 
-class ReleaseRefused(ServerError):
-    """The workers do not serve a release; the message says why."""
+class NotReady(ServerError):
+    """A server that has ended, or does not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,11 @@ def adopt(
     run_dir: Path, found: list[Running], wanted: ServerNote, digest: str, timeout: float
 ) -> Server | None:
     """The running server that was started as wanted, once its workers answer with the release; None if there is none,
-    or it does not answer in time. Raises ReleaseRefused."""
+    or it does not answer in time. Raises ServerError if it refuses the release."""
     for running in found:
         if difference(running, wanted) is None:
-            try:
+            with contextlib.suppress(NotReady):
                 return wait_for_workers(run_dir, running.note, digest, timeout)
-            except ReleaseRefused:
-                raise
-            except ServerError:
-                continue
     return None
 
 
@@ -157,20 +153,15 @@ def difference(running: Running, wanted: ServerNote) -> str | None:
         return "the server does not say how it was started: it is of an earlier version"
     if not running.at_home or not same_folder(note.store, wanted.store):
         return "the server's folder was moved, or deleted under it"
+    versions = libraries.versions({*note.versions, *LIBRARIES})
     recorded, now = (
-        {"--host": one.host, "--port": wanted.port and one.port, **one.settings} for one in (note, wanted)
+        {"--host": one.host, "--port": wanted.port and one.port, **one.settings, **loaded}
+        for one, loaded in ((note, note.versions), (wanted, versions))
     )
-    return (
-        traces.entries_changed("the server's", recorded, now)
-        or traces.entries_changed(
-            "the server's version of", note.versions, libraries.versions({*note.versions, *LIBRARIES})
-        )
-        or code.changed(note.code, [WEB])
-        or next(
-            filter(None, (traces.files_changed(n, note.assets.get(n), path) for n, path in ASSETS.items())),
-            None,
-        )
-    )
+    cause = traces.entries_changed("the server's", recorded, now) or code.changed(note.code, [WEB])
+    for name, folder in ASSETS.items():
+        cause = cause or traces.files_changed(name, note.assets.get(name), folder)
+    return cause
 
 
 def same_folder(one: str, other: str) -> bool:
@@ -202,8 +193,8 @@ def wait_for_release(run_dir: Path, digest: str, timeout: float) -> Server:
 
 
 def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: float) -> Server:
-    """Wait until the server that was started so is ready with `digest`. Raises ReleaseRefused if a worker refuses it,
-    and ServerError if the server ends or is not ready in time."""
+    """Wait until the server that was started so is ready with `digest`. Raises NotReady if it ends or is not ready in
+    time, and ServerError if a worker refuses the release."""
     deadline = time.monotonic() + timeout
     while True:
         running = find_started(run_dir, note)
@@ -211,26 +202,26 @@ def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: floa
         published = releases.identity(Path(note.store), digest)
         for state in running.workers:
             if (problem := state.problem) and (problem.digest, problem.seen) == (digest, published):
-                raise ReleaseRefused(f"the server refuses the release: {problem.message}")
+                raise ServerError(f"the server refuses the release: {problem.message}")
         cause = not_ready(running, digest)
         if cause is None:
             host = f"[{address}]" if ":" in (address := on_this_machine(note.host)) else address
             pids = tuple(state.pid for state in running.workers)
             return Server(f"http://{host}:{note.port}/", note.port, running.pid, pids, digest, note.launch)
         if time.monotonic() > deadline:
-            raise ServerError(
+            raise NotReady(
                 f"{cause} after {timeout:g} seconds: look for what holds them{log_end(run_dir, note)}"
             )
         time.sleep(POLL)
 
 
 def find_started(run_dir: Path, note: ServerNote) -> Running:
-    """The server that was started so. Raises ServerError if it has ended."""
+    """The server that was started so. Raises NotReady if it has ended."""
     # Twice, since a daemon changes its pid when it starts, and that may be in the midst of a look.
     for running in [*processes.servers(run_dir), *processes.servers(run_dir)]:
         if running.note == note:
             return running
-    raise ServerError(f"gunicorn ended{log_end(run_dir, note)}")
+    raise NotReady(f"gunicorn ended{log_end(run_dir, note)}")
 
 
 def stop(run_dir: Path) -> bool:

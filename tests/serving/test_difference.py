@@ -52,8 +52,8 @@ def test_one_that_was_started_so_is_as_wanted(service: Service) -> None:
         (setting("--web-workers", "1"), "the server's --web-workers: 1 -> 2"),
         (setting("GREENR_ROOT_PATH", "/app"), "the server's GREENR_ROOT_PATH: /app -> none"),
         (setting("GREENR_QUEUE", "9"), "the server's GREENR_QUEUE: 9 -> none"),
-        (version("gunicorn", "1.0"), "the server's version of gunicorn: 1.0 -> 26."),
-        (version("starlette", None), "the server's version of starlette: none -> 1."),
+        (version("gunicorn", "1.0"), "the server's gunicorn: 1.0 -> 26."),
+        (version("starlette", None), "the server's starlette: none -> 1."),
         (setting("Python", "3.11.0 in /usr"), "the server's Python: 3.11.0 in /usr -> 3."),
         (
             lambda note: replace(note, code={**note.code, APP: CodeTrace(bytes="", syntax="")}),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.operations.usage import served_releases
-from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving import launch, processes, releases, server
 from tests import tiny_release
 from tests.serving.looking import get, masters, ours, served, until, visitor
 from tests.tiny_release import serve
@@ -277,8 +277,37 @@ def test_an_upgraded_library_reaches_the_process(place: Path) -> None:
         command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=90
     )
     before, pid, after = ran.stdout.splitlines()
-    assert before.startswith("the server's version of gunicorn: ") and before.endswith(" -> 99.0"), ran
+    assert before.startswith("the server's gunicorn: ") and before.endswith(" -> 99.0"), ran
     assert masters(place) == [int(pid)] != [running.pid] and after == "None"
+
+
+def test_a_server_of_version_0_2_is_found_and_replaced(place: Path) -> None:
+    """It has the address through gunicorn's --bind, and says nothing of how it was started."""
+    digest = tiny_release.deploy(place / "releases")
+    run_dir = place / "server"
+    (run_dir / "workers").mkdir(parents=True)
+    note = launch.as_loaded(server.Service(place / "releases", run_dir, workers=1).note())
+    environment = launch.environment(run_dir, note)
+    del environment[processes.NOTE], environment["PROMETHEUS_MULTIPROC_DIR"]
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind(("127.0.0.1", 0))
+        port = int(listening.getsockname()[1])
+        bind = ["--bind", f"fd://{listening.fileno()}"]
+        subprocess.run(
+            [*launch.command(run_dir, note), *bind],
+            cwd=run_dir,
+            env=environment,
+            check=True,
+            pass_fds=[listening.fileno()],
+        )
+        until(lambda: served(port) == digest)
+    (old,) = masters(place)
+    service = server.Service(place / "releases", run_dir, port=port, workers=1)
+    assert "of an earlier version" in str(server.not_as_wanted(service, digest))
+    with visitor(port) as statuses:
+        running = serve(place, digest, port, workers=1)
+    assert masters(place) == [running.pid] != [old] and set(statuses) == {200}
 
 
 def test_two_data_roots_do_not_share_an_address(place: Path) -> None:
