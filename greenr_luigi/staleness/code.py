@@ -18,6 +18,8 @@ from .traces import sha256_if_there
 #: By module, the names of the classes in it that are part of a stage.
 OwnClasses = Mapping[str, Collection[str]]
 NO_CLASSES: OwnClasses = {}
+#: Functions that import the module of a name.
+IMPORTERS = {"import_module", "__import__"}
 
 
 class CodeTrace(TypedDict):
@@ -113,7 +115,6 @@ def _inside(package: str) -> list[str]:
 def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
     """The modules of its own top-level package that a source file may import, and so uses. With `own`, other tasks are
     passed over, where they are imported and where they are defined."""
-    parent = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = parse(path, path.read_bytes())
     if own is not None:
         tree.body = [
@@ -123,20 +124,51 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
             or node.name in own.get(module, ())
             or not _is_task(module, node.name)
         ]
-    for node in ast.walk(tree):
-        names: list[str] = []
+    for origin, name in imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0]):
+        if not _is_in(origin, module.split(".")[0]):
+            continue
+        inner = f"{origin}.{name}" if name and _spec(f"{origin}.{name}") else None
+        passed_over = _is_in(inner or origin, __package__) or (not inner and name and _is_task(origin, name))
+        if own is None or not passed_over:
+            yield inner or origin
+
+
+def imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:
+    """What is imported anywhere in a module of that package: each module by its full name, with what is imported from
+    it, if only that is. Also where a call of `import_module` or `__import__` has it as a literal."""
+    nodes = list(ast.walk(tree))
+    importers = set(IMPORTERS)
+    for node in nodes:
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), parent)
-            for alias in node.names:
-                if _is_in(origin, module.split(".")[0]) and _spec(f"{origin}.{alias.name}"):
-                    names.append(f"{origin}.{alias.name}")
-                elif own is None or not _is_task(origin, alias.name):
-                    names.append(origin)
-        for name in names:
-            if _is_in(name, module.split(".")[0]) and (own is None or not _is_in(name, __package__)):
-                yield name
+            importers |= {alias.asname for alias in node.names if alias.asname and alias.name in IMPORTERS}
+            if origin := _absolute("." * node.level + (node.module or ""), package):
+                yield from ((origin, alias.name) for alias in node.names)
+    for node in nodes:
+        if isinstance(node, ast.Call) and _name(node.func) in importers:
+            name, anchor = _argument(node, 0, "name"), _argument(node, 1, "package")
+            if name and (origin := _absolute(name, anchor or package)):
+                yield origin, None
+
+
+def _absolute(name: str, package: str) -> str | None:
+    """The full name of a module; None for a relative one that leads out of all packages, which nothing can import."""
+    try:
+        return importlib.util.resolve_name(name, package)
+    except ImportError:
+        return None
+
+
+def _name(node: ast.expr) -> str | None:
+    """The last part of a dotted name."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+
+
+def _argument(call: ast.Call, position: int, name: str) -> str | None:
+    """An argument of a call, if it is given as literal text."""
+    given = [*call.args[position : position + 1], *(word.value for word in call.keywords if word.arg == name)]
+    return next((x.value for x in given if isinstance(x, ast.Constant) and isinstance(x.value, str)), None)
 
 
 def _is_in(module: str, package: str) -> bool:

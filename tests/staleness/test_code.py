@@ -146,3 +146,26 @@ def test_code_that_cannot_be_parsed_is_told_with_the_line(root, monkeypatch, tmp
     (tmp_path / "toy_broken.py").write_text("\nONE = = 1\n")
     with pytest.raises(StalenessError, match=r"toy_broken\.py, line 2: invalid syntax: mend it"):
         cause(root, toys.Count)
+
+
+def test_imports_by_a_literal_name_are_followed(monkeypatch, tmp_path):
+    package = tmp_path / "toy_literal"
+    package.mkdir()
+    lines = [
+        "import importlib, json",
+        "from importlib import import_module as load",
+        "importlib.import_module('toy_literal.a')",
+        "def later():",
+        "    importlib.import_module('.b', 'toy_literal')",
+        "    load('.c', __package__)",
+        "    load(name='toy_literal.d')",
+        "    __import__('toy_literal.e')",
+        "    load('..beyond')",
+        "    load(later), load(), later('toy_literal.f')",
+    ]
+    (package / "start.py").write_text("\n".join(lines))
+    for name in ("__init__", *"abcdef"):
+        (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = [f"toy_literal/{name}.py" for name in ("__init__", *"abcde", "start")]
+    assert list(code.sources(["toy_literal.start"])) == names

@@ -66,6 +66,36 @@ def test_a_package_that_is_installed_later_counts(root, count_imports, monkeypat
     assert cause(root, toys.Count) == "version of toy_unknown: none -> 1.0"
 
 
+def test_one_that_comes_later_from_a_distribution_of_another_name_counts(
+    root, count_imports, monkeypatch, tmp_path_factory
+):
+    package = count_imports("try:\n    import toy_later.deep\nexcept ImportError:\n    pass\n")
+    build(root)
+    assert toys.Count(root=root).stamp().libraries["toy_later"] is None
+    where = tmp_path_factory.mktemp("installed")
+    (where / "other_toy-1.0.dist-info").mkdir()
+    (where / "other_toy-1.0.dist-info" / "METADATA").write_text("Name: other-toy\nVersion: 1.0\n")
+    (where / "other_toy-1.0.dist-info" / "top_level.txt").write_text("toy_later\n")
+    monkeypatch.syspath_prepend(where)
+    for answers in (libraries._providers, libraries._version):  # as another process has none
+        answers.cache_clear()
+    assert cause(root, toys.Count) == "version of toy_later: none -> 1.0"
+    assert build(root) == ["Count"]
+    assert recorded(root) >= {"other-toy"} and "toy_later" not in recorded(root)
+    assert package.is_dir()
+
+
+def test_one_whose_name_is_given_to_a_function_counts(root, count_imports):
+    count_imports(
+        "import importlib\nfrom importlib import import_module as load\n"
+        "importlib.import_module('PIL.Image')\nload(name='sklearn.base')\n__import__('numpy')\n"
+        "load('.scipy', __package__)\n"
+    )
+    build(root)
+    assert recorded(root) >= {"pillow", "scikit-learn", "numpy"}
+    assert not {"", "scipy"} & recorded(root)
+
+
 def test_an_edit_brings_in_a_library_and_takes_one_out(root, count_imports):
     count_imports("import PIL\n")
     build(root)
