@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from greenr_luigi import cli
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import licenses, registry
 from greenr_luigi.sources.collection import collect
-from greenr_luigi.sources.source import Request
+from greenr_luigi.sources.source import Candidate, Request, Source
 from tasks import DownloadImages
 from tests.progress import quiet
 from tests.sources.conftest import Answer, Internet, Query, picture
@@ -75,6 +79,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_whatever_is_asked_for_next(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
     for month in range(12):
         web.show(range(25 * month, 25 * month + 50))
@@ -142,6 +147,47 @@ def test_what_licences_allow(wanted: str) -> None:
     assert not licenses.allows(None, wanted)
 
 
+STEP = st.tuples(
+    st.sampled_from(["search", "list"]),
+    st.sampled_from([None, "commercial", "publicdomain"]),
+    st.lists(st.integers(0, 15), min_size=1, max_size=8, unique=True),
+)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=20)
+@given(st.lists(STEP, min_size=1, max_size=6))
+def test_whatever_is_asked_for_in_whatever_order_all_is_kept_and_what_may_be_is_used(
+    steps: list[tuple[str, str | None, list[int]]],
+) -> None:
+    loaded: list[int] = []
+    #: By number, under which licences a search has shown it.
+    shown: dict[int, set[str | None]] = {}
+
+    def load(number: int) -> bytes:
+        loaded.append(number)
+        return picture(number)
+
+    with tempfile.TemporaryDirectory() as root:
+        for count, (kind, license, numbers) in enumerate(steps):
+            listed = [Candidate(functools.partial(load, number), address(number)) for number in numbers]
+            source = Source("x", "x", lambda request, listed=listed: iter(listed), is_list=kind == "list")
+            request = Request("grass", "grass", len(numbers), root=Path(root), license=license)
+            out = Path(root, f"out-{count}")
+            out.mkdir()
+            collect(source, request, out, {}, quiet)
+            if kind == "search":
+                for number in numbers:
+                    shown.setdefault(number, set()).add(license)
+                wanted = {n for n, asked in shown.items() if not license or asked & {license, "publicdomain"}}
+            else:
+                wanted = set(numbers)
+            rows = read_jsonl(out / "manifest.jsonl", PictureRow)
+            assert {row.file_url for row in rows} == {address(number) for number in wanted}
+            assert all((out / row.file).stat().st_size == row.bytes for row in rows)
+            assert len(loaded) == len(set(loaded)) == len([*Path(root, "collected/grass").glob("*.jpg")])
+
+
 def test_the_same_store_and_answers_give_the_same_bytes(web: Web) -> None:
     web.show(range(12))
     web.run()
@@ -180,6 +226,7 @@ def test_another_address_of_the_same_picture_is_loaded_once(web: Web) -> None:
     assert (refusal.reason, refusal.file_url) == ("duplicate", address(50))
 
 
+@pytest.mark.slow
 def test_an_old_data_root_is_taken_in(web: Web, tmp_path: Path) -> None:
     """One of a version that had no store: each output held what its own parameters had brought."""
     other = f"grass-{'0' * 12}"
@@ -305,6 +352,7 @@ def start(web: Web, tmp_path: Path) -> Iterator[Callable[[str, int], Any]]:
         process.join()
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable[[str, int], Any]) -> None:
     web.show(range(100))
     alive, far, go_on = web.internet.hosts["pictures.example"], threading.Event(), threading.Event()
@@ -330,6 +378,7 @@ def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable
     assert hidden == {".notes-1-2"}
 
 
+@pytest.mark.slow
 def test_runs_at_once_are_safe_and_load_nothing_twice(web: Web, start: Callable[[str, int], Any]) -> None:
     web.show(range(40))
     processes = [start(query, 20 + number) for number, query in enumerate(("lawn", "meadow", "turf"))]
