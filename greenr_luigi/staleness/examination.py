@@ -20,7 +20,7 @@ def examine(stage: Stage, was_asked_for: bool) -> str | None:
     try:
         stamp = stage.stamp()
     except (FileNotFoundError, NotADirectoryError):
-        return _why_no_output(stage)
+        return why_no_output(stage)
     except StampError as error:
         return str(error)
     if was_asked_for:
@@ -30,7 +30,9 @@ def examine(stage: Stage, was_asked_for: bool) -> str | None:
 
 def changed_since(stage: Stage, stamp: Stamp, output: Path) -> str | None:
     """The first difference between what an output was made from and what it would be made from now, or between its
-    stamp and its files."""
+    stamp and its files. What was accepted need not stay: it was made from what it was made from before, too."""
+    if stamp.as_made and changed_since(stage, stamp.before_accepted(), output) is None:
+        return None
     # Which libraries the code imports, only an edit of the code can change.
     versions = libraries.versions({*stamp.libraries, *stage.libraries})
     return (
@@ -63,11 +65,12 @@ def _own(stage: Stage, parameters: Mapping[str, str]) -> Mapping[str, str]:
     return {k: v for k, v in parameters.items() if k not in inherited or k in stage.uses_inherited}
 
 
-def _why_no_output(stage: Stage) -> str:
-    """If the stage has run with other parameters, the first that is new."""
-    others = [stamp for stamp in stamps(stage.output_folder.parent).values() if stamp.title == stage.title]
-    changed = others and traces.entries_changed("parameter", others[0].parameters, stage.parameters)
-    return changed or "no output yet"
+def why_no_output(stage: Stage) -> str:
+    """If the stage has run with other parameters, the first that is new to the nearest of these."""
+    found = stamps(stage.output_folder.parent).values()
+    others = [stamp.parameters for stamp in found if stamp.title == stage.title]
+    nearest = min(others, key=lambda other: len(other.items() ^ stage.parameters.items()), default=None)
+    return (nearest and traces.entries_changed("parameter", nearest, stage.parameters)) or "no output yet"
 
 
 def _inputs_changed(stage: Stage, recorded: Mapping[str, InputTrace]) -> str | None:

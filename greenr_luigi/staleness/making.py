@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ def make_if_stale(stage: Stage) -> None:
 
 def _take(stage: Stage, cause: str) -> bool:
     """Take over an earlier output, or one of other inherited parameters, that was made from the same as this one would
-    be now, if there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name."""
+    be now, if there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name. What
+    was accepted for other parameters counts for those only."""
     may_take = stage.uses_inherited is not None and stage.task_family not in stage.force
     others = stamps(stage.output_folder.parent) if may_take else {}
     for other, stamp in others.items():
@@ -46,12 +47,13 @@ def _take(stage: Stage, cause: str) -> bool:
         # Whoever waited here for another's output, while that one waited for this, would wait for ever.
         busy_or_gone = (BlockingIOError, FileNotFoundError, errors.StampError)
         with contextlib.suppress(*busy_or_gone), lock(other, fcntl.LOCK_SH, _do_not_wait):
-            if Stamp.read(other) == stamp and examination.changed_since(stage, stamp, other) is None:
+            made = stamp.before_accepted()
+            if Stamp.read(other) == stamp and examination.changed_since(stage, made, other) is None:
                 stage.tell(f"{stage.title} takes {other.name}, made from the same: {cause}")
                 with atomic_folder(stage.output_folder) as out:
                     copy_output(other.resolve(), out, without=traces.STAMP)
                     because = f"{cause}; {other.name} was made from the same"
-                    taken = replace(stamp, parameters=stage.parameters, because=because)
+                    taken = replace(made, parameters=stage.parameters, because=because)
                     taken.number, taken.finished = next_number(Path(stage.root)), time.time()
                     taken.write(out)
                     _keep(stage)
@@ -92,6 +94,7 @@ def _make(stage: Stage, cause: str) -> None:
             raise stage.error(f"{stage.title} wrote nothing to {out}: `work` must leave at least one file")
         if meanwhile := changed_meanwhile():
             stage.tell(f"{stage.title} runs again the next time: {meanwhile}")
+            trace.changed_meanwhile = meanwhile
         Stamp(
             **vars(trace),
             title=stage.title,
@@ -103,7 +106,6 @@ def _make(stage: Stage, cause: str) -> None:
             files=files,
             digest=traces.digest(files),
             number=next_number(Path(stage.root)),
-            changed_meanwhile=meanwhile,
         ).write(out)
         if stage.uses_inherited is not None:
             _keep(stage)
@@ -148,14 +150,23 @@ def _made(stage: Stage, required: Stage) -> Stamp:
 def accept(stage: Stage) -> list[str]:
     """Let the output count as made from what there is now; Stage.accept says more."""
     try:
-        stage.stamp()  # Where there is no output, a lock would make a folder.
+        # Where there is no output, a lock would make a folder.
+        if not stage.output_folder.exists():
+            why = examination.why_no_output(stage)
+            raise stage.error(
+                f"{stage.title} has no output of these parameters to accept ({why}): give those of the run"
+            )
+        stage.stamp()
+        for required in stage.inputs().values():
+            _made(stage, required)
         with _locks(stage, _do_not_wait):
             stamp, trace = stage.stamp(), _trace_of(stage, code.sources(stage.code, stage.own_classes()))
             damage = traces.files_changed("output", stamp.files, stage.output_folder)
-            differences = [*filter(None, [stamp.changed_meanwhile]), *stamp.differences(trace)]
+            made = stamp.before_accepted()
+            differences = stamp.differences(trace) and made.differences(trace)
             if differences and not damage:
-                now = replace(stamp, **vars(trace), changed_meanwhile=None)
-                now.accepted = [*stamp.accepted, *differences]
+                as_made = Trace(**{each.name: getattr(made, each.name) for each in fields(Trace)})
+                now = replace(stamp, **vars(trace), accepted=differences, as_made=as_made)
                 now.write(stage.output_folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         damage = f"{error.filename} is missing"

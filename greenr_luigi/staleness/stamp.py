@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,7 +17,7 @@ from .errors import StampError
 from .traces import STAMP, FileTrace, Snapshot, digest
 
 #: What stamps of earlier versions lack, as it is there.
-ADDED: dict[str, object] = {"accepted": [], "number": 0, "changed_meanwhile": None}
+ADDED: dict[str, object] = {"accepted": [], "number": 0, "changed_meanwhile": None, "as_made": None}
 
 
 class InputTrace(TypedDict):
@@ -41,6 +41,11 @@ class Trace:
     code: dict[str, CodeTrace]
     #: Installed versions; None for what is not installed.
     libraries: dict[str, str | None]
+    #: What of all this changed while `work` ran, in words: whether it saw what is recorded here, nobody knows.
+    changed_meanwhile: str | None = None
+
+    def __post_init__(self) -> None:
+        self.reads = {name: _snapshot(files) for name, files in self.reads.items()}
 
     def differences(self, now: Trace) -> list[str]:
         """All but the parameters in which it differs from what there is now: "code of training.py"."""
@@ -50,7 +55,8 @@ class Trace:
             ("input ", _digests(self.inputs), _digests(now.inputs)),
             ("", _contents(self.reads), _contents(now.reads)),
         ]
-        return [
+        meanwhile = [self.changed_meanwhile] if self.changed_meanwhile else []
+        return meanwhile + [
             f"{what}{name}"
             for what, old, new in tables
             for name in sorted({*old, *new})
@@ -75,13 +81,17 @@ class Stamp(Trace):
     #: The output itself.
     files: Snapshot
     digest: str
-    #: What has changed since the work, and a person has accepted without a rerun. The trace is as of then.
+    #: What has changed since the work, and a person has accepted without a rerun. The trace is as of then; that of the
+    #: work is `as_made`.
     accepted: list[str] = field(default_factory=list)
+    as_made: Trace | None = None
     #: One more than any output under the root had when this one was done: which is newer, as clocks are set back. 0 in
     #: stamps of earlier versions.
     number: int = 0
-    #: What of all this changed while `work` ran, in words: whether it saw what is recorded here, nobody knows.
-    changed_meanwhile: str | None = None
+
+    def before_accepted(self) -> Stamp:
+        """Without what a person has accepted since the work."""
+        return replace(self, **vars(self.as_made), accepted=[], as_made=None) if self.as_made else self
 
     @property
     def order(self) -> tuple[int, float]:
@@ -95,7 +105,7 @@ class Stamp(Trace):
     def write(self, folder: Path) -> None:
         beside = folder / f".{STAMP}"
         with beside.open("w") as file:
-            json.dump({"number": self.number} | vars(self), file)
+            json.dump({"number": self.number} | vars(self), file, default=vars)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(folder / STAMP)
@@ -108,7 +118,7 @@ class Stamp(Trace):
             content = ADDED | json.loads((folder / STAMP).read_bytes())
             stamp = cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
             stamp.files = _snapshot(stamp.files)
-            stamp.reads = {name: _snapshot(files) for name, files in stamp.reads.items()}
+            stamp.as_made = Trace(**content["as_made"]) if content["as_made"] else None
         except KeyError as error:
             raise StampError(f"its stamp cannot be read (it lacks {error})") from None
         except (ValueError, TypeError, AttributeError) as error:
@@ -136,10 +146,10 @@ def stamps(folder: Path) -> dict[Path, Stamp]:
     """Every finished output in the folder of a stage with its stamp, the newest first. Left out is one whose stamp is
     torn, or that is just being replaced: the stage itself says so when it is asked."""
     found = {}
-    for link in folder.glob("*"):
-        if link.is_symlink():
-            with contextlib.suppress(StampError, FileNotFoundError, NotADirectoryError):
-                found[link] = Stamp.read(link)
+    # No links, where a copy of the root followed them.
+    for link in folder.glob("[!.]*"):
+        with contextlib.suppress(StampError, FileNotFoundError, NotADirectoryError):
+            found[link] = Stamp.read(link)
     return dict(sorted(found.items(), key=lambda item: item[1].order, reverse=True))
 
 

@@ -1,6 +1,7 @@
 """What a person accepts without a rerun."""
 
 import json
+import shutil
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_what_no_file_shows_remains(root):
     [
         (lambda folder: (folder / "text").write_text("x"), "output file text was edited; run it"),
         (lambda folder: (folder / "stamp.json").write_text("{"), "its stamp cannot be read .*; run it"),
-        (lambda folder: folder.unlink(), "stamp.json is missing; run it"),
+        (lambda folder: (folder / "stamp.json").unlink(), "stamp.json is missing; run it"),
     ],
 )
 def test_a_missing_or_damaged_output_is_no_thing_to_accept(root, damage, words):
@@ -98,9 +99,46 @@ def test_a_stamp_of_before_there_was_anything_to_accept_reads(root):
     assert cause(root) is None
 
 
-def test_an_accepted_output_is_taken_with_what_was_accepted(changed, monkeypatch):
+def test_what_was_accepted_counts_for_no_other_parameters(changed, monkeypatch):
     monkeypatch.setattr(toys.Count, "uses_inherited", ())
-    accepted = toys.Count(root=changed).accept()
-    assert accepted
-    assert "Count" not in build(changed, glue="--")
-    assert toys.Count(root=changed, glue="--").stamp().accepted == accepted
+    assert toys.Count(root=changed).accept()
+    assert "Count" in build(changed, glue="--")
+    assert toys.Count(root=changed, glue="--").stamp().accepted == []
+
+
+def test_going_back_on_what_was_accepted_is_fresh_too(root, monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("code")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(toys.Count, "code", ("toy_back",))
+    count = toys.Count(root=root)
+    for number in (1, 2, 3):
+        (folder / "toy_back.py").write_text(f"ONE = {number}\n")
+        if number == 1:
+            build(root)
+        assert count.accept() == (["code of toy_back.py"] if number > 1 else [])
+        assert cause(root) is None
+    (folder / "toy_back.py").write_text("ONE = 2\n")
+    assert cause(root, toys.Count) == "code of toy_back.py changed"
+    (folder / "toy_back.py").write_text("ONE = 1\n")
+    assert cause(root) is None and count.accept() == []
+    (root / "inputs" / "a").write_text("adam")
+    assert "Count" in build(root)
+
+
+def test_without_the_options_of_the_run_it_is_told_what_differs(root):
+    build(root, times=2)
+    words = r"Count has no output of these parameters to accept \(parameter times: 2 -> 1\): give those of the run"
+    with pytest.raises(StalenessError, match=words):
+        toys.Count(root=root).accept()
+
+
+def test_a_refusal_makes_no_folder(root):
+    build(root)
+    shutil.rmtree(root / "Merge")
+    with pytest.raises(StalenessError, match="Count requires Merge, which has no output"):
+        toys.Count(root=root).accept()
+    with pytest.raises(
+        StalenessError, match=r"Merge has no output of these parameters to accept \(no output yet\)"
+    ):
+        toys.Merge(root=root).accept()
+    assert not (root / "Merge").exists()

@@ -34,6 +34,13 @@ def test_parameter(root):
     assert build(root, glue="+") == ["Merge", "Count", "Final"]
 
 
+def test_the_nearest_parameters_tell_what_is_new(root):
+    for times, glue in ((1, "-"), (2, "+")):
+        build(root, times=times, glue=glue)
+    assert cause(root, toys.Count, times=3, glue="-") == "parameter times: 1 -> 3"
+    assert cause(root, toys.Count, times=2, glue="*") == "parameter glue: + -> *"
+
+
 def test_input_edited_and_early_cutoff(root):
     build(root)
     (root / "inputs" / "a").write_text("ANN")

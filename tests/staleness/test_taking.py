@@ -123,6 +123,15 @@ def test_one_that_goes_takes_nothing_from_another(root):
     assert build(root, glue="--") == []
 
 
+def test_one_in_a_copy_of_the_root_that_followed_links_is_taken(root, tmp_path_factory):
+    build(root)
+    copy = tmp_path_factory.mktemp("copy") / "data"
+    shutil.copytree(root, copy)
+    assert not folders(copy)[0].is_symlink()
+    assert build(copy) == []
+    assert build(copy, glue="--") == ["Merge"]
+
+
 def replaced(link, on_wait):
     on_wait("process 1")
 
