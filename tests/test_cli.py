@@ -78,8 +78,11 @@ def test_a_root_that_cannot_be_meant_is_one_line(name, tmp_path, capsys):
         (["add", "grass", "."], ". cannot be read (Is a directory): give a picture's file"),
         (["add", "grass", __file__], "this is not a picture in a known format"),
         (["restore", "0123456789abcdef"], "0123456789abcdef names 0 of the 0 pictures"),
-        (["accept", "TrainModel"], "stamp.json is missing; run it"),
-        (["accept", "DownloadImages(grass)"], "DownloadImages(grass) cannot be accepted"),
+        (["accept", "TrainModel"], "TrainModel has no output of these parameters to accept"),
+        (
+            ["accept", "DownloadImages(grass)"],
+            "DownloadImages(grass) has no output of these parameters to accept",
+        ),
         (["accept", "TrainModle"], "TrainModle is no stage: did you mean TrainModel?"),
         (["status", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
         (["status", "core"], "core is no stage of tasks"),
