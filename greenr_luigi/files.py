@@ -10,8 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from greenr_luigi.staleness.errors import named
+from typing import IO
 
 
 def write(path: Path, data: bytes) -> None:
@@ -46,8 +45,7 @@ def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     path = path.resolve()
     while True:
         with path.open("ab") as file:
-            with named(path):
-                fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, path)
             # Another may have replaced it while this one waited.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 data = change(path.read_bytes())
@@ -69,12 +67,19 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     when its process dies."""
     with path.open("ab") as file:
         try:
-            with named(path):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file, path, fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, path)
         yield
+
+
+def _lock(file: IO[bytes], path: Path, how: int = 0) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | how)
+    except OSError as error:
+        error.filename = str(path)  # The system names none.
+        raise
 
 
 def link(old: Path, new: Path) -> None:
