@@ -6,6 +6,7 @@ from typing import Any
 
 from greenr_luigi.errors import SettingError
 from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesParameter
+from greenr_luigi.sources import registry
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
 from tasks.download import DownloadImages, SourceParameters
@@ -38,6 +39,9 @@ class SplitDataset(SourceParameters, PipelineStage):
                 f"--valid-share {self.valid_share:g} and --test-share {self.test_share:g}: expected less than 1 "
                 "together, for the rest is what the model learns from"
             )
+        source = registry.find(self.source)
+        if source.needs_folder and self.folder is None:
+            raise SettingError(f"--source {self.source} needs --folder: {source.hint}")
         for name in self.queries:
             if name not in self.classes:
                 raise SettingError(f"--queries: {name} is no class: {did_you_mean(name, self.classes)}")

@@ -308,6 +308,7 @@ def test_a_rollback_stays_until_there_is_another_model(deployed):
         (["--epohcs", "3"], "--epohcs is no parameter of DeployApp: did you mean --epochs?"),
         (["--classes", "one"], "expected two or more different names"),
         (["--source", "bin"], "did you mean bing?"),
+        (["--source", "urls"], "--source urls needs --folder: lists of addresses"),
         (["--force", "TrianModel"], "did you mean TrainModel?"),
         (["--root-path", "app"], "--root-path app: expected a path prefix such as /app"),
     ],
