@@ -25,10 +25,12 @@ class PrefixParameter(CheckedParameter[str]):
     """A path prefix, by the rule of the page itself; or none, which is empty text."""
 
     def check(self, value: str) -> str:
+        if not value:
+            return ""
         from greenr_luigi.web.settings import prefix
 
         try:
-            return prefix(value) if value else ""
+            return prefix(value)
         except ValueError as error:
             raise SettingError(f"{self._option} {value}: {error}") from None
 
