@@ -142,6 +142,8 @@ def why_not_serving(service: Service, output_folder: Path) -> str | None:
     deployment = contracts.read(output_folder / "deployment.json", Deployment)
     digest = deployment.candidate or deployment.release
     current = releases.current(store)
+    if current is not None and history.rolled_back(store, current):
+        return f"the rollback from release {current} was cut short"
     if current != digest:
         if current is None or not history.rolled_back(store, digest):
             return f"the release store points to {current or 'nothing'}, not to {digest}"

@@ -150,12 +150,13 @@ def current(store: Path) -> str | None:
 def point(store: Path, digest: str, why: history.Reason = "deploy") -> None:
     """Make `current` point to a release, atomically, after every file of it was checked against its digest.
 
-    Raises ReleaseError from `verify`, and leaves `current` alone then.
+    Raises ReleaseError from `verify`, OSError at a full disk, and leaves `current` alone then.
     """
     verify(store, digest)
-    _link(store, digest)
+    # Before the link: whatever comes in between, the next start points to what the history says (`last_good`).
     if history.way_back(store)[:1] != [digest]:
         history.append(store, history.Entry(digest, why, now()))
+    _link(store, digest)
 
 
 @contextlib.contextmanager
@@ -312,13 +313,18 @@ def identity(store: Path, digest: str | None) -> tuple[int, int] | None:
 
 
 def releases(store: Path) -> list[str]:
-    """The digests of the releases in a store, oldest first."""
-    notes = [note for note in store.glob("*/release.json") if DIGEST.fullmatch(note.parent.name)]
-    return [note.parent.name for note in sorted(notes, key=lambda note: note.lstat().st_mtime_ns)]
+    """The digests of the releases in a store: those that have never served, oldest first, then the others, the last to
+    serve last. The history tells that, as clocks are set back."""
+    served = {entry.digest: place for place, entry in enumerate(history.read(store))}
+    notes = {note.parent.name: note for note in store.glob("*/release.json")}
+    return sorted(
+        filter(DIGEST.fullmatch, notes),
+        key=lambda digest: (served.get(digest, -1), notes[digest].lstat().st_mtime_ns),
+    )
 
 
 def superfluous(store: Path, keep: int, serving: Collection[str] = ()) -> list[str]:
-    """All but the newest `keep` releases, the current, the one before it and those `serving`."""
+    """All but the last `keep` of `releases`, the current, the one before it and those `serving`."""
     digests = releases(store)
     kept = {current(store), previous(store), *serving, *digests[max(0, len(digests) - keep) :]}
     return [digest for digest in digests if digest not in kept and not (store / digest).is_symlink()]

@@ -17,6 +17,7 @@ from greenr_luigi.deployment.deploy import (
     Refused,
     deploy,
     pass_gate,
+    point_to_last_good,
     serve,
     why_not_serving,
 )
@@ -94,6 +95,10 @@ def test_why_a_deployment_does_not_serve_any_more(tmp_path: Path, out: Path) -> 
     assert f"release {second}: model.onnx is not the file that was published" in str(cause())
     releases.rollback(service.store)
     assert cause() == "no server of ours answers on 127.0.0.1:1"
+    (service.store / "current").unlink()
+    (service.store / "current").symlink_to(second)  # As a rollback leaves it that is killed.
+    assert cause() == f"the rollback from release {second} was cut short"
+    assert point_to_last_good(service.store) == first == releases.current(service.store)
     (service.store / first / "model.json").unlink()
     assert f"release {first}: model.json is missing" in str(cause())
     (service.store / first / "release.json").unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import history, releases
 
 
 def export(folder: Path, text: str = "weights", **more: str) -> Path:
@@ -160,6 +160,28 @@ def test_nothing_to_roll_back_to(tmp_path: Path) -> None:
         releases.rollback(tmp_path / "s")
 
 
+@pytest.mark.parametrize("end", [OSError, Interrupted])
+def test_a_rollback_that_is_cut_short_goes_where_the_person_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    store = tmp_path / "s"
+    _, b, c = three(store)
+
+    def full(*_: object) -> None:
+        raise end
+
+    with monkeypatch.context() as patch, pytest.raises(end):
+        patch.setattr(history, "append", full)
+        releases.rollback(store)
+    assert releases.current(store) == c == releases.last_good(store), "nothing has happened"
+    with monkeypatch.context() as patch, pytest.raises(end):
+        patch.setattr(Path, "symlink_to", full)
+        releases.rollback(store)
+    assert releases.last_good(store) == b, "what the next start points to"
+    assert releases.rollback(store) == b == releases.current(store), "a retry goes no further back"
+    assert history.rolled_back(store, c) and releases.previous(store) != c
+
+
 @pytest.mark.parametrize("name", ["", "release.json", "model.onnx", "pictures"])
 @pytest.mark.parametrize("what", ["file", "folder", "link to itself", "link to nowhere"])
 def test_whatever_lies_in_the_place_of_a_release_it_is_published_anew(
@@ -250,12 +272,24 @@ def test_prune_keeps_the_current_and_the_one_before(tmp_path: Path) -> None:
     all_of_them = [releases.publish(store, export(tmp_path / "e", str(n)).iterdir()) for n in range(6)]
     releases.point(store, all_of_them[0])
     releases.point(store, all_of_them[2])
-    assert releases.superfluous(store, 1, {all_of_them[4]}) == [all_of_them[n] for n in (1, 3)]
-    assert releases.superfluous(store, 1) == [all_of_them[n] for n in (1, 3, 4)]
+    assert releases.superfluous(store, 1, {all_of_them[4]}) == [all_of_them[n] for n in (1, 3, 5)]
+    assert releases.superfluous(store, 1) == [all_of_them[n] for n in (1, 3, 4, 5)]
     for digest in releases.superfluous(store, 0):
         releases.remove(store, digest)
     assert set(releases.releases(store)) == {all_of_them[n] for n in (0, 2)}
     assert releases.rollback(store) == all_of_them[0]
+
+
+def test_the_newest_release_is_told_by_the_history_and_not_by_a_clock(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    a, b, c = three(store)
+    untried = [releases.publish(store, export(tmp_path / "e", text).iterdir()) for text in ("d", "e")]
+    for seconds, digest in enumerate([*untried, c, b, a], 10**9):
+        os.utime(store / digest / "release.json", (seconds, seconds))
+    assert releases.releases(store) == [*untried, a, b, c], "what has never served is the first to go"
+    assert releases.superfluous(store, 3) == untried
+    releases.point(store, a)
+    assert releases.releases(store) == [*untried, b, c, a]
 
 
 def test_what_killed_writers_left_is_known_by_its_name_and_kind(tmp_path: Path) -> None:
