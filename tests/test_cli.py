@@ -105,6 +105,7 @@ def test_what_is_wrong_with_a_module_of_stages_is_one_line(tmp_path):
     for text, line in (
         ("x = 1\n", f"--module tasks: {tmp_path}/tasks.py has no STAGES: is it in the way of another tasks?"),
         ("x = \n", f"{tmp_path}/tasks.py, line 1: invalid syntax: mend it"),
+        ("x = 1\0\n", "tasks: source code string cannot contain null bytes: mend it"),
     ):
         (tmp_path / "tasks.py").write_text(text)
         environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}

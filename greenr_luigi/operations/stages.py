@@ -8,6 +8,7 @@ from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.errors import no_python
 
 
 def load_stages(module: str) -> Sequence[type[PipelineStage]]:
@@ -16,7 +17,7 @@ def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     try:
         imported = importlib.import_module(module)
     except SyntaxError as error:
-        raise GreenrError(f"{error.filename}, line {error.lineno}: {error.msg}: mend it") from None
+        raise GreenrError(no_python(error.filename or module, error)) from None
     except (ImportError, ValueError, TypeError) as error:
         raise GreenrError(f"--module {module}: {error}") from None
     stages: Sequence[type[PipelineStage]] = getattr(imported, "STAGES", ())

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TypedDict
 
-from .errors import StalenessError
+from .errors import StalenessError, no_python
 from .traces import sha256_if_there
 
 #: By module, the names of the classes in it that are part of a stage.
@@ -187,7 +187,7 @@ def parse(path: Path, source: bytes) -> ast.Module:
     try:
         return ast.parse(source if path.suffix == ".py" else b"")
     except SyntaxError as error:
-        raise StalenessError(f"{path}, line {error.lineno}: {error.msg}: mend it") from None
+        raise StalenessError(no_python(path, error)) from None
 
 
 def trace(path: Path, source: bytes) -> CodeTrace:

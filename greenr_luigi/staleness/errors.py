@@ -18,6 +18,12 @@ class StampError(StalenessError):
     """A stamp that is there, but is torn or no stamp."""
 
 
+def no_python(place: object, error: SyntaxError) -> str:
+    """Why a source file is no Python. Not every fault lies in a line: a null byte does not."""
+    line = f", line {error.lineno}" if error.lineno else ""
+    return f"{place}{line}: {error.msg}: mend it"
+
+
 #: Said of a root that is no folder.
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 

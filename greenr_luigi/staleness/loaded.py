@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import sys
 from collections.abc import Collection, Mapping
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from . import code
+from .traces import file_sha256
 
 #: By module: where it was loaded from, which is another object after a reload, and what lay there then. None for a
 #: module that was not loaded when its source was taken down.
@@ -47,3 +50,26 @@ def edited(recorded: Mapping[str, code.CodeTrace]) -> str | None:
             if as_loaded["syntax"] != trace["syntax"]:
                 return name
     return None
+
+
+class _Reader(SourceFileLoader):
+    """Finds the code of a module as an import does, but leaves no bytecode behind."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
+        pass
+
+
+def stale_bytecode(files: Mapping[str, Path]) -> tuple[str, Path] | None:
+    """The first source file, by name, in place of which Python runs bytecode of other code, and that bytecode. Python
+    takes bytecode for that of a source if it tells the same size and time, in whole seconds."""
+    for name, path in files.items():
+        if path.suffix == ".py" and _is_shadowed(path, file_sha256(path)):
+            return name, Path(cache_from_source(str(path)))
+    return None
+
+
+@functools.cache
+def _is_shadowed(path: Path, sha256: str) -> bool:
+    # Remembered for each content of the file: what is loaded stays so, even when the bytecode has been deleted.
+    reader = _Reader("", str(path))
+    return bool(reader.get_code("") != reader.source_to_code(path.read_bytes(), str(path)))

@@ -87,6 +87,11 @@ def _make(stage: Stage, cause: str) -> None:
         raise stage.error(
             f"{stage.title}: {name} was edited after this process had loaded it: start a new process, which runs it"
         )
+    if stale := loaded.stale_bytecode(modules):
+        raise stage.error(
+            f"{stage.title}: Python takes the bytecode {stale[1]} for that of {stale[0]}, but it is of other code: "
+            "delete it and start a new process"
+        )
     with atomic_folder(stage.output_folder) as out, errors.full_disk_told(stage.output_folder):
         summary = _plain(stage.work(out))
         files = traces.snapshot(out)

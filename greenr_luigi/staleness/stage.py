@@ -211,7 +211,8 @@ class Stage(luigi.Task):
         That an input is stale itself, or a cause that no file shows, remains. Raises `error` if there is no output of
         these parameters, or a damaged one, or while a run works on it."""
         try:
-            return making.accept(self)
+            with self._errors_of_its_own():
+                return making.accept(self)
         finally:
             forget()
 

@@ -148,6 +148,28 @@ def test_code_that_cannot_be_parsed_is_told_with_the_line(root, monkeypatch, tmp
         cause(root, toys.Count)
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (b"\nONE = = 1\n", r"toy_broken\.py, line 2: invalid syntax: mend it"),
+        (b"ONE = 1\0\n", r"toy_broken\.py: source code string cannot contain null bytes: mend it"),
+        (b"# coding: morse\n", r"toy_broken\.py: unknown encoding: morse: mend it"),
+    ],
+)
+def test_code_that_cannot_be_parsed_is_not_accepted(root, monkeypatch, tmp_path, source, words):
+    class OwnError(Exception):
+        pass
+
+    (tmp_path / "toy_broken.py").write_text("ONE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(toys.Count, "code", ("toy_broken",))
+    monkeypatch.setattr(toys.Count, "error", OwnError)
+    build(root)
+    (tmp_path / "toy_broken.py").write_bytes(source)
+    with pytest.raises(OwnError, match=words):
+        toys.Count(root=root).accept()
+
+
 def test_imports_by_a_literal_name_are_followed(monkeypatch, tmp_path):
     package = tmp_path / "toy_literal"
     package.mkdir()

@@ -1,11 +1,15 @@
 """What changes while a process runs: a stamp tells what ran, or the stage is stale."""
 
 import importlib
+import importlib.util
+import os
 import sys
+from pathlib import Path
 
 import luigi
 import pytest
 
+from greenr_luigi.staleness import loaded
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.toys import build, cause
@@ -97,6 +101,43 @@ def test_code_that_is_loaded_already_may_be_edited_while_work_goes_on(package, t
     assert write.stale_because() == f"code of {package.name}/early.py changed"
     early.write_text("ONE = 1\n")
     assert write.stale_because() is None
+
+
+@pytest.mark.parametrize("module", ["early", "late"])
+def test_bytecode_of_earlier_code_does_not_run(package, tmp_path, monkeypatch, module):
+    """Python tells by size and time, in whole seconds, whether it may run bytecode in place of a source file."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = package / f"{module}.py"
+    text = file.read_text()
+
+    def import_anew():
+        importlib.invalidate_caches()
+        for each in [name for name in sys.modules if name.split(".")[0] == package.name]:
+            del sys.modules[each]
+        importlib.import_module(f"{package.name}.stages")
+
+    def write_at_the_same_time(words):
+        file.write_text(words)
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        import_anew()
+
+    write_at_the_same_time(text)
+    stage_of(package, tmp_path).run()
+    assert stage_of(package, tmp_path).stale_because() is None
+    write_at_the_same_time(text.replace("= ", "=-"))
+    write = stage_of(package, tmp_path)
+    assert write.stale_because() == f"code of {package.name}/{module}.py changed"
+    words = rf"Python takes the bytecode (.*\.pyc) for that of {package.name}/{module}\.py, but .*: delete it"
+    with pytest.raises(StalenessError, match=words):
+        write.run()
+    Path(importlib.util.cache_from_source(file)).unlink()
+    with pytest.raises(StalenessError, match="start a new process"):
+        write.run()
+    loaded._is_shadowed.cache_clear()  # as in a new process
+    import_anew()
+    stage_of(package, tmp_path).run()
+    assert "-" in (write.output_folder / "text").read_text()
+    assert stage_of(package, tmp_path).stale_because() is None
 
 
 def test_a_library_that_is_installed_meanwhile_is_not_what_ran(root, monkeypatch):
