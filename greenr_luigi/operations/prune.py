@@ -56,10 +56,12 @@ def _keep_from_web(root: Path, outputs: list[Output]) -> None:
     """Those of a version that had no store may hold what the web has no more."""
     from greenr_luigi.sources import store
 
+    earlier = collections.defaultdict[str, dict[Path, str]](dict)
     for output in of_role(outputs, "pictures"):
         parameters = output.stamp.parameters
-        label, license = parameters.get("label", ""), parameters.get("license", "")
-        store.take_in(root, label, {output.folder: license}, lambda: print("waits for a run that collects"))
+        earlier[parameters.get("label", "")][output.folder] = parameters.get("license", "")
+    for label, folders in earlier.items():
+        store.take_in(root, label, folders, lambda: print("waits for a run that collects"))
 
 
 def _superfluous_outputs(root: Path, outputs: list[Output], keep: int) -> Iterator[Removal]:

@@ -100,8 +100,6 @@ class Collection:
         if same := self.listed.get(outcome.sha256):
             self.refusals.append(Refusal("duplicate", f"the same file as {same}", url))
         self.listed.setdefault(outcome.sha256, url)
-        if data is not None:
-            self.store.put(outcome, data)
         if (outcome.sha256, url) not in self._ways:
             origin = Origin.of(
                 outcome,
@@ -115,6 +113,8 @@ class Collection:
             )
             self.store.add(origin)
             self._note(origin)
+        if data is not None:
+            self.store.put(outcome, data)
 
     def _note(self, origin: Origin) -> None:
         self._sha256[origin.file_url] = origin.sha256

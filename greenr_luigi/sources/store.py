@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from greenr_luigi import contracts, files
 from greenr_luigi.pictures import door
@@ -25,6 +28,8 @@ from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
 
 FOLDER, ORIGINS = "collected", "origins.jsonl"
+#: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
+UNSAVED = ".unsaved.jsonl"
 #: What a killed `files.write` leaves beside them.
 LEFTOVER = re.compile(r"\.([0-9a-f]{16}\.\w+|origins\.jsonl)-\d+-\d+")
 
@@ -70,7 +75,12 @@ class Store:
         self.pictures[picture.sha256] = picture
 
     def add(self, origin: Origin) -> None:
-        """Note a way in which a picture came."""
+        """Note a way in which a picture came, before the picture is put."""
+        if self.log:
+            with self.log.with_name(UNSAVED).open("ab") as file:
+                file.write(msgspec.json.encode(origin) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
         self.origins.append(origin)
         self._unsaved.append(origin)
 
@@ -78,6 +88,7 @@ class Store:
         """Have what was added be found again."""
         if self.log and self._unsaved:
             contracts.append_log(self.log, *self._unsaved)
+            self.log.with_name(UNSAVED).unlink()
         self._unsaved = []
 
 
@@ -107,39 +118,82 @@ def _locked(root: Path, label: str, on_wait: Callable[[], None]) -> Iterator[Pat
         for path in folder.iterdir():
             if LEFTOVER.fullmatch(path.name):
                 path.unlink()
+        _save_what_was_put(folder)
         yield folder
 
 
+def _save_what_was_put(folder: Path) -> None:
+    """Find again what a run put that was cut short. A line whose picture did not get there says nothing."""
+    if unsaved := contracts.read_log(folder / UNSAVED, Origin):
+        saved = set(contracts.read_log(folder / ORIGINS, Origin))
+        put = [o for o in unsaved if o not in saved and _sound(folder / o.file, o.sha256)]
+        contracts.append_log(folder / ORIGINS, *put)
+    (folder / UNSAVED).unlink(missing_ok=True)
+
+
 def _take_in(folder: Path, label: str, earlier: Mapping[Path, str]) -> None:
-    here, ways = set[str](), set[tuple[str, str | None, str | None]]()
+    # What is of no moment is a person's own, or drawn.
+    rows = [
+        (collection, license or None, row)
+        for collection, license in earlier.items()
+        for row in contracts.read_log(collection / MANIFEST, PictureRow)
+        if row.fetched
+    ]
+    origins = contracts.read_log(folder / ORIGINS, Origin)
+    names = {origin.sha256: origin.file for origin in origins}
+    here = {*names, *_take_in_files(folder, names, ((collection, row) for collection, _, row in rows))}
+    ways = set[tuple[str, str | None, str | None]]()
 
     def note(origin: Origin) -> None:
-        here.add(origin.sha256)
+        names.setdefault(origin.sha256, origin.file)
         if not origin.listed:
             # What was found under a licence is found under none, too.
             ways.update((origin.sha256, origin.file_url, asked) for asked in (origin.asked, None))
 
-    for origin in contracts.read_log(folder / ORIGINS, Origin):
+    for origin in origins:
         note(origin)
     new: list[Origin] = []
-    for collection, license in earlier.items():
-        for row in contracts.read_log(collection / MANIFEST, PictureRow):
-            name, asked = Path(row.file).name, license or None
-            # What was not searched for stood in a list.
-            listed = row.query is None
-            known = row.sha256 in here and (listed or (row.sha256, row.file_url, asked) in ways)
-            # What is of no moment is a person's own, or drawn.
-            if row.fetched and not known:
-                with contextlib.suppress(FileNotFoundError):
-                    if row.sha256 not in here:
-                        files.link(collection / row.file, folder / name)
-                    new.append(Origin.of(row, file=name, label=label, asked=asked, listed=listed))
-                    note(new[-1])
+    for _, asked, row in rows:
+        # What was not searched for stood in a list.
+        listed = row.query is None
+        known = row.sha256 in names and (listed or (row.sha256, row.file_url, asked) in ways)
+        if row.sha256 in here and not known:
+            name = names.get(row.sha256, Path(row.file).name)
+            new.append(Origin.of(row, file=name, label=label, asked=asked, listed=listed))
+            note(new[-1])
     if new:
         new.sort(
             key=lambda origin: (origin.fetched, origin.sha256, origin.file_url or "", origin.asked or "")
         )
         contracts.append_log(folder / ORIGINS, *new)
+
+
+def _take_in_files(
+    folder: Path, names: Mapping[str, str], rows: Iterable[tuple[Path, PictureRow]]
+) -> set[str]:
+    """Have a sound file in the store of each picture of which any collection holds one, but for what a person deleted.
+    `names`: those that have a line, by sha256. Returns the sha256 of what was seen to be sound."""
+    sound = set[str]()
+    for collection, row in rows:
+        theirs, ours = collection / row.file, folder / names.get(row.sha256, Path(row.file).name)
+        has_line = row.sha256 in names
+        deleted = has_line and not ours.exists()
+        # A link to ours has what ours has: most are, and need not be read.
+        same = has_line and theirs.exists() and ours.exists() and theirs.samefile(ours)
+        if row.sha256 in sound or deleted or same:
+            continue
+        if not _sound(ours, row.sha256):
+            if not _sound(theirs, row.sha256):
+                continue
+            files.link(theirs, ours)
+        sound.add(row.sha256)
+    return sound
+
+
+def _sound(path: Path, sha256: str) -> bytes | None:
+    """The bytes of this picture; None if the file is missing or damaged."""
+    data = path.read_bytes() if path.is_file() else b""
+    return data if door.sha256(data) == sha256 else None
 
 
 def sizes(root: Path) -> dict[Path, int]:
@@ -153,9 +207,7 @@ def examine_all(folder: Path, rows: Iterable[PictureRow]) -> list[PictureRow | R
     """What the pictures of these rows are by today's checks; None for one that is missing or damaged."""
 
     def again(row: PictureRow) -> PictureRow | Refusal | None:
-        path = folder / row.file
-        data = path.read_bytes() if path.is_file() else b""
-        if door.sha256(data) != row.sha256:
+        if (data := _sound(folder / row.file, row.sha256)) is None:
             return None
         try:
             now = examine(data, row.label, row.engine)
