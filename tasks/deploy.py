@@ -1,7 +1,9 @@
 """DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
 import atexit
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import luigi
@@ -11,7 +13,7 @@ from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import PipelineStage
-from greenr_luigi.staleness.stamp import Stamp
+from greenr_luigi.staleness.stamp import Stamp, stamps
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
 from tasks.split import SplitDataset
@@ -63,12 +65,28 @@ class DeployApp(PipelineStage):
 
     @property
     def service(self) -> "Service":
+        return self._service(Path(self.root), self.to_str_params())
+
+    @classmethod
+    def last_service(cls, root: Path, otherwise: Mapping[str, str] = MappingProxyType({})) -> "Service":
+        """Where the newest deployment under a root serves; before the first, by the parameters `otherwise`. Of those
+        only what tells it is looked at: what that deployment was made from may be gone."""
+        recorded = (stamp.parameters for stamp in stamps(root / cls.get_task_family()).values())
+        return cls._service(root, next(recorded, otherwise))
+
+    @classmethod
+    def _service(cls, root: Path, texts: Mapping[str, str]) -> "Service":
+        """By parameters as text; one that is missing is as configured."""
         from greenr_luigi.serving.server import Service
 
-        root = Path(self.root)
-        return Service(
-            root / "releases", root / "server", self.host, self.port, self.web_workers, self.root_path
+        family, parameters = cls.get_task_family(), dict(cls.get_params())
+        host, port, web_workers, root_path = (
+            parameters[name].parse(texts[name])
+            if name in texts
+            else parameters[name].task_value(family, name)
+            for name in ("host", "port", "web_workers", "root_path")
         )
+        return Service(root / "releases", root / "server", host, port, web_workers, root_path)
 
     def reads(self) -> dict[str, Path]:
         return ASSETS
@@ -102,11 +120,13 @@ def begun(deployment: DeployApp, _: object) -> None:
 
 
 def serve_on(deployment: DeployApp) -> None:
-    """However a run ends, the last good release serves: also where nothing did, as after a reboot."""
+    """However a run ends, the last good release serves: also where nothing did, as after a reboot. It does so where the
+    last deployment served it, since the run has not brought the one that is asked for."""
     from greenr_luigi.deployment import deploy
 
     try:
-        deploy.serve_on(deployment.service, lambda _, words: deployment.tell(words))
+        service = deployment.last_service(Path(deployment.root), deployment.to_str_params())
+        deploy.serve_on(service, lambda _, words: deployment.tell(words))
     except (GreenrError, OSError) as error:
         deployment.tell(f"nothing serves meanwhile: {error}")
 

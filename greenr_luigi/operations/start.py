@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations.outputs import find_outputs, of_role
 from greenr_luigi.operations.stages import deploying_stage
 
 if TYPE_CHECKING:
@@ -21,10 +20,7 @@ def start(root: Path, module: str = "tasks") -> Server:
     from greenr_luigi.deployment.deploy import serve
 
     stage = deploying_stage(module)
-    family = stage.get_task_family()
-    deployments = of_role(find_outputs(root, module), "deployment")
-    recorded = next((d.stamp.parameters for d in deployments if d.folder.parent.name == family), {})
-    task = stage.from_str_params({**recorded, "root": str(root)})
-    if (service := getattr(task, "service", None)) is None:
-        raise GreenrError(f"{family} has no server on this machine that could be started")
-    return serve(service, lambda _, words: print(words))
+    last_service = getattr(stage, "last_service", None)
+    if last_service is None:
+        raise GreenrError(f"{stage.get_task_family()} has no server on this machine that could be started")
+    return serve(last_service(root), lambda _, words: print(words))
