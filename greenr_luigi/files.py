@@ -6,37 +6,71 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
-import threading
+import stat
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, after a power cut too."""
+    """Write a file that appears whole or not at all, after a power cut too. One that it replaces hands down its mode
+    and, where the system permits, its owner. An OSError names `path`."""
     beside = _beside(path)
     try:
-        beside.write_bytes(data)
-        flush(beside)
-        beside.replace(path)
+        with _named(path):
+            with beside.open("xb") as file:
+                _keep_mode(path, file.fileno())
+                file.write(data)
+                file.flush()
+                # Or a power cut after the rename leaves an empty file under the name.
+                os.fsync(file.fileno())
+            beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
 
 
 def _beside(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
-    return path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    """Where a file is written before it gets its name: one that no person gives."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def flush(path: Path) -> None:
-    """To the disk, so that a power cut after a rename does not leave an empty file under the new name."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """A file or folder to the disk, so that a power cut does not take back what was renamed."""
+    with _named(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_left_of(path: Path, names: str) -> bool:
+    """Whether a killed `write` left this, of a file whose name matches the pattern `names`."""
+    ours = re.fullmatch(rf"\.(?:{names})\.[0-9a-f]{{32}}", path.name)
+    return ours is not None and path.is_file() and not path.is_symlink()
+
+
+def _keep_mode(path: Path, descriptor: int) -> None:
+    """Of what is replaced; before there is any content that others may not see."""
+    with contextlib.suppress(FileNotFoundError):
+        was = path.stat()
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, was.st_uid, was.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An OSError names this file: the system names none where a write fails, or the one beside."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def update(path: Path, change: Callable[[bytes], bytes]) -> None:
@@ -75,11 +109,8 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def _lock(file: IO[bytes], path: Path, how: int = 0) -> None:
-    try:
+    with _named(path):
         fcntl.flock(file, fcntl.LOCK_EX | how)
-    except OSError as error:
-        error.filename = str(path)  # The system names none.
-        raise
 
 
 def link(old: Path, new: Path) -> None:
@@ -88,5 +119,6 @@ def link(old: Path, new: Path) -> None:
         os.link(old, new)
     except OSError:
         beside = _beside(new)
-        shutil.copy2(old, beside)
-        beside.replace(new)
+        with _named(new):
+            shutil.copy2(old, beside)
+            beside.replace(new)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
@@ -141,6 +142,24 @@ def test_what_the_operating_system_refuses_is_told_with_its_remedy(
     monkeypatch.setattr(cli.usage, "usage", refused)
     assert cli.main(["--root", str(tmp_path), "usage"]) == 1
     assert capsys.readouterr().err.startswith(f"greenr: a-file: {remedy}")
+
+
+def test_a_full_disk_is_one_line_where_the_system_names_no_file(tmp_path, monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    picture = tmp_path / "lawn.png"
+    Image.new("RGB", (320, 320), "green").save(picture)
+    for words, file in (
+        (["reject", str(picture)], "curation.csv"),
+        (["add", "grass", str(picture)], "added/grass/"),
+    ):
+        assert cli.main(["--root", str(tmp_path / "data"), *words]) == 1
+        said = capsys.readouterr().err
+        assert (
+            said.startswith(f"greenr: {tmp_path}/data/{file}") and "the disk is full: free some space" in said
+        )
 
 
 @pytest.mark.parametrize("fault", [ValueError("a bug"), FileNotFoundError(errno.ENOENT, "a bug", "x")])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -46,10 +48,38 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "log"
     path.write_bytes(b"one\n")
 
-    def full(path: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "flush", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
         files.append(path, lambda _: b"two\n")
+    assert error.value.filename == str(path)
     assert path.read_bytes() == b"one\n" and [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_file_that_is_replaced_keeps_its_mode_and_owner(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    owner = (1234, 4321) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(path, *owner)
+    path.chmod(mode)
+    files.append(path, lambda _: b"two\n")
+    now = path.stat()
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (*owner, mode)
+
+
+def test_a_file_that_may_not_be_given_away_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    path.chmod(0o600)
+    monkeypatch.setattr(os, "fchown", refused)
+    files.write(path, b"two\n")
+    assert path.read_bytes() == b"two\n" and stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,8 +29,8 @@ from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
 FOLDER, ORIGINS = "collected", "origins.jsonl"
 #: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
 UNSAVED = ".unsaved.jsonl"
-#: What a killed `files.write` leaves beside them.
-LEFTOVER = re.compile(r"\.([0-9a-f]{16}\.\w+|origins\.jsonl)-\d+-\d+")
+#: The names of these files, as a pattern.
+NAMES = r"[0-9a-f]{16}\.\w+|origins\.jsonl"
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _locked(root: Path, label: str, on_wait: Callable[[], None]) -> Iterator[Pat
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
         for path in folder.iterdir():
-            if LEFTOVER.fullmatch(path.name):
+            if files.is_left_of(path, NAMES):
                 path.unlink()
         _save_what_was_put(folder)
         yield folder

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from greenr_luigi import cli
 from greenr_luigi import files as store_files
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.sources import licenses, registry
+from greenr_luigi.sources import licenses, registry, store
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Candidate, Request, Source
 from greenr_luigi.stage import StageError
@@ -420,6 +420,21 @@ def start(web: Web, tmp_path: Path) -> Iterator[Callable[[str, int], Any]]:
         process.join()
 
 
+def test_only_what_a_killed_write_left_is_swept(tmp_path: Path) -> None:
+    folder = tmp_path / "collected" / "grass"
+    hex32 = "0123456789abcdef" * 2
+    theirs = [folder / f".{hex32[:16]}.jpg-1-2", folder / f".notes.{hex32}", tmp_path / "picture"]
+    folders = [folder / ".origins.jsonl-1-2", folder / f".origins.jsonl.{hex32}"]
+    link, left = folder / f".{hex32[:16]}.jpg.{hex32}", folder / f".{hex32[:16]}.png.{hex32}"
+    for path in folders:
+        path.mkdir(parents=True)
+    for path in (*theirs, left):
+        path.write_text("mine")
+    link.symlink_to(tmp_path / "picture")
+    with store.opened(tmp_path, "grass", {}, quiet):
+        assert set(folder.iterdir()) == {*theirs[:2], *folders, link}
+
+
 @pytest.mark.slow
 def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable[[str, int], Any]) -> None:
     web.show(range(100))
@@ -438,7 +453,7 @@ def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable
     process.join()
     go_on.set()
     assert process.exitcode == -signal.SIGKILL
-    (web.store / f".{'0' * 16}.jpg-123-456").write_bytes(b"half")
+    (web.store / f".{'0' * 16}.jpg.{'0' * 32}").write_bytes(b"half")
     (web.store / ".notes-1-2").write_text("a person's")
     fetched = web.run(limit=100)
     # The second batch, less what had come of it.
