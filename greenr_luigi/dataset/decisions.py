@@ -139,11 +139,20 @@ def take_back(root: Path, lines: str) -> None:
     """Remove what `append` returned, as if it had never been said. Lines that a person has edited since stay."""
 
     def change(old: bytes) -> bytes:
-        before, _, after = old.rpartition(lines.encode())
-        return before + after
+        # Whole lines: what a person has put before the first one, such as "# ", is an edit.
+        at = (b"\n" + old).rfind(b"\n" + lines.encode())
+        return old if at < 0 else old[:at] + old[at + len(lines.encode()) :]
 
     if (root / FILE).exists():
         files.update(root / FILE, change)
+
+
+def says_added(root: Path, sha256: str, label: str) -> bool:
+    """Whether a line says that this picture was added to the label. Raises CurationError as `read_curation` does."""
+    path = root / FILE
+    records = _parse(path, path.read_bytes())[0] if path.exists() else []
+    about = [(record["action"], record["sha256"]) for record in records if record["label"] in ("", label)]
+    return ("add", sha256) in about
 
 
 def _line(cells: Sequence[str]) -> str:

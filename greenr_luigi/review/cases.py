@@ -61,7 +61,7 @@ class Review:
         """A later verdict on a case overrules the earlier."""
         self.take_back(number)
         case, copy = self.cases[number], None
-        label = case.label if verdict == KEEP else verdict.removeprefix("=")
+        label = self._label(case, verdict)
         if verdict == REJECT:
             lines = curation.reject(self.root, [case.path])
         elif case.probability is None:
@@ -74,12 +74,18 @@ class Review:
         self.decided[number] = Decided(verdict, lines, copy)
 
     def take_back(self, number: int) -> None:
-        """All is as it was before the decision: a picture that a person had added themselves stays."""
+        """All is as it was before the decision: a picture that a person added themselves, before or since, stays."""
         if number in self.decided:
-            _, lines, copy = self.decided.pop(number)
+            verdict, lines, copy = self.decided.pop(number)
             decisions.take_back(self.root, lines)
-            if copy is not None:
+            case = self.cases[number]
+            label = self._label(case, verdict)
+            if copy is not None and not decisions.says_added(self.root, case.sha256, label):
                 copy.unlink(missing_ok=True)
+
+    @staticmethod
+    def _label(case: Case, verdict: str) -> str:
+        return case.label if verdict == KEEP else verdict.removeprefix("=")
 
     def next_undecided(self, number: int) -> int:
         """The next case, after the last the first one again; how many there are if none is left."""

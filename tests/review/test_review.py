@@ -239,6 +239,33 @@ def test_undo_leaves_what_a_person_had_added_themselves(place: Place) -> None:
         assert (place.root / decisions.FILE).read_bytes() == curated
 
 
+def test_undo_leaves_what_a_person_added_since(place: Place) -> None:
+    review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
+    lime = review.cases[0]
+    review.decide(0, "keep")
+    copy = curation.add(place.root, "grass", lime.path, "mine").copy
+    said = (place.root / decisions.FILE).read_text().splitlines()
+    review.take_back(0)
+    assert copy.read_bytes() == lime.path.read_bytes()
+    assert (place.root / decisions.FILE).read_text().splitlines() == [said[0], said[2]]
+    review.decide(0, "=dandelion")
+    assert decisions.added_files(place.root, "dandelion")
+    review.take_back(0)
+    assert decisions.added_files(place.root, "dandelion") == [] and copy.exists()
+
+
+def test_undo_leaves_a_line_that_a_person_made_a_comment_of(place: Place) -> None:
+    review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
+    path = place.root / decisions.FILE
+    review.decide(1, "reject")
+    curation.reject(place.root, [review.cases[2].path])
+    header, first, second = path.read_text().splitlines()
+    edited = f"{header}\n# {first}\n{second}\n"
+    path.write_text(edited)
+    review.take_back(1)
+    assert path.read_text() == edited
+
+
 def test_undo_leaves_lines_that_came_after_or_were_edited(place: Place) -> None:
     review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
     path = place.root / decisions.FILE
