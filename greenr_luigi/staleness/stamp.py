@@ -114,14 +114,13 @@ class Stamp(Trace):
     def read(cls, folder: Path) -> Stamp:
         """Raises FileNotFoundError if there is none, StampError if it is torn."""
         try:
-            content = json.loads((folder / STAMP).read_bytes())
             content = ADDED | json.loads((folder / STAMP).read_bytes())
             stamp = cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
             stamp.files = _snapshot(stamp.files)
             stamp.as_made = Trace(**content["as_made"]) if content["as_made"] else None
         except KeyError as error:
             raise StampError(f"its stamp cannot be read (it lacks {error})") from None
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, IsADirectoryError) as error:
             raise StampError(f"its stamp cannot be read ({error})") from None
         return stamp
 
@@ -157,7 +156,7 @@ def next_number(root: Path) -> int:
     """The number of an output that is done now. Reads only where the number stands in a stamp, which is first."""
     numbers = [0]
     for path in root.glob(f"*/*/{STAMP}"):
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as file:
             if match := re.match(rb'{"number": (\d+)', file.read(40)):
                 numbers.append(int(match[1]))
     return max(numbers) + 1

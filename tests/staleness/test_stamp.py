@@ -5,7 +5,7 @@ import json
 import pytest
 
 from greenr_luigi.staleness.errors import StampError
-from greenr_luigi.staleness.stamp import Stamp, stamps
+from greenr_luigi.staleness.stamp import Stamp, next_number, stamps
 from tests import toys
 from tests.stamped import finish
 from tests.toys import build
@@ -56,3 +56,13 @@ def test_one_whose_files_are_not_files(tmp_path):
     link = finish(tmp_path, "Merge", 1, files={"text": [3, 4]})
     with pytest.raises(StampError, match="its stamp cannot be read"):
         Stamp.read(link)
+
+
+def test_a_folder_in_its_place_is_none(tmp_path):
+    link = finish(tmp_path, "Merge", 1)
+    (link / "stamp.json").unlink()
+    (link / "stamp.json").mkdir()
+    with pytest.raises(StampError, match=r"its stamp cannot be read .*Is a directory"):
+        Stamp.read(link)
+    assert stamps(tmp_path / "Merge") == {}
+    assert next_number(tmp_path) == 1
