@@ -15,6 +15,8 @@ ran: list[str] = []
 
 
 class Toy(Stage):
+    role = ""
+
     def work(self, out):
         ran.append(self.title)
         text = self.make()
@@ -81,6 +83,7 @@ class Final(Toy):
         return " ".join(self.text(task) for task in self.requires())
 
 
+STAGES = (Read, Merge, Count, Final)
 ALL = ["Read(a)", "Read(b)", "Merge", "Count", "Final"]
 
 

@@ -15,11 +15,12 @@ from greenr_luigi.staleness.stamp import Stamp, stamps
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """A finished output. `folder`: a link to it; `role`: that of its stage, empty for a stage that the module lacks."""
+    """A finished output. `folder`: a link to it; `role`: that of its stage, None if it lies in no folder of a stage of
+    the module: it is another module's, or a copy that a person made."""
 
     folder: Path
     stamp: Stamp
-    role: str
+    role: str | None
 
 
 def find_outputs(root: Path, module: str = "tasks") -> list[Output]:
@@ -27,7 +28,7 @@ def find_outputs(root: Path, module: str = "tasks") -> list[Output]:
     # A stage writes to the folder of its name, whatever else it may be called there.
     roles = {stage.get_task_family(): stage.role for stage in load_stages(module)}
     outputs = [
-        Output(link, stamp, roles.get(family.name, ""))
+        Output(link, stamp, roles.get(family.name))
         for family in sorted(root.glob("*/"))
         for link, stamp in stamps(family).items()
     ]

@@ -29,7 +29,8 @@ class Removal:
 def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -> list[Removal]:
     """Remove outputs and releases that are not live, but for the newest `keep` of each stage, and what killed runs
     left. The release that a rollback would bring back stays, too, and so does the newest collection of each class from
-    the web. Nothing else under the root is touched: what ever came from the web lies in a folder that no stage writes.
+    the web. Nothing else under the root is touched: what ever came from the web lies in a folder that no stage writes,
+    and outputs in a folder that bears the name of no stage of the module are another module's, or a person's copies.
 
     Waits for runs that are under way: only when they have ended is it known what is live. Returns what went. Raises
     GreenrError for a folder that no run has marked as a data root."""
@@ -42,7 +43,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
         removals = [
             *_superfluous_outputs(root, outputs, keep),
             *_superfluous_releases(root, keep),
-            *_left_by_killed_runs(root, _stage_folders(root, outputs, module)),
+            *_left_by_killed_runs(root, _stage_folders(root, module)),
         ]
         if not dry_run:
             _keep_from_web(root, outputs)
@@ -68,6 +69,8 @@ def _superfluous_outputs(root: Path, outputs: list[Output], keep: int) -> Iterat
     at_hand = [name for name in registry.SOURCES if registry.find(name).local]
     kept = collections.Counter[str]()
     for output, row in zip(outputs, output_usage(root, outputs), strict=True):
+        if output.role is None:
+            continue
         kept[row["stage"]] += 1
         from_web = output.role == "pictures" and output.stamp.parameters.get("source") not in at_hand
         if row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep):
@@ -84,11 +87,10 @@ def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:
         yield Removal("release", usage[digest]["bytes"], (store / digest,))
 
 
-def _stage_folders(root: Path, outputs: list[Output], module: str) -> list[Path]:
-    """Those of the module's stages, and of others that have an output. What a link leads to is somebody else's."""
-    named = {root / stage.get_task_family() for stage in load_stages(module)}
-    found = {output.folder.parent for output in outputs if output_folder.folder_of(output.folder)}
-    return sorted(path for path in named | found if path.is_dir() and not path.is_symlink())
+def _stage_folders(root: Path, module: str) -> list[Path]:
+    """Those of the module's stages. What a link leads to is somebody else's."""
+    folders = {root / stage.get_task_family() for stage in load_stages(module)}
+    return sorted(path for path in folders if path.is_dir() and not path.is_symlink())
 
 
 def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Removal]:

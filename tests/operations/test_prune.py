@@ -1,6 +1,7 @@
 """What goes and what stays, told by stamps alone; test_graph.py prunes a whole data root."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -64,10 +65,23 @@ def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
     refused = finish(tmp_path, "DeployApp", 8)
     (refused / "deployment.json").write_text(json.dumps({"release": "f" * 16, "address": "http://x/"}))
     assert {row["place"] for row in usage(tmp_path) if row["live"]} == names(live)
-    assert outputs(prune(tmp_path, 0, dry_run=True)) == names([*newer, refused])
+    gone = [link for link in [*newer, refused] if link.parent.name != "AugmentDataset"]
+    assert outputs(prune(tmp_path, 0, dry_run=True)) == names(gone)
     assert left(tmp_path) == names([*live, *newer, refused])
     prune(tmp_path, 0)
-    assert left(tmp_path) == names(live)
+    assert left(tmp_path) == names([*live, *newer]) - names(gone)
+
+
+@pytest.mark.parametrize("name", ["backup-of-pictures", "A-backup", "MyDownload"])
+def test_outputs_in_a_folder_of_no_stage_are_a_persons_or_another_modules(tmp_path, name):
+    """They stay, with what lies beside them, and count for none that is kept."""
+    links = [finish(tmp_path, "DownloadImages(grass)", number, "grass-") for number in (1, 2)]
+    (tmp_path / "DownloadImages" / f".grass-{0:012}.76543210").mkdir()
+    shutil.copytree(tmp_path / "DownloadImages", tmp_path / name, symlinks=True)
+    before = everything(tmp_path / name)
+    went = prune(tmp_path, 1)
+    assert outputs(went) == names([links[0], tmp_path / "DownloadImages" / f".grass-{0:012}.76543210"])
+    assert everything(tmp_path / name) == before and links[1].exists()
 
 
 @pytest.mark.parametrize("ask", [usage, lambda root: prune(root, 0)])
@@ -110,7 +124,9 @@ def test_a_root_of_the_version_before_is_adopted_by_a_run(tmp_path):
     for name in (data_root.MARKER, data_root.LOCK):
         (root / name).unlink()
     assert build(root) == []
-    assert outputs(prune(root, 0)) >= {f"Final/{toys.Final(root=root).output_folder.name}"}
+    assert outputs(prune(root, 0, module="tests.toys")) >= {
+        f"Final/{toys.Final(root=root).output_folder.name}"
+    }
 
 
 def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
@@ -123,9 +139,9 @@ def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
     never_made = output.parent / "0123456789ab.lock"
     never_made.touch()
     assert build(root) == []
-    prune(root, 9, dry_run=True)
+    prune(root, 9, dry_run=True, module="tests.toys")
     assert leftover.exists() and never_made.exists()
-    assert {removal.paths for removal in prune(root, 9)} == {(leftover,), (never_made,)}
+    assert {removal.paths for removal in prune(root, 9, module="tests.toys")} == {(leftover,), (never_made,)}
     assert not leftover.exists() and not never_made.exists()
     assert build(root) == []
 
@@ -152,11 +168,11 @@ def test_nothing_that_a_run_makes_or_has_just_made_is_removed_before_it_ends(tmp
         command = [sys.executable, "-c", RUN, str(root), str(times), str(workers)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
             while run.poll() is None:
-                removed += len(outputs(prune(root, 0)))
+                removed += len(outputs(prune(root, 0, module="tests.toys")))
             assert run.stdout is not None
             said = run.stdout.read()
         assert said.endswith("was complete\n"), said
-    assert removed + len(outputs(prune(root, 0))) == 8 * len(toys.ALL)
+    assert removed + len(outputs(prune(root, 0, module="tests.toys"))) == 8 * len(toys.ALL)
     assert left(root) == set()
 
 
