@@ -189,7 +189,7 @@ def foreign(listed: str, root: Path) -> list[str]:
     """Lines of `greenr prune --dry-run --keep 99` that name no leftover: a hidden entry, to which no output points, in
     the folder of a stage or of the releases, or the lock of an output that is not there."""
     ours = {root / name for name in (*MODULES, "releases")}
-    used = {path.resolve() for path in root.glob("*/*") if path.is_symlink()}
+    used = {path.resolve() for path in root.glob("*/[!.]*") if path.is_symlink()}
     wrong = []
     for line in listed.splitlines():
         if line.startswith("would remove"):

@@ -25,6 +25,8 @@ from tests.progress import quiet
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import Answer, Internet, Query
 
+pytestmark = pytest.mark.slow
+
 Pages = Sequence[Sequence[int]]
 
 

@@ -32,6 +32,8 @@ from tests.progress import quiet
 from tests.sources.conftest import Answer, Internet, Query, picture
 from tests.sources.test_search_engines import address, bing_page, flickr_page
 
+pytestmark = pytest.mark.slow
+
 
 class Web:
     """A data root, and engines that show what they are told."""
@@ -82,7 +84,6 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_nothing_is_lost_whatever_is_asked_for_next(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
     for month in range(12):
         web.show(range(25 * month, 25 * month + 50))
@@ -157,7 +158,6 @@ STEP = st.tuples(
 )
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(STEP, min_size=1, max_size=6))
 def test_whatever_is_asked_for_in_whatever_order_all_is_kept_and_what_may_be_is_used(
@@ -229,7 +229,6 @@ def test_another_address_of_the_same_picture_is_loaded_once(web: Web) -> None:
     assert (refusal.reason, refusal.file_url) == ("duplicate", address(50))
 
 
-@pytest.mark.slow
 def test_an_old_data_root_is_taken_in(web: Web, tmp_path: Path) -> None:
     """One of a version that had no store: each output held what its own parameters had brought."""
     other = f"grass-{'0' * 12}"
@@ -435,7 +434,6 @@ def test_only_what_a_killed_write_left_is_swept(tmp_path: Path) -> None:
         assert set(folder.iterdir()) == {*theirs[:2], *folders, link}
 
 
-@pytest.mark.slow
 def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable[[str, int], Any]) -> None:
     web.show(range(100))
     alive, far, go_on = web.internet.hosts["pictures.example"], threading.Event(), threading.Event()
@@ -462,7 +460,6 @@ def test_a_killed_run_loses_nothing_and_leaves_nothing(web: Web, start: Callable
     assert hidden == {".notes-1-2"}
 
 
-@pytest.mark.slow
 def test_runs_at_once_are_safe_and_load_nothing_twice(web: Web, start: Callable[[str, int], Any]) -> None:
     web.show(range(40))
     processes = [start(query, 20 + number) for number, query in enumerate(("lawn", "meadow", "turf"))]

@@ -12,6 +12,8 @@ from greenr_luigi.staleness.stamp import stamps
 from tests import toys
 from tests.toys import ALL, build, cause
 
+pytestmark = pytest.mark.slow
+
 needs_faketime = pytest.mark.skipif(
     shutil.which("faketime") is None, reason="Debian's faketime is not there: `sh setup.sh test` installs it"
 )

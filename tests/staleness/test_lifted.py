@@ -11,6 +11,8 @@ import pytest
 
 from greenr_luigi.about import PACKAGE
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = (PACKAGE.parent / "docs" / "staleness.md").read_text().partition("## In a project of your own")[2]
 BLOCKS = dict(re.findall(r"```(\w+)\n(.*?)```", DOCUMENT, re.DOTALL))
 COUNTING = """
@@ -114,14 +116,12 @@ def test_flat(tmp_path):
     assert project.luigi().returncode == 20
 
 
-@pytest.mark.slow
 def test_src_layout(tmp_path):
     project = Project(tmp_path, tmp_path / "src" / "mine")
     project.folders = [str(tmp_path / "src")]
     check(project)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("package_dir", [{"": "src"}, {"mine": "source/code"}])
 def test_editable(tmp_path, package_dir):
     """The second: a package that lies in a folder of another name."""
@@ -132,7 +132,6 @@ def test_editable(tmp_path, package_dir):
     check(project)
 
 
-@pytest.mark.slow
 def test_wheel(tmp_path):
     project = Project(tmp_path, tmp_path / "src" / "mine")
     project.install({"": "src"}, "--target", str(tmp_path / "installed"), ".")
@@ -140,7 +139,6 @@ def test_wheel(tmp_path):
     check(project)
 
 
-@pytest.mark.slow
 def test_namespace_package(tmp_path):
     """One without __init__, another part of which lies elsewhere and comes first."""
     (tmp_path / "other" / "company" / "unrelated").mkdir(parents=True)

@@ -26,6 +26,8 @@ from tests.pictures.test_bombs import slow
 from tests.pictures.test_door import bombs
 from tests.web.conftest import Live
 
+pytestmark = pytest.mark.slow
+
 #: Fuzzed uploads; GREENR_TEST_FUZZED=10000 sends more.
 FUZZED = int(os.environ.get("GREENR_TEST_FUZZED", "400"))
 #: Megabytes that all workers together may grow by.
@@ -63,7 +65,6 @@ def same_workers(live: Live) -> Iterator[None]:
     assert "Traceback" not in live.log()
 
 
-@pytest.mark.slow
 def test_bombs(live: Live) -> None:
     before = resident(live)
     for name, data in (bombs() | slow()).items():
@@ -73,7 +74,6 @@ def test_bombs(live: Live) -> None:
     assert resident(live) - before < GROWTH
 
 
-@pytest.mark.slow
 def test_the_largest_pictures_that_are_allowed(live: Live) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -174,7 +174,6 @@ def test_a_sender_that_never_ends_is_cut_off(patient: Live) -> None:
     assert resident(patient) - before < 150
 
 
-@pytest.mark.slow
 def test_headers_that_never_end_are_cut_off(patient: Live) -> None:
     began = time.monotonic()
     received = say(patient, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", timeout=60)
@@ -211,7 +210,6 @@ def test_a_large_head_that_is_no_larger_than_it_may_be(patient: Live) -> None:
     assert say(patient, line).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.slow
 def test_idle_connections_make_room(live: Live) -> None:
     """More than a worker holds, that say nothing: who comes after them is answered."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -329,7 +327,6 @@ def test_noise(live: Live) -> None:
     assert resident(live) - before < GROWTH
 
 
-@pytest.mark.slow
 def test_more_than_it_can_answer_is_told_to_come_again(live: Live) -> None:
     """A crowd gets answers or a prompt 503 with Retry-After, and nothing else."""
     data = tiny_release.picture("yellow", 3000, "PNG")

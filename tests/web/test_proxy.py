@@ -15,6 +15,8 @@ from PIL import Image
 from greenr_luigi.serving import server
 from tests import tiny_release
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
