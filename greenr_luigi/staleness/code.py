@@ -213,7 +213,7 @@ def changed(
     now = sources(code, own)
     for name, path in now.items():
         if name not in recorded or (
-            name in edited and snapshot({name: path})[name]["syntax"] != recorded[name]["syntax"]
+            name in edited and trace(path, path.read_bytes())["syntax"] != recorded[name]["syntax"]
         ):
             return f"code of {name} changed"
     return next((f"code of {name} is gone" for name in recorded if name not in now), None)

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .errors import named
+from .locks import take
 
 MARKER, LOCK = "data-root.json", "data-root.lock"
 FORMAT = 1
@@ -88,12 +88,9 @@ def _is_file(descriptor: int, path: Path) -> bool:
 
 
 def _lock(descriptor: int, root: Path, kind: int, on_wait: OnWait) -> None:
-    """The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
-    try:
-        with named(root / LOCK):
-            fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    def say_who() -> None:
         asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         pid = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[-1]
         on_wait(f"waits for process {pid}, which works in {root}")
-        fcntl.lockf(descriptor, kind)
+
+    take(descriptor, root / LOCK, kind, say_who)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable
 
-from .output_folder import thread_lock
+from .locks import thread_lock
 
 #: Seconds: an answer that took less to find is not worth remembering.
 QUICK = 0.05

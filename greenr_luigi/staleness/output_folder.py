@@ -16,13 +16,12 @@ import os
 import re
 import shutil
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .errors import named
+from .locks import take, thread_lock
 from .traces import STAMP
 
 #: What a stage calls its outputs: a digest of their parameters, behind a word or not.
@@ -55,11 +54,6 @@ def atomic_folder(link: Path) -> Iterator[Path]:
 
 def _new_name(link: Path) -> Path:
     return link.parent / f".{link.name}.{uuid.uuid4().hex[:8]}"
-
-
-def held_folder(link: Path) -> str | None:
-    """The name of the folder behind a link, of which each that is made has another; None if there is none."""
-    return str(link.readlink()) if link.is_symlink() else None
 
 
 def remove_leftovers(link: Path) -> None:
@@ -98,7 +92,8 @@ def names(stage_folder: Path) -> list[str]:
 
 
 def folder_of(link: Path) -> Path | None:
-    """The folder of a finished output; None if there is no link, or none of ours."""
+    """The folder of a finished output, of which each that is made has another; None if there is no link, or none of
+    ours."""
     target = str(link.readlink()) if link.is_symlink() else ""
     return link.with_name(target) if re.fullmatch(_folder_name(link), target) else None
 
@@ -131,13 +126,6 @@ def _folder_name(link: Path) -> str:
     return rf"\.{re.escape(link.name)}\.[0-9a-f]{{8}}"
 
 
-def thread_lock() -> threading.RLock:
-    """A lock among the threads of a process, which no child process inherits."""
-    lock = threading.RLock()
-    os.register_at_fork(after_in_child=lock._at_fork_reinit)  # type: ignore[attr-defined]
-    return lock
-
-
 #: The kernel tells no threads apart, and gives up a lock as soon as one of them closes the file.
 _one_thread = thread_lock()
 
@@ -145,9 +133,7 @@ _one_thread = thread_lock()
 @contextlib.contextmanager
 def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. If another one holds it, `on_wait` gets a
-    sentence that says who.
-
-    The kernel gives up a POSIX record lock when its process dies, and no child process inherits it."""
+    sentence that says who."""
     link.parent.mkdir(parents=True, exist_ok=True)
     path = link.parent / f"{link.name}.lock"
     with contextlib.ExitStack() as held:
@@ -156,14 +142,13 @@ def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None
             _one_thread.acquire()
         held.callback(_one_thread.release)
         file = held.enter_context(path.open("a+"))
-        try:
-            with named(path):
-                fcntl.lockf(file, kind | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+
+        def say_who() -> None:
             file.seek(0)
             holder = file.read().strip() or "it reads what this one would replace"
             on_wait(f"waits for another run of {link.parent.name}: {holder}")
-            fcntl.lockf(file, kind)
+
+        take(file, path, kind, say_who)
         if kind == fcntl.LOCK_EX:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%H:%M:%S')}\n")

@@ -20,13 +20,13 @@ import luigi
 
 from . import data_root, errors, examination, loaded, making, requirements, traces
 from .memo import Memo
-from .output_folder import held_folder
+from .output_folder import folder_of
 from .stamp import Stamp
 
 logger = logging.getLogger("luigi-interface")
 
 #: By output folder of a stage that was asked for by name: what it held when that was asked.
-_asked_for: dict[Path, str | None] = {}
+_asked_for: dict[Path, Path | None] = {}
 
 _memo = Memo()
 forget = _memo.forget
@@ -157,7 +157,7 @@ class Stage(luigi.Task):
             for stage in graph:
                 graph += [task for task in stage.inputs().values() if task not in graph]
                 if stage.task_family in stage.force:
-                    _asked_for[stage.output_folder] = held_folder(stage.output_folder)
+                    _asked_for[stage.output_folder] = folder_of(stage.output_folder)
         return bool(super().initialized())  # type: ignore[no-untyped-call]
 
     def complete(self) -> bool:
@@ -177,7 +177,7 @@ class Stage(luigi.Task):
 
     def _was_asked_for(self) -> bool:
         """Whether it was asked for by name, and has not run since."""
-        held = held_folder(self.output_folder)
+        held = folder_of(self.output_folder)
         return self.task_family in self.force and _asked_for.setdefault(self.output_folder, held) == held
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.staleness import stage
 from greenr_luigi.staleness.errors import StalenessError
-from greenr_luigi.staleness.output_folder import held_folder
+from greenr_luigi.staleness.output_folder import folder_of
 from tests import toys
 from tests.pipeline import luigid
 from tests.toys import ALL, build, cause, prepare
@@ -117,10 +117,10 @@ def test_force_where_stages_run_in_processes_of_their_own(root, parallel, builds
     final = toys.Final(root=root, force=("Merge",))
     how = {"workers": 2, "parallel_scheduling": parallel}
     for _ in range(builds):
-        before = [held_folder(task(root=root).output_folder) for task in (toys.Merge, toys.Count)]
+        before = [folder_of(task(root=root).output_folder) for task in (toys.Merge, toys.Count)]
         stage.forget()
         assert luigi.build([final], local_scheduler=True, log_level="WARNING", **how)
-        merge, count = (held_folder(task(root=root).output_folder) for task in (toys.Merge, toys.Count))
+        merge, count = (folder_of(task(root=root).output_folder) for task in (toys.Merge, toys.Count))
         assert merge != before[0] and count == before[1]
 
 
