@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import math
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core; two that take all of them for their arithmetic wait for each other most of the time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from greenr_luigi.staleness import memo
 from tests import shared
 from tests.pipeline import Pipeline, copy_of_ready, make_ready
 
@@ -24,6 +26,12 @@ settings.load_profile("greenr")
 def folder_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()
     shared.folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(autouse=True)
+def no_answer_outlives_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine an answer takes so long that it would outlive the change that a test makes next."""
+    monkeypatch.setattr(memo, "QUICK", math.inf)
 
 
 @pytest.fixture

@@ -1,12 +1,29 @@
 """How often a stage is examined."""
 
+import time
+
+import pytest
+
 from greenr_luigi.staleness import stage
 from tests import toys
 from tests.toys import ALL, build
 
 
+@pytest.fixture(autouse=True)
+def no_answer_outlives_its_question():
+    """Here the memo remembers what it always does."""
+
+
+def stop_clock(monkeypatch):
+    """Returns a list of the one time that the monotonic clock shows from now on."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
 def test_one_question_examines_each_stage_once(root, monkeypatch):
     build(root)
+    stop_clock(monkeypatch)
     examined = []
     monkeypatch.setattr(
         toys.Toy,
@@ -22,14 +39,13 @@ def test_one_question_examines_each_stage_once(root, monkeypatch):
 
 def test_an_answer_that_took_long_is_remembered_as_long_and_forgotten_by_a_run(root, monkeypatch):
     build(root)
-    now, examined = [0.0], []
+    now, examined = stop_clock(monkeypatch), []
 
     def slow(self):
         examined.append(self.title)
         now[0] += 10
 
     monkeypatch.setattr(toys.Merge, "_examine", slow)
-    monkeypatch.setattr(stage.time, "monotonic", lambda: now[0])
     stage.forget()
     merge = toys.Merge(root=root)
     for later, expected in [(0, 1), (9, 1), (11, 2), (0, 2)]:
