@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -22,12 +23,21 @@ class Live:
         self.url = running.url.rstrip("/")
         self.session = requests.Session()
         self.session.trust_env = False
+        self.answered = time.monotonic()
 
     def get(self, path: str, **more: object) -> requests.Response:
-        return self.session.get(self.url + path, timeout=30, **more)
+        return self.ask("GET", path, timeout=30, **more)
 
     def post(self, path: str, **more: object) -> requests.Response:
-        return self.session.post(self.url + path, timeout=60, **more)
+        return self.ask("POST", path, timeout=60, **more)
+
+    def ask(self, method: str, path: str, **more: Any) -> requests.Response:
+        if time.monotonic() - self.answered > 2:
+            # The server closes a connection that has been idle for 5 seconds, at worst while a request is on its way.
+            self.session.close()
+        response = self.session.request(method, self.url + path, **more)
+        self.answered = time.monotonic()
+        return response
 
     def log(self) -> str:
         return (self.root / "server" / "gunicorn.log").read_text()
