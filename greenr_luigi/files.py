@@ -96,7 +96,7 @@ def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Whoever asks for the same lock file waits meanwhile, and `on_wait` is called once. The kernel gives the lock back
     when its process dies."""
     with path.open("ab") as file:

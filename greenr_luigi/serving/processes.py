@@ -7,13 +7,12 @@ started for our run_dir, or works in that folder, whatever its name was then.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import select
 import signal
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -23,7 +22,6 @@ import msgspec
 
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote, WorkerState, read_worker_states
-from greenr_luigi.staleness.errors import named
 
 LOG = "gunicorn.log"
 #: The variable in which a server's processes carry their ServerNote.
@@ -151,13 +149,3 @@ def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
             select.select([handle], [], [], timeout)
         finally:
             os.close(handle)
-
-
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """One caller at a time starts or stops a server; the kernel lets go of the lock of a killed one."""
-    path = run_dir / "lock"
-    with path.open("w") as file:
-        with named(path):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -34,7 +34,7 @@ from greenr_luigi.staleness import code, libraries, traces
 #: Seconds for one question to our own server, and between two looks at a state that is waited for.
 ASK_TIMEOUT = 2.0
 POLL = 0.05
-PID_FILE = "gunicorn.pid"
+PID_FILE, LOCK = "gunicorn.pid", "lock"
 
 
 class NotReady(ServerError):
@@ -92,7 +92,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with processes.locked(run_dir), contextlib.ExitStack() as undo:
+    with files.locked(run_dir / LOCK), contextlib.ExitStack() as undo:
         found = processes.servers(run_dir)
         processes.refuse_foreign(run_dir, found)
         server = adopt(run_dir, found, wanted, digest, timeout)
@@ -227,7 +227,7 @@ def find_started(run_dir: Path, note: ServerNote) -> Running:
 def stop(run_dir: Path) -> bool:
     """Stop the server, letting it finish the requests that it holds; False when there was none. Raises ServerError for
     one of another user."""
-    with processes.locked(run_dir) if run_dir.is_dir() else contextlib.nullcontext():
+    with files.locked(run_dir / LOCK) if run_dir.is_dir() else contextlib.nullcontext():
         stopped = processes.end(run_dir)
         for path in [*worker_files(run_dir), run_dir / PID_FILE]:
             path.unlink(missing_ok=True)

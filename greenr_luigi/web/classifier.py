@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.serving import releases
@@ -148,8 +148,7 @@ class Classifier:
             yield
             return
         slots = max(1, len(os.sched_getaffinity(0)) // 2)
-        with (self.settings.run_dir / f"loading-{os.getpid() % slots}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with files.locked(self.settings.run_dir / f"loading-{os.getpid() % slots}.lock"):
             yield
 
     def state(self) -> WorkerState:
