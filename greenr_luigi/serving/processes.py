@@ -14,7 +14,6 @@ import select
 import signal
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
@@ -99,16 +98,12 @@ def servers(run_dir: Path) -> list[Running]:
     """The living servers of a run_dir, in the order of their start. Workers whose gunicorn is gone are no server: they
     end by themselves."""
     states = {state.pid: state for state in read_worker_states(run_dir)}
+    processes = {process.pid: process for process in sorted(find(run_dir), key=attrgetter("note.launch"))}
     running = []
-    by_launch = attrgetter("note.launch")
-    for _, group in groupby(sorted(find(run_dir), key=by_launch), by_launch):
-        processes = {process.pid: process for process in group}
-        for gunicorn in processes.values():
-            if gunicorn.parent not in processes and gunicorn.pid not in states:
-                own = [
-                    states[pid] for pid in processes if pid in states and states[pid].master == gunicorn.pid
-                ]
-                running.append(Running(**vars(gunicorn), workers=tuple(own)))
+    for gunicorn in processes.values():
+        if gunicorn.parent not in processes and gunicorn.pid not in states:
+            own = [states[pid] for pid in processes if pid in states and states[pid].master == gunicorn.pid]
+            running.append(Running(**vars(gunicorn), workers=tuple(own)))
     return running
 
 
