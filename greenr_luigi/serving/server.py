@@ -21,6 +21,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from greenr_luigi import files
@@ -217,8 +218,8 @@ def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: floa
 
 def find_started(run_dir: Path, note: ServerNote) -> Running:
     """The server that was started so. Raises NotReady if it has ended."""
-    # Twice, since a daemon changes its pid when it starts, and that may be in the midst of a look.
-    for running in [*processes.servers(run_dir), *processes.servers(run_dir)]:
+    # Looks again, since a daemon changes its pid when it starts, and that may be in the midst of a look.
+    for running in chain.from_iterable(processes.servers(run_dir) for _ in range(2)):
         if running.note == note:
             return running
     raise NotReady(f"gunicorn ended{log_end(run_dir, note)}")
