@@ -126,7 +126,7 @@ def serve_on(deployment: DeployApp) -> None:
 
     try:
         service = deployment.last_service(Path(deployment.root), deployment.to_str_params())
-        deploy.serve_on(service, lambda _, words: deployment.tell(words))
+        deploy.serve_on(service, deployment.tell)
     except (GreenrError, OSError) as error:
         deployment.tell(f"nothing serves meanwhile: {error}")
 

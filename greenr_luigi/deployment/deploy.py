@@ -4,6 +4,7 @@ served before serves on."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,26 +85,27 @@ def deploy(
     return deployment
 
 
-def serve(service: Service, on_progress: OnProgress) -> Server:
-    """Serve the last good release, as after a reboot: start a server, unless one as described runs already.
+def serve(service: Service, tell: Callable[[str], None]) -> Server:
+    """Serve the last good release, as after a reboot: start a server, unless one as described runs already. `tell` gets
+    a sentence if this waits for a deployment.
 
     Raises ReleaseError if nothing has been released, ServerError if it does not come to serve.
     """
-    with releases.locked(service.store, lambda words: on_progress(0, words)):
+    with releases.locked(service.store, tell):
         return server.ensure(service, point_to_last_good(service.store), PATIENCE)
 
 
-def serve_on(service: Service, on_progress: OnProgress) -> None:
+def serve_on(service: Service, tell: Callable[[str], None]) -> None:
     """After a failure, see that the last good release, if there is one, serves: `current` points to it, and a server of
-    ours runs. A running server is left as it is. Raises as `serve`."""
+    ours runs. A running server is left as it is. `tell` gets what is done, in words. Raises as `serve`."""
     good = releases.last_good(service.store)
     if good is None or (good == releases.current(service.store) and processes.servers(service.run_dir)):
         return
-    with releases.locked(service.store, lambda words: on_progress(0, words)):
+    with releases.locked(service.store, tell):
         digest = point_to_last_good(service.store)
         if not processes.servers(service.run_dir):
             address = server.ensure(service, digest, PATIENCE).url
-            on_progress(0, f"release {digest} serves again: {address}")
+            tell(f"release {digest} serves again: {address}")
 
 
 def point_to_last_good(store: Path) -> str:

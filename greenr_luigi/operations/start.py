@@ -23,4 +23,4 @@ def start(root: Path, module: str = "tasks") -> Server:
     last_service = getattr(stage, "last_service", None)
     if last_service is None:
         raise GreenrError(f"{stage.get_task_family()} has no server on this machine that could be started")
-    return serve(last_service(root), lambda _, words: print(words))
+    return serve(last_service(root), print)

@@ -21,6 +21,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,12 +131,10 @@ def move_into_store(unfinished: Path, release: Path) -> None:
         verify(release.parent, release.name)  # Another publisher was quicker with the same files.
 
 
-@contextlib.contextmanager
-def locked(store: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+def locked(store: Path, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
     """Nobody else changes which release of a store serves meanwhile. `on_wait` gets a sentence that says for whom this
     waits, if it does."""
-    with lock(store / "current", fcntl.LOCK_EX, on_wait) if store.is_dir() else contextlib.nullcontext():
-        yield
+    return lock(store / "current", fcntl.LOCK_EX, on_wait) if store.is_dir() else contextlib.nullcontext()
 
 
 def current(store: Path) -> str | None:

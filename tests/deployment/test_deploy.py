@@ -176,7 +176,7 @@ def test_a_deployment_that_is_killed_is_mended_by_the_next_start(tmp_path: Path)
     killed.communicate()
     assert releases.current(store) != before
     try:
-        assert serve(service, quiet).digest == before == releases.current(store)
+        assert serve(service, print).digest == before == releases.current(store)
     finally:
         server.stop(service.run_dir)
 
@@ -201,12 +201,12 @@ def test_of_two_deployments_at_once_the_one_that_fails_takes_nothing_back(tmp_pa
 def test_the_last_good_release_is_served_again(tmp_path: Path, out: Path) -> None:
     service = Service(tmp_path / "releases", tmp_path / "server", workers=1)
     with pytest.raises(releases.ReleaseError, match="no sound release"):
-        serve(service, quiet)
+        serve(service, print)
     first, second = (tiny_release.deploy(service.store, variant) for variant in (0, 1))
     (service.store / second / "model.json").write_text("{")
     try:
-        started = serve(service, quiet)
+        started = serve(service, print)
         assert started.digest == first == releases.current(service.store)
-        assert serve(service, quiet) == started, "the server that runs is left alone"
+        assert serve(service, print) == started, "the server that runs is left alone"
     finally:
         server.stop(service.run_dir)
