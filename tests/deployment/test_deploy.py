@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,7 @@ from greenr_luigi.serving.server import Service
 from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
 from tests.progress import quiet
+from tests.serving.looking import until
 
 pytestmark = pytest.mark.slow
 
@@ -158,10 +158,8 @@ def another_deployment(root: Path, before: str, **environment: str) -> subproces
     folders = [candidate().dataset, candidate().model, candidate().evaluation, export]
     command = [sys.executable, "-c", DEPLOYING, str(root), *map(str, folders)]
     process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while releases.current(root / "releases") == before:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: process.poll() is not None or releases.current(root / "releases") != before, 60)
+    assert process.poll() is None
     return process
 
 

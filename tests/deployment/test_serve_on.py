@@ -3,14 +3,14 @@
 import json
 import os
 import signal
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import processes, releases, server
 from tests.pipeline import Pipeline, draw
+from tests.serving.looking import until
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +21,7 @@ def reboot(pipeline: Pipeline) -> None:
     pids = [int(path.stem) for path in run_dir.glob("workers/*.json")]
     for pid in [int((run_dir / "gunicorn.pid").read_text()), *pids]:
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while any(
-        Path(f"/proc/{pid}/environ").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids
-    ):
-        assert time.monotonic() < deadline
+    until(lambda: not processes.find(run_dir))
 
 
 def served(output: str) -> str:

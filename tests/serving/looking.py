@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from greenr_luigi.serving import processes
 
@@ -31,6 +34,13 @@ def ours(pid: int, place: Path) -> bool:
     return pid in [process.pid for process in processes.find(place / "server")]
 
 
+def greenr(root: Path, *words: str, **how: Any) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "greenr_luigi.cli", "--root", str(root), *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
+    return run.stdout + run.stderr
+
+
 def until(true: Callable[[], bool], seconds: float = 10) -> None:
     """Look again and again until it is so."""
     deadline = time.monotonic() + seconds
@@ -50,16 +60,20 @@ def get(port: int, path: str) -> tuple[int, dict[str, object]]:
 
 
 @contextlib.contextmanager
-def visitor(port: int) -> Iterator[list[int]]:
-    """What somebody is answered who asks on and on; 0 for no answer."""
+def visitor(*ports: int) -> Iterator[list[int]]:
+    """What somebody is answered who asks on and on, at the first port that answers; 0 if none does."""
     statuses: list[int] = []
     done = threading.Event()
 
     def ask() -> None:
         while not done.is_set():
-            try:
-                statuses.append(get(port, "/readyz")[0])
-            except OSError:
+            for port in ports:
+                try:
+                    statuses.append(get(port, "/readyz")[0])
+                    break
+                except OSError:
+                    continue
+            else:
                 statuses.append(0)
 
     thread = threading.Thread(target=ask)

@@ -16,7 +16,7 @@ import pytest
 from greenr_luigi.serving import processes, releases, server
 from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release
-from tests.serving.looking import masters, ours, served, until
+from tests.serving.looking import greenr, masters, ours, served, until
 from tests.tiny_release import serve
 
 pytestmark = pytest.mark.slow
@@ -29,12 +29,6 @@ def elsewhere(place: Path) -> Iterator[Path]:
     folder = place.with_name("elsewhere")
     yield folder
     server.stop(folder / "server")
-
-
-def greenr(root: Path, *words: str, **how: object) -> str:
-    command = [sys.executable, "-m", "greenr_luigi.cli", "--root", str(root), *words]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
-    return run.stdout + run.stderr
 
 
 def test_a_deleted_data_root_is_followed_by_a_new_one_on_the_same_port(place: Path) -> None:

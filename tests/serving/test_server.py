@@ -18,7 +18,7 @@ import pytest
 from greenr_luigi.operations.usage import served_releases
 from greenr_luigi.serving import launch, processes, releases, server
 from tests import tiny_release
-from tests.serving.looking import get, masters, ours, served, until, visitor
+from tests.serving.looking import get, greenr, masters, ours, served, until, visitor
 from tests.tiny_release import serve
 
 pytestmark = pytest.mark.slow
@@ -57,18 +57,13 @@ def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: p
         assert served_releases(folder) == {digest}
     second = tiny_release.deploy(place / "releases", 1)
     assert server.wait_for_release(place / "server", second, 5).digest == second
-    told = subprocess.run(
-        [sys.executable, "-m", "greenr_luigi.cli", "--root", "a place", "rollback"],
-        capture_output=True,
-        text=True,
-    )
-    assert f"now serves release {digest} in all 2 workers" in told.stdout, told.stderr
+    assert f"now serves release {digest} in all 2 workers" in greenr(Path("a place"), "rollback")
 
 
 def parents(pid: int) -> list[int]:
     found = []
     while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        pid = processes.parent_of(pid)
         found.append(pid)
     return found
 
@@ -125,26 +120,9 @@ def test_another_port_serves_before_the_old_one_stops(place: Path) -> None:
     running = serve(place, digest)
     with socket.create_server(("127.0.0.1", 0)) as free:
         other = free.getsockname()[1]
-    statuses: list[int] = []
-    done = threading.Event()
-
-    def knock() -> None:
-        # A visitor who knows both addresses finds one of them open at any time.
-        while not done.is_set():
-            for port in (running.port, other):
-                try:
-                    statuses.append(get(port, "/readyz")[0])
-                    break
-                except OSError:
-                    continue
-            else:
-                statuses.append(0)
-
-    visitor = threading.Thread(target=knock)
-    visitor.start()
-    moved = serve(place, digest, other)
-    done.set()
-    visitor.join()
+    # Who knows both addresses finds one of them open at any time.
+    with visitor(running.port, other) as statuses:
+        moved = serve(place, digest, other)
     assert moved.pid != running.pid and moved.port == other and set(statuses) == {200}
     assert served(running.port) is None
     with pytest.raises(OSError):
