@@ -145,7 +145,6 @@ class Pipeline:
     def port(self) -> int:
         """The port of the server that was started last."""
         (running,) = processes.servers(self.root / "server")
-        assert running.note is not None
         return running.note.port
 
     def serve(self) -> None:
