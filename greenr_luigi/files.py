@@ -18,24 +18,26 @@ from typing import IO
 def write(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, after a power cut too. One that it replaces hands down its mode
     and, where the system permits, its owner. An OSError names `path`."""
-    beside = _beside(path)
+    with _beside(path) as beside, beside.open("xb") as file:
+        _keep_mode(path, file.fileno())
+        file.write(data)
+        file.flush()
+        # Or a power cut after the rename leaves an empty file under the name.
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Where a file is written, under a name that no person gives. It gets its own when the block ends well, and is
+    removed when that raises; an OSError names `path`."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with _named(path):
-            with beside.open("xb") as file:
-                _keep_mode(path, file.fileno())
-                file.write(data)
-                file.flush()
-                # Or a power cut after the rename leaves an empty file under the name.
-                os.fsync(file.fileno())
+            yield beside
             beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def _beside(path: Path) -> Path:
-    """Where a file is written before it gets its name: one that no person gives."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def flush(path: Path) -> None:
@@ -118,7 +120,5 @@ def link(old: Path, new: Path) -> None:
     try:
         os.link(old, new)
     except OSError:
-        beside = _beside(new)
-        with _named(new):
+        with _beside(new) as beside:
             shutil.copy2(old, beside)
-            beside.replace(new)

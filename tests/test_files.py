@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import resource
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,28 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
         files.append(path, lambda _: b"two\n")
     assert error.value.filename == str(path)
     assert path.read_bytes() == b"one\n" and [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("make", [files.link, lambda old, new: files.write(new, old.read_bytes())])
+def test_what_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path, Path], None]
+) -> None:
+    """Where `link` has to copy, too."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(bytes(100))
+
+    def no_link(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", no_link)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            make(old, new)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.filename == str(new) and [*tmp_path.iterdir()] == [old]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664])
