@@ -11,7 +11,7 @@ from pathlib import Path
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
-from greenr_luigi.operations.usage import output_usage, release_usage, served_releases, size
+from greenr_luigi.operations.usage import output_usage, served_releases, size
 from greenr_luigi.serving import releases
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import data_root, output_folder
@@ -39,11 +39,11 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
     if words := data_root.why_not_ours(root):
         raise GreenrError(words)
     with data_root.held_alone(root, print):
-        outputs = find_outputs(root, module)
+        outputs, stage_folders = find_outputs(root, module), _stage_folders(root, module)
         removals = [
-            *_superfluous_outputs(root, outputs, keep),
+            *_superfluous_outputs(root, outputs, stage_folders, keep),
             *_superfluous_releases(root, keep),
-            *_left_by_killed_runs(root, _stage_folders(root, module)),
+            *_left_by_killed_runs(root, stage_folders),
         ]
         if not dry_run:
             _keep_from_web(root, outputs)
@@ -65,26 +65,27 @@ def _keep_from_web(root: Path, outputs: list[Output]) -> None:
         store.take_in(root, label, folders, lambda: print("waits for a run that collects"))
 
 
-def _superfluous_outputs(root: Path, outputs: list[Output], keep: int) -> Iterator[Removal]:
+def _superfluous_outputs(
+    root: Path, outputs: list[Output], stage_folders: list[Path], keep: int
+) -> Iterator[Removal]:
     at_hand = [name for name in registry.SOURCES if registry.find(name).local]
     kept = collections.Counter[str]()
     for output, row in zip(outputs, output_usage(root, outputs), strict=True):
-        if output.role is None:
+        if output.folder.parent not in stage_folders:
             continue
         kept[row["stage"]] += 1
         from_web = output.role == "pictures" and output.stamp.parameters.get("source") not in at_hand
         if row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep):
             continue
-        folder = output_folder.folder_of(output.folder)
-        if folder and not folder.parent.is_symlink():
+        if folder := output_folder.folder_of(output.folder):
             lock = output_folder.lock_of(output.folder)
             yield Removal(row["stage"], row["bytes"], (output.folder, folder, *([lock] if lock else [])))
 
 
 def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:
-    store, usage = root / "releases", release_usage(root)
+    store = root / "releases"
     for digest in releases.superfluous(store, keep, served_releases(root)):
-        yield Removal("release", usage[digest]["bytes"], (store / digest,))
+        yield Removal("release", size(store / digest), (store / digest,))
 
 
 def _stage_folders(root: Path, module: str) -> list[Path]:

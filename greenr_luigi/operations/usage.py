@@ -26,7 +26,7 @@ def usage(root: Path, module: str = "tasks") -> list[Usage]:
     rows = [
         *output_usage(root, find_outputs(root, module)),
         *store_usage(root),
-        *release_usage(root).values(),
+        *release_usage(root),
     ]
     return sorted(rows, key=lambda row: row["finished"], reverse=True)
 
@@ -61,12 +61,11 @@ def store_usage(root: Path) -> list[Usage]:
     ]
 
 
-def release_usage(root: Path) -> dict[str, Usage]:
-    """By digest."""
+def release_usage(root: Path) -> list[Usage]:
     store = root / "releases"
     serving = {releases.current(store), *served_releases(root)}
-    return {
-        digest: {
+    return [
+        {
             "stage": "release",
             "place": f"releases/{digest}",
             "bytes": size(store / digest),
@@ -74,7 +73,7 @@ def release_usage(root: Path) -> dict[str, Usage]:
             "live": digest in serving,
         }
         for digest in releases.releases(store)
-    }
+    ]
 
 
 def size(path: Path) -> int:
