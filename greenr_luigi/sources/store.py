@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,9 @@ FOLDER, ORIGINS = "collected", "origins.jsonl"
 UNSAVED = ".unsaved.jsonl"
 #: The names of these files, as a pattern.
 NAMES = r"[0-9a-f]{16}\.\w+|origins\.jsonl"
+
+#: The folder of a collection, the licence that was asked for, and a picture there.
+Found = tuple[Path, str | None, PictureRow]
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,26 @@ def opened(
 ) -> Iterator[Store]:
     """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in."""
     with _locked(root, label, on_wait) as folder:
-        _take_in(folder, label, earlier)
+        _take_in(folder, label, _from_web(earlier))
         yield Store(folder, folder / ORIGINS)
 
 
 def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: Callable[[], None]) -> None:
     """Have what came from the web stay in the store of a class. `earlier`: folders of collections, also of versions
     that had no store, with the licence that was asked for."""
-    if any(row.fetched for folder in earlier for row in contracts.read_log(folder / MANIFEST, PictureRow)):
+    if rows := _from_web(earlier):
         with _locked(root, label, on_wait) as folder:
-            _take_in(folder, label, earlier)
+            _take_in(folder, label, rows)
+
+
+def _from_web(earlier: Mapping[Path, str]) -> list[Found]:
+    """What collections hold of the web. What is of no moment is a person's own, or drawn."""
+    return [
+        (collection, license or None, row)
+        for collection, license in earlier.items()
+        for row in contracts.read_log(collection / MANIFEST, PictureRow)
+        if row.fetched
+    ]
 
 
 @contextlib.contextmanager
@@ -130,17 +143,10 @@ def _save_what_was_put(folder: Path) -> None:
     (folder / UNSAVED).unlink(missing_ok=True)
 
 
-def _take_in(folder: Path, label: str, earlier: Mapping[Path, str]) -> None:
-    # What is of no moment is a person's own, or drawn.
-    rows = [
-        (collection, license or None, row)
-        for collection, license in earlier.items()
-        for row in contracts.read_log(collection / MANIFEST, PictureRow)
-        if row.fetched
-    ]
+def _take_in(folder: Path, label: str, rows: Sequence[Found]) -> None:
     origins = contracts.read_log(folder / ORIGINS, Origin)
     names = {origin.sha256: origin.file for origin in origins}
-    here = {*names, *_take_in_files(folder, names, ((collection, row) for collection, _, row in rows))}
+    here = {*names, *_take_in_files(folder, names, rows)}
     ways = set[tuple[str, str | None, str | None]]()
 
     def note(origin: Origin) -> None:
@@ -167,13 +173,11 @@ def _take_in(folder: Path, label: str, earlier: Mapping[Path, str]) -> None:
         contracts.append_log(folder / ORIGINS, *new)
 
 
-def _take_in_files(
-    folder: Path, names: Mapping[str, str], rows: Iterable[tuple[Path, PictureRow]]
-) -> set[str]:
+def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]) -> set[str]:
     """Have a sound file in the store of each picture of which any collection holds one, but for what a person deleted.
     `names`: those that have a line, by sha256. Returns the sha256 of what was seen to be sound."""
     sound = set[str]()
-    for collection, row in rows:
+    for collection, _, row in rows:
         theirs, ours = collection / row.file, folder / names.get(row.sha256, Path(row.file).name)
         has_line = row.sha256 in names
         deleted = has_line and not ours.exists()
