@@ -69,8 +69,7 @@ def read_curation(path: Path) -> Curation:
     now, added = Curation(), set[str]()
     last: dict[str, str] = {}
     rejections: dict[str, Record] = {}
-    content = path.read_bytes() if path.exists() else b""
-    for record in _parse(path, content)[0]:
+    for record in _records(path):
         action, sha256 = record["action"], record["sha256"]
         if action == "restore" and sha256 in added and last[sha256] in ("add", "restore"):
             now.withdrawn.add(sha256)
@@ -149,8 +148,7 @@ def take_back(root: Path, lines: str) -> None:
 
 def says_added(root: Path, sha256: str, label: str) -> bool:
     """Whether a line says that this picture was added to the label. Raises CurationError as `read_curation` does."""
-    path = root / FILE
-    records = _parse(path, path.read_bytes())[0] if path.exists() else []
+    records = _records(root / FILE)
     about = [(record["action"], record["sha256"]) for record in records if record["label"] in ("", label)]
     return ("add", sha256) in about
 
@@ -162,6 +160,10 @@ def _line(cells: Sequence[str]) -> str:
         writer = csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(cells)
     return line.getvalue()
+
+
+def _records(path: Path) -> list[Record]:
+    return _parse(path, path.read_bytes())[0] if path.exists() else []
 
 
 def _parse(path: Path, content: bytes) -> tuple[list[Record], list[str]]:
