@@ -42,8 +42,8 @@ SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg", "MP
 MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
-#: Their decoders hold a picture two to four times; other formats' once.
-MAX_PIXELS_OF = {"WEBP": MAX_PIXELS // 2, "AVIF": MAX_PIXELS // 2}
+#: Their decoders hold a picture two and four times, and other formats' once: fewer pixels fit into 300 MB.
+MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 18_000_000}
 #: With more pixels than this, a picture is shrunk while it is flattened, so as not to be in memory several times.
 LARGE = 4_000_000
 #: Rows that are flattened at a time.
