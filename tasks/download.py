@@ -1,6 +1,5 @@
 """DownloadImages: pictures of one class."""
 
-import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,8 @@ from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
-from greenr_luigi.staleness.errors import StampError
 from greenr_luigi.staleness.examination import reads_changed
+from greenr_luigi.staleness.output_folder import KEY
 from greenr_luigi.staleness.stamp import Stamp
 
 
@@ -85,21 +84,19 @@ class DownloadImages(SourceParameters, PipelineStage):
         """The outputs for this label of whatever parameters, with the licence that was asked for."""
         found = {}
         for folder in self.output_folder.parent.glob("*"):
-            if re.fullmatch(f"{re.escape(folder_name(self.label))}-[0-9a-f]{{12}}", folder.name):
-                found[folder] = ""
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
-                    found[folder] = Stamp.read(folder).parameters.get("license", "")
+            if re.fullmatch(f"{re.escape(folder_name(self.label))}-{KEY}", folder.name):
+                stamp = Stamp.if_any(folder)
+                found[folder] = stamp.parameters.get("license", "") if stamp else ""
         return found
 
     def _searched_for_the_same(self) -> float | None:
         """When the source was asked for what lies here, if it need not be asked again: where the code or a library has
         changed since, the pictures at hand will do."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
-            stamp = self.stamp()
-            forced = self.task_family in self.force
-            if not (forced or reads_changed(self, stamp.reads) or self.outside_cause(stamp)):
-                return searched(stamp)
-        return None
+        stamp = Stamp.if_any(self.output_folder)
+        if stamp is None or self.task_family in self.force:
+            return None
+        asks_anew = reads_changed(self, stamp.reads) or self.outside_cause(stamp)
+        return None if asks_anew else searched(stamp)
 
 
 def searched(stamp: Stamp) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -10,8 +9,8 @@ from typing import TypedDict
 from greenr_luigi import settings
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
-from greenr_luigi.staleness.errors import StampError
 from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.staleness.stamp import Stamp
 
 
 class StageStatus(TypedDict):
@@ -33,9 +32,8 @@ def status(name: str | None, options: Sequence[str], root: Path, module: str = "
 
 
 def _status_of(task: Stage) -> StageStatus:
-    cause, accepted = task.stale_because(), list[str]()
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, StampError):
-        accepted = task.stamp().accepted
+    cause, stamp = task.stale_because(), Stamp.if_any(task.output_folder)
+    accepted = stamp.accepted if stamp else []
     state = "complete" if cause is None else "stale"
     place = str(task.output_folder)
     return {"stage": task.title, "state": state, "cause": cause, "place": place, "accepted": accepted}

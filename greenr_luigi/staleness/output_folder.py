@@ -25,7 +25,8 @@ from .locks import take, thread_lock
 from .traces import STAMP
 
 #: What a stage calls its outputs: a digest of their parameters, behind a word or not.
-NAME = "(?:.+-)?[0-9a-f]{12}"
+KEY = "[0-9a-f]{12}"
+NAME = f"(?:.+-)?{KEY}"
 NAMED = re.compile(rf"({NAME})|({NAME})\.lock|\.({NAME})\.[0-9a-f]{{8}}(?:\.link)?", re.DOTALL)
 LOCK_CONTENT = re.compile(r"(process \d+ on \S+ since [\d:]+\n)?")
 

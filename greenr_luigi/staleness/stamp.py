@@ -124,6 +124,14 @@ class Stamp(Trace):
             raise StampError(f"its stamp cannot be read ({error})") from None
         return stamp
 
+    @classmethod
+    def if_any(cls, folder: Path) -> Stamp | None:
+        """None if there is none, or a torn one."""
+        try:
+            return cls.read(folder)
+        except (FileNotFoundError, NotADirectoryError, StampError):
+            return None
+
 
 def _syntax(code: Mapping[str, CodeTrace]) -> dict[str, str]:
     return {name: file["syntax"] for name, file in code.items()}
@@ -147,8 +155,8 @@ def stamps(folder: Path) -> dict[Path, Stamp]:
     found = {}
     # No links, where a copy of the root followed them.
     for link in folder.glob("[!.]*"):
-        with contextlib.suppress(StampError, FileNotFoundError, NotADirectoryError):
-            found[link] = Stamp.read(link)
+        if stamp := Stamp.if_any(link):
+            found[link] = stamp
     return dict(sorted(found.items(), key=lambda item: item[1].order, reverse=True))
 
 
