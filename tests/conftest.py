@@ -22,6 +22,12 @@ settings.register_profile("greenr", deadline=None)
 settings.load_profile("greenr")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m "not slow"` leaves modules that are slow as a whole unread: importing torch takes longer than most tests."""
+    slow = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
+    return True if slow and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def folder_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()

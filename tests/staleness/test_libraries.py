@@ -1,6 +1,7 @@
 """Which installed distributions an output depends on: what the code imports, and what a stage names besides."""
 
 import configparser
+import functools
 import re
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -112,18 +113,18 @@ def test_a_compiled_module_imports_what_nobody_can_see(root, count_imports):
     assert recorded(root) >= {"numpy"}
 
 
+@functools.cache
 def of_each_stage():
     """The distributions that each stage records, DownloadImages for each source."""
+    found = {}
     for stage in tasks.STAGES:
         given = stage.libraries if isinstance(stage.libraries, tuple) else ()
         sources = [None] if isinstance(stage.code, tuple) else registry.SOURCES
         for source in sources:
             modules = stage.code if source is None else stage(label="x", source=source).code
-            found = libraries.imported(code.sources(modules, stage.own_classes()))
-            yield f"{stage.__name__} {source or ''}".strip(), {*found, *given}
-
-
-FOUND = dict(of_each_stage())
+            imported = libraries.imported(code.sources(modules, stage.own_classes()))
+            found[f"{stage.__name__} {source or ''}".strip()] = {*imported, *given}
+    return found
 
 
 def normalized(name):
@@ -135,7 +136,7 @@ def test_everything_that_the_project_requires_shapes_a_stage_but_for_luigi():
     setup.read(REPOSITORY / "setup.cfg")
     lines = setup["options"]["install_requires"].split("\n")
     required = {normalized(re.match(r"[\w.-]*", line)[0]) for line in lines} - {""}
-    seen = {normalized(name) for names in FOUND.values() for name in names}
+    seen = {normalized(name) for names in of_each_stage().values() for name in names}
     assert required - seen == {"luigi"}
 
 
@@ -154,8 +155,8 @@ def test_everything_that_the_project_requires_shapes_a_stage_but_for_luigi():
     ],
 )
 def test_libraries_of_a_stage(stage, names):
-    assert names <= {normalized(name) for name in FOUND[stage]}
+    assert names <= {normalized(name) for name in of_each_stage()[stage]}
 
 
 def test_a_source_records_nothing_of_another():
-    assert FOUND["DownloadImages folder"].isdisjoint({"icrawler", "requests"})
+    assert of_each_stage()["DownloadImages folder"].isdisjoint({"icrawler", "requests"})
