@@ -35,12 +35,14 @@ KILLED = 2.0
 
 @dataclass(frozen=True)
 class Process:
-    """A gunicorn or one of its workers. `note`: how it was started, empty if it does not say, as in version 0.2;
+    """A gunicorn or one of its workers. `started`: when, in ticks since the machine was started, which no clock that is
+    set back changes; `note`: how it was started, empty if it does not say, as in version 0.2;
     `at_home`: whether it works in our run_dir, and not in one that was deleted; `user`: the id of the user that it
     belongs to, if we may not look into it."""
 
     pid: int
     parent: int
+    started: int = 0
     note: ServerNote = field(default_factory=ServerNote)
     at_home: bool = True
     user: int | None = None
@@ -73,7 +75,7 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
         # The command line, which names the log, may be read.
         if os.fsencode(run_dir / LOG) not in (proc / "cmdline").read_bytes().split(b"\0"):
             return None
-        return Process(pid, parent_of(pid), user=proc.stat().st_uid)
+        return Process(pid, *_origin(pid), user=proc.stat().st_uid)
     environment = {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in entries)}
     # Whoever exports the variable, as for a server of their own, has it in every process.
     if "GREENR_RUN_DIR" not in environment or not GUNICORN.search((proc / "cmdline").read_bytes()):
@@ -87,18 +89,24 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
     note = ServerNote()
     with contextlib.suppress(KeyError, ValueError):
         note = msgspec.convert(json.loads(environment[NOTE]), ServerNote)
-    return Process(pid, parent_of(pid), note, at_home)
+    return Process(pid, *_origin(pid), note, at_home)
 
 
 def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    return _origin(pid)[0]
+
+
+def _origin(pid: int) -> tuple[int, int]:
+    """The parent of a process, and when it was started."""
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return int(fields[1]), int(fields[19])
 
 
 def servers(run_dir: Path) -> list[Running]:
     """The living servers of a run_dir, in the order of their start. Workers whose gunicorn is gone are no server: they
     end by themselves."""
     states = {state.pid: state for state in read_worker_states(run_dir)}
-    processes = {process.pid: process for process in sorted(find(run_dir), key=attrgetter("note.launch"))}
+    processes = {process.pid: process for process in sorted(find(run_dir), key=attrgetter("started", "pid"))}
     running = []
     for gunicorn in processes.values():
         if gunicorn.parent not in processes and gunicorn.pid not in states:

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,8 @@ LAST_REQUEST = 0.5
 MOST_FRAMING = 128 * 1024
 #: Connections of a worker; for one more, the one that has been idle longest is closed.
 MOST_CONNECTIONS = 512
+#: Ticks of a tenth of a second from one heartbeat to the next; gunicorn ends a worker that has none for its `timeout`.
+HEARTBEAT = 10
 
 
 class Protocol(HttpToolsProtocol):
@@ -113,8 +116,18 @@ class Server(uvicorn.Server):
     """Takes connections one by one, and waits the longer the more it has: so they spread evenly over the workers.
 
     libuv takes all that wait at once: one worker could hold every kept-alive connection of a crowd while another one,
-    and its core, are idle.
+    and its core, are idle. `notify`: tells gunicorn that this worker lives.
     """
+
+    def __init__(self, config: uvicorn.Config, notify: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.notify = notify
+
+    async def on_tick(self, counter: int) -> bool:
+        # uvicorn's own heartbeat goes by the time of day: a clock set back by two hours would stop it for two hours.
+        if counter % HEARTBEAT == 0:
+            self.notify()
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -187,6 +200,8 @@ class Worker(UvicornWorker):
         "timeout_graceful_shutdown": 20,
         # The application writes its own line, with the request's id.
         "access_log": False,
+        # The heartbeat is our Server's.
+        "callback_notify": None,
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -199,7 +214,7 @@ class Worker(UvicornWorker):
         """As uvicorn_worker's, with our Server."""
         self.config.app = self.wsgi
         Protocol.header_seconds = from_environment(os.environ).header_seconds
-        server = Server(config=self.config)
+        server = Server(self.config, self.notify)
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
         if not server.started:

@@ -15,6 +15,7 @@ import pytest
 
 from greenr_luigi.serving import processes, releases, server
 from greenr_luigi.serving.sockets import ServerError
+from greenr_luigi.serving.state import ServerNote
 from tests import tiny_release
 from tests.serving.looking import greenr, masters, ours, served, until
 from tests.tiny_release import serve
@@ -49,6 +50,17 @@ def test_the_server_of_a_deleted_data_root_can_be_stopped(place: Path) -> None:
     shutil.rmtree(place)
     assert greenr(place, "stop") == "stopped\n"
     assert served(running.port) is None and not place.exists()
+
+
+def test_the_last_to_start_is_told_though_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, late = (
+        processes.Process(pid, parent=1, started=started, note=ServerNote(launch=launch))
+        for pid, started, launch in ((9, 100, "metrics-8"), (8, 200, "metrics-7"))
+    )
+    monkeypatch.setattr(processes, "find", lambda _: [late, early])
+    assert [running.pid for running in processes.servers(tmp_path)] == [9, 8]
 
 
 def test_whoever_exports_the_variable_is_no_server(place: Path) -> None:
