@@ -47,6 +47,7 @@ def same_origin(headers: Headers) -> bool:
     if site is not None:
         return site == "same-origin"
     try:
-        return bool(origin) and urlsplit(origin).netloc == headers.get("host")
+        # "null" has no host, and neither has a request with an empty one.
+        return urlsplit(origin).netloc == headers.get("host", "") != ""
     except ValueError:  # No address: "http://[".
         return False

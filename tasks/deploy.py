@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from greenr_luigi.serving.server import Service
 
 
-class PrefixParameter(CheckedParameter[str]):
-    """A path prefix, by the rule of the page itself; or none, which is empty text."""
+class WebParameter(CheckedParameter[str]):
+    """Text by a rule of the page itself, which web.settings has for its variable of this name; or none, which is empty
+    text."""
 
     def check(self, value: str) -> str:
-        if not value:
-            return ""
-        from greenr_luigi.web.settings import prefix
+        from greenr_luigi.web import settings
 
+        name = self._option.removeprefix("--").replace("-", "_")
         try:
-            return prefix(value)
+            read = settings.reader(name)(value) if value else ""
         except ValueError as error:
             raise SettingError(f"{self._option} {value}: {error}") from None
+        return read if isinstance(read, str) else ",".join(map(str, read))
 
 
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
@@ -46,8 +47,14 @@ class DeployApp(PipelineStage):
         int, 0, 65535, description="Port that the web classifier listens on; 0 for a free one."
     )
     web_workers = NumberParameter(int, 0, description="Processes that serve; 0 for one a core.")
-    root_path = PrefixParameter(
+    root_path = WebParameter(
         description="Path under which a proxy mounts the page, such as /app; empty for none."
+    )
+    allowed_hosts = WebParameter(
+        description="Host names under which all of the page is for its visitors, besides this machine's own."
+    )
+    trusted_proxies = WebParameter(
+        description="Addresses or networks of proxies that are believed when they say for whom they ask."
     )
     floor = NumberParameter(
         float, 0, 1, significant=False, description="The least accuracy, from 0 to 1, that is released."
@@ -80,13 +87,13 @@ class DeployApp(PipelineStage):
         from greenr_luigi.serving.server import Service
 
         family, parameters = cls.get_task_family(), dict(cls.get_params())
-        host, port, web_workers, root_path = (
+        values = (
             parameters[name].parse(texts[name])
             if name in texts
             else parameters[name].task_value(family, name)
-            for name in ("host", "port", "web_workers", "root_path")
+            for name in ("host", "port", "web_workers", "root_path", "allowed_hosts", "trusted_proxies")
         )
-        return Service(root / "releases", root / "server", host, port, web_workers, root_path)
+        return Service(root / "releases", root / "server", *values)
 
     def reads(self) -> dict[str, Path]:
         return ASSETS

@@ -99,6 +99,9 @@ def environment(run_dir: Path, note: ServerNote) -> dict[str, str]:
         "GREENR_STORE": note.store,
         "GREENR_RUN_DIR": str(run_dir),
         "GREENR_ROOT_PATH": note.settings["GREENR_ROOT_PATH"] or "",
+        # It goes by the name that it listens on.
+        "GREENR_ALLOWED_HOSTS": f"{note.settings.get('GREENR_ALLOWED_HOSTS') or ''},{note.host}",
+        "GREENR_TRUSTED_PROXIES": note.settings.get("GREENR_TRUSTED_PROXIES") or "",
         "PROMETHEUS_MULTIPROC_DIR": str(run_dir / note.launch),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])),
         "PYTHONSAFEPATH": "1",

@@ -45,7 +45,8 @@ class NotReady(ServerError):
 @dataclass(frozen=True)
 class Service:
     """What to serve, and where. `port`: 0 for a free one; `workers`: processes, 0 for one a core; `root_path`: the path
-    under which a proxy mounts the page."""
+    under which a proxy mounts the page; `allowed_hosts`, `trusted_proxies`: with commas between them, as in
+    web.settings."""
 
     store: Path
     run_dir: Path
@@ -53,12 +54,22 @@ class Service:
     port: int = 0
     workers: int = 0
     root_path: str = ""
+    allowed_hosts: str = ""
+    trusted_proxies: str = ""
 
     def note(self) -> ServerNote:
         """How such a server is started, but for what only a start tells: the port for 0, what it loads, its name."""
         settings = {
             **{name: value for name, value in os.environ.items() if name.startswith("GREENR_")},
             "GREENR_ROOT_PATH": self.root_path or None,
+            **{
+                name: value
+                for name, value in (
+                    ("GREENR_ALLOWED_HOSTS", self.allowed_hosts),
+                    ("GREENR_TRUSTED_PROXIES", self.trusted_proxies),
+                )
+                if value
+            },
             "--web-workers": str(self.workers or "one a core"),
             "Python": f"{platform.python_version()} in {Path(sys.prefix).resolve()}",
         }

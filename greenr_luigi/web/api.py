@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from greenr_luigi import contracts
 from greenr_luigi.serving.state import read_worker_states
 from greenr_luigi.web import intake, metrics
+from greenr_luigi.web.hosts import is_own_address
+from greenr_luigi.web.layers import visitor
 from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.state import Answered, State, answer
@@ -95,6 +97,7 @@ async def healthz(request: Request[State]) -> Response:
 
 
 async def readyz(request: Request[State]) -> Response:
+    """Which release each worker serves; where the store lies is told on this machine alone."""
     state, run_dir = request.state["classifier"].state(), request.state["settings"].run_dir
     body = Ready(
         ready=state.digest is not None,
@@ -102,6 +105,10 @@ async def readyz(request: Request[State]) -> Response:
         problem=asdict(state.problem) if state.problem else None,
         workers=[asdict(worker) for worker in ([state] if run_dir is None else read_worker_states(run_dir))],
     )
+    who, store = visitor(request.scope), request.state["settings"].store
+    if who != "-" and not is_own_address(who):
+        for problem in filter(None, (told["problem"] for told in (body, *body["workers"]))):
+            problem["message"] = problem["message"].replace(f"{store}", "the store")
     return JSONResponse(body) if body["ready"] else JSONResponse(body, 503, {"Retry-After": "5"})
 
 

@@ -20,8 +20,9 @@ from starlette.types import Scope
 from greenr_luigi.about import STATIC
 from greenr_luigi.http_security import SecurityHeaders
 from greenr_luigi.web import api, classifier, feedback, fetching, openapi, pages
+from greenr_luigi.web.hosts import KnownHost
 from greenr_luigi.web.intake import Intake
-from greenr_luigi.web.layers import PathPrefix, RequestLog
+from greenr_luigi.web.layers import PathPrefix, RequestLog, TrustedProxies
 from greenr_luigi.web.problem import Code, Problem
 from greenr_luigi.web.settings import Settings, from_environment
 from greenr_luigi.web.state import State
@@ -39,7 +40,9 @@ class Assets(StaticFiles):
         return response
 
 
-def routes() -> list[BaseRoute]:
+def routes(settings: Settings) -> list[BaseRoute]:
+    # What other pages of the web must not reach through a visitor's browser.
+    ours = [Middleware(KnownHost, settings=settings)]
     return [
         Route("/", pages.index, name="index"),
         Route("/form", pages.index),
@@ -47,7 +50,7 @@ def routes() -> list[BaseRoute]:
         Route("/classify-url", pages.classify_url),
         Route("/model", pages.model),
         Route("/model/pictures/{name}", pages.picture),
-        Route("/feedback", feedback.give, methods=["POST"]),
+        Route("/feedback", feedback.give, methods=["POST"], middleware=ours),
         Route("/api", openapi.page),
         Route("/api/openapi.json", openapi.describe),
         Route("/api/model", api.about),
@@ -55,8 +58,8 @@ def routes() -> list[BaseRoute]:
         Route("/api/predict-batch", api.predict_batch, methods=["POST"]),
         Route("/api/predict-url", api.predict_url, methods=["POST"]),
         Route("/healthz", api.healthz),
-        Route("/readyz", api.readyz),
-        Route("/metrics", api.prometheus),
+        Route("/readyz", api.readyz, middleware=ours),
+        Route("/metrics", api.prometheus, middleware=ours),
         Mount("/static", Assets(directory=STATIC)),
     ]
 
@@ -76,16 +79,20 @@ def create(settings: Settings | None = None, resolver: AbstractResolver | None =
                 "feedback": feedback.Feedback(chosen),
             }
 
-    return Starlette(
-        routes=routes(),
+    made = Starlette(
+        routes=routes(chosen),
         lifespan=lifespan,
         middleware=[
+            Middleware(TrustedProxies, settings=chosen),
             Middleware(PathPrefix, settings=chosen),
             Middleware(SecurityHeaders),
             Middleware(RequestLog, settings=chosen, internal_error=internal_error),
         ],
         exception_handlers={Problem: refuse, HTTPException: refuse},
     )
+    # It would redirect to whatever host the request names, or to //another.example/.
+    made.router.redirect_slashes = False
+    return made
 
 
 async def refuse(request: Request[Any], error: Exception) -> Response:

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from greenr_luigi.web import metrics
 from greenr_luigi.web.problem import Problem
@@ -84,6 +85,25 @@ def visitor(scope: Scope) -> str:
         return "-"
 
 
+class TrustedProxies:
+    """Who asks, by X-Forwarded-For of a proxy that was named; of anyone else it is not heard."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        # A socket that listens on IPv6 sees those of IPv4 as mapped ones.
+        proxies = [
+            *map(str, settings.trusted_proxies),
+            *(
+                f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+                for network in settings.trusted_proxies
+                if network.version == 4
+            ),
+        ]
+        self.app: Any = ProxyHeadersMiddleware(app, proxies)  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 class PathPrefix:
     """Makes the page right under a path prefix, whether or not the proxy takes the prefix off."""
 
@@ -94,7 +114,9 @@ class PathPrefix:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (root := self.prefix(scope)):
             path = scope["path"]
-            inside = path == root or path.startswith(f"{root}/")
+            if path == root:
+                path += "/"
+            inside = path.startswith(f"{root}/")
             scope = {**scope, "root_path": root, "path": path if inside else root + path}
         await self.app(scope, receive, send)
 

@@ -49,7 +49,7 @@ SHOW: Json = {
 PICTURE: Json = {**TEXT, "contentMediaType": "application/octet-stream", "format": "binary"}
 MEANING = {
     400: "What came cannot be read; or the address is one that is not fetched.",
-    403: "It does not come from the page itself.",
+    403: "It does not come from the page itself, or is for a host that this server does not know.",
     408: "The request came too slowly.",
     413: "Too many bytes or pixels.",
     415: "Not a picture in a known format.",
@@ -130,8 +130,8 @@ def paths(settings: Settings) -> Json:
     gets = {
         "/api/model": operation("The release that serves", ServingModel, 503),
         "/healthz": operation("Whether the process answers", Alive),
-        "/readyz": operation("Whether a model serves, and which", Ready),
-        "/metrics": operation("Counters for Prometheus, summed over the workers", str),
+        "/readyz": operation("Whether a model serves, and which", Ready, 403),
+        "/metrics": operation("Counters for Prometheus, summed over the workers", str, 403),
     }
     gets["/readyz"]["responses"]["503"] = response("No model serves yet.", Ready)
     return {path: {"post": asked} for path, asked in posts.items()} | {

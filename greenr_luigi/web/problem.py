@@ -15,8 +15,8 @@ Code = Literal[
     "no-picture", "no-address", "show", "upload-malformed", "upload-broken", "upload-slow", "upload-too-large",
     "upload-too-many", "picture-format", "picture-broken", "picture-too-small", "picture-too-large",
     "address-refused", "address-unreachable", "address-slow", "address-disabled", "busy", "no-model", "too-slow",
-    "feedback-off", "feedback-full", "foreign", "too-often", "no-label", "not-found", "method-not-allowed",
-    "refused", "internal",
+    "feedback-off", "feedback-full", "foreign", "foreign-host", "too-often", "no-label", "not-found",
+    "method-not-allowed", "refused", "internal",
 ]  # fmt: skip
 #: UnusablePicture's reasons as HTTP statuses and codes.
 UNUSABLE: dict[str, tuple[int, Code]] = {

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import MAX_BYTES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 #: The application's own addresses. A prefix must not begin with one: nobody could tell whether a proxy has already
 #: taken it off.
 OWN = re.compile(r"/(api|classify-url|feedback|form|healthz|metrics|model|readyz|static|upload)(/|$)")
@@ -62,6 +65,10 @@ class Settings:
     fetch_allow: tuple[Network, ...] = ()
     #: Whether visitors' corrections are kept, beside the store.
     feedback: bool = False
+    #: Names besides this machine's own under which feedback is taken and the operator's addresses answer.
+    allowed_hosts: tuple[str, ...] = ()
+    #: Proxies that are believed when they say for whom they ask (X-Forwarded-For).
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -71,12 +78,17 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         name = f"GREENR_{field.name.upper()}"
         if name in environ:
             try:
-                values[field.name] = READERS[str(field.type)](environ[name])
+                values[field.name] = reader(field.name)(environ[name])
             except ValueError as error:
                 raise SettingsError(f"{name}={environ[name]!r}: {error}") from None
     if "store" not in values:
         raise SettingsError("GREENR_STORE is not set: expected the folder of the releases to serve")
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def reader(name: str) -> Callable[[str], Any]:
+    """What reads the text of a setting; it raises ValueError for what cannot be used."""
+    return READERS[next(str(field.type) for field in fields(Settings) if field.name == name)]
 
 
 def prefix(text: str) -> str:
@@ -116,6 +128,27 @@ def networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
+def host_name(text: str) -> str:
+    """A host's name or address in one spelling: small letters, no brackets, no dot at the end, as `xn--` where it has
+    other letters. ValueError for what is none."""
+    name = text[:256].strip().lower()
+    with contextlib.suppress(ValueError):
+        # An address may say on which of the machine's links it is.
+        ip = ipaddress.ip_address(name.removeprefix("[").removesuffix("]").partition("%")[0])
+        return str(getattr(ip, "ipv4_mapped", None) or ip)
+    with contextlib.suppress(UnicodeError):
+        name = name.removesuffix(".").encode("idna").decode()
+    if not HOST_NAME.fullmatch(name):
+        raise ValueError(
+            f"expected a name or an address, such as example.org, without scheme, port or path, not {text[:100]!r}"
+        )
+    return name
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    return tuple(host_name(part) for part in text.split(",") if part.strip())
+
+
 READERS: dict[str, Callable[[str], object]] = {
     "Path": Path,
     "Path | None": Path,
@@ -125,4 +158,5 @@ READERS: dict[str, Callable[[str], object]] = {
     "float": seconds,
     "tuple[int, ...]": ports,
     "tuple[Network, ...]": networks,
+    "tuple[str, ...]": host_names,
 }

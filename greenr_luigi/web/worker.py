@@ -82,6 +82,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.stop_header_timer()
+        if b"://" in self.url and not self.url.startswith(b"/"):
+            # What the target names counts, whatever Host says (RFC 9112, 3.2.2).
+            self.headers[:] = [(name, value) for name, value in self.headers if name != b"host"]
+            self.headers.append((b"host", self.url.partition(b"://")[2].partition(b"/")[0]))
         super().on_headers_complete()
         if self.ending:
             self.cycle.keep_alive = False
@@ -195,6 +199,8 @@ class Worker(UvicornWorker):
         "ws": "none",
         "lifespan": "on",
         "server_header": False,
+        # The application knows which proxies to believe; uvicorn believes whoever asks from this machine.
+        "proxy_headers": False,
         # Past it uvicorn answers 503 itself; idle ones make room for others before.
         "limit_concurrency": 2 * MOST_CONNECTIONS,
         "timeout_graceful_shutdown": 20,

@@ -79,4 +79,4 @@ def test_a_page_on_top_of_the_application(written: Path, monkeypatch: pytest.Mon
         answer = client.get("/opening-hours")
         assert answer.text == f"Open day and night; {len(tiny_release.CLASSES)} classes."
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        assert client.get("/readyz").json()["ready"]
+        assert client.get("/readyz", headers={"Host": "localhost"}).json()["ready"]

@@ -311,6 +311,7 @@ def test_a_rollback_stays_until_there_is_another_model(deployed):
         (["--source", "urls"], "--source urls needs --folder: lists of addresses"),
         (["--force", "TrianModel"], "did you mean TrainModel?"),
         (["--root-path", "app"], "--root-path app: expected a path prefix such as /app"),
+        (["--allowed-hosts", "http://x"], "--allowed-hosts http://x: expected a name or an address"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_the_remedy(tmp_path, options, words):

@@ -38,7 +38,8 @@ def inside(root: Path, *routes: Route, evaluated: bool = False, **settings: Any)
     tiny_release.deploy(root / "releases", evaluated=evaluated)
     made = app.create(Settings(store=root / "releases", **settings))
     made.router.routes[:0] = routes
-    with TestClient(made, raise_server_exceptions=False, follow_redirects=False) as client:
+    asked = {"base_url": "http://localhost", "follow_redirects": False}
+    with TestClient(made, raise_server_exceptions=False, **asked) as client:
         yield client
 
 
@@ -255,7 +256,8 @@ def test_before_the_first_release_visitors_are_told_of_no_folder(tmp_path: Path)
             answer = asked(path, **({"files": YELLOW} if asked == client.post else {}))
             assert answer.status_code == 503 and "no model to answer with yet" in answer.text
             assert str(tmp_path) not in answer.text
-        assert str(tmp_path) in client.get("/readyz").json()["problem"]["message"]
+        ready = client.get("/readyz", headers={"Host": "localhost"})
+        assert str(tmp_path) in ready.json()["problem"]["message"]
 
 
 async def fall(_: Request) -> Response:
