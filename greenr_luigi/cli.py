@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from greenr_luigi import luigi_cfg
 from greenr_luigi.errors import GreenrError, os_refusals_explained
-from greenr_luigi.operations import curation, last_run, prune, stages, start, status, usage
-from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness import data_root
+
+# What imports Luigi is imported in functions: where luigi.cfg does not parse, `import luigi` ends in a traceback.
 
 Option = tuple[str, dict[str, Any]]
 Command = Callable[[argparse.Namespace], None]
@@ -25,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and arguments.run not in (show_status, accept_stage):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.rest = rest
-        with os_refusals_explained():
-            arguments.root = arguments.root or stages.default_root(arguments.module)
+        luigi_cfg.check()
+        with os_refusals_explained(), _needed_settings(arguments.run):
+            arguments.root = data_root_of(arguments)
             if arguments.root.exists() and not arguments.root.is_dir():
                 raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
             arguments.run(arguments)
@@ -36,10 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def data_root_of(arguments: argparse.Namespace) -> Path:
+    from greenr_luigi.operations import stages
+    from greenr_luigi.stage import PipelineStage
+
+    if arguments.root is None:
+        return stages.default_root(arguments.module)
+    root: Path = PipelineStage.root.normalize(arguments.root)
+    return root
+
+
+def _needed_settings(command: Command) -> contextlib.AbstractContextManager[None]:
+    """The page can be started and stopped whatever else is wrong in luigi.cfg."""
+    if command not in (start_server, stop_server, rollback, list_releases):
+        return contextlib.nullcontext()
+    from greenr_luigi import settings
+
+    return settings.mistakes_told(lambda words: print(f"greenr: {words}", file=sys.stderr))
+
+
 def build_parser() -> argparse.ArgumentParser:
     # Before the command and behind it; the later one holds.
     everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    everywhere.add_argument("--root", type=PipelineStage.root.normalize, help=ROOT)
+    everywhere.add_argument("--root", type=Path, help=ROOT)
     everywhere.add_argument("--module", help="where the stages are defined: tasks")
     parser = argparse.ArgumentParser(prog="greenr", description=__doc__, parents=[everywhere])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -58,6 +81,8 @@ def port(text: str) -> int:
 
 
 def show_status(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import status
+
     named = bool(arguments.rest) and not arguments.rest[0].startswith("-")
     stage, options = (arguments.rest[0], arguments.rest[1:]) if named else (None, arguments.rest)
     rows = status.status(stage, options, arguments.root, arguments.module)
@@ -72,12 +97,16 @@ def show_status(arguments: argparse.Namespace) -> None:
 
 
 def accept_stage(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import status
+
     for row, accepted in status.accept(arguments.stage, arguments.rest, arguments.root, arguments.module):
         words = f"accepted: {', '.join(accepted)}" if accepted else "nothing to accept"
         print(f"{row['stage']}  {words}{'' if row['cause'] is None else '; stale still: ' + row['cause']}")
 
 
 def show_usage(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import usage
+
     rows = usage.usage(arguments.root, arguments.module)
     if arguments.json:
         print(json.dumps(rows, indent=2))
@@ -89,6 +118,8 @@ def show_usage(arguments: argparse.Namespace) -> None:
 
 
 def prune_outputs(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import prune
+
     removals = prune.prune(arguments.root, arguments.keep, arguments.dry_run, arguments.module)
     verb = "would remove" if arguments.dry_run else "removed"
     for removal in removals:
@@ -104,6 +135,8 @@ def megabytes(count: int) -> str:
 
 def curate(action: str) -> Command:
     def run(arguments: argparse.Namespace) -> None:
+        from greenr_luigi.operations import curation, last_run
+
         root, module, label = arguments.root, arguments.module, ""
         if "label" in arguments:
             label = curation.known_label(root, arguments.label, arguments.new, module)
@@ -115,6 +148,8 @@ def curate(action: str) -> Command:
 
 
 def review_pictures(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import curation
+
     curation.review(arguments.root, arguments.port, arguments.module)
 
 
@@ -140,6 +175,8 @@ def list_releases(arguments: argparse.Namespace) -> None:
 
 
 def start_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import start
+
     data_root.hold(arguments.root, print)
     served = start.start(arguments.root, arguments.module)
     print(f"{served.url} serves release {served.digest}")

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import difflib
 import functools
-import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import luigi
 import luigi.configuration
 from luigi.cmdline_parser import CmdlineParser
-from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError, LuigiConfigParser
+from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 from luigi.parameter import MissingParameterException
 from luigi.task_register import Register
 
+from greenr_luigi import luigi_cfg
 from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
 
 Stages = Sequence[type[luigi.Task]]
@@ -38,7 +40,8 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     packaged ones. What a person wrote in luigi.cfg overrides both.
 
     Where Luigi's command line runs, it is checked here first: for most mistakes Luigi ends in a traceback. Raises
-    SettingError for what is not valid; that command line then shows the message alone.
+    SettingError for what is not valid; that command line then shows the message alone, and the stage that it names is
+    told (`refused`).
     """
     arguments = sys.argv[1:]
     # Or what it may be shortened to.
@@ -49,20 +52,51 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     commanded = option is not None and "luigi.cmdline" in sys.modules
     if commanded:
         sys.excepthook = functools.partial(_show_message_alone, sys.excepthook)
+    try:
+        _apply(stages, defaults, complete)
+        if commanded and complete:
+            build_task(stages, arguments)
+    except SettingError:
+        for stage in stages:
+            if commanded and stage.get_task_family() in arguments and issubclass(stage, PipelineStage):
+                stage.refused(arguments)
+        raise
+
+
+@contextlib.contextmanager
+def mistakes_told(tell: Callable[[str], object]) -> Iterator[None]:
+    """Meanwhile `apply` tells what is not valid in luigi.cfg, and goes on: for what it may not concern."""
+    global _tell
+    _tell, before = tell, _tell
+    try:
+        yield
+    finally:
+        _tell = before
+
+
+#: What `apply` does with mistakes, if it is not to raise them.
+_tell: Callable[[str], object] | None = None
+
+
+def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
+    luigi_cfg.check()
     packaged = configparser.RawConfigParser()
     packaged.optionxform = str  # type: ignore[assignment,method-assign]
     packaged.read([DEFAULTS, defaults])
     config = luigi.configuration.get_config()
-    _check_files(config)
-    if complete:
-        _check_sections(config, stages, packaged.sections())
-    _lay(config, stages, packaged)
-    if commanded and complete:
-        build_task(stages, arguments)
+    mistakes = [
+        *(_wrong_sections(config, stages, packaged.sections()) if complete else ()),
+        *_lay(config, stages, packaged),
+        *_wrong_values(config),
+    ]
+    if _tell is None and mistakes:
+        raise mistakes[0]
+    for words in dict.fromkeys(map(str, mistakes)):
+        _tell and _tell(words)
 
 
-def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> None:
-    """Write defaults where a person has written nothing, and check what a person has written."""
+def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> Iterator[SettingError]:
+    """Write defaults where a person has written nothing. Yields an error for each option that no stage has."""
 
     def is_written(section: str, option: str) -> bool:
         return config.has_option(section, option) and not isinstance(
@@ -75,64 +109,62 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
         for option in config.options(family) if config.has_section(family) else ():
             if option.replace("-", "_") not in known and option not in config.defaults():
                 expected = did_you_mean(option, known)
-                raise SettingError(
-                    f"{_file_of(family)}: [{family}] {option} is no parameter of {family}: {expected}"
+                yield SettingError(
+                    f"{luigi_cfg.file_of(family)}: [{family}] {option} is no parameter of {family}: {expected}"
                 )
-        for name, parameter in stage.get_params():
+        for name in known:
             if is_written(family, name):
-                try:
-                    parameter.normalize(parameter.parse(config.get(family, name)))
-                except GreenrError as error:
-                    raise SettingError(
-                        f"{_file_of(family)}: [{family}] {str(error).removeprefix('--')}"
-                    ) from None
-                except ValueError as error:
-                    raise SettingError(f"{_file_of(family)}: [{family}] {name}: {error}") from None
                 flowing[name] = config.get(family, name, raw=True)
             elif name in flowing or packaged.has_option(family, name):
                 value = flowing.setdefault(name, packaged.get(family, name, fallback=""))
-                config.set(family, name, Default(value))
+                # One with a wrong percent sign goes nowhere, and is told where it stands.
+                with contextlib.suppress(ValueError):
+                    config.set(family, name, Default(value))
     for section in set(packaged.sections()) - {stage.get_task_family() for stage in stages}:
         for option, value in packaged.items(section):
             if not is_written(section, option):
                 config.set(section, option, Default(value))
 
 
-def _check_files(config: Any) -> None:
-    """That there is the file that is named, and that the values of Luigi's and the stages' own settings can be read."""
-    path = os.environ.get("LUIGI_CONFIG_PATH")
-    if path and not Path(path).is_file():
-        raise SettingError(f"LUIGI_CONFIG_PATH is {path}, and there is no such file: correct it, or unset it")
-    for section in set(config.sections()) & {*Register.task_names()}:
+def _wrong_values(config: Any) -> Iterator[SettingError]:
+    """Of Luigi's and the stages' own settings."""
+    for section in sorted(set(config.sections()) & {*Register.task_names()}):
+        parameters = dict(Register.get_task_cls(section).get_params())
         for option in config.options(section):
-            try:
-                config.get(section, option)
-            except InterpolationMissingEnvvarError as error:
-                raise SettingError(f"{_file_of(section)}: {error}: set it") from None
-            except configparser.InterpolationError:
-                written = config.get(section, option, raw=True)
-                raise SettingError(
-                    f"{_file_of(section)}: [{section}] {option} = {written}: write %% for a percent sign"
-                ) from None
+            written = config.get(section, option, raw=True)
+            if isinstance(written, Default):
+                continue
+            if words := _why_wrong(config, section, option, parameters.get(option.replace("-", "_"))):
+                where = config.default_section if written == config.defaults().get(option) else section
+                yield SettingError(f"{luigi_cfg.file_of(where)}: [{where}] {words}")
 
 
-def _file_of(section: str) -> str:
-    """The file, of those that Luigi reads, that has a section."""
-    for path in reversed(LuigiConfigParser._config_paths):
-        file = configparser.RawConfigParser(strict=False)
-        file.read(path)
-        if file.has_section(section):
-            return str(path)
-    return "luigi.cfg"
+def _why_wrong(config: Any, section: str, option: str, parameter: luigi.Parameter[Any] | None) -> str | None:
+    written = config.get(section, option, raw=True)
+    try:
+        value = config.get(section, option)
+        if parameter is not None:
+            parameter.normalize(parameter.parse(value))
+    except InterpolationMissingEnvvarError:
+        return f"{option} = {written}: there is no such environment variable: set it"
+    except configparser.InterpolationError:
+        return f"{option} = {written}: write %% for a percent sign"
+    except GreenrError as error:
+        return str(error).removeprefix("--")
+    except (ValueError, TypeError) as error:
+        return f"{option} = {written}: {error}"
+    return None
 
 
-def _check_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> None:
+def _wrong_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> Iterator[SettingError]:
     names = [stage.get_task_family() for stage in stages]
-    for section in set(config.sections()) - {*packaged, *Register.task_names()}:
+    for section in sorted(set(config.sections()) - {*packaged, *Register.task_names()}):
         close = difflib.get_close_matches(section, names, 1, 0.8)
         # A stage that another package has yet to define may be called TrainModel2.
         if close and not re.fullmatch(rf"{close[0]}\d+", section):
-            raise SettingError(f"{_file_of(section)}: [{section}] is no stage: did you mean [{close[0]}]?")
+            yield SettingError(
+                f"{luigi_cfg.file_of(section)}: [{section}] is no stage: did you mean [{close[0]}]?"
+            )
 
 
 def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:

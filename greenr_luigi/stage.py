@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import configparser
 import errno
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from greenr_luigi.errors import REMEDIES, GreenrError
+from luigi.parameter import MissingParameterException
+
+from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, StagesParameter
 from greenr_luigi.staleness.stage import Stage
 
@@ -52,6 +55,22 @@ class PipelineStage(Stage):
                 f"{self.task_family} requires {len(folders)} stages of the role {role}: expected 1"
             )
         return folders[0]
+
+    @classmethod
+    def configured(cls, name: str) -> Any:
+        """What luigi.cfg says of a parameter. Raises SettingError for what is not valid."""
+        family = cls.get_task_family()
+        try:
+            return dict(cls.get_params())[name].task_value(family, name)
+        except (configparser.Error, MissingParameterException):
+            raise SettingError(
+                f"luigi.cfg: [{family}] {name}: it cannot be told from what is written there"
+            ) from None
+
+    @classmethod
+    def refused(cls, arguments: Sequence[str]) -> None:
+        """A command that was to run this stage ends before it is instantiated, since luigi.cfg or the `arguments` of
+        Luigi's command line are not valid."""
 
     @property
     def command(self) -> str:

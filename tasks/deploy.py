@@ -1,7 +1,10 @@
 """DeployApp: the exported model let through the gate, released, and served by a web classifier."""
 
+import argparse
 import atexit
-from collections.abc import Mapping
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -86,14 +89,36 @@ class DeployApp(PipelineStage):
         """By parameters as text; one that is missing is as configured."""
         from greenr_luigi.serving.server import Service
 
-        family, parameters = cls.get_task_family(), dict(cls.get_params())
+        parameters = dict(cls.get_params())
         values = (
-            parameters[name].parse(texts[name])
-            if name in texts
-            else parameters[name].task_value(family, name)
+            parameters[name].parse(texts[name]) if name in texts else cls.configured(name)
             for name in ("host", "port", "web_workers", "root_path", "allowed_hosts", "trusted_proxies")
         )
         return Service(root / "releases", root / "server", *values)
+
+    @classmethod
+    def refused(cls, arguments: Sequence[str]) -> None:
+        options = argparse.ArgumentParser(add_help=False)
+        options.add_argument("--root", type=cls.root.normalize)
+        # Luigi has not set up its log yet.
+        tell = functools.partial(print, file=sys.stderr)
+        try:
+            root = options.parse_known_args(arguments)[0].root or cls.configured("root")
+            cls.last_service(root)
+        except GreenrError:
+            return  # It says what is refused anyway.
+        cls.serve_on(root, {}, tell)
+
+    @classmethod
+    def serve_on(cls, root: Path, otherwise: Mapping[str, str], tell: Callable[[str], None]) -> None:
+        """However a run ends, the last good release serves: also where nothing did, as after a reboot. It does so where
+        the last deployment served it, since the run has not brought the one that is asked for."""
+        from greenr_luigi.deployment import deploy
+
+        try:
+            deploy.serve_on(cls.last_service(root, otherwise), tell)
+        except (GreenrError, OSError) as error:
+            tell(f"nothing serves meanwhile: {error}")
 
     def reads(self) -> dict[str, Path]:
         return ASSETS
@@ -123,19 +148,8 @@ def begun(deployment: DeployApp, _: object) -> None:
     """Luigi is about to make a deployment, or cannot tell what it takes."""
     if deployment not in deployments:
         deployments.add(deployment)
-        atexit.register(serve_on, deployment)
-
-
-def serve_on(deployment: DeployApp) -> None:
-    """However a run ends, the last good release serves: also where nothing did, as after a reboot. It does so where the
-    last deployment served it, since the run has not brought the one that is asked for."""
-    from greenr_luigi.deployment import deploy
-
-    try:
-        service = deployment.last_service(Path(deployment.root), deployment.to_str_params())
-        deploy.serve_on(service, deployment.tell)
-    except (GreenrError, OSError) as error:
-        deployment.tell(f"nothing serves meanwhile: {error}")
+        texts = deployment.to_str_params()
+        atexit.register(deployment.serve_on, Path(deployment.root), texts, deployment.tell)
 
 
 for event in (luigi.Event.DEPENDENCY_DISCOVERED, luigi.Event.BROKEN_TASK):

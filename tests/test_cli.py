@@ -15,6 +15,7 @@ from PIL import Image
 
 from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
+from greenr_luigi.operations import usage
 
 
 def commands():
@@ -139,7 +140,7 @@ def test_what_the_operating_system_refuses_is_told_with_its_remedy(
     def refused(*_):
         raise OSError(number, os.strerror(number), "a-file")
 
-    monkeypatch.setattr(cli.usage, "usage", refused)
+    monkeypatch.setattr(usage, "usage", refused)
     assert cli.main(["--root", str(tmp_path), "usage"]) == 1
     assert capsys.readouterr().err.startswith(f"greenr: a-file: {remedy}")
 
@@ -167,7 +168,7 @@ def test_a_fault_of_the_program_is_a_traceback(fault, tmp_path, monkeypatch):
     def broken(*_):
         raise fault
 
-    monkeypatch.setattr(cli.usage, "usage", broken)
+    monkeypatch.setattr(usage, "usage", broken)
     with pytest.raises(type(fault), match="a bug"):
         cli.main(["--root", str(tmp_path), "usage"])
 

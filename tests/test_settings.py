@@ -190,8 +190,11 @@ def test_luigi_takes_a_beginning_of_module(option, tmp_path):
         ("[core]\nlog_level = %x", "[core] log_level = %x: write %% for a percent sign"),
         ("[DeployApp]\nhost = %(h)s", "[DeployApp] host = %(h)s: write %% for a percent sign"),
         ("[DeployApp]\nsource = bin", "[DeployApp] source bin: there is no such source: did you mean bing?"),
-        ("[DeployApp]\nhost = ${NO_SUCH}", "Config refers to a nonexisting environment variable NO_SUCH. "
-         "Section [DeployApp], option host=${NO_SUCH}: set it"),
+        ("[DeployApp]\nhost = ${NO_SUCH}",
+         "[DeployApp] host = ${NO_SUCH}: there is no such environment variable: set it"),
+        ("[DEFAULT]\narch = 5%", "[DEFAULT] arch = 5%: write %% for a percent sign"),
+        ("[DEFAULT]\nepochs = 0\n[TrainModel]", "[DEFAULT] epochs 0: expected a whole number, at least 1"),
+        ("[worker]\nping_interval = x", "[worker] ping_interval = x: could not convert string to float: 'x'"),
     ],
 )  # fmt: skip
 def test_a_wrong_luigi_cfg_is_one_line_or_an_exception(text, line, tmp_path):

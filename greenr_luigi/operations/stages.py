@@ -36,6 +36,5 @@ def deploying_stage(module: str) -> type[PipelineStage]:
 
 def default_root(module: str = "tasks") -> Path:
     """The data root that luigi.cfg names."""
-    stage = deploying_stage(module)
-    root: Path = dict(stage.get_params())["root"].task_value(stage.get_task_family(), "root")
+    root: Path = deploying_stage(module).configured("root")
     return root

@@ -9,6 +9,7 @@ import pytest
 from greenr_luigi import cli
 from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.decisions import CurationError
+from greenr_luigi.operations import last_run
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
 from greenr_luigi.pictures.manifest import PictureRow, write_jsonl
@@ -63,8 +64,8 @@ def test_added_pictures_lie_in_a_folder_of_the_person(tmp_path: Path) -> None:
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root under which a model of three classes was judged, and a picture beside it."""
     (tmp_path / "x.jpg").write_bytes(picture(1))
-    monkeypatch.setattr(cli.last_run, "classes", lambda *_: ["gräser", "grass", "wild rose"])
-    monkeypatch.setattr(cli.last_run, "command_to_run_again", lambda *_: "luigi")
+    monkeypatch.setattr(last_run, "classes", lambda *_: ["gräser", "grass", "wild rose"])
+    monkeypatch.setattr(last_run, "command_to_run_again", lambda *_: "luigi")
     return tmp_path / "data"
 
 
@@ -91,7 +92,7 @@ def test_a_label_that_no_run_knows_is_refused(
 def test_before_the_first_model_a_label_is_taken_as_it_is_and_told_so(
     ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli.last_run, "classes", lambda *_: None)
+    monkeypatch.setattr(last_run, "classes", lambda *_: None)
     assert cli.main(["--root", str(ran), "relabel", "lawn", str(ran.parent / "x.jpg")]) == 0
     assert "'lawn' is taken as it is" in capsys.readouterr().out
     assert cli.main(["--root", str(ran), "relabel", " ", str(ran.parent / "x.jpg")]) == 1

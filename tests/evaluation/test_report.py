@@ -12,6 +12,7 @@ from greenr_luigi import cli, contracts
 from greenr_luigi.dataset import curation, pixels
 from greenr_luigi.evaluation import evaluate, label_issues, report
 from greenr_luigi.evaluation.comparison import Verdict, compare, score
+from greenr_luigi.operations import last_run
 from greenr_luigi.training import train
 from tests import walk
 from tests.progress import quiet
@@ -95,7 +96,7 @@ def test_commands_may_be_pasted_whatever_a_label_holds(label, monkeypatch, tmp_p
     """The shell makes of the line the words that were meant, and argparse takes them as they were."""
     told = []
     monkeypatch.setattr(curation, "relabel", lambda root, label, items: told.append((label, items)))
-    monkeypatch.setattr(cli.last_run, "command_to_run_again", lambda *_: "")
+    monkeypatch.setattr(last_run, "command_to_run_again", lambda *_: "")
     page = page_with(
         tmp_path, [label_issues.LabelIssue("train/disc/0123456789abcdef.jpg", "disc", label, 0.1)]
     )

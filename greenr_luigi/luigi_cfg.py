@@ -1,0 +1,95 @@
+"""The files that Luigi reads its configuration from. Luigi itself ends in a traceback, while it is imported, where one
+of them does not parse, and leaves out one that it may not read."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import locale
+import os
+from pathlib import Path
+
+from greenr_luigi.errors import SettingError
+
+#: Later ones hold. As in Luigi, which may not have been imported yet.
+NAMES = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
+BOM = b"\xef\xbb\xbf"
+
+
+def paths() -> list[Path]:
+    named = os.environ.get("LUIGI_CONFIG_PATH")
+    return [Path(name) for name in (*NAMES, *([named] if named else []))]
+
+
+def check() -> None:
+    """Raises SettingError for a file that Luigi cannot read, or would leave out without a word."""
+    if os.environ.get("LUIGI_CONFIG_PARSER") == "toml":
+        raise SettingError("LUIGI_CONFIG_PARSER is toml, which luigi.cfg is not: unset it")
+    named = os.environ.get("LUIGI_CONFIG_PATH")
+    if named and not Path(named).is_file():
+        raise SettingError(
+            f"LUIGI_CONFIG_PATH is {named}, and there is no such file: correct it, or unset it"
+        )
+    if named and named.endswith(".toml"):
+        raise SettingError(f"LUIGI_CONFIG_PATH is {named}: expected a file like luigi.cfg, not TOML")
+    for path in paths():
+        if path.exists() or path.is_symlink():
+            _parse(path)
+
+
+def file_of(section: str) -> str:
+    """The file, of those that Luigi reads, that has a section."""
+    for path in reversed(paths()):
+        file = _parse(path) if path.exists() else configparser.RawConfigParser()
+        if file.has_section(section) or (section == file.default_section and file.defaults()):
+            return str(path)
+    return "luigi.cfg"
+
+
+def _parse(path: Path) -> configparser.RawConfigParser:
+    """A file as Luigi parses it. Raises SettingError where that cannot be."""
+    file, lines = configparser.RawConfigParser(), [*io.StringIO(_read(path), newline=None)]
+    file.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        file.read_file(lines, str(path))
+    except configparser.Error as error:
+        number = error.lineno if hasattr(error, "lineno") else error.errors[0][0]  # type: ignore[attr-defined]
+        line = lines[number - 1].strip()
+        raise SettingError(f"{path}, line {number}: {line}: {_remedy(error)}") from None
+    for section in file.sections():
+        # Luigi takes both for one option, and then only the first.
+        if option := next(
+            (o for o in file[section] if "-" in o and o.replace("-", "_") in file[section]), None
+        ):
+            raise SettingError(f"{path}: [{section}] {option}: it stands there with _, too: keep one")
+    return file
+
+
+def _remedy(error: configparser.Error) -> str:
+    match error:
+        case configparser.MissingSectionHeaderError():
+            return "write the section that it belongs to above it, such as [TrainModel]"
+        case configparser.DuplicateSectionError():
+            return "there is such a section already: make one of both"
+        case configparser.DuplicateOptionError():
+            return f"[{error.section}] has {error.option} already: keep one"
+    return "expected `option = value`, or a [section]"
+
+
+def _read(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise SettingError(f"{path}: expected a file; move what is there out of the way")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror}): mend that, or remove it") from None
+    if data.startswith(BOM):
+        raise SettingError(f"{path}, line 1: it begins with a byte order mark (BOM): save it without")
+    encoding = locale.getpreferredencoding(False)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingError(
+            f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not {encoding}: save it as {encoding}"
+        ) from None
