@@ -1,75 +1,151 @@
-"""Files that are small and would take a decoder for ever: how many parts one may have, counted before it is decoded.
+"""Files that are small and would take a decoder for ever: what decoding one costs, told before it is decoded.
 
 A file of 3 MB held a decoder for minutes with 40,000 scans of a few bytes each, and others for seconds with a million
 empty parts (Cohn-Gordon and Turner, "Two Issues with the JPEG Standard", 2015, has the first). Real ones have some ten
-scans and a few hundred parts.
+scans and a few hundred parts. docs/benchmarks.md, Pictures, says what the costliest files within these limits take.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+from collections.abc import Iterator
 
-#: Scans of a progressive JPEG: each is a pass over the whole picture, whatever little it holds.
+from greenr_luigi.pictures.unusable import broken, too_large, unread
+
+#: Segments of a JPEG, chunks of a PNG, blocks of a GIF. Encoders write a PNG in chunks of 8 KB or more: 2,500 in 20 MB.
+MAX_PARTS = 25_000
+#: How often a file may be read from: up to four times a part, and once for each byte that belongs to none.
+MAX_READS = 4 * MAX_PARTS
+#: Scans of a JPEG: each is a pass over the whole picture, whatever little it holds.
 MAX_SCANS = 100
-#: Marker segments of a JPEG outside of its scans, and blocks of a GIF before its first picture.
-MAX_SEGMENTS = 2_000
-#: Chunks of a PNG; encoders write the pixels in chunks of 8 KB and more.
-MAX_CHUNKS = 20_000
-#: The end of a scan's data: a marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).
+#: Coefficients of a JPEG in several scans: all are held until the last scan, in 2 bytes each. Enough for 50 megapixels
+#: as cameras sample colour (4:2:0), 30 as 4:4:4, 22 in CMYK.
+MAX_COEFFICIENTS = 90_000_000
+#: Coefficients that all scans together go over. The ten scans that libjpeg writes go over 6 (4:2:0) to 9 (4:4:4) times
+#: as many as there are pixels.
+MAX_VISITS = 400_000_000
+#: A scan for one of a block's 64 coefficients takes as long as one for so many.
+BLOCK_VISIT = 20
+#: Segments of EXIF data in a JPEG: each is added to a copy of those before it.
+MAX_EXIF_SEGMENTS = 16
+#: Compressed texts and profiles of a PNG, each of which may unpack to a megabyte.
+MAX_PACKED_CHUNKS = 50
+#: Bytes of a PNG's rows, unpacked: 50 megapixels with transparency, 25 of them in 16 bits.
+MAX_ROW_BYTES = 200_000_000
+
+JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+#: What ends a scan's data: a marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-JPEG, PNG, GIF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", (b"GIF87a", b"GIF89a")
+SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
+#: The frames of ITU T.81, Table B.1, that browsers read, too, and those that they do not.
+BASELINE, EXTENDED, PROGRESSIVE = FRAMES = (0xC0, 0xC1, 0xC2)
+UNREAD_FRAMES = dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic-coded") | {
+    0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical"
+}  # fmt: skip
+#: What may stand before a JPEG's first scan: frames, Huffman and quantization tables, restarts, APPn, comments.
+SEGMENTS = {*FRAMES, 0xC4, SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE}
+#: Values of a pixel by a PNG's colour type.
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
-def excess(data: bytes) -> str | None:
-    """What of a JPEG, PNG or GIF is too many, in words; None for what may be decoded, and for other formats."""
+class Counted(io.BytesIO):
+    """Bytes that may be read from only MAX_READS times; then OSError."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise OSError(f"it has more than {MAX_PARTS:,} parts")
+        return super().read(size)
+
+
+def check(data: bytes) -> None:
+    """Raises UnusablePicture for a JPEG or PNG that would cost too much, or is of a kind that no browser reads."""
     if data.startswith(JPEG):
-        return _jpeg(data)
-    if data.startswith(PNG):
-        return _png(data)
-    return _gif(data) if data.startswith(GIF) else None
+        _jpeg(data)
+    elif data.startswith(PNG):
+        _png(data)
 
 
-def _jpeg(data: bytes) -> str | None:
-    at, segments, scans = 2, 0, 0
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The segments of a JPEG up to its end: each one's marker, and the first bytes of what it says."""
+    at = len(JPEG)
     while found := MARKER.search(data, at):
-        marker, at = data[found.end() - 1], found.end()
-        if marker == 0xD9:
-            return None
-        segments += 1
-        scans += marker == 0xDA
-        if scans > MAX_SCANS:
-            return f"it has more than {MAX_SCANS} scans"
-        if segments - scans > MAX_SEGMENTS:
-            return f"it has more than {MAX_SEGMENTS:,} segments"
-        # 01 stands alone; all others say how long they are.
-        if marker != 0x01:
+        at = found.end()
+        yield data[at - 1], data[at + 2 : at + 60]
+        # Numbers below are reserved and stand alone: a decoder that looks for a restart passes over them.
+        if data[at - 1] >= BASELINE:
             at += int.from_bytes(data[at : at + 2], "big")
-    return None
 
 
-def _png(data: bytes) -> str | None:
-    at = len(PNG)
-    for _ in range(MAX_CHUNKS):
-        if at + 8 > len(data):
-            return None
-        (length,) = struct.unpack_from(">I", data, at)
+def _jpeg(data: bytes) -> None:
+    scans, exif, visits = 0, 0, 0
+    frame, progressive = dict[int, int](), False
+    for count, (marker, body) in enumerate(segments(data)):
+        if count > MAX_PARTS:
+            raise broken(f"it has more than {MAX_PARTS:,} parts")
+        if marker in UNREAD_FRAMES:
+            kind = UNREAD_FRAMES[marker]
+            raise unread(
+                f"this JPEG is {kind}, which browsers do not read either: save it as an ordinary one"
+            )
+        if not scans and marker not in SEGMENTS:
+            raise broken(f"its part {marker:02X} is none of a JPEG")
+        if marker == EOI:
+            return
+        if marker in FRAMES:
+            frame, progressive = coefficients(body), marker == PROGRESSIVE
+        elif marker == SOS:
+            scans += 1
+            named = body[1 : 1 + 2 * body[0] : 2] if body else b""
+            if scans == 1 and not progressive and len(named) == len(frame):
+                frame = {}  # Decoded as it comes, and nothing after this scan.
+            if sum(frame.values()) > MAX_COEFFICIENTS:
+                raise too_large(
+                    f"the picture comes in scans and has {sum(frame.values()):,} values", MAX_COEFFICIENTS
+                )
+            first, last = body[1 + 2 * len(named) : 3 + 2 * len(named)].ljust(2, b"\0")
+            visited = min(max(last - first + 1, BLOCK_VISIT), 64)
+            visits += sum(frame.get(component, 0) for component in named) * visited // 64
+            if visits > MAX_VISITS or scans > MAX_SCANS:
+                raise broken(f"it has {scans} scans, too many for its size")
+        elif marker == APP1 and body.startswith(b"Exif\0\0"):
+            exif += 1
+            if exif > MAX_EXIF_SEGMENTS:
+                raise broken(f"it has more than {MAX_EXIF_SEGMENTS} segments of EXIF data")
+
+
+def coefficients(frame: bytes) -> dict[int, int]:
+    """How many coefficients each component of a JPEG's frame has, by its number (ITU T.81, A.2.4 and B.2.2)."""
+    if len(frame) < 6:
+        return {}
+    height, width, count = struct.unpack_from(">HHB", frame, 1)
+    components = [(frame[at], frame[at + 1] >> 4, frame[at + 1] & 15) for at in range(6, len(frame) - 1, 3)][
+        :count
+    ]
+    unit_width = 8 * max([1, *(h for _, h, _ in components)])
+    unit_height = 8 * max([1, *(v for _, _, v in components)])
+    units = -(-width // unit_width) * -(-height // unit_height)
+    found: dict[int, int] = {}
+    for number, h, v in components:
+        found[number] = found.get(number, 0) + 64 * units * h * v
+    return found
+
+
+def _png(data: bytes) -> None:
+    at, packed = len(PNG), 0
+    for _ in range(MAX_PARTS):
+        if at + 18 > len(data):
+            return
+        length, name, width, height, depth, kind = struct.unpack_from(">I4sIIBB", data, at)
+        size = -(-width * depth * CHANNELS.get(kind, 4) // 8) * height
+        if name == b"IHDR" and size > MAX_ROW_BYTES:
+            raise too_large(f"the picture has {width} x {height} pixels in {size:,} bytes", MAX_ROW_BYTES)
+        packed += name in (b"zTXt", b"iTXt", b"iCCP")
+        if packed > MAX_PACKED_CHUNKS:
+            raise broken(f"it has more than {MAX_PACKED_CHUNKS} compressed texts and profiles")
         at += 12 + length
-    return f"it has more than {MAX_CHUNKS:,} chunks"
-
-
-def _gif(data: bytes) -> str | None:
-    """Before its first picture; no other is decoded."""
-    if len(data) < 13:
-        return None
-    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-    blocks = 0
-    while data[at : at + 1] == b"!":
-        at += 2
-        while at < len(data) and data[at]:
-            at += 1 + data[at]
-            blocks += 1
-            if blocks > MAX_SEGMENTS:
-                return f"it has more than {MAX_SEGMENTS:,} blocks before its picture"
-        at += 1
-    return None
+    raise broken(f"it has more than {MAX_PARTS:,} parts")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
+import math
 import struct
 import warnings
 import zlib
@@ -31,8 +31,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import bombs
+from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
+from greenr_luigi.pictures.unusable import broken, too_large
 
 PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 #: What Pillow may try to decode, decided by content and not by name. MPO, which phones write as JPEG, comes
@@ -46,8 +47,10 @@ MAX_PIXELS = 50_000_000
 MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 18_000_000}
 #: With more pixels than this, a picture is shrunk while it is flattened, so as not to be in memory several times.
 LARGE = 4_000_000
-#: Rows that are flattened at a time.
-STRIP = 256
+#: Of what is shrunk, no more pixels are kept, however long and narrow it is.
+KEPT = 8_000_000
+#: Pixels that are flattened at a time.
+STRIP = 2_000_000
 #: Smaller than this on one side, there is nothing to see.
 MIN_SIDE = 32
 
@@ -64,14 +67,6 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class UnusablePicture(GreenrError):
-    """Bytes that are no usable picture. `reason` is a short constant word, the message is for a person."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
     """Decode bytes to an upright RGB image; the first frame of an animation, transparency laid on white.
 
@@ -84,16 +79,15 @@ def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
 def open_header(data: bytes) -> Image.Image:
     """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
     if len(data) > MAX_BYTES:
-        raise _too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
-    if too_many := bombs.excess(data):
-        raise _broken(too_many)
+        raise too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
+    bombs.check(data)
     with _refusing():
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(bombs.Counted(data), formats=FORMATS)
     width, height = image.size
     most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
     size = f"the picture has {width} x {height} pixels"
     if width * height > most:
-        raise _too_large(size, most)
+        raise too_large(size, most)
     if min(width, height) < MIN_SIDE:
         raise UnusablePicture("too-small", f"{size}; each side must have at least {MIN_SIDE}")
     if image.info.get("compression") in RUN_LENGTH:
@@ -106,14 +100,15 @@ def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
 
     `at_least`: the side in pixels that the caller will shrink to. A JPEG larger than that is decoded at a half, a
     quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is LARGE then
-    is shrunk to no less than twice that.
+    is shrunk to no less than twice that, or to KEPT pixels.
     """
     with _refusing():
         if at_least is not None:
             image.draft("RGB", (at_least, at_least))
         image.load()
         if at_least is not None and image.width * image.height > LARGE:
-            return ImageOps.exif_transpose(shrink(image, max(1, min(image.size) // (2 * at_least))))
+            narrow = math.ceil(math.sqrt(image.width * image.height / KEPT))
+            return ImageOps.exif_transpose(shrink(image, max(min(image.size) // (2 * at_least), narrow)))
         return flatten(ImageOps.exif_transpose(image))
 
 
@@ -126,24 +121,16 @@ def _refusing() -> Iterator[None]:
         known = ", ".join(FORMATS)
         raise UnusablePicture("format", f"this is not a picture in a known format: use {known}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large("the picture has too many pixels", MAX_PIXELS) from None
+        raise too_large("the picture has too many pixels", MAX_PIXELS) from None
     except DECODE_ERRORS as error:
-        raise _broken(error) from None
-
-
-def _too_large(size: str, most: int) -> UnusablePicture:
-    return UnusablePicture("too-large", f"{size}; at most {most:,} are read: shrink it first")
-
-
-def _broken(why: object) -> UnusablePicture:
-    return UnusablePicture("broken", f"the picture cannot be read ({why}): save it anew and try again")
+        raise broken(error) from None
 
 
 def shrink(image: Image.Image, factor: int) -> Image.Image:
     """A decoded picture in RGB with a `factor`-th of its sides, each pixel the mean of those that it stands for.
     Flattened strip by strip, which saves memory; its EXIF data stay."""
     width, height = image.size
-    rows = max(STRIP // factor, 1) * factor
+    rows = max(STRIP // width // factor, 1) * factor
     white = white_value(image)
     small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for above in range(0, height, rows):

@@ -1,0 +1,26 @@
+"""Why a picture is refused: one error, told apart by a short constant word."""
+
+from __future__ import annotations
+
+from greenr_luigi.errors import GreenrError
+
+
+class UnusablePicture(GreenrError):
+    """Bytes that are no usable picture. `reason` is a short constant word, the message is for a person."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def unread(what: str) -> UnusablePicture:
+    """`what` it is, with what to do about it."""
+    return UnusablePicture("format", what)
+
+
+def too_large(size: str, most: int) -> UnusablePicture:
+    return UnusablePicture("too-large", f"{size}; at most {most:,} are read: shrink it first")
+
+
+def broken(why: object) -> UnusablePicture:
+    return UnusablePicture("broken", f"the picture cannot be read ({why}): save it anew and try again")
