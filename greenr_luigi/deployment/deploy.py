@@ -97,15 +97,18 @@ def serve(service: Service, tell: Callable[[str], None]) -> Server:
 
 def serve_on(service: Service, tell: Callable[[str], None]) -> None:
     """After a failure, see that the last good release, if there is one, serves: `current` points to it, and a server of
-    ours runs. A running server is left as it is. `tell` gets what is done, in words. Raises as `serve`."""
-    good = releases.last_good(service.store)
-    if good is None or (good == releases.current(service.store) and processes.servers(service.run_dir)):
+    ours runs, unless a person has stopped it. A running server is left as it is. `tell` gets what is done, in words.
+    Raises as `serve`."""
+    store, run_dir = service.store, service.run_dir
+    good = releases.last_good(store)
+    if good is None or (good == releases.current(store) and processes.servers(run_dir)):
         return
-    with releases.locked(service.store, tell):
-        digest = point_to_last_good(service.store)
-        if not processes.servers(service.run_dir):
-            address = server.ensure(service, digest, PATIENCE).url
-            tell(f"release {digest} serves again: {address}")
+    with releases.locked(store, tell):
+        digest = point_to_last_good(store)
+        if server.stays_stopped(run_dir):
+            tell("the page stays stopped, as `greenr stop` left it: `greenr start` starts it")
+        elif not processes.servers(run_dir):
+            tell(f"release {digest} serves again: {server.ensure(service, digest, PATIENCE).url}")
 
 
 def point_to_last_good(store: Path) -> str:

@@ -6,6 +6,7 @@
     run_dir/metrics-*/            the workers' counters, a folder a server
     run_dir/loading-*.lock        held by a worker that loads a model while it serves
     run_dir/lock                  held while a server is started or stopped
+    run_dir/stopped               a person has stopped it, and nobody has started it since
 
 How a server was started stands in the environment of its processes (processes.py).
 """
@@ -35,7 +36,7 @@ from greenr_luigi.staleness import code, libraries, traces
 #: Seconds for one question to our own server, and between two looks at a state that is waited for.
 ASK_TIMEOUT = 2.0
 POLL = 0.05
-PID_FILE, LOCK = "gunicorn.pid", "lock"
+PID_FILE, LOCK, STOPPED = "gunicorn.pid", "lock", "stopped"
 
 
 class NotReady(ServerError):
@@ -116,6 +117,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
             server = wait_for_workers(run_dir, launch(run_dir, wanted, timeout, shared), digest, timeout)
         files.write(run_dir / PID_FILE, f"{server.pid}\n".encode())
         undo.pop_all()
+        (run_dir / STOPPED).unlink(missing_ok=True)
         processes.end(run_dir, keep=[server.launch])
         tidy(run_dir, server.launch)
         return server
@@ -237,13 +239,19 @@ def find_started(run_dir: Path, note: ServerNote) -> Running:
 
 
 def stop(run_dir: Path) -> bool:
-    """Stop the server, letting it finish the requests that it holds; False when there was none. Raises ServerError for
-    one of another user."""
+    """Stop the server, letting it finish the requests that it holds, and have it stay so until somebody starts one;
+    False when there was none. Raises ServerError for one of another user."""
     with files.locked(run_dir / LOCK) if run_dir.is_dir() else contextlib.nullcontext():
         stopped = processes.end(run_dir)
+        if run_dir.is_dir():
+            (run_dir / STOPPED).touch()
         for path in [*worker_files(run_dir), run_dir / PID_FILE]:
             path.unlink(missing_ok=True)
         return stopped
+
+
+def stays_stopped(run_dir: Path) -> bool:
+    return (run_dir / STOPPED).exists()
 
 
 def on_this_machine(host: str) -> str:

@@ -67,6 +67,19 @@ def test_a_run_that_does_not_deploy_starts_no_server(deployed: Pipeline, tmp_pat
     assert not server.stop(deployed.root / "server")
 
 
+def test_a_page_that_a_person_stopped_stays_stopped_until_it_is_started(
+    deployed: Pipeline, tmp_path: Path
+) -> None:
+    assert deployed.greenr("stop").stdout == "stopped\n"
+    failed = deployed.run("--folder", str(tmp_path / "nowhere"))
+    assert failed.status != 0 and "`greenr start` starts it" in failed.output
+    assert not processes.servers(deployed.root / "server")
+    assert deployed.greenr("start").returncode == 0
+    reboot(deployed)
+    failed = deployed.run("--folder", str(tmp_path / "nowhere"))
+    assert served(failed.output) == releases.current(deployed.root / "releases")
+
+
 def test_start_serves_what_is_there(deployed: Pipeline) -> None:
     good = releases.current(deployed.root / "releases")
     reboot(deployed)
