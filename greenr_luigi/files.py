@@ -72,23 +72,35 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         error.filename = str(path)
+        del error.filename2
         raise
 
 
 def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Replace the content of a file by what `change` makes of it; of nothing, if there is no file. Others who update it
-    wait. When `change` raises, the file stays as it was. Raises OSError if what was written does not read back."""
+    wait. When `change` raises, or the disk is full, all is as it was. Raises OSError if what was written does not read
+    back."""
     path = path.resolve()
     while True:
+        was_there = path.exists()
         with path.open("ab") as file:
             _lock(file, path)
             # Another may have replaced it while this one waited.
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                data = change(path.read_bytes())
-                write(path, data)
+            if _is_at(file, path):
+                try:
+                    data = change(path.read_bytes())
+                    write(path, data)
+                except BaseException:
+                    if not was_there and _is_at(file, path):
+                        path.unlink()
+                    raise
                 if path.read_bytes() != data:
                     raise OSError(errno.EIO, "what was written does not read back", str(path))
                 return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
@@ -118,7 +130,15 @@ def _lock(file: IO[bytes], path: Path, how: int = 0) -> None:
 def link(old: Path, new: Path) -> None:
     """The same file under a second name where the file system can, a copy where it cannot; whole or not at all."""
     try:
-        os.link(old, new)
+        # By itself, a symbolic link would get the second name.
+        os.link(old.resolve(), new)
     except OSError:
-        with _beside(new) as beside:
-            shutil.copy2(old, beside)
+        copy(old, new)
+
+
+def copy(old: Path, new: Path) -> None:
+    """Another file with the same content, times and mode, which is on the disk when this returns; whole or not at
+    all."""
+    with _beside(new) as beside:
+        shutil.copy2(old, beside)
+        flush(beside)

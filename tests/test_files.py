@@ -60,6 +60,30 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.read_bytes() == b"one\n" and [file.name for file in tmp_path.iterdir()] == ["log"]
 
 
+def test_a_change_that_fails_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    def refused(_: bytes) -> bytes:
+        raise ValueError("refused")
+
+    for there in ([], [tmp_path / "empty"]):
+        for path in there:
+            path.touch()
+        for name in ("log", "empty"):
+            with pytest.raises(ValueError, match="refused"):
+                files.update(tmp_path / name, refused)
+        assert [*tmp_path.iterdir()] == there
+
+
+def test_a_second_name_is_of_the_file_and_not_of_a_link_to_it(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"one")
+    (tmp_path / "link").symlink_to("old")
+    (tmp_path / "folder").mkdir()
+    for make in (files.link, files.copy):
+        new = tmp_path / "folder" / make.__name__
+        make(tmp_path / "link", new)
+        assert new.read_bytes() == b"one" and not new.is_symlink()
+        assert new.samefile(tmp_path / "old") == (make is files.link)
+
+
 @pytest.mark.parametrize("make", [files.link, lambda old, new: files.write(new, old.read_bytes())])
 def test_what_cannot_be_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path, Path], None]
@@ -79,7 +103,7 @@ def test_what_cannot_be_written_leaves_nothing(
             make(old, new)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert error.value.filename == str(new) and [*tmp_path.iterdir()] == [old]
+    assert str(error.value).endswith(f": {str(new)!r}") and [*tmp_path.iterdir()] == [old]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664])

@@ -51,7 +51,7 @@ def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
 
 
 def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
-    """Copy a picture into a person's own folder, as one of `label`.
+    """Copy a picture into a person's own folder, as one of `label`, and say so in curation.csv: both or neither.
 
     Raises door.UnusablePicture if it is none, CurationError if it cannot be read, or if another file has its name.
     """
@@ -67,7 +67,12 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
     elif file_sha256(copy) != row.sha256:
         raise CurationError(f"{copy} is another picture, by the name that this one would get: rename it")
     cells = {"action": "add", "sha256": row.sha256, "label": label, "comment": comment}
-    return Added(copy, is_new, append(root, [cells]))
+    try:
+        return Added(copy, is_new, append(root, [cells]))
+    except BaseException:
+        if is_new:
+            copy.unlink()
+        raise
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> str:

@@ -20,7 +20,7 @@ from greenr_luigi.dataset import cleaning, decisions, rows
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture, Reason, leave_out
 from greenr_luigi.dataset.rows import Excluded, SplitRow
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.files import link
+from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import PerceptualHash, PictureRow, write_csv
 from greenr_luigi.progress import OnProgress
@@ -163,7 +163,8 @@ def _link_pictures(
     for done, picture in enumerate(pictures):
         side = sides[picture.row.perceptual_hash]
         file = f"{side}/{folder_name(picture.row.label)}/{picture.row.sha256[:16]}{picture.path.suffix}"
-        link(picture.path, out / file)
+        # An output may be edited, and a person's own picture stays theirs.
+        (copy if picture.row.engine == "added" else link)(picture.path, out / file)
         split_rows.append(SplitRow(**vars(picture.row) | {"file": file, "side": side}))
         if done % 1000 == 0:
             on_progress(

@@ -66,6 +66,15 @@ class Collection:
             if isinstance(row := self.store.pictures.get(sha256), PictureRow)
         ]
 
+    def damaged(self) -> list[Refusal]:
+        """What might be used if its file were still what came, and has not come again."""
+        words = f"was edited in {self.store.folder}, and did not come again"
+        return [
+            Refusal("damaged", f"{origin.file} {words}", origin.file_url)
+            for sha256, origin in self._first.items()
+            if sha256 not in self.store.pictures
+        ]
+
     def take(self, batch: Sequence[Candidate], pool: Executor) -> None:
         """Take what the source lists next; what is in the store is not loaded."""
         unknown = []
@@ -157,6 +166,7 @@ def collect(
             collection.take(batch, pool)
             goal = request.limit or len(collection.listed) + WINDOW
             on_progress(min(len(collection.listed) / goal, 0.99), str(collection))
+        collection.refusals += collection.damaged()
         _require_enough(collection)
         ended = f"; it ended early: {collection.interruption}" if collection.interruption else ""
         on_progress(1, f"{collection}{ended}")

@@ -4,15 +4,19 @@ have no more of them.
     collected/<label>/<sha16>.<ext>     each picture once, named by its content
     collected/<label>/origins.jsonl     how each came, a line each way
 
-A file that a person deletes there stays away, since its lines are still known.
+A file that a person deletes there stays away, since its lines are still known. No picture may be written to: outputs
+link to it, and an editor that wrote into such a link would change the only copy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+import stat
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +34,11 @@ FOLDER, ORIGINS = "collected", "origins.jsonl"
 #: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
 UNSAVED = ".unsaved.jsonl"
 #: The names of these files, as a pattern.
-NAMES = r"[0-9a-f]{16}\.\w+|origins\.jsonl"
+PICTURE = r"[0-9a-f]{16}\.\w+"
+NAMES = rf"{PICTURE}|origins\.jsonl"
+
+#: The bits of a mode that let somebody write.
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 #: The folder of a collection, the licence that was asked for, and a picture there.
 Found = tuple[Path, str | None, PictureRow]
@@ -131,7 +139,19 @@ def _locked(root: Path, label: str, on_wait: Callable[[], None]) -> Iterator[Pat
             if files.is_left_of(path, NAMES):
                 path.unlink()
         _save_what_was_put(folder)
-        yield folder
+        try:
+            yield folder
+        finally:
+            for path in _pictures(folder):
+                if (mode := path.stat().st_mode) & WRITABLE:
+                    # Another user's, if not.
+                    with contextlib.suppress(PermissionError):
+                        path.chmod(mode & ~WRITABLE)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    paths = (path for path in sorted(folder.iterdir()) if re.fullmatch(PICTURE, path.name))
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
 def _save_what_was_put(folder: Path) -> None:
@@ -166,11 +186,24 @@ def _take_in(folder: Path, label: str, rows: Sequence[Found]) -> None:
             name = names.get(row.sha256, Path(row.file).name)
             new.append(Origin.of(row, file=name, label=label, asked=asked, listed=listed))
             note(new[-1])
+    new += _without_line(folder, label, {*names.values()})
     if new:
         new.sort(
             key=lambda origin: (origin.fetched, origin.sha256, origin.file_url or "", origin.asked or "")
         )
         contracts.append_log(folder / ORIGINS, *new)
+
+
+def _without_line(folder: Path, label: str, names: Container[str]) -> Iterator[Origin]:
+    """Lines for pictures that were put here by a run that was cut short, and are nowhere else. `names`: those that have
+    a line."""
+    for path in _pictures(folder):
+        if path.name not in names and door.sha256(data := path.read_bytes())[:16] == path.stem:
+            came = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(
+                timespec="seconds"
+            )
+            with contextlib.suppress(door.UnusablePicture):
+                yield Origin.of(examine(data, label, "unknown"), file=path.name, query=label, fetched=came)
 
 
 def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]) -> set[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from greenr_luigi import cli
+from greenr_luigi import cli, files
 from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.decisions import CurationError
 from greenr_luigi.operations import last_run
@@ -58,6 +60,32 @@ def test_added_pictures_lie_in_a_folder_of_the_person(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("no picture")
     with pytest.raises(door.UnusablePicture):
         curation.add(tmp_path / "data", "a/b", tmp_path / "x.txt")
+
+
+def test_a_picture_is_added_with_its_line_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the line is to be written."""
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    write = files.write
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == decisions.FILE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            curation.add(tmp_path, "a", tmp_path / "x.jpg")
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "x.jpg"]
+    copy = curation.add(tmp_path, "a", tmp_path / "x.jpg").copy
+    # One that lay there before stays.
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            curation.add(tmp_path, "a", tmp_path / "x.jpg")
+    assert copy.read_bytes() == picture(1)
 
 
 @pytest.fixture

@@ -245,7 +245,10 @@ def test_pictures_added_by_hand_are_in(root: Path, tmp_path: Path) -> None:
     with (tmp_path / "out/manifest.csv").open(newline="") as file:
         added = [one for one in csv.DictReader(file) if one["engine"] == "added"]
     assert [one["label"] for one in added] == ["a"]
-    assert (tmp_path / "out" / added[0]["file"]).read_bytes() == picture(7)
+    used = tmp_path / "out" / added[0]["file"]
+    assert used.read_bytes() == picture(7)
+    used.write_bytes(b"edited in place")
+    assert next(root.glob("added/a/*")).read_bytes() == picture(7)
 
 
 def test_what_was_added_and_taken_back_is_out_and_its_file_stays(root: Path, tmp_path: Path) -> None:

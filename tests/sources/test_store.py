@@ -84,6 +84,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def edit(path: Path, data: bytes) -> None:
+    """In place, as the system lets root."""
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
 def test_nothing_is_lost_whatever_is_asked_for_next(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
     for month in range(12):
         web.show(range(25 * month, 25 * month + 50))
@@ -286,7 +292,7 @@ def test_a_sound_copy_is_kept_and_never_a_damaged_one(web: Web, how: str) -> Non
             path.write_bytes(b"" if position % 3 == number else sound[path.name])
     if how == "pruned after earlier damage":
         for name in sound:
-            (web.store / name).write_bytes(b"")
+            edit(web.store / name, b"")
     else:
         shutil.rmtree(web.root / "collected")
     if how == "collected":
@@ -303,7 +309,7 @@ def test_a_damaged_copy_that_is_the_only_one_is_not_taken_in(web: Web) -> None:
     web.run()
     shutil.rmtree(web.root / "collected")
     damaged = next(web.task().output_folder.glob("pictures/*"))
-    damaged.write_bytes(b"")
+    edit(damaged, b"")
     assert len(web.run(query="lawn")) == 1
     assert web.used(query="lawn") == set(range(12))
 
@@ -362,7 +368,7 @@ def test_what_is_damaged_is_mended(web: Web, harm: str) -> None:
     before = web.rows()
     log = web.store / "origins.jsonl"
     if harm == "picture edited":
-        (web.store / Path(before[0].file).name).write_bytes(picture(99))
+        edit(web.store / Path(before[0].file).name, picture(99))
     elif harm == "line torn":
         log.write_bytes(log.read_bytes()[:-20])
     else:
@@ -374,6 +380,44 @@ def test_what_is_damaged_is_mended(web: Web, harm: str) -> None:
     assert len(fetched) == count
     assert {row.sha256 for row in web.rows(query="lawn")} == {row.sha256 for row in before}
     assert web.run(limit=11) == []
+
+
+def test_a_picture_may_not_be_written_to_and_one_that_was_is_not_taken_for_what_came(web: Web) -> None:
+    web.show(range(12))
+    web.run()
+    first, second, *_ = sorted(web.store.glob("*.jpg"))
+    assert {path.stat().st_mode & 0o777 for path in web.store.glob("*.jpg")} == {0o444}
+    edited = {row.sha256: row for row in web.rows() if Path(row.file).name in (first.name, second.name)}
+    for row in edited.values():
+        edit(web.task().output_folder / row.file, b"edited")
+    (listed, row), (_, lost) = edited.items()
+    assert "was edited" in str(web.task().stale_because())
+    web.show([int(Path(str(row.file_url)).stem), *range(20, 31)])
+    assert len(web.run()) == 12
+    assert listed in {row.sha256 for row in web.rows()} and len(web.rows()) == 22
+    refused = read_jsonl(web.task().output_folder / "rejected.jsonl", Refusal)
+    assert [(r.reason, r.file_url) for r in refused] == [("damaged", lost.file_url)]
+    assert f"{Path(lost.file).name} was edited in {web.store}" in refused[0].message
+    assert {path.stat().st_mode & 0o777 for path in web.store.glob("*.jpg")} == {0o444}
+
+
+def test_a_picture_without_a_line_is_taken_in(web: Web) -> None:
+    web.show(range(12))
+    web.run()
+    log, number = web.store / "origins.jsonl", 5
+    shutil.rmtree(web.root / "DownloadImages")
+    lines = log.read_bytes().splitlines(keepends=True)
+    lost = json.loads(lines.pop(number))
+    log.write_bytes(b"".join(lines))
+    (web.store / f"{'0' * 16}.jpg").write_bytes(picture(3))
+    (web.store / "mine.jpg").write_bytes(picture(4))
+    web.show(range(20, 32))
+    web.run()
+    (row,) = [row for row in web.rows() if row.sha256 == lost["sha256"]]
+    assert (row.engine, row.file_url, len(web.rows())) == ("unknown", None, 24)
+    assert json.loads(log.read_bytes().splitlines()[11])["fetched"] >= lost["fetched"]
+    web.run()
+    assert len(log.read_bytes().splitlines()) == 24 and len(files(web.store)) == 24 + 3
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP])
