@@ -82,6 +82,41 @@ def model(weights: np.ndarray = WEIGHTS, size: int = SIZE) -> bytes:
     return bytes(made.SerializeToString())
 
 
+def costly(kind: str) -> bytes:
+    """The model, which never comes to an end ("endless"), or needs a terabyte ("huge")."""
+    made = onnx.load_from_string(model())
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
+    going = helper.make_tensor_value_info("going", TensorProto.BOOL, [])
+    count = helper.make_tensor_value_info("count", TensorProto.INT64, [])
+    same = [
+        helper.make_node("Identity", ["going"], ["still"]),
+        helper.make_node("Identity", ["x"], ["y"]),
+    ]
+    results = [
+        helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, []),
+    ]
+    body = helper.make_graph(same, "body", [count, going, given], results)
+    nodes = {
+        "endless": [helper.make_node("Loop", ["", "true", "scale"], ["cost"], body=body)],
+        "huge": [
+            helper.make_node("ConstantOfShape", ["terabyte"], ["zeros"]),
+            helper.make_node("ReduceMean", ["zeros"], ["zero"], keepdims=0),
+            helper.make_node("Add", ["scale", "zero"], ["cost"]),
+        ],
+    }[kind]
+    made.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(True), "true"),
+            numpy_helper.from_array(np.array([2**38], np.int64), "terabyte"),
+        ]
+    )
+    made.graph.node[1].input[1] = "cost"
+    for place, node in enumerate(nodes, start=1):
+        made.graph.node.insert(place, node)
+    return bytes(made.SerializeToString())
+
+
 def export(folder: Path, variant: int = 0, **about: object) -> Path:
     """What ExportModel leaves; variants differ in the order of their classes, so their answers differ too."""
     folder.mkdir(parents=True, exist_ok=True)

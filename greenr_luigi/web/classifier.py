@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,8 +19,14 @@ from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.serving import releases
-from greenr_luigi.serving.state import Refusal, WorkerState, worker_file, write_worker_state
-from greenr_luigi.web import metrics
+from greenr_luigi.serving.state import (
+    Refusal,
+    WorkerState,
+    read_worker_states,
+    worker_file,
+    write_worker_state,
+)
+from greenr_luigi.web import metrics, trial
 from greenr_luigi.web.model import Answer, Model, load, trim_memory
 from greenr_luigi.web.problem import Problem, busy, unusable
 from greenr_luigi.web.settings import Settings
@@ -30,7 +37,8 @@ Result = TypeVar("Result")
 WATCH = 0.1
 #: Seconds without a picture after which a worker gives back what pictures took.
 IDLE = 1.0
-#: Seconds until a release that could not be read, for a reason that may pass, is tried again.
+#: Seconds until a release that could not be loaded, for a reason that may pass, is tried again; of a long try, as many
+#: times as long.
 RETRY = 5.0
 
 
@@ -45,7 +53,13 @@ class Classifier:
         #: When the refused release is tried again, by time.monotonic().
         self.retry_at = math.inf
         self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
-        self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=lower_priority)
+        self.loader = one_loader()
+        #: Since when the loader loads a model, by time.monotonic(), if it does.
+        self.loading_since: float | None = None
+        #: The process that loaded a release on trial last.
+        self.trial: subprocess.Popen[bytes] | None = None
+        #: What this worker has written of itself.
+        self.written: WorkerState | None = None
         #: Pictures that wait or are worked on.
         self.pending = 0
         #: When each picture in work was begun, and when the last one was done; None once its memory was given back.
@@ -114,32 +128,68 @@ class Classifier:
 
     def swap(self) -> None:
         """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
-        store = self.settings.store
+        store, loader, began = self.settings.store, self.loader, time.monotonic()
         digest = releases.current(store)
         if self.model is not None and digest == self.model.digest:
             self.problem = None
             return
         identity = releases.identity(store, digest)
         refused = self.problem and (self.problem.digest, self.problem.seen)
-        if refused == (digest, identity) and time.monotonic() < self.retry_at:
+        if refused == (digest, identity) and began < self.retry_at:
             return
         try:
             if digest is None:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
             with self.loading_slot():
-                model = load(store, digest, self.settings.int8)
-            self.model, self.problem = model, None
+                if not self.serves_elsewhere(digest):
+                    self.trial = trial.start(store, digest, self.settings.int8)
+                    seconds = self.settings.load_seconds
+                    if not trial.finish(
+                        self.trial, digest, seconds, lambda: releases.current(store) == digest
+                    ):
+                        return
+                model = self.load(digest)
+                if loader is not self.loader:
+                    return  # Given up meanwhile.
+                self.model, self.problem = model, None
+                self.write_state()
             metrics.SWAPS.inc()
             log.info("serving release %s in %s", digest, model.precision)
             with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
                 self.pool.submit(trim_memory)
         except (GreenrError, OSError, MemoryError) as error:
-            problem = Refusal(digest, str(error) or type(error).__name__, identity)
-            if problem != self.problem:
-                serving = self.model.digest if self.model else "nothing"
-                log.error("release %s refused, %s serves on: %s", digest, serving, problem.message)
-            self.problem = problem
-            self.retry_at = math.inf if isinstance(error, GreenrError) else time.monotonic() + RETRY
+            now = time.monotonic()
+            self.retry_at = math.inf if isinstance(error, GreenrError) else now + RETRY * max(1, now - began)
+            if self.model is None and (earlier := self.load_earlier()) and loader is self.loader:
+                self.model = earlier
+            self.refuse(Refusal(digest, str(error) or type(error).__name__, identity))
+
+    def load(self, digest: str) -> Model:
+        """Raises as `model.load`."""
+        self.loading_since = time.monotonic()
+        try:
+            return load(self.settings.store, digest, self.settings.int8)
+        finally:
+            self.loading_since = None
+
+    def load_earlier(self) -> Model | None:
+        """The last release that has served before the current one, for a worker that has none yet."""
+        for digest in releases.served_before(self.settings.store):
+            with contextlib.suppress(GreenrError, OSError, MemoryError):
+                return self.load(digest)
+        return None
+
+    def refuse(self, problem: Refusal) -> None:
+        """Go on without the current release."""
+        if problem != self.problem:
+            serving = self.model.digest if self.model else "nothing"
+            log.error("release %s refused, %s serves on: %s", problem.digest, serving, problem.message)
+        self.problem = problem
+
+    def serves_elsewhere(self, digest: str) -> bool:
+        """Whether another worker has loaded a release, and so this one can."""
+        run_dir = self.settings.run_dir
+        return run_dir is not None and any(state.digest == digest for state in read_worker_states(run_dir))
 
     @contextlib.contextmanager
     def loading_slot(self) -> Iterator[None]:
@@ -148,7 +198,11 @@ class Classifier:
             yield
             return
         slots = max(1, len(os.sched_getaffinity(0)) // 2)
-        with files.locked(self.settings.run_dir / f"loading-{os.getpid() % slots}.lock"):
+        with contextlib.ExitStack() as slot:
+            with contextlib.suppress(TimeoutError):  # Somebody holds it: then without.
+                slot.enter_context(
+                    files.locked(self.settings.run_dir / f"loading-{os.getpid() % slots}.lock")
+                )
             yield
 
     def state(self) -> WorkerState:
@@ -167,15 +221,37 @@ class Classifier:
             self.write_error = str(error)
         return not self.write_error
 
-    async def watch(self) -> None:
-        """Follow `current` for as long as the worker lives; end it when gunicorn's master has gone."""
-        loop = asyncio.get_running_loop()
-        written: WorkerState | None = None
+    async def follow(self) -> None:
+        """Follow `current` for as long as the worker lives."""
         while True:
-            await loop.run_in_executor(self.loader, self.swap)
-            state = self.state()
-            if state != written and await loop.run_in_executor(self.loader, self.write_state):
-                written = state
+            await self.look()
+            await asyncio.sleep(WATCH)
+
+    async def look(self) -> None:
+        """Bring the model in line with `current`, and write down what serves."""
+        loop = asyncio.get_running_loop()
+        swapping = loop.run_in_executor(self.loader, self.swap)
+        while not (await asyncio.wait([swapping], timeout=WATCH))[0]:
+            if self.loading_since and time.monotonic() - self.loading_since > self.settings.load_seconds:
+                self.give_up()
+                break
+        else:
+            swapping.result()
+        state = self.state()
+        if state != self.written and await loop.run_in_executor(self.loader, self.write_state):
+            self.written = state
+
+    def give_up(self) -> None:
+        """A thread cannot be stopped. Another one goes on without the release that this one loads."""
+        self.loader, self.loading_since = one_loader(), None
+        digest = releases.current(self.settings.store)
+        message = f"release {digest} did not load within {self.settings.load_seconds:g} seconds in a worker"
+        self.retry_at = math.inf
+        self.refuse(Refusal(digest, message, releases.identity(self.settings.store, digest)))
+
+    async def watch(self) -> None:
+        """Look after pictures, memory and gunicorn's master for as long as the worker lives."""
+        while True:
             now = time.monotonic()
             if self.begun and now - min(self.begun) > self.settings.picture_seconds:
                 # A thread cannot be stopped. gunicorn starts another worker.
@@ -185,12 +261,16 @@ class Classifier:
                 os._exit(1)
             if self.last_done is not None and not self.pending and now - self.last_done > IDLE:
                 self.last_done = None
-                await loop.run_in_executor(self.pool, trim_memory)
+                self.pool.submit(trim_memory)
             if os.getppid() != self.master:
                 log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.master)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             await asyncio.sleep(WATCH)
+
+
+def one_loader() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=lower_priority)
 
 
 def lower_priority() -> None:
@@ -210,15 +290,18 @@ def end_without_watch(watching: asyncio.Task[None]) -> None:
 async def running(settings: Settings) -> AsyncIterator[Classifier]:
     """A classifier that has followed `current` once, and goes on."""
     classifier = Classifier(settings)
-    classifier.swap()
-    classifier.write_state()
-    watching = asyncio.create_task(classifier.watch())
-    watching.add_done_callback(end_without_watch)
+    await classifier.look()
+    watching = [asyncio.create_task(task) for task in (classifier.follow(), classifier.watch())]
+    for task in watching:
+        task.add_done_callback(end_without_watch)
     try:
         yield classifier
     finally:
-        watching.cancel()
-        await asyncio.wait([watching])
+        for task in watching:
+            task.cancel()
+        await asyncio.wait(watching)
+        if classifier.trial is not None:
+            classifier.trial.kill()
         for pool in (classifier.pool, classifier.loader):
             pool.shutdown(wait=False, cancel_futures=True)
         if settings.run_dir is not None:

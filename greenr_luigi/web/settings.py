@@ -55,6 +55,8 @@ class Settings:
     answer_seconds: float = 60.0
     #: Seconds that one picture may take; a worker that is held longer is replaced.
     picture_seconds: float = 20.0
+    #: Seconds in which a release must be loaded and tested; a worker does that twice, at first on trial.
+    load_seconds: float = 20.0
     #: Whether addresses of pictures are fetched at all.
     fetch: bool = True
     #: Seconds for one address, redirects included.

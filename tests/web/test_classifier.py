@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from greenr_luigi.serving import releases
-from greenr_luigi.web import classifier
+from greenr_luigi.web import classifier, trial
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 
@@ -167,3 +172,134 @@ def together(workers: list[classifier.Classifier]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def deploy_costly(root: Path, kind: str, variant: int = 1) -> str:
+    exported = tiny_release.export(root / f"{kind}-{variant}", variant)
+    (exported / "model.onnx").write_bytes(tiny_release.costly(kind))
+    digest = releases.publish(root / "releases", exported.iterdir())
+    releases.point(root / "releases", digest)
+    return digest
+
+
+async def so(true: Callable[[], object], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def test_the_watch_goes_on_beside_a_model_that_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks after pictures, the old model answers, the deadline is kept, and a later release is followed."""
+    first = tiny_release.deploy(tmp_path / "releases", 0)
+    ended: list[int] = []
+    monkeypatch.setattr(classifier.os, "_exit", ended.append)
+
+    async def look() -> None:
+        async with classifier.running(Settings(tmp_path / "releases", picture_seconds=0.3)) as ours:
+            patient, ours.settings = ours.settings, replace(ours.settings, load_seconds=1)
+            endless = deploy_costly(tmp_path, "endless")
+            await so(lambda: ours.trial and ours.trial.poll() is None)
+            stuck = asyncio.create_task(ours.submit(lambda: threading.Event().wait(0.6)))
+            await so(lambda: ended)
+            assert ours.trial is not None and ours.trial.poll() is None
+            await stuck
+            await so(lambda: ours.problem)
+            assert ours.problem and ours.problem.digest == endless
+            assert "did not load within 1 seconds" in ours.problem.message
+            assert ours.trial.poll() == -signal.SIGKILL
+            assert ours.model is not None and ours.model.digest == first
+            ours.settings = patient
+            deploy_costly(tmp_path, "endless", 2)
+            await so(lambda: ours.trial and ours.trial.poll() is None)
+            # The one that is tried is not waited for.
+            later = tiny_release.deploy(tmp_path / "releases", 2)
+            await so(lambda: ours.model and ours.model.digest == later and not ours.problem, 15)
+
+    asyncio.run(look())
+
+
+def test_what_crashes_or_takes_all_memory_does_so_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tiny_release.deploy(tmp_path / "releases", 0)
+    ours = classifier.Classifier(Settings(tmp_path / "releases"))
+    ours.swap()
+    huge = deploy_costly(tmp_path, "huge")
+    ours.swap()
+    assert ours.problem and ours.problem.digest == huge and "cannot be run" in ours.problem.message
+    start = trial.start
+
+    def crashing(*given: Any) -> object:
+        started = start(*given)
+        started.send_signal(signal.SIGSEGV)
+        return started
+
+    second = tiny_release.deploy(tmp_path / "releases", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "start", crashing)
+        ours.swap()
+    assert ours.problem.digest == second and "SIGSEGV" in ours.problem.message
+    assert ours.model is not None and ours.model.digest == first
+    assert ours.retry_at < math.inf
+
+
+def test_a_model_that_never_loads_in_the_worker_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tiny_release.deploy(tmp_path / "releases", 0)
+    load, released = classifier.load, threading.Event()
+
+    def held(store: Path, digest: str, int8: bool) -> object:
+        if digest == second:
+            released.wait(20)
+        return load(store, digest, int8)
+
+    async def look() -> None:
+        nonlocal second
+        async with classifier.running(Settings(tmp_path / "releases")) as ours:
+            monkeypatch.setattr(classifier, "load", held)
+            patient, ours.settings = ours.settings, replace(ours.settings, load_seconds=20)
+            stale = ours.loader
+            second = tiny_release.deploy(tmp_path / "releases", 1)
+            await so(lambda: ours.loading_since)
+            ours.settings = replace(ours.settings, load_seconds=0.1)
+            await so(lambda: ours.problem)
+            assert ours.problem and "in a worker" in ours.problem.message
+            assert ours.model is not None and ours.model.digest == first
+            ours.settings = patient
+            third = tiny_release.deploy(tmp_path / "releases", 2)
+            await so(lambda: ours.model and ours.model.digest == third)
+            released.set()
+            await asyncio.get_running_loop().run_in_executor(stale, lambda: None)
+            assert ours.model.digest == third and ours.problem is None
+
+    second = ""
+    asyncio.run(look())
+
+
+def test_a_new_worker_takes_what_has_served_before_a_release_that_does_not_load(tmp_path: Path) -> None:
+    first = tiny_release.deploy(tmp_path / "releases", 0)
+    huge = deploy_costly(tmp_path, "huge")
+    ours = classifier.Classifier(Settings(tmp_path / "releases"))
+    ours.swap()
+    assert ours.model is not None and ours.model.digest == first
+    assert ours.problem is not None and ours.problem.digest == huge
+
+
+def test_a_trial_ends_with_its_worker(tmp_path: Path) -> None:
+    digest = deploy_costly(tmp_path, "endless")
+    code = (
+        "import os, sys; from pathlib import Path; from greenr_luigi.web import trial\n"
+        "print(trial.start(Path(sys.argv[1]), sys.argv[2], True).pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "releases"), digest]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        pid = int(worker.stdout.readline())
+        worker.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
