@@ -110,7 +110,10 @@ function fail(article, message) {
   why.textContent = message;
   why.hidden = false;
   const photo = article.querySelector(".photo");
-  if (photo.hidden || !photo.complete || !photo.naturalWidth) article.querySelector(".picture").remove();
+  const remove = () => article.querySelector(".picture").remove();
+  // The refusal may be quicker than the picture.
+  if (photo.hidden || (photo.complete && !photo.naturalWidth)) remove();
+  else if (!photo.complete) photo.addEventListener("error", remove);
   article.removeAttribute("aria-busy");
 }
 

@@ -78,7 +78,7 @@ def test_a_root_that_cannot_be_meant_is_one_line(name, tmp_path, capsys):
         (["relabel", "", "nowhere.jpg"], "is empty"),
         (["reject", "a" * 300], "its name is too long: give a shorter one"),
         (["add", "grass", "."], ". cannot be read (Is a directory): give a picture's file"),
-        (["add", "grass", __file__], "this is not a picture in a known format"),
+        (["add", "grass", __file__], "this is a text, which is not read"),
         (["restore", "0123456789abcdef"], "0123456789abcdef names 0 of the 0 pictures"),
         (["accept", "TrainModel"], "TrainModel has no output of these parameters to accept"),
         (

@@ -31,14 +31,13 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from greenr_luigi.pictures import bombs
+from greenr_luigi.pictures import bombs, kinds
 from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
-from greenr_luigi.pictures.unusable import broken, too_large
+from greenr_luigi.pictures.unusable import broken, too_large, unread
 
 PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
-#: What Pillow may try to decode, decided by content and not by name. MPO, which phones write as JPEG, comes
-#: in through JPEG's decoder and has no entry of its own.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+#: What Pillow may try to decode, decided by content and not by name.
+FORMATS = tuple(kinds.FORMATS)
 SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg", "MPO": ".jpg"}
 MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
@@ -78,11 +77,16 @@ def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
 
 def open_header(data: bytes) -> Image.Image:
     """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
+    kind = kinds.format_of(data)
+    if kind is None:
+        raise unread(kinds.what_else(data))
     if len(data) > MAX_BYTES:
         raise too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
+    if kind == "WEBP" and 8 + int.from_bytes(data[4:8], "little") > len(data):
+        raise broken("truncated")  # Its decoder says nothing of why.
     bombs.check(data)
     with _refusing():
-        image = Image.open(bombs.Counted(data), formats=FORMATS)
+        image = Image.open(bombs.Counted(data), formats=[kind])
     width, height = image.size
     most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
     size = f"the picture has {width} x {height} pixels"
@@ -118,8 +122,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        known = ", ".join(FORMATS)
-        raise UnusablePicture("format", f"this is not a picture in a known format: use {known}") from None
+        raise broken("its beginning is damaged or cut off") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large("the picture has too many pixels", MAX_PIXELS) from None
     except DECODE_ERRORS as error:

@@ -23,4 +23,9 @@ def too_large(size: str, most: int) -> UnusablePicture:
 
 
 def broken(why: object) -> UnusablePicture:
+    """`why`: our words, or an error of Pillow."""
+    if "truncated" in str(why).lower():
+        return UnusablePicture(
+            "broken", "the picture breaks off before its end: copy or download it again, whole"
+        )
     return UnusablePicture("broken", f"the picture cannot be read ({why}): save it anew and try again")

@@ -14,12 +14,15 @@ from starlette.templating import Jinja2Templates
 
 from greenr_luigi import templating
 from greenr_luigi.about import STATIC
+from greenr_luigi.pictures.door import FORMATS
 from greenr_luigi.web import intake
 from greenr_luigi.web.model import Model
 from greenr_luigi.web.model_page import ModelPage, read_model_page
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.state import Answered, State, answer
 
+#: What a browser lets people choose. Safari converts HEIC to JPEG where JPEG is named, and neither HEIC nor `image/*`.
+ACCEPT = ",".join(f"image/{name.lower()}" for name in FORMATS)
 PAGES = Jinja2Templates(env=templating.environment())
 
 
@@ -39,6 +42,7 @@ def page(request: Request[State], name: str, status: int = 200, **context: Any) 
     context |= {
         "base": base,
         "asset": lambda path: f"{base}/static/{path}?v={version(path)}",
+        "accept": ACCEPT,
         "model": request.state["classifier"].model,
         "settings": request.state["settings"],
     }

@@ -54,8 +54,9 @@ def test_takes_all_and_changes_nothing(mine: Path, tmp_path: Path) -> None:
     rows = read_jsonl(tmp_path / "out/manifest.jsonl", PictureRow)
     assert {row.file_url for row in rows} >= {"wild grass/00.JPG", "wild grass/deep/er/01.JPG"}
     assert {row.fetched for row in rows} == {None}
-    reasons = {row.reason for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
-    assert reasons == {"format", "duplicate"}
+    refused = {row.reason: row.message for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
+    assert refused.keys() == {"format", "duplicate"}
+    assert refused["format"].startswith("this is a text, which is not read: ")
 
 
 def test_what_is_collected_is_what_makes_the_stage_stale(mine: Path, tmp_path: Path) -> None:

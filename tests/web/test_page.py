@@ -25,6 +25,8 @@ from tests.web.conftest import Live
 pytestmark = pytest.mark.slow
 
 #: Where screenshots go, for a person to look at.
+#: How a photograph of an iPhone begins, whatever its name.
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 SHOTS = os.environ.get("GREENR_TEST_SHOTS")
 
 
@@ -36,7 +38,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "strange.png").write_bytes(tiny_release.picture(tiny_release.STRANGE, 320, "PNG"))
     for name, size in (("tall", (200, 900)), ("wide", (900, 200)), ("tiny", (40, 60))):
         Image.new("RGB", size, "yellow").save(folder / f"{name}.png")
-    (folder / "no picture.jpg").write_bytes(b"no picture")
+    (folder / "no picture.jpg").write_bytes(HEIC)
     return folder
 
 
@@ -193,7 +195,7 @@ def test_several_at_once_one_of_them_no_picture(page: webdriver.Chrome, pictures
     found = cards(page, 4)
     assert found == ["dandelion", "grass", "I can’t tell", "No answer"]
     alert = page.find_element(By.CSS_SELECTOR, "[role=alert]").text
-    assert "not a picture in a known format" in alert
+    assert "this is a HEIC photograph" in alert
     why = page.find_elements(By.CSS_SELECTOR, ".why")[2].text
     assert "An answer needs 60 %" in why and "97 %" in why
     shot(page, "several")
@@ -298,6 +300,35 @@ def test_only_what_passes_is_asked_again(
     assert said == f"refused: {code if asked == 1 else 'picture-format'}"
 
 
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_picture_stays_beside_a_refusal_that_comes_before_it_has_loaded(
+    page: webdriver.Chrome, shows: bool
+) -> None:
+    """The refusal is there before the browser has decoded a single row; what it cannot show is taken away."""
+    script = """
+const file = new File([Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0))], "large.png");
+const answer = { error: { status: 413, code: "picture-too-large", message: "shrink it first" } };
+window.fetch = async () => ({ ok: false, status: 413, headers: new Headers(), json: async () => answer });
+classify(file);
+"""
+    picture = tiny_release.picture("yellow", 3_000, "PNG") if shows else HEIC
+    page.execute_script(script, base64.b64encode(picture).decode())
+    assert cards(page, 1) == ["No answer"]
+    if not shows:
+        WebDriverWait(page, 10).until(lambda _: not page.find_elements(By.CSS_SELECTOR, "#answers .picture"))
+        return
+    photo = page.find_element(By.CSS_SELECTOR, "#answers .photo")
+    WebDriverWait(page, 10).until(lambda _: photo.get_property("naturalWidth") == 3_000)
+    assert photo.is_displayed()
+
+
+def test_files_that_may_be_chosen_are_those_that_are_read(page: webdriver.Chrome) -> None:
+    """With any other type named, or `image/*`, Safari would not convert HEIC to JPEG."""
+    kinds = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/avif"
+    inputs = page.find_elements(By.CSS_SELECTOR, "input[type=file]")
+    assert [one.get_attribute("accept") for one in inputs] == [kinds, kinds]
+
+
 def test_an_address_and_a_refused_one(page: webdriver.Chrome, elsewhere: str) -> None:
     page.find_element(By.ID, "url").send_keys(f"{elsewhere}/grass.jpg", Keys.ENTER)
     assert cards(page, 1) == ["grass"]
@@ -353,7 +384,7 @@ def test_without_javascript(plain: webdriver.Chrome, site: Live, pictures: Path,
     plain.find_element(By.ID, "file").send_keys(str(pictures / "no picture.jpg"))
     plain.find_element(By.CSS_SELECTOR, "#upload button").click()
     WebDriverWait(plain, 10).until(lambda _: "upload" in plain.current_url)
-    assert "not a picture in a known format" in plain.find_element(By.CSS_SELECTOR, ".problem").text
+    assert "this is a HEIC photograph" in plain.find_element(By.CSS_SELECTOR, ".problem").text
 
 
 def test_the_model_page_and_a_cell_of_the_confusion_matrix(page: webdriver.Chrome, site: Live) -> None:
