@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import luigi_cfg
+from greenr_luigi import contracts, luigi_cfg, run_history
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.staleness import data_root
 
@@ -81,10 +83,12 @@ def port(text: str) -> int:
 
 
 def show_status(arguments: argparse.Namespace) -> None:
-    from greenr_luigi.operations import status
+    from greenr_luigi.operations import last_run, status
 
     named = bool(arguments.rest) and not arguments.rest[0].startswith("-")
     stage, options = (arguments.rest[0], arguments.rest[1:]) if named else (None, arguments.rest)
+    if not arguments.rest and (options := last_run.options(arguments.root, arguments.module)):
+        print(f"as last deployed, with {shlex.join(options)}", file=sys.stderr)
     rows = status.status(stage, options, arguments.root, arguments.module)
     if arguments.json:
         print(json.dumps(rows, indent=2))
@@ -102,6 +106,32 @@ def accept_stage(arguments: argparse.Namespace) -> None:
     for row, accepted in status.accept(arguments.stage, arguments.rest, arguments.root, arguments.module):
         words = f"accepted: {', '.join(accepted)}" if accepted else "nothing to accept"
         print(f"{row['stage']}  {words}{'' if row['cause'] is None else '; stale still: ' + row['cause']}")
+
+
+def show_history(arguments: argparse.Namespace) -> None:
+    events = run_history.read(arguments.root)
+    if arguments.json:
+        print(json.dumps([contracts.plain(event) for event in events], indent=2))
+        return
+    for run, of_run in run_history.by_run(events):
+        shown = run or of_run[-1]
+        print(
+            f"{local_time(shown.ended)}  {told(run) if run else 'has not ended, or was not asked to deploy'}"
+        )
+        for event in of_run:
+            print(f"{'':16}  - {event.name}  {told(event)}")
+    if not events:
+        print("nothing has run yet")
+
+
+def told(event: run_history.Event) -> str:
+    values = {name: f"{value:.1%}" if name == "accuracy" else value for name, value in event.summary.items()}
+    summary = ", ".join(f"{name} {value}" for name, value in values.items())
+    return "  ".join(filter(None, [event.outcome, f"{event.seconds:.1f} s", summary, event.because]))
+
+
+def local_time(iso: str) -> str:
+    return datetime.datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def show_usage(arguments: argparse.Namespace) -> None:
@@ -202,13 +232,17 @@ LABELLED: Sequence[Option] = (
     PICTURES,
 )
 PORT: Option = ("--port", {"type": port, "default": 0, "help": "of 127.0.0.1; any free one if absent"})
-STATUS = "print each stage, complete or stale and why; runs nothing. May name one as luigi does: TrainModel --epochs 20"
+STATUS = (
+    "print each stage, complete or stale and why; runs nothing. Of what was deployed last, or as named as for luigi: "
+    "TrainModel --epochs 20"
+)
 ACCEPT = "let a stage's output count as made from the code, libraries and inputs of now, without a rerun"
 STAGE: Option = ("stage", {"help": "such as TrainModel; options as for status may follow"})
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("status", show_status, STATUS, [JSON]),
     ("accept", accept_stage, ACCEPT, [STAGE]),
+    ("history", show_history, "print what ran, when, why and what came of it, oldest first", [JSON]),
     ("usage", show_usage, "print what each output takes on disk, and which are live", [JSON]),
     ("prune", prune_outputs, "remove outputs of earlier parameters; never a picture that a person gave", PRUNE),
     ("reject", curate("reject"), "take pictures out of the data set, for good", [PICTURES]),

@@ -80,9 +80,7 @@ _tell: Callable[[str], object] | None = None
 
 def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
     luigi_cfg.check()
-    packaged = configparser.RawConfigParser()
-    packaged.optionxform = str  # type: ignore[assignment,method-assign]
-    packaged.read([DEFAULTS, defaults])
+    packaged = _read([DEFAULTS, defaults])
     config = luigi.configuration.get_config()
     mistakes = [
         *(_wrong_sections(config, stages, packaged.sections()) if complete else ()),
@@ -93,6 +91,22 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
         raise mistakes[0]
     for words in dict.fromkeys(map(str, mistakes)):
         _tell and _tell(words)
+
+
+def packaged_defaults(stages: Stages) -> dict[str, str]:
+    """What the parameters of the last of some stages are by the packaged defaults, as they flow down to it."""
+    packaged, flowing = _read([DEFAULTS]), dict[str, str]()
+    for stage in stages:
+        if packaged.has_section(stage.get_task_family()):
+            flowing |= packaged.items(stage.get_task_family())
+    return flowing
+
+
+def _read(files: Sequence[Path]) -> configparser.RawConfigParser:
+    found = configparser.RawConfigParser()
+    found.optionxform = str  # type: ignore[assignment,method-assign]
+    found.read(files)
+    return found
 
 
 def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> Iterator[SettingError]:

@@ -6,15 +6,19 @@ import configparser
 import errno
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import luigi
 from luigi.parameter import MissingParameterException
 
+from greenr_luigi import run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, StagesParameter
 from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.staleness.stamp import Stamp
 
 
 class StageError(GreenrError):
@@ -41,6 +45,9 @@ class PipelineStage(Stage):
     #: What the output is: "pictures", "dataset", "model", "evaluation", "export" or "deployment"; empty for anything
     #: else. Of two stages in a row, such as a split and its augmentation, both may be a "dataset".
     role: ClassVar[str] = ""
+
+    #: When it was last started, by the monotonic clock.
+    began = 0.0
 
     def input_folder(self, role: str) -> Path:
         """The output folder of the one stage of that role that this one requires. Raises LookupError if there is none,
@@ -72,6 +79,16 @@ class PipelineStage(Stage):
         """A command that was to run this stage ends before it is instantiated, since luigi.cfg or the `arguments` of
         Luigi's command line are not valid."""
 
+    def summaries(self) -> dict[str, dict[str, Any]]:
+        """What the `work` of this stage and of those that it is made from returned, by role; of two stages in a row the
+        later one's."""
+        stamp = Stamp.if_any(self.output_folder)
+        found = {self.role: stamp.summary if stamp else {}}
+        for task in self.inputs().values():
+            if isinstance(task, PipelineStage):
+                found = task.summaries() | found
+        return found
+
     @property
     def command(self) -> str:
         """The line that makes this output again, under whatever root."""
@@ -81,6 +98,47 @@ class PipelineStage(Stage):
         packages = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
         has_it = (p for p in packages if getattr(sys.modules.get(p), type(self).__name__, None) is type(self))
         return command_line(next(has_it, type(self).__module__), self.task_family, given)
+
+
+def note(
+    stage: PipelineStage, outcome: run_history.Outcome, because: str, summary: Mapping[str, Any]
+) -> None:
+    """Leave a line in the history."""
+    seconds = round(time.monotonic() - stage.began, 3)
+    event = run_history.Event(
+        kind="stage",
+        name=stage.title,
+        outcome=outcome,
+        seconds=seconds,
+        because=because,
+        summary=dict(summary),
+    )
+    run_history.append(Path(stage.root), event, stage.tell)
+
+
+def note_start(stage: PipelineStage) -> None:
+    stage.began = time.monotonic()
+
+
+def note_success(stage: PipelineStage) -> None:
+    if stage.did:
+        stamp = stage.stamp()
+        note(stage, stage.did, stamp.because, stamp.summary)
+
+
+def note_failure(stage: PipelineStage, error: BaseException) -> None:
+    from greenr_luigi.deployment.deploy import Refused
+
+    because = str(error) if isinstance(error, GreenrError) else f"{type(error).__name__}: {error}"
+    note(stage, "refused" if isinstance(error, Refused) else "failed", because, {})
+
+
+for event, handler in (
+    (luigi.Event.START, note_start),
+    (luigi.Event.SUCCESS, note_success),
+    (luigi.Event.FAILURE, note_failure),
+):
+    PipelineStage.event_handler(event)(handler)
 
 
 def command_line(module: str, family: str, parameters: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ import argparse
 import atexit
 import functools
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
+from greenr_luigi import run_history
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
@@ -139,18 +141,35 @@ class DeployApp(PipelineStage):
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
         return {"release": deployment.release}
 
+    def outcome(self) -> dict[str, object]:
+        """What the run brought, for people: pictures, accuracy and, where it was released, the release."""
+        found = self.summaries()
+        wanted = [("dataset", "pictures"), ("evaluation", "accuracy"), ("deployment", "release")]
+        return {name: found[role][name] for role, name in wanted if name in found.get(role, {})}
 
-#: The deployments that the runs of this process were asked for.
-deployments: set[DeployApp] = set()
+
+#: The deployments that the runs of this process were asked for, and when each began, by the monotonic clock.
+deployments: dict[DeployApp, float] = {}
 
 
-def begun(deployment: DeployApp, _: object) -> None:
-    """Luigi is about to make a deployment, or cannot tell what it takes."""
+def asked_for(deployment: DeployApp, *_: object) -> None:
+    """Luigi has found a deployment to be complete, is about to make it, or cannot tell what it takes."""
     if deployment not in deployments:
-        deployments.add(deployment)
+        deployments[deployment] = time.monotonic()
+        atexit.register(note_run, deployment)
         texts = deployment.to_str_params()
         atexit.register(deployment.serve_on, Path(deployment.root), texts, deployment.tell)
 
 
-for event in (luigi.Event.DEPENDENCY_DISCOVERED, luigi.Event.BROKEN_TASK):
-    DeployApp.event_handler(event)(begun)
+def note_run(deployment: DeployApp) -> None:
+    """Leave a line in the history."""
+    root, seconds = Path(deployment.root), time.monotonic() - deployments[deployment]
+    stages = [event for event in run_history.read(root) if event.run == run_history.RUN]
+    event = run_history.of_run(deployment.title, seconds, stages, deployment.stale_because())
+    if event.outcome in ("deployed", "refused"):
+        event.summary.update(deployment.outcome())
+    run_history.append(root, event, deployment.tell)
+
+
+for event in (luigi.Event.DEPENDENCY_PRESENT, luigi.Event.DEPENDENCY_DISCOVERED, luigi.Event.BROKEN_TASK):
+    DeployApp.event_handler(event)(asked_for)

@@ -21,8 +21,9 @@ class EvaluateModel(PipelineStage):
     def reads(self) -> Mapping[str, Path]:
         return {"the report's template": TEMPLATES / "report.html"}
 
-    def work(self, out: Path) -> None:
+    def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.evaluation.evaluate import evaluate
 
         dataset, model = self.input_folder("dataset"), self.input_folder("model")
-        evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())
+        metrics = evaluate(dataset, model, out, command=self.command, on_progress=self.on_progress())
+        return {"accuracy": round(metrics.accuracy, 4), "test pictures": metrics.pictures.test}

@@ -1,5 +1,6 @@
 """ExportModel: the model as fastai keeps it, and as the web classifier runs it; both must answer alike."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import luigi
@@ -24,13 +25,14 @@ class ExportModel(PipelineStage):
     # What torch exports with.
     libraries = ("onnxscript",)
 
-    def work(self, out: Path) -> None:
+    def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.export.onnx_export import export
 
         dataset, model, evaluation = map(self.input_folder, ("dataset", "model", "evaluation"))
-        export(dataset, model, evaluation, out, on_progress=self.on_progress())
+        card = export(dataset, model, evaluation, out, on_progress=self.on_progress())
         if self.tracking:
             self.track(model, evaluation, out)
+        return {"8-bit integers": card.int8 is not None and card.int8.offered}
 
     def track(self, model: Path, evaluation: Path, exported: Path) -> None:
         """Tell MLflow. All of it is on disk in any case: a tracking server that is down holds no release up."""

@@ -33,7 +33,7 @@ class SplitDataset(SourceParameters, PipelineStage):
     code = ("greenr_luigi.dataset.split",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(*args, **kwargs)
         if self.valid_share + self.test_share >= 1:
             raise SettingError(
                 f"--valid-share {self.valid_share:g} and --test-share {self.test_share:g}: expected less than 1 "

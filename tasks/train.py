@@ -1,5 +1,6 @@
 """TrainModel: a fastai model of the split data set."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import luigi
@@ -29,10 +30,11 @@ class TrainModel(PipelineStage):
     uses_inherited = ("seed",)
     code = ("greenr_luigi.training.train",)
 
-    def work(self, out: Path) -> None:
+    def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.training.train import train
 
-        train(
+        training = train(
             self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
             image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress(),
         )  # fmt: skip
+        return {"validation error": round(training.history[-1].error_rate, 4)}

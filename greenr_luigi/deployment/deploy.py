@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, run_history
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.run_history import Event, Outcome
 from greenr_luigi.serving import history, processes, releases, server
 from greenr_luigi.serving.releases import ReleaseError
 from greenr_luigi.serving.server import Server, Service
 
 if TYPE_CHECKING:
     from greenr_luigi.deployment.gate import Limits
+    from greenr_luigi.evaluation.comparison import Verdict
 
 #: Seconds for every worker to answer with a new release.
 PATIENCE = 60.0
@@ -129,7 +132,12 @@ def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Lim
     verdict = judge(candidate.export, serving, candidate.dataset, limits)
     contracts.write(out / "verdict.json", verdict)
     report.write_report(
-        out / "report.html", candidate.dataset, candidate.model, candidate.evaluation, verdict=verdict
+        out / "report.html",
+        candidate.dataset,
+        candidate.model,
+        candidate.evaluation,
+        verdict=verdict,
+        judged=[*run_history.judged(run_history.read(store.parent)), judged_now(candidate, verdict)],
     )
     if not verdict.accepted:
         refused = store.with_name("refused")
@@ -138,6 +146,15 @@ def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Lim
             f"the new model is not released, {'the one before serves on' if serving else 'and none serves'}: "
             f"{verdict.reason} See {refused / 'report.html'}; `--force DeployApp` releases it all the same"
         )
+
+
+def judged_now(candidate: Candidate, verdict: Verdict) -> Event:
+    """As the run will note it when it ends."""
+    metrics = contracts.read(candidate.evaluation / "metrics.json", Metrics)
+    pictures = sum(sum(by_label.values()) for by_label in metrics.data.counts.values())
+    outcome: Outcome = "deployed" if verdict.accepted else "refused"
+    summary = {"accuracy": metrics.accuracy, "pictures": pictures}
+    return Event(kind="run", name="", outcome=outcome, seconds=0, summary=summary)
 
 
 def why_not_serving(service: Service, output_folder: Path) -> str | None:

@@ -27,10 +27,11 @@ COVERAGE = 0.95
 COVERAGE_OF_EACH = 1 - (1 - COVERAGE) / 2
 
 
-def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, command: str = "") -> None:
+def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, command: str = "") -> Metrics:
     """Judge the model of a TrainModel folder by a SplitDataset folder. Writes into the folder `out`: `metrics.json`,
     `predictions.csv`, `label_issues.csv` (pictures of every side), `centers.npy` (familiarity.class_centers of the
-    training pictures) and `report.html`. `command` is the line that makes the model again, for the report.
+    training pictures) and `report.html`; returns what the first holds. `command` is the line that makes the model
+    again, for the report.
 
     Raises DataSetError if a side is empty or there is a class that the model does not know.
     """
@@ -75,6 +76,7 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
     on_progress(0.95, "writing the report")
     report.write_report(out / "report.html", dataset, model, out)
     on_progress(1, f"accuracy {metrics.accuracy:.1%} on {metrics.pictures.test} held-out pictures")
+    return metrics
 
 
 def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
+from greenr_luigi.evaluation.trend import trend
 from greenr_luigi.pictures.thumbnail import data_address, thumbnail
+from greenr_luigi.run_history import Event
 from greenr_luigi.training.saved_model import Epoch, Training
 
 THUMBNAIL = 224
@@ -34,10 +37,17 @@ LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy", "clean
 
 
 def write_report(
-    file: Path, dataset: Path, model: Path, evaluation: Path, *, verdict: Verdict | None = None
+    file: Path,
+    dataset: Path,
+    model: Path,
+    evaluation: Path,
+    *,
+    verdict: Verdict | None = None,
+    judged: Sequence[Event] = (),
 ) -> None:
     """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV files).
-    `verdict`: the gate's, once it has judged the model. The same folders give the same bytes: no times, no paths."""
+    `verdict`: the gate's, once it has judged the model; `judged`: this and the models before it, as run_history.judged
+    gives them. The same folders give the same bytes: no times, no paths."""
     training = contracts.read(model / "training.json", Training)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
     predictions = read_predictions(evaluation / "predictions.csv")
@@ -52,6 +62,7 @@ def write_report(
         "training": training,
         "metrics": metrics,
         "verdict": verdict,
+        "trend": trend(judged),
         "picture": picture,
         "issues": issues,
         "issues_in_test": sum(issue.file.startswith("test/") for issue in issues),

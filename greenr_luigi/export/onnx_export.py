@@ -81,9 +81,10 @@ class Served(nn.Module):
         return torch.softmax(heat.mean((2, 3)) / self.temperature, 1), heat, cosines.amax(1)
 
 
-def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> None:
+def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> ModelCard:
     """From the folders of SplitDataset, TrainModel and EvaluateModel, write into the folder `out`: `export.pkl` (a
-    fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`.
+    fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`. Returns the model card, which
+    is what `model.json` holds.
 
     Raises ParityError unless the two models agree (parity.check_parity).
     """
@@ -123,6 +124,7 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     agreement = f"fastai and ONNX Runtime agree to {difference:.0e} on {len(pictures)} pictures"
     integers = "also" if (out / quantization.NAME).exists() else "not"
     on_progress(1, f"{agreement}; {integers} in 8-bit integers")
+    return card
 
 
 def write_learner(learn: Any, path: Path) -> None:

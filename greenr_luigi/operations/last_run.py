@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, settings
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
-from greenr_luigi.operations.stages import default_root, deploying_stage
+from greenr_luigi.operations.stages import default_root, deploying_stage, load_stages
 from greenr_luigi.stage import PipelineStage, command_line
 
 
@@ -38,6 +38,21 @@ def command_to_run_again(root: Path, module: str = "tasks") -> str:
         recorded = deployment.stamp.parameters.items()
         options |= {name: value for name, value in recorded if value != configured.get(name)}
     return command_line(module, stage.get_task_family(), options)
+
+
+def options(root: Path, module: str = "tasks") -> list[str]:
+    """Those of the newest deployment under the root that differ from the configured ones, but for what luigi.cfg says
+    otherwise than the packaged defaults: that a person wants now."""
+    stages, stage = load_stages(module), deploying_stage(module)
+    deployment = next(of_role(find_outputs(root, module), "deployment"), None)
+    parameters, configured = dict(stage.get_params()), _configured(stage)
+    packaged = settings.packaged_defaults(stages[: stages.index(stage) + 1])
+    return [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in (deployment.stamp.parameters if deployment else {}).items()
+        if name in configured.keys() & packaged.keys()
+        and value != configured[name] == parameters[name].serialize(parameters[name].parse(packaged[name]))
+    ]
 
 
 def _configured(stage: type[PipelineStage]) -> dict[str, str]:

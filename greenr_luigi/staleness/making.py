@@ -29,10 +29,13 @@ def make_if_stale(stage: Stage) -> None:
     with _locks(stage, stage.tell):
         if not (cause := stage.stale_because()):
             stage.tell(f"{stage.title} is up to date: its inputs came out the same, or another run made it")
-        elif not _take(stage, cause):
+        elif _take(stage, cause):
+            stage.did = "taken"
+        else:
             stage.tell(f"{stage.title} runs: {cause}")
             stage.because = f"\nruns: {cause}"
             _make(stage, cause)
+            stage.did = "made"
 
 
 def _take(stage: Stage, cause: str) -> bool:

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import luigi
 
@@ -58,6 +58,8 @@ class Stage(luigi.Task):
     build_began: ClassVar[float] = time.time()
     #: Why it runs, which luigid shows below whatever it is doing.
     because = ""
+    #: What the last `run` did: nothing, where the output was up to date.
+    did: Literal["made", "taken"] | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

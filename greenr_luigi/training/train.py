@@ -34,9 +34,9 @@ def train(
     image_size: int,
     on_progress: OnProgress,
     recipe: str = "head",
-) -> None:
+) -> Training:
     """Train on the side "train" of a SplitDataset folder, watch the side "valid", and never look at the side "test".
-    Writes `model.safetensors` (the state dict) and `training.json` into the folder `out`.
+    Writes `model.safetensors` (the state dict) and `training.json` into the folder `out`. Returns that.
 
     `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
 
@@ -71,8 +71,10 @@ def train(
     history = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
     save_file(state, out / "model.safetensors")
-    contracts.write(out / "training.json", replace(training, history=history))
+    training = replace(training, history=history)
+    contracts.write(out / "training.json", training)
     on_progress(1, f"trained; {history[-1].error_rate:.1%} of the validation pictures are wrong")
+    return training
 
 
 def trainable_classes(dataset: Path, train_rows: list[SplitRow], valid_rows: list[SplitRow]) -> list[str]:

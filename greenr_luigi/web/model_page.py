@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, run_history
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.deployment.provenance import Origin, read_provenance
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.evaluation.predictions import Prediction, read_predictions
+from greenr_luigi.evaluation.trend import Trend, trend
 from greenr_luigi.serving.releases import ReleaseNote
 
 Content = TypeVar("Content")
@@ -89,6 +90,21 @@ def read_model_page(release: Path) -> ModelPage:
             path.name for path in release.glob("pictures/*.jpg") if PICTURE.fullmatch(path.name)
         ),
     )
+
+
+def read_trend(store: Path) -> Trend | None:
+    """Of the models that came before the gate, by the history beside the store; None where there is none to read."""
+    try:
+        seen = store.with_name(run_history.FILE).stat()
+    except OSError:
+        return None
+    return _trend(store.parent, (seen.st_mtime_ns, seen.st_size))
+
+
+@lru_cache(maxsize=2)
+def _trend(root: Path, _: tuple[int, int]) -> Trend | None:
+    events = readable(lambda: run_history.read(root))
+    return trend(run_history.judged(events or []))
 
 
 def readable(read: Callable[[], Content]) -> Content | None:

@@ -17,7 +17,7 @@ from greenr_luigi.about import STATIC
 from greenr_luigi.pictures.door import FORMATS
 from greenr_luigi.web import intake
 from greenr_luigi.web.model import Model
-from greenr_luigi.web.model_page import ModelPage, read_model_page
+from greenr_luigi.web.model_page import ModelPage, read_model_page, read_trend
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.state import Answered, State, answer
 
@@ -101,7 +101,8 @@ async def model(request: Request[State]) -> Response:
     cell = None
     if label is not None and predicted is not None:
         cell = {"label": label, "predicted": predicted, "pictures": shown.cell(label, predicted)}
-    return page(request, "model.html", shown=shown, cell=cell)
+    trend = read_trend(request.state["settings"].store)
+    return page(request, "model.html", shown=shown, cell=cell, trend=trend)
 
 
 async def picture(request: Request[State]) -> Response:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi import run_history
 from greenr_luigi.serving import processes, releases, server
 from tests.pipeline import Pipeline, draw
 from tests.serving.looking import until
@@ -44,6 +45,10 @@ def test_a_run_that_fails_serves_the_last_good_release_again(deployed: Pipeline,
     )
     assert "the new model is not released, the one before serves on" in refused.output, refused.output[-5000:]
     assert served(refused.output) == good == releases.current(deployed.root / "releases")
+    *_, of_stage, of_run = run_history.read(deployed.root)
+    assert (of_stage.kind, of_stage.name, of_stage.outcome) == ("stage", "DeployApp", "refused")
+    assert (of_run.kind, of_run.outcome, of_run.run) == ("run", "refused", of_stage.run)
+    assert {"accuracy", "pictures"} == of_run.summary.keys() and "is not released" in of_run.because
 
 
 def test_so_does_a_run_that_is_interrupted(deployed: Pipeline) -> None:
@@ -58,6 +63,8 @@ def test_so_does_a_run_that_is_interrupted(deployed: Pipeline) -> None:
     run = deployed.finish(process)
     assert run.status != 0
     assert served(run.output) == releases.current(deployed.root / "releases")
+    last = run_history.read(deployed.root)[-1]
+    assert (last.kind, last.outcome, last.because) == ("run", "failed", "parameter epochs: 3 -> 7")
 
 
 def test_a_run_that_does_not_deploy_starts_no_server(deployed: Pipeline, tmp_path: Path) -> None:

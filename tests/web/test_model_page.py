@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from greenr_luigi import run_history
+from greenr_luigi.run_history import Event
 from greenr_luigi.serving import releases
 from greenr_luigi.web import model_page
-from greenr_luigi.web.model_page import read_model_page
+from greenr_luigi.web.model_page import read_model_page, read_trend
 from tests import tiny_release
 
 
@@ -60,6 +62,19 @@ def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     (exported / "metrics.json").write_text('{"accuracy": null}')
     torn = read_model_page(exported)
     assert torn.metrics is None and torn.origins == [] and torn.tested == []
+
+
+def test_the_models_one_after_the_other_by_the_history_beside_the_store(tmp_path: Path) -> None:
+    store = tmp_path / "releases"
+    assert read_trend(store) is None
+    for number in range(3):
+        summary = {"accuracy": 0.9 + number / 100, "pictures": 300}
+        event = Event(kind="run", name="DeployApp", outcome="deployed", seconds=9, summary=summary)
+        run_history.append(tmp_path, event, pytest.fail)
+        drawn = read_trend(store)
+        assert (drawn is not None and len(drawn.points) == number + 1) or number == 0
+    (tmp_path / "history.jsonl").write_text('{"kind": "run"}\nno JSON\n')
+    assert read_trend(store) is None
 
 
 @pytest.mark.parametrize(

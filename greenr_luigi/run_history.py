@@ -1,0 +1,101 @@
+"""What happened under a data root: a line of history.jsonl for each stage that did something, and for each run."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from greenr_luigi import contracts
+
+FILE = "history.jsonl"
+#: The run of this process and of those that it forks.
+RUN = uuid.uuid4().hex[:12]
+
+#: "made", or "taken" over from an output that was made from the same, are said of a stage; "deployed" and "unchanged"
+#: (nothing was stale) of a run; "refused" (by the gate) and "failed" of both.
+Outcome = Literal["made", "taken", "deployed", "unchanged", "refused", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """How a stage or a run ended. `name`: the title of the stage, or of the one that the run was asked for; `because`:
+    the cause to run, or the error; `ended`: ISO 8601, UTC.
+
+    `summary`: of a stage, what its `work` returned; of a run that deployed or was refused, "pictures" in the data set,
+    "accuracy" on the test pictures (a fraction), and the digest of the "release"."""
+
+    kind: Literal["stage", "run"]
+    name: str
+    outcome: Outcome
+    seconds: float
+    because: str = ""
+    summary: dict[str, Any] = field(default_factory=dict)
+    ended: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    )
+    host: str = field(default_factory=socket.gethostname)
+    run: str = RUN
+
+
+def append(root: Path, event: Event, tell: Callable[[str], None]) -> None:
+    """Where the line cannot be written, as on a full disk, it is lost, and `tell` gets to know: no run fails of it."""
+    try:
+        contracts.append_log(root / FILE, event)
+    except OSError as error:
+        tell(f"not noted in {root / FILE}: {error.strerror}")
+
+
+def read(root: Path) -> list[Event]:
+    """All that happened, oldest first."""
+    return contracts.read_log(root / FILE, Event)
+
+
+def of_run(name: str, seconds: float, stages: Sequence[Event], stale: str | None) -> Event:
+    """How a run ended, by what its stages noted. `name`: the title of the stage that it was asked for; `stale`: why
+    that is still stale, None if it is not."""
+    bad = [event for event in stages if event.outcome in ("failed", "refused")]
+    did = [event for event in stages if event not in bad]
+    outcome: Outcome
+    if stale is None:
+        outcome = "deployed" if any(event.name == name for event in did) else "unchanged"
+        words = [f"{event.name}: {event.because}" for event in did[:1]]
+    else:
+        outcome = "refused" if any(event.outcome == "refused" for event in bad) else "failed"
+        words = [f"{event.name}: {event.because}" for event in bad] or [stale]
+    return Event(kind="run", name=name, outcome=outcome, seconds=round(seconds, 3), because="; ".join(words))
+
+
+def by_run(events: Iterable[Event]) -> list[tuple[Event | None, Sequence[Event]]]:
+    """Each run with its stages, in the order in which runs began to leave lines. None for a run that has not ended, or
+    was killed."""
+    runs: dict[str, list[Event]] = {}
+    for event in events:
+        runs.setdefault(event.run, []).append(event)
+    grouped: list[tuple[Event | None, Sequence[Event]]] = []
+    for lines in runs.values():
+        stages: list[Event] = []
+        for line in lines:
+            if line.kind == "run":
+                grouped.append((line, stages))
+                stages = []
+            else:
+                stages.append(line)
+        if stages:
+            grouped.append((None, stages))
+    return grouped
+
+
+def judged(events: Iterable[Event]) -> list[Event]:
+    """The runs that brought a model before the gate: those whose release came to serve, and the refused ones."""
+    return [
+        event
+        for event in events
+        if (event.kind, event.outcome) in (("run", "deployed"), ("run", "refused"))
+        and isinstance(event.summary.get("accuracy"), float | int)
+        and isinstance(event.summary.get("pictures"), int)
+    ]

@@ -1,0 +1,132 @@
+"""The history of a data root: what stages and runs leave there, and what is made of it."""
+
+import json
+
+import luigi
+import pytest
+
+from greenr_luigi import cli, run_history
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.operations import last_run
+from greenr_luigi.run_history import Event, by_run, judged, of_run
+from greenr_luigi.stage import PipelineStage
+from tests.stamped import finish
+
+
+class Poem(PipelineStage):
+    lines = luigi.IntParameter(default=3, description="How many; with none it fails.")
+
+    def work(self, out):
+        if not self.lines:
+            raise GreenrError("--lines 0: expected 1 or more")
+        (out / "poem").write_text("rose\n" * self.lines)
+        return {"lines": self.lines}
+
+
+def run(root, **parameters):
+    return luigi.build([Poem(root=root, **parameters)], local_scheduler=True, log_level="ERROR")
+
+
+def told(root):
+    return [(e.name, e.outcome, e.because, e.summary) for e in run_history.read(root)]
+
+
+def test_a_stage_that_did_something_or_failed_leaves_a_line(tmp_path):
+    assert run(tmp_path)
+    assert run(tmp_path)
+    assert not run(tmp_path, lines=0)
+    assert told(tmp_path) == [
+        ("Poem", "made", "no output yet", {"lines": 3}),
+        ("Poem", "failed", "--lines 0: expected 1 or more", {}),
+    ]
+    made = run_history.read(tmp_path)[0]
+    assert made.run == run_history.RUN and made.host and 0 < made.seconds < 60 and made.kind == "stage"
+
+
+def test_a_history_that_cannot_be_written_fails_no_run(tmp_path, caplog):
+    (tmp_path / run_history.FILE).mkdir()
+    caplog.set_level("INFO", "luigi-interface")
+    assert run(tmp_path)
+    assert f"not noted in {tmp_path / run_history.FILE}: Is a directory" in caplog.text
+
+
+def stage(name, outcome="made", because="", run="r", **summary):
+    return Event(
+        kind="stage", name=name, outcome=outcome, seconds=1, because=because, run=run, summary=summary
+    )
+
+
+def deployment(outcome, run="r", **summary):
+    return Event(kind="run", name="DeployApp", outcome=outcome, seconds=9, run=run, summary=summary)
+
+
+@pytest.mark.parametrize(
+    ("stages", "stale", "outcome", "because"),
+    [
+        ([], None, "unchanged", ""),
+        ([stage("A", because="no output yet"), stage("DeployApp")], None, "deployed", "A: no output yet"),
+        ([stage("A", "taken", "x")], None, "unchanged", "A: x"),
+        ([stage("A", "failed", "no network")], "input A is stale", "failed", "A: no network"),
+        ([stage("A"), stage("DeployApp", "refused", "worse")], "y", "refused", "DeployApp: worse"),
+        ([stage("A", "failed", "x"), stage("A"), stage("DeployApp")], None, "deployed", "A: "),
+        ([], "input A is stale", "failed", "input A is stale"),
+    ],
+)
+def test_how_a_run_ended(stages, stale, outcome, because):
+    event = of_run("DeployApp", 2.0, stages, stale)
+    assert (event.kind, event.name, event.outcome, event.because) == ("run", "DeployApp", outcome, because)
+
+
+def test_stages_stand_with_their_run():
+    first, second = stage("A"), stage("B", run="killed")
+    end, again = deployment("deployed"), deployment("unchanged")
+    events = [first, second, end, again]
+    assert by_run(events) == [(end, [first]), (again, []), (None, [second])]
+
+
+def test_only_models_that_were_judged_are_compared():
+    good = deployment("deployed", accuracy=0.9, pictures=300)
+    refused = deployment("refused", accuracy=1, pictures=310)
+    others = [
+        deployment("unchanged"),
+        deployment("failed"),
+        deployment("deployed"),
+        deployment("deployed", accuracy="high", pictures=3),
+        stage("DeployApp", "refused", accuracy=0.9, pictures=1),
+    ]
+    assert judged([others[0], good, *others[1:], refused]) == [good, refused]
+
+
+def test_greenr_history(tmp_path, capsys):
+    assert cli.main(["--root", str(tmp_path), "history"]) == 0
+    assert capsys.readouterr().out == "nothing has run yet\n"
+    made = stage("TrainModel", because="parameter epochs: 3 -> 4")
+    end = deployment("deployed", accuracy=0.951, pictures=300)
+    for event in (made, end, stage("SplitDataset", run="killed")):
+        run_history.append(tmp_path, event, pytest.fail)
+    with (tmp_path / run_history.FILE).open("a") as file:
+        file.write('{"kind": "run", "na')
+    assert cli.main(["--root", str(tmp_path), "history"]) == 0
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert first.endswith("  deployed  9.0 s  accuracy 95.1%, pictures 300")
+    assert second == f"{'':16}  - TrainModel  made  1.0 s  parameter epochs: 3 -> 4"
+    assert third.endswith("  has not ended, or was not asked to deploy") and "SplitDataset" in fourth
+    assert cli.main(["--root", str(tmp_path), "history", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["kind"], row["name"], row["outcome"]) for row in rows] == [
+        ("stage", "TrainModel", "made"),
+        ("run", "DeployApp", "deployed"),
+        ("stage", "SplitDataset", "made"),
+    ]
+
+
+def test_status_is_of_what_was_deployed_and_what_a_person_has_written_holds(tmp_path, monkeypatch, capsys):
+    deployed = {"limit": "9", "source": "bing", "port": "8008", "epochs": "7", "removed": "1"}
+    finish(tmp_path, "DeployApp", 1, parameters=deployed)
+    assert last_run.options(tmp_path) == ["--limit=9", "--epochs=7"]
+    monkeypatch.setattr(last_run, "_configured", lambda _: {"limit": "0", "epochs": "30"})
+    assert last_run.options(tmp_path) == ["--limit=9"]
+    assert cli.main(["--root", str(tmp_path), "status"]) == 0
+    assert capsys.readouterr().err == "as last deployed, with --limit=9\n"
+    assert cli.main(["--root", str(tmp_path), "status", "DeployApp"]) == 0
+    assert capsys.readouterr().err == ""
