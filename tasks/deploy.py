@@ -33,11 +33,13 @@ class WebParameter(CheckedParameter[str]):
     text."""
 
     def check(self, value: str) -> str:
+        if not value:
+            return value
         from greenr_luigi.web import settings
 
         name = self._option.removeprefix("--").replace("-", "_")
         try:
-            read = settings.reader(name)(value) if value else ""
+            read = settings.reader(name)(value)
         except ValueError as error:
             raise SettingError(f"{self._option} {value}: {error}") from None
         return read if isinstance(read, str) else ",".join(map(str, read))

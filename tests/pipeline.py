@@ -147,14 +147,13 @@ class Pipeline:
         (running,) = processes.servers(self.root / "server")
         return running.note.port
 
-    def serve(self) -> None:
-        """Start the server that a deployment has left running, in a copy of its folder."""
+    def serve(self, **how: Any) -> None:
+        """Start the server that a deployment has left running, in a copy of its folder, or one that differs."""
         store = self.root / "releases"
         current = releases.current(store)
         assert current is not None
-        server.ensure(
-            server.Service(store, self.root / "server", workers=int(SMALL["web_workers"])), current, 60
-        )
+        service = server.Service(store, self.root / "server", workers=int(SMALL["web_workers"]), **how)
+        server.ensure(service, current, 60)
 
     def stop(self) -> None:
         server.stop(self.root / "server")

@@ -133,7 +133,7 @@ def test_the_server_of_another_user_is_named_and_stays() -> None:
             subprocess.run(["chmod", "-R", "a+rwX", folder], check=True)
             # Whatever is imported later may lie where nobody may read.
             code = (
-                "import os, sys; from pathlib import Path; from greenr_luigi import cli\n"
+                "import os, sys; from pathlib import Path; from greenr_luigi import cli, settings\n"
                 "from greenr_luigi.serving import server as s\n"
                 "p = Path(sys.argv[1]); service = s.Service(p / 'releases', p / 'server', port=int(sys.argv[3]))\n"
                 "service.note(); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
