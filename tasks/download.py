@@ -55,6 +55,19 @@ class DownloadImages(SourceParameters, PipelineStage):
     def output_folder(self) -> Path:
         return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
 
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The same request by other words has the same output."""
+        by_default = {
+            "limit": str(registry.find(self.source).default_limit),
+            "query": self.label,
+        }
+        empty = {"limit": "0", "query": ""}
+        return {
+            name: empty[name] if value == by_default.get(name) else value
+            for name, value in super().parameters.items()
+        }
+
     def reads(self) -> Mapping[str, Path]:
         return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
 

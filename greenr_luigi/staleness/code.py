@@ -69,12 +69,43 @@ def sources(code: Iterable[str], own: OwnClasses = NO_CLASSES) -> dict[str, Path
     return dict(sorted(found.items()))
 
 
+def imported_by(files: Mapping[str, Path]) -> set[tuple[str, str | None]]:
+    """What source files import, as `imports` gives it. `files`: as `sources` gives them."""
+    return {
+        what
+        for name, path in files.items()
+        for what in imports(parse(path, path.read_bytes()), name.rpartition("/")[0].replace("/", "."))
+    }
+
+
+def if_missing(origin: str, name: str | None) -> str | None:
+    """The module that is imported, if it is not there. A name in a package is one, unless the package speaks of it."""
+    if not exists(origin):
+        return origin
+    if name is None or name == "*" or not _folders(origin) or exists(f"{origin}.{name}"):
+        return None
+    file = _file(origin)
+    return None if file and name.encode() in file[1].read_bytes() else f"{origin}.{name}"
+
+
+def exists(module: str) -> bool:
+    """Whether Python would find a module, asked without importing it."""
+    return _spec(module) is not None
+
+
 def _spec(module: str) -> ModuleSpec | None:
     """Where Python would find a module, asked without importing it or its parents."""
     if not module or (folders := _folders(module.rpartition(".")[0])) == []:
         return None
-    specs = (finder.find_spec(module, folders) for finder in sys.meta_path)
-    return next(filter(None, specs), None)
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(module, folders)
+        except KeyError:
+            # A namespace in a package asks that package, which is not imported.
+            spec = ModuleSpec(module, None, is_package=True)
+        if spec:
+            return spec
+    return None
 
 
 @functools.cache
@@ -87,7 +118,6 @@ def _folders(package: str) -> list[str] | None:
         return []
     parent, _, name = package.rpartition(".")
     if parent and not spec.has_location:
-        # A namespace in a package asks that package, which would have to be imported.
         return [f"{folder}/{name}" for folder in _folders(parent) or []]
     return list(spec.submodule_search_locations)
 

@@ -389,3 +389,14 @@ def test_pictures_stay_where_the_list_of_refusals_is_lost(
     with pytest.raises(SourceError, match="12 earlier pictures are still there"):
         search.run()
     assert search.rows() == before
+
+
+def test_the_same_request_by_other_words_has_the_same_output(tmp_path: Path) -> None:
+    def folder(source: str, **options: object) -> Path:
+        parameters = {"folder": tmp_path, "limit": 0, "license": "", "refresh_days": 30, "query": ""}
+        task = DownloadImages(root=tmp_path, label="grass", source=source, **parameters | options)
+        return task.output_folder.relative_to(tmp_path)
+
+    assert len({folder("bing"), folder("bing", limit=200), folder("bing", query="grass")}) == 1
+    assert len({folder("bing"), folder("bing", limit=199), folder("bing", query="lawn")}) == 3
+    assert len({folder("folder"), folder("folder", limit=200)}) == 2

@@ -191,3 +191,18 @@ def test_imports_by_a_literal_name_are_followed(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     names = [f"toy_literal/{name}.py" for name in ("__init__", *"abcde", "start")]
     assert list(code.sources(["toy_literal.start"])) == names
+
+
+def test_a_namespace_in_a_package_that_is_not_imported_is_found(tmp_path, monkeypatch):
+    files = {
+        "__init__.py": "",
+        "start.py": "import toy_nested.deep.er.one",
+        "deep/er/one.py": "from . import two",
+    }
+    for name, text in {**files, "deep/er/two.py": ""}.items():
+        path = tmp_path / "toy_nested" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["__init__.py", "deep/er/one.py", "deep/er/two.py", "start.py"]
+    assert [*code.sources(["toy_nested.start"])] == [f"toy_nested/{name}" for name in names]

@@ -2,6 +2,7 @@
 
 import configparser
 import functools
+import importlib
 import re
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -84,6 +85,36 @@ def test_one_that_comes_later_from_a_distribution_of_another_name_counts(
     assert build(root) == ["Count"]
     assert recorded(root) >= {"other-toy"} and "toy_later" not in recorded(root)
     assert package.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("try:\n    from . import later\nexcept ImportError:\n    later = None\n", "later.py"),
+        ("try:\n    from .later import thing\nexcept ImportError:\n    thing = None\n", "later/__init__.py"),
+        ("def f():\n    import {name}.sub.later\n", "sub/later.py"),
+        ("def f():\n    import {name}_later\n", "../{name}_later.py"),
+    ],
+)
+def test_a_module_of_ones_own_that_comes_later_counts(root, count_imports, text, file):
+    package = count_imports("")
+    name = package.name
+    count_imports(text.format(name=name))
+    build(root)
+    assert build(root) == []
+    later = package / file.format(name=name)
+    later.parent.mkdir(exist_ok=True)
+    later.write_text("thing = 1\n")
+    # As another process has none.
+    libraries._version.cache_clear()
+    code._folders.cache_clear()
+    importlib.invalidate_caches()
+    module = ".".join(later.resolve().relative_to(package.parent).with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
+    assert cause(root, toys.Count) == f"version of {module}: none -> none said"
+    assert build(root) == ["Count"]
+    assert build(root) == []
 
 
 def test_one_whose_name_is_given_to_a_function_counts(root, count_imports):
