@@ -82,9 +82,9 @@ def model(weights: np.ndarray = WEIGHTS, size: int = SIZE) -> bytes:
     return bytes(made.SerializeToString())
 
 
-def costly(kind: str) -> bytes:
-    """The model, which never comes to an end ("endless"), or needs a terabyte ("huge")."""
-    made = onnx.load_from_string(model())
+def costly(kind: str, weights: np.ndarray = WEIGHTS) -> bytes:
+    """The model, which never comes to an end ("endless"), needs a terabyte ("huge"), or neither ("cheap")."""
+    made = onnx.load_from_string(model(weights))
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
     going = helper.make_tensor_value_info("going", TensorProto.BOOL, [])
     count = helper.make_tensor_value_info("count", TensorProto.INT64, [])
@@ -98,6 +98,7 @@ def costly(kind: str) -> bytes:
     ]
     body = helper.make_graph(same, "body", [count, going, given], results)
     nodes = {
+        "cheap": [helper.make_node("Identity", ["scale"], ["cost"])],
         "endless": [helper.make_node("Loop", ["", "true", "scale"], ["cost"], body=body)],
         "huge": [
             helper.make_node("ConstantOfShape", ["terabyte"], ["zeros"]),

@@ -27,7 +27,7 @@ from greenr_luigi.serving.state import (
     write_worker_state,
 )
 from greenr_luigi.web import metrics, trial
-from greenr_luigi.web.model import Answer, Model, load, trim_memory
+from greenr_luigi.web.model import MODELS, Answer, Model, load, trim_memory
 from greenr_luigi.web.problem import Problem, busy, unusable
 from greenr_luigi.web.settings import Settings
 
@@ -40,6 +40,8 @@ IDLE = 1.0
 #: Seconds until a release that could not be loaded, for a reason that may pass, is tried again; of a long try, as many
 #: times as long.
 RETRY = 5.0
+#: The sha256 of models that this process has loaded: those need no trial.
+LOADED: set[str] = set()
 
 
 class Classifier:
@@ -141,16 +143,13 @@ class Classifier:
             if digest is None:
                 raise releases.ReleaseError(f"no release is current in {store}: deploy one")
             with self.loading_slot():
-                if not self.serves_elsewhere(digest):
-                    self.trial = trial.start(store, digest, self.settings.int8)
-                    seconds = self.settings.load_seconds
-                    if not trial.finish(
-                        self.trial, digest, seconds, lambda: releases.current(store) == digest
-                    ):
-                        return
+                models = self.models(digest)
+                if not models <= LOADED and not self.serves_elsewhere(digest) and not self.try_out(digest):
+                    return
                 model = self.load(digest)
                 if loader is not self.loader:
                     return  # Given up meanwhile.
+                LOADED.update(models)
                 self.model, self.problem = model, None
                 self.write_state()
             metrics.SWAPS.inc()
@@ -164,11 +163,29 @@ class Classifier:
                 self.model = earlier
             self.refuse(Refusal(digest, str(error) or type(error).__name__, identity))
 
+    def models(self, digest: str) -> set[str]:
+        """The sha256 of a release's models. Raises ReleaseError."""
+        with self.timed_loading():
+            files = releases.verify(self.settings.store, digest, []).files
+        return {files[name].sha256 for name in MODELS if name in files}
+
+    def try_out(self, digest: str) -> bool:
+        """Load a release elsewhere; False if that was broken off. Raises as `trial.finish`."""
+        store = self.settings.store
+        self.trial = trial.start(store, digest, self.settings.int8)
+        seconds = self.settings.load_seconds
+        return trial.finish(self.trial, digest, seconds, lambda: releases.current(store) == digest)
+
     def load(self, digest: str) -> Model:
         """Raises as `model.load`."""
+        with self.timed_loading():
+            return load(self.settings.store, digest, self.settings.int8)
+
+    @contextlib.contextmanager
+    def timed_loading(self) -> Iterator[None]:
         self.loading_since = time.monotonic()
         try:
-            return load(self.settings.store, digest, self.settings.int8)
+            yield
         finally:
             self.loading_since = None
 

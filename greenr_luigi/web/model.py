@@ -24,6 +24,8 @@ from greenr_luigi.web.heat_map import Floats
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 #: A data address, or nothing where it was not asked for.
 Drawn = str | UnsetType
+#: A release has the first, and may have the second, in 8-bit integers.
+MODELS = FLOATS, INTEGERS = ("model.onnx", "model.int8.onnx")
 #: The longest side in pixels of the picture that an answer shows.
 SHOWN = 640
 #: What Python raises when a graph gives something else than it should; ONNX Runtime has its own errors besides.
@@ -123,8 +125,8 @@ def load(store: Path, digest: str, int8: bool = True) -> Model:
 
     errors = tuple(e for e in vars(raised).values() if isinstance(e, type) and issubclass(e, Exception))
     published = releases.verify(store, digest, [model_card.NAME]).files
-    precision = "int8" if int8 and "model.int8.onnx" in published and fast_integers() else "float32"
-    file = "model.int8.onnx" if precision == "int8" else "model.onnx"
+    precision = "int8" if int8 and INTEGERS in published and fast_integers() else "float32"
+    file = INTEGERS if precision == "int8" else FLOATS
     releases.verify(store, digest, [file])
     card = model_card.read_card(store / digest)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import signal
 import subprocess
 import sys
@@ -174,9 +175,12 @@ def together(workers: list[classifier.Classifier]) -> None:
         thread.join()
 
 
-def deploy_costly(root: Path, kind: str, variant: int = 1) -> str:
+def deploy_other(root: Path, kind: str, variant: int = 1) -> str:
+    """A release with a model that no other one has."""
     exported = tiny_release.export(root / f"{kind}-{variant}", variant)
-    (exported / "model.onnx").write_bytes(tiny_release.costly(kind))
+    chance = random.SystemRandom().random()
+    weights = (tiny_release.WEIGHTS * (1 + chance / 1000)).astype("float32")
+    (exported / "model.onnx").write_bytes(tiny_release.costly(kind, weights))
     digest = releases.publish(root / "releases", exported.iterdir())
     releases.point(root / "releases", digest)
     return digest
@@ -199,7 +203,7 @@ def test_the_watch_goes_on_beside_a_model_that_never_ends(
     async def look() -> None:
         async with classifier.running(Settings(tmp_path / "releases", picture_seconds=0.3)) as ours:
             patient, ours.settings = ours.settings, replace(ours.settings, load_seconds=1)
-            endless = deploy_costly(tmp_path, "endless")
+            endless = deploy_other(tmp_path, "endless")
             await so(lambda: ours.trial and ours.trial.poll() is None)
             stuck = asyncio.create_task(ours.submit(lambda: threading.Event().wait(0.6)))
             await so(lambda: ended)
@@ -211,7 +215,7 @@ def test_the_watch_goes_on_beside_a_model_that_never_ends(
             assert ours.trial.poll() == -signal.SIGKILL
             assert ours.model is not None and ours.model.digest == first
             ours.settings = patient
-            deploy_costly(tmp_path, "endless", 2)
+            deploy_other(tmp_path, "endless", 2)
             await so(lambda: ours.trial and ours.trial.poll() is None)
             # The one that is tried is not waited for.
             later = tiny_release.deploy(tmp_path / "releases", 2)
@@ -226,7 +230,7 @@ def test_what_crashes_or_takes_all_memory_does_so_elsewhere(
     first = tiny_release.deploy(tmp_path / "releases", 0)
     ours = classifier.Classifier(Settings(tmp_path / "releases"))
     ours.swap()
-    huge = deploy_costly(tmp_path, "huge")
+    huge = deploy_other(tmp_path, "huge")
     ours.swap()
     assert ours.problem and ours.problem.digest == huge and "cannot be run" in ours.problem.message
     start = trial.start
@@ -236,13 +240,21 @@ def test_what_crashes_or_takes_all_memory_does_so_elsewhere(
         started.send_signal(signal.SIGSEGV)
         return started
 
-    second = tiny_release.deploy(tmp_path / "releases", 1)
+    second = deploy_other(tmp_path, "cheap")
     with monkeypatch.context() as patch:
         patch.setattr(trial, "start", crashing)
         ours.swap()
     assert ours.problem.digest == second and "SIGSEGV" in ours.problem.message
     assert ours.model is not None and ours.model.digest == first
     assert ours.retry_at < math.inf
+    ours.retry_at = 0
+    ours.swap()
+    assert ours.model.digest == second
+    with monkeypatch.context() as patch:
+        patch.delattr(trial, "start")  # One that has been loaded before is not tried.
+        releases.point(tmp_path / "releases", first)
+        ours.swap()
+    assert ours.model.digest == first
 
 
 def test_a_model_that_never_loads_in_the_worker_is_given_up(
@@ -281,7 +293,7 @@ def test_a_model_that_never_loads_in_the_worker_is_given_up(
 
 def test_a_new_worker_takes_what_has_served_before_a_release_that_does_not_load(tmp_path: Path) -> None:
     first = tiny_release.deploy(tmp_path / "releases", 0)
-    huge = deploy_costly(tmp_path, "huge")
+    huge = deploy_other(tmp_path, "huge")
     ours = classifier.Classifier(Settings(tmp_path / "releases"))
     ours.swap()
     assert ours.model is not None and ours.model.digest == first
@@ -289,7 +301,7 @@ def test_a_new_worker_takes_what_has_served_before_a_release_that_does_not_load(
 
 
 def test_a_trial_ends_with_its_worker(tmp_path: Path) -> None:
-    digest = deploy_costly(tmp_path, "endless")
+    digest = deploy_other(tmp_path, "endless")
     code = (
         "import os, sys; from pathlib import Path; from greenr_luigi.web import trial\n"
         "print(trial.start(Path(sys.argv[1]), sys.argv[2], True).pid, flush=True); sys.stdin.read()"
