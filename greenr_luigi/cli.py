@@ -144,7 +144,7 @@ def show_usage(arguments: argparse.Namespace) -> None:
     for row in rows:
         live = "live" if row["live"] else "    "
         print(f"{megabytes(row['bytes'])}  {row['finished']}  {live}  {row['stage']}  {row['place']}")
-    print(f"{megabytes(sum(row['bytes'] for row in rows))}  in all")
+    print(f"{megabytes(usage.room(arguments.root, rows))}  in all: what several link to counts once")
 
 
 def prune_outputs(arguments: argparse.Namespace) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
 from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
 from greenr_luigi.serving import processes, releases
+from greenr_luigi.staleness import traces
 
 
 class Usage(TypedDict):
@@ -29,6 +31,12 @@ def usage(root: Path, module: str = "tasks") -> list[Usage]:
         *release_usage(root),
     ]
     return sorted(rows, key=lambda row: row["finished"], reverse=True)
+
+
+def room(root: Path, rows: Iterable[Usage]) -> int:
+    """The bytes that these take together: a file that several of them link to counts once."""
+    found = (status for row in rows for _, status in traces.walk(root / row["place"]))
+    return sum({(status.st_dev, status.st_ino): status.st_size for status in found}.values())
 
 
 def output_usage(root: Path, outputs: list[Output]) -> list[Usage]:

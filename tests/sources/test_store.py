@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from greenr_luigi import cli
 from greenr_luigi import files as store_files
+from greenr_luigi.operations import usage
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import licenses, registry, store
 from greenr_luigi.sources.collection import collect
@@ -438,6 +439,14 @@ def test_hard_links_take_no_room(web: Web) -> None:
     web.show(range(12))
     web.run()
     assert {path.stat().st_nlink for path in web.store.glob("*.jpg")} == {2}
+    rows = usage.usage(web.root)
+    files = [
+        path
+        for path in web.root.rglob("*")
+        if path.is_file() and path.name not in ("stamp.json", "data-root.json")
+    ]
+    on_disk = {path.stat().st_ino: path.stat().st_size for path in files if path.suffix != ".lock"}
+    assert usage.room(web.root, rows) == sum(on_disk.values()) < sum(row["bytes"] for row in rows)
 
 
 def crawl(root: Path, out: Path, query: str, limit: int) -> None:
