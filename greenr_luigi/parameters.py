@@ -16,7 +16,7 @@ from greenr_luigi.errors import SettingError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness.stage import NamesParameter, Stage
-from greenr_luigi.text import composed, did_you_mean
+from greenr_luigi.text import composed, did_you_mean, networks
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -106,6 +106,15 @@ class OptionalFolderParameter(CheckedParameter[Path | None]):
 
     def serialize(self, value: Path | None) -> str:
         return str(value or "")
+
+
+class NetworksParameter(CheckedParameter[str]):
+    """Networks with commas between them; empty for none."""
+
+    expected = "networks such as 10.1.0.0/16,fd00::/8"
+
+    def check(self, value: Any) -> str:
+        return ",".join(map(str, networks(value)))
 
 
 class StagesParameter(CheckedParameter[tuple[str, ...]], NamesParameter):

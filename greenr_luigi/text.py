@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import unicodedata
 from collections.abc import Sequence
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def percent(fraction: float | None, digits: int = 0) -> str:
@@ -31,3 +34,8 @@ def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
 def composed(text: str) -> str:
     """A name as everyone writes it: file systems and keyboards compose accents differently (Unicode's NFC)."""
     return unicodedata.normalize("NFC", text)
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks with commas between them, such as "10.1.0.0/16,fd00::/8". Raises ValueError."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi.parameters import NumberParameter, OptionalFolderParameter, SourceParameter
+from greenr_luigi.parameters import (
+    NetworksParameter,
+    NumberParameter,
+    OptionalFolderParameter,
+    SourceParameter,
+)
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
@@ -14,6 +19,7 @@ from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.output_folder import KEY
 from greenr_luigi.staleness.stamp import Stamp
+from greenr_luigi.text import networks
 
 
 class SourceParameters:
@@ -33,6 +39,11 @@ class SourceParameters:
     )
     refresh_days = NumberParameter(
         int, 0, significant=False, description="Days after which a search is made again."
+    )
+    allow_networks = NetworksParameter(
+        default="",
+        significant=False,
+        description="Networks of your own that pictures may be fetched from; others that are not public are refused.",
     )
 
 
@@ -86,7 +97,8 @@ class DownloadImages(SourceParameters, PipelineStage):
         from greenr_luigi.sources.collection import collect, examine_again
 
         query, license = self.query or self.label, self.license or None
-        request = Request(self.label, query, self.limit, self.folder, Path(self.root), license)
+        allow = networks(self.allow_networks)
+        request = Request(self.label, query, self.limit, self.folder, Path(self.root), license, allow)
         source = registry.find(self.source)
         when = None if source.local else self._searched_for_the_same()
         if when and (counts := examine_again(request, out, self.output_folder)):

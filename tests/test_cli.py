@@ -191,6 +191,7 @@ def test_status_takes_a_stage_and_parameters_as_luigi_does(argv, stages, tmp_pat
 INTERNAL = {
     "Interrupted": "a source that broke off after some pictures; collecting goes on with those",
     "Unavailable": "a picture that cannot be loaded; becomes a line of rejected.jsonl",
+    "Unfetched": "nothing from an address; becomes Unavailable in the crawl, and the page's own refusal",
     "ForbiddenAddress": "an OSError, as aiohttp's resolvers raise; becomes the page's own refusal",
     "StalenessError": "the root of a room that is made to be lifted out of this project",
 }

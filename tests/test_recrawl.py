@@ -46,7 +46,8 @@ def pipeline(tmp_path, web):
         addresses = [f"http://127.0.0.1:{web.server_port}/{label}/{n}.jpg" for n in [*range(25), *lost]]
         (lists / f"{label}.txt").write_text("\n".join(addresses) + "\n")
     (tmp_path / "home").mkdir()
-    return Pipeline(tmp_path / "home", "--source", "urls", "--folder", str(lists))
+    source = ["--source", "urls", "--folder", str(lists), "--allow-networks", "127.0.0.1/32"]
+    return Pipeline(tmp_path / "home", *source)
 
 
 def collect(pipeline, *options):

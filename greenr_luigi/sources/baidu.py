@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from greenr_luigi.sources.results import Answer, Result, each, said
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 
@@ -17,18 +18,20 @@ def candidates(request: Request) -> Iterator[Candidate]:
     return search_engine.search_keyword("baidu", request, BaiduFeeder, results)
 
 
-def results(response: Any) -> list[dict[str, str]]:
+def results(response: Answer) -> list[Result]:
     from icrawler.builtin.baidu import BaiduParser
 
     content = json.loads(response.content.decode("utf-8", "ignore").replace("\\'", "'"), strict=False)
     if "data" not in content:
-        raise Interrupted(f"Baidu refuses to search: {content.get('message') or content}")
+        raise Interrupted(f"Baidu refuses to search: {said(content.get('message') or content)}")
     decode = BaiduParser(1, None, None)._decode_url
-    return [
-        {"file_url": url, "page_url": decode(item["fromURL"]) if item.get("fromURL") else ""}
-        for item in content["data"]
-        if (url := decode(item["objURL"]) if item.get("objURL") else item.get("hoverURL"))
-    ]
+
+    def result(item: Any) -> Result | None:
+        url = decode(item["objURL"]) if item.get("objURL") else item.get("hoverURL")
+        page = item.get("fromURL")
+        return {"file_url": url, "page_url": decode(page) if isinstance(page, str) else None} if url else None
+
+    return each(content["data"], result)
 
 
 SOURCE = Source("baidu", "Baidu's picture search", candidates, licenses=())

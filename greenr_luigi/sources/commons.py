@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
 from greenr_luigi.sources.licenses import allows
+from greenr_luigi.sources.results import UNEXPECTED, Answer, Result, at, each, said
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 API = "https://commons.wikimedia.org/w/api.php"
@@ -24,29 +26,39 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
     asked = QUESTION | {"gsrsearch": f"filetype:bitmap {request.query}"}
 
-    def read(response: Any) -> list[dict[str, str]]:
+    def read(response: Answer) -> list[Result]:
         only_public = request.license == "publicdomain"
-        return [one for one in results(response) if not only_public or allows(one["license"], "publicdomain")]
+        found = results(response)
+        return [one for one in found if not only_public or allows(str(one.get("license")), "publicdomain")]
 
     offsets = range(0, MOST, PAGE)
     pages = (f"{API}?{urllib.parse.urlencode(asked | {'gsroffset': offset})}" for offset in offsets)
-    return paging.candidates("commons", download.session(), pages, read)
+    return paging.candidates("commons", download.session(request.allow), pages, read)
 
 
-def results(response: Any) -> list[dict[str, str]]:
+def results(response: Answer) -> list[Result]:
     answer = response.json()
     if "error" in answer:
-        raise Interrupted(f"Wikimedia Commons refuses to search: {answer['error'].get('info')}")
+        raise Interrupted(f"Wikimedia Commons refuses to search: {said(answer['error'].get('info'))}")
     pages = answer.get("query", {"pages": {}})["pages"].values()
-    return [
-        {
-            "file_url": info.get("thumburl") or info["url"],
-            "page_url": info.get("descriptionurl", ""),
-            "license": info.get("extmetadata", {}).get("LicenseShortName", {}).get("value", ""),
-        }
-        for page in sorted(pages, key=lambda page: int(page["index"]))
-        for info in page["imageinfo"][:1]
-    ]
+    return each(sorted(pages, key=place), result)
+
+
+def place(page: Any) -> float:
+    """By how well a page fits; one that does not say stands last."""
+    try:
+        return float(page["index"])
+    except UNEXPECTED:
+        return math.inf
+
+
+def result(page: Any) -> Result:
+    info = page["imageinfo"][0]
+    return {
+        "file_url": info.get("thumburl") or info["url"],
+        "page_url": info.get("descriptionurl"),
+        "license": at(info, "extmetadata", "LicenseShortName", "value"),
+    }
 
 
 SOURCE = Source("commons", "Wikimedia Commons", candidates)

@@ -1,75 +1,95 @@
-"""Fetching a picture from an address: bounded in bytes and time, with what went wrong in words."""
+"""Fetching pictures, and pages of results, from addresses that others gave: by the rules of `guarded_http`."""
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import ssl
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
-from greenr_luigi import about
+from greenr_luigi import about, guarded_http
+from greenr_luigi.guarded_http import Rules
 from greenr_luigi.pictures.door import MAX_BYTES
-from greenr_luigi.sources.source import THREADS, Unavailable
+from greenr_luigi.sources.results import Answer
+from greenr_luigi.sources.source import Unavailable
+from greenr_luigi.text import Network
 
 AGENT = f"Mozilla/5.0 (compatible; {about.NAME}/{about.version()})"
-#: Seconds to connect, and between two bytes.
-TIMEOUT = (5.0, 10.0)
-#: Seconds for one picture altogether: a host that drips bytes must not hold a crawl.
+#: Bytes of a page of results.
+MAX_PAGE_BYTES = 4 * 2**20
+#: Seconds for one picture or page altogether: a host that drips bytes must not hold a crawl.
 DEADLINE = 30.0
-#: Statuses that pass.
-PASSING = (429, 502, 503, 504)
+#: What passes: it is asked for again, after so many seconds.
+PASSING = ("network", "http-429", "http-502", "http-503", "http-504")
+WAITS = (0.3, 0.6)
+#: The web's, and those that a person may have chosen; the others belong to services that are no web servers.
+PORTS = frozenset({80, 443, *range(1024, 2**16)})
 
 
-def session() -> requests.Session:
-    """A session for `fetch`. Proxies come from the environment."""
-    return equip(requests.Session(), AGENT)
+@dataclass(frozen=True)
+class Session:
+    """As whom to ask, and which networks that are not public may be asked."""
+
+    agent: str = AGENT
+    allow: Sequence[Network] = ()
+
+    def get(self, url: str, most_bytes: int = MAX_PAGE_BYTES, **headers: str) -> Answer:
+        """What lies at an address; what passes is tried again. Raises Unavailable: "address", "inside",
+        "network", "slow", "too-large", "packed" or "http-<status>"."""
+        ends = time.monotonic() + DEADLINE
+        rules = Rules(
+            most_bytes,
+            DEADLINE,
+            {"User-Agent": self.agent, "Accept": "*/*", **headers},
+            ports=PORTS,
+            allow=self.allow,
+            proxy=proxy,
+            ssl=trusted(certificates()),
+        )
+        for wait in (*WAITS, 0):
+            try:
+                rules = replace(rules, seconds=max(ends - time.monotonic(), 0))
+                return Answer(guarded_http.in_thread(asyncio.run, guarded_http.fetch(url, rules)).result())
+            except guarded_http.Unfetched as error:
+                why = error
+            if why.reason not in PASSING:
+                break
+            time.sleep(wait)
+        remedy = (
+            ": name your own network in --allow-networks to fetch from it" if why.reason == "inside" else ""
+        )
+        raise Unavailable(why.reason, f"{why}{remedy}")
 
 
-def equip(session: requests.Session, agent: str) -> requests.Session:
-    """Let many threads use a session, and have it try again what is worth it."""
-    session.headers["User-Agent"] = agent
-    # A Retry-After of an hour would stop the crawl; what stays unavailable is listed as such.
-    retry = Retry(
-        2,
-        backoff_factor=0.3,
-        status_forcelist=PASSING,
-        raise_on_status=False,
-        respect_retry_after_header=False,
-    )
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=retry))
-    return session
+def session(allow: Sequence[Network] = (), agent: str = AGENT) -> Session:
+    """A session for `fetch`. Proxies and certificates come from the environment."""
+    return Session(agent, allow)
 
 
-def fetch(session: requests.Session, url: str) -> bytes:
-    """The bytes behind an address. Raises Unavailable: "address", "network", "slow", "too-large" or
-    "http-<status>"."""
-    if not url.lower().startswith(("http://", "https://")):
-        raise Unavailable("address", f"{url!r} is not an address: it must start with http:// or https://")
-    started = time.monotonic()
-    data = bytearray()
-    try:
-        with session.get(url, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code != 200:
-                status = response.status_code
-                raise Unavailable(f"http-{status}", f"the host answered {status} {response.reason}")
-            for chunk in response.iter_content(65536):
-                data += chunk
-                if len(data) > MAX_BYTES:
-                    raise Unavailable("too-large", f"more than {MAX_BYTES:,} bytes; the rest was not read")
-                if time.monotonic() - started > DEADLINE:
-                    raise Unavailable("slow", f"not here after {DEADLINE:.0f} s: {len(data):,} bytes came")
-    except (requests.RequestException, UnicodeError) as error:
-        # UnicodeError: requests lets through what the host name's IDNA encoding refuses.
-        raise Unavailable("network", plain(error)) from None
-    return bytes(data)
+def fetch(session: Session, url: str) -> bytes:
+    """The bytes of a picture. Raises Unavailable."""
+    return session.get(url, MAX_BYTES).content
 
 
-def plain(error: BaseException) -> str:
-    """What went wrong without the stack of wrappings that requests and urllib3 put around it."""
-    for cause in (getattr(error, "reason", None), *error.args):
-        if isinstance(cause, BaseException):
-            return plain(cause)
-    text = str(error).rpartition(": ")[2] if "object at 0x" in str(error) else str(error)
-    return f"{type(error).__name__}: {text}"
+def proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address, as requests reads it."""
+    chosen = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    return f"http://{chosen}" if chosen and "://" not in chosen else chosen
+
+
+def certificates() -> str:
+    """The file or folder of the authorities to trust, as requests finds it."""
+    chosen = requests.Session().merge_environment_settings("https://", {}, None, None, None)["verify"]
+    return chosen if isinstance(chosen, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
+
+
+@functools.cache
+def trusted(path: str) -> ssl.SSLContext:
+    if Path(path).is_dir():
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from greenr_luigi.sources.licenses import allows
+from greenr_luigi.sources.results import Answer, Result, each, said
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
 
 #: https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
@@ -39,7 +39,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     options |= {"content_type": 1, "extras": ",".join(["license", *SIZES])}
     if request.license:
         options["license"] = ",".join(license_numbers(request.license))
-    return search_engine.search("flickr", FlickrFeeder, results, **options)
+    return search_engine.search("flickr", request, FlickrFeeder, results, **options)
 
 
 def license_numbers(kind: str) -> list[str]:
@@ -47,19 +47,20 @@ def license_numbers(kind: str) -> list[str]:
     return [number for number, name in LICENSES.items() if allows(name, kind)]
 
 
-def results(response: Any) -> list[dict[str, str]]:
-    content = json.loads(response.content)
+def results(response: Answer) -> list[Result]:
+    content = response.json()
     if content["stat"] != "ok":
-        raise Interrupted(f"Flickr refuses to search: {content.get('message')}")
-    return [
-        {
-            "file_url": url,
-            "page_url": f"https://www.flickr.com/photos/{photo['owner']}/{photo['id']}",
-            "license": LICENSES.get(str(photo.get("license")), ""),
-        }
-        for photo in content["photos"]["photo"]
-        if (url := next((photo[size] for size in SIZES if photo.get(size)), None))
-    ]
+        raise Interrupted(f"Flickr refuses to search: {said(content.get('message'))}")
+    return each(content["photos"]["photo"], result)
+
+
+def result(photo: Any) -> Result | None:
+    url = next((photo[size] for size in SIZES if photo.get(size)), None)
+    return url and {
+        "file_url": url,
+        "page_url": f"https://www.flickr.com/photos/{photo['owner']}/{photo['id']}",
+        "license": LICENSES.get(str(photo.get("license"))),
+    }
 
 
 SOURCE = Source("flickr", "Flickr's search; needs a key in FLICKR_APIKEY", candidates)

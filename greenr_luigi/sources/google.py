@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from greenr_luigi.sources.licenses import RIGHTS
+from greenr_luigi.sources.results import Answer, Result
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 
@@ -17,7 +17,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     return search_engine.search_keyword("google", request, GoogleFeeder, results)
 
 
-def results(response: Any) -> list[dict[str, str]]:
+def results(response: Answer) -> list[Result]:
     """icrawler's parser gives None where it finds no addresses, and raw text around some of those that it finds."""
     from icrawler.builtin.google import GoogleParser
 

@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
+from greenr_luigi.sources.results import Answer, Result, each
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 API = "https://api.openverse.org/v1/images/"
@@ -26,18 +27,19 @@ def candidates(request: Request) -> Iterator[Candidate]:
     kind = KINDS.get(request.license or "", {})
     asked = {"q": request.query, "page_size": PAGE, "mature": "false", **kind}
     pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
-    return paging.candidates("openverse", download.session(), pages, results)
+    return paging.candidates("openverse", download.session(request.allow), pages, results)
 
 
-def results(response: Any) -> list[dict[str, str]]:
-    return [
-        {
-            "file_url": one["url"],
-            "page_url": one.get("foreign_landing_url") or "",
-            "license": f"{license_name(one['license'])} {one.get('license_version') or ''}".strip(),
-        }
-        for one in response.json()["results"]
-    ]
+def results(response: Answer) -> list[Result]:
+    return each(response.json()["results"], result)
+
+
+def result(one: Any) -> Result:
+    return {
+        "file_url": one["url"],
+        "page_url": one.get("foreign_landing_url"),
+        "license": f"{license_name(one['license'])} {one.get('license_version') or ''}".strip(),
+    }
 
 
 def license_name(code: str) -> str:

@@ -1,58 +1,76 @@
-"""Reading the result pages of a search, one by one as candidates are used up."""
+"""Reading the result pages of a search, one by one as candidates are used up. Anything may stand in them."""
 
 from __future__ import annotations
 
 import functools
+import reprlib
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
-
-import requests
 
 from greenr_luigi.sources import download
-from greenr_luigi.sources.source import Candidate, Interrupted
+from greenr_luigi.sources.results import UNEXPECTED, Answer, Result, said
+from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
-#: A result: `file_url`, and where known `page_url` and `license`.
-Result = dict[str, str]
 #: What a page says; raises any of UNEXPECTED if it is no such page.
-Reader = Callable[[Any], list[Result]]
+Reader = Callable[[Answer], list[Result]]
 
-#: What reading a page in another format than expected raises, in our code and in icrawler's.
-UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+#: Characters of what is taken over from a result.
+MOST_CHARACTERS = 2048
 
 
 def candidates(
-    name: str, session: requests.Session, pages: Iterable[str], read: Reader
+    name: str, session: download.Session, pages: Iterable[str], read: Reader
 ) -> Iterator[Candidate]:
     """The results of page after page, each address once, until two pages in a row bring nothing new.
 
-    Raises Interrupted when a page cannot be had or read.
+    A result whose address is none is a candidate that cannot be loaded. Raises Interrupted when a page cannot be had
+    or read.
     """
     seen: set[str] = set()
     fruitless = 0
     for page in pages:
         fruitless += 1
         for result in _results(name, session, page, read):
-            url = result["file_url"]
-            if url not in seen:
-                seen.add(url)
+            candidate = _candidate(session, result)
+            if candidate.file_url not in seen:
+                seen.add(candidate.file_url)
                 fruitless = 0
-                load = functools.partial(download.fetch, session, url)
-                yield Candidate(load, url, result.get("page_url") or None, result.get("license") or None)
+                yield candidate
         if fruitless == 2:
             return
 
 
-def _results(name: str, session: requests.Session, url: str, read: Reader) -> list[Result]:
+def _candidate(session: download.Session, result: Result) -> Candidate:
+    url, page = result["file_url"], _text(result.get("page_url"))
+    if not (isinstance(url, str) and _text(url)):
+        return _no_address(said(url if isinstance(url, str) else reprlib.repr(url)))
+    load = functools.partial(download.fetch, session, url)
+    is_page = page and page.startswith(("http://", "https://"))
+    return Candidate(load, url, page if is_page else None, _text(result.get("license")))
+
+
+def _text(value: object) -> str | None:
+    """A value that is text of a reasonable length, which can be written to a file."""
+    if isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS and value.isprintable():
+        return value
+    return None
+
+
+def _no_address(shown: str) -> Candidate:
+    def load() -> bytes:
+        raise Unavailable("address", f"{shown} is not an address of a picture")
+
+    return Candidate(load, shown)
+
+
+def _results(name: str, session: download.Session, url: str, read: Reader) -> list[Result]:
     host = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
     try:
-        response = session.get(url, timeout=download.TIMEOUT, headers={"Referer": host})
-    except requests.RequestException as error:
-        raise Interrupted(f"{host} did not answer: {download.plain(error)}") from None
-    if response.status_code != 200:
-        raise Interrupted(f"{host} answered {response.status_code} {response.reason}")
+        answer = session.get(url, Referer=host)
+    except Unavailable as why:
+        raise Interrupted(f"{host}: {why}") from None
     try:
-        return read(response)
+        return read(answer)
     except UNEXPECTED as error:
-        words = download.plain(error)
+        words = f"{type(error).__name__}: {error!s:.200}"
         raise Interrupted(f"a result page of {name} is in another format than expected ({words})") from None

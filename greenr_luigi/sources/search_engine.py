@@ -1,4 +1,4 @@
-"""Picture search engines, through icrawler's feeders, parsers and session.
+"""Picture search engines, through icrawler's feeders and parsers.
 
 icrawler's feeder knows an engine's addresses and filters, its parser what a result page means. Its threads
 are not used: an exception in one ends it silently while the crawl reports success, and they stop after
@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from icrawler.utils import ProxyPool, Session, Signal
+from icrawler.utils import Signal
 
 from greenr_luigi.sources import download, paging
 from greenr_luigi.sources.source import Candidate, Request
@@ -26,17 +26,17 @@ BROWSER = (
 )
 
 
-def search(name: str, feeder: Any, read: paging.Reader, **options: Any) -> Iterator[Candidate]:
+def search(
+    name: str, request: Request, feeder: Any, read: paging.Reader, **options: Any
+) -> Iterator[Candidate]:
     """The results of the engine `name`. `feeder`: icrawler's class that makes its addresses of `options`; `read`: what
     a page of results says. Raises Interrupted."""
-    session = Session(ProxyPool())
-    download.equip(session, BROWSER)
-    fed = feeder(1, Signal(), session)
+    fed = feeder(1, Signal(), None)
     # The feeder's own queue holds five addresses and then waits for a parser thread.
     fed.out_queue = addresses = queue.SimpleQueue[str]()
     fed.feed(**options)
     pages = (addresses.get() for _ in range(addresses.qsize()))
-    yield from paging.candidates(name, session, pages, read)
+    yield from paging.candidates(name, download.session(request.allow, BROWSER), pages, read)
 
 
 def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader) -> Iterator[Candidate]:
@@ -46,4 +46,4 @@ def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader
         options["filters"] = {"license": request.license}
     # Google's feeder quotes the keyword; the others paste it into an address as it is.
     keyword = request.query if name == "google" else urllib.parse.quote(request.query, safe="")
-    return search(name, feeder, read, keyword=keyword, **options)
+    return search(name, request, feeder, read, keyword=keyword, **options)

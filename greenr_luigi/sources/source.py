@@ -8,6 +8,7 @@ from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.sources.licenses import RIGHTS
+from greenr_luigi.text import Network
 
 #: Pictures that are fetched at once.
 THREADS = 16
@@ -43,6 +44,8 @@ class Request:
     root: Path = Path()
     #: One of RIGHTS, or None for any.
     license: str | None = None
+    #: Networks that are not public and may be fetched from, such as an archive on the intranet.
+    allow: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     from greenr_luigi.sources import download
 
     assert request.folder is not None
-    session = download.session()
+    session = download.session(request.allow)
     for url in dict.fromkeys(addresses(request.folder, request.label)):
         yield Candidate(functools.partial(download.fetch, session, url), url)
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-from aiohttp.abc import AbstractResolver
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -64,17 +63,17 @@ def routes(settings: Settings) -> list[BaseRoute]:
     ]
 
 
-def create(settings: Settings | None = None, resolver: AbstractResolver | None = None) -> Starlette:
-    """The application; settings from the environment by default. `resolver` is for tests."""
+def create(settings: Settings | None = None) -> Starlette:
+    """The application; settings from the environment by default."""
     chosen = settings or from_environment(os.environ)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        async with classifier.running(chosen) as running, fetching.open_fetcher(chosen, resolver) as fetcher:
+        async with classifier.running(chosen) as running:
             yield {
                 "settings": chosen,
                 "classifier": running,
-                "fetcher": fetcher,
+                "fetcher": fetching.Fetcher(chosen),
                 "intake": Intake(chosen),
                 "feedback": feedback.Feedback(chosen),
             }

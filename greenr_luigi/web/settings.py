@@ -12,8 +12,8 @@ from typing import Any
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import MAX_BYTES
+from greenr_luigi.text import Network, networks
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 #: The application's own addresses. A prefix must not begin with one: nobody could tell whether a proxy has already
@@ -124,10 +124,6 @@ def seconds(text: str) -> float:
 
 def ports(text: str) -> tuple[int, ...]:
     return tuple(positive(part.strip()) for part in text.split(","))
-
-
-def networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def host_name(text: str) -> str:

@@ -48,7 +48,7 @@ def test_openverse(internet: Internet, tmp_path: Path) -> None:
 
 def test_openverse_says_when_it_is_asked_too_often(internet: Internet, tmp_path: Path) -> None:
     internet.hosts["api.openverse.org"] = lambda path, query: (429, b'{"detail": "Request was throttled."}')
-    with pytest.raises(SourceError, match=r"ended early: https://api\.openverse\.org answered 429"):
+    with pytest.raises(SourceError, match=r"ended early: https://api\.openverse\.org: it answered 429"):
         collected("openverse", tmp_path / "out", 10)
 
 
@@ -77,7 +77,7 @@ def test_commons(internet: Internet, tmp_path: Path) -> None:
     rows = collected("commons", tmp_path / "out", 20)
     assert len(rows) == 10 and {row.license for row in rows} == {"CC BY-SA 4.0", "CC0"}
     assert {row.page_url for row in rows} >= {"https://commons.wikimedia.org/wiki/File:9"}
-    assert any("filetype%3Abitmap+wild+grass" in url for url in internet.asked)
+    assert any("filetype:bitmap+wild+grass" in url for url in internet.asked)
     only = list(commons.candidates(Request("grass", "grass", 9, license="publicdomain")))
     assert [one.file_url[-5:] for one in only] == ["8.jpg", "9.jpg"]
 

@@ -1,0 +1,50 @@
+"""What engines answer, in which anything may stand: of another kind, of any length, or not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: A result as an engine sent it, unchecked: `file_url`, and where known `page_url` and `license`.
+Result = Mapping[str, object]
+#: What reading a page in another format than expected raises, in our code and in icrawler's.
+UNEXPECTED = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page of results. icrawler's parsers ask for `content`."""
+
+    content: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def each(items: Iterable[Any], read: Callable[[Any], Result | None]) -> list[Result]:
+    """The results that `read` finds in the items of a page, None for no picture. An item that it cannot read is a
+    result without an address."""
+
+    def one(item: Any) -> Result | None:
+        try:
+            return read(item)
+        except UNEXPECTED:
+            return {"file_url": item}
+
+    return [result for result in map(one, items) if result is not None]
+
+
+def at(value: Any, *keys: str) -> object:
+    """What stands in an object under these keys, one within the other; None if nothing does."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def said(what: object) -> str:
+    """What an engine says for itself, in a length for people, and nothing that a terminal obeys."""
+    return "".join(c if c.isprintable() else "?" for c in str(what)[:200])
