@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from pathlib import Path
+
+from greenr_luigi.staleness.holders import belongs
 
 
 class GreenrError(Exception):
@@ -40,4 +43,5 @@ def os_refusals_explained() -> Iterator[None]:
         if error.filename is None or error.errno == errno.ENOENT:
             raise
         remedy = REMEDIES.get(error.errno or 0, f"{error.strerror}: look at it and try again")
-        raise GreenrError(f"{error.filename}: {remedy}") from error
+        whose = belongs(Path(error.filename)) if error.errno == errno.EACCES else ""
+        raise GreenrError(f"{error.filename}{whose}: {remedy}") from error

@@ -14,6 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from greenr_luigi.staleness import locks
+from greenr_luigi.staleness.locks import PATIENCE, OnWait
+
+#: Seconds to wait for others who update a file, each of whom takes milliseconds.
+UPDATE = 30.0
+
 
 def write(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, after a power cut too. One that it replaces hands down its mode
@@ -79,12 +85,12 @@ def _named(path: Path) -> Iterator[None]:
 def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Replace the content of a file by what `change` makes of it; of nothing, if there is no file. Others who update it
     wait. When `change` raises, or the disk is full, all is as it was. Raises OSError if what was written does not read
-    back."""
+    back, and LockTimeoutError if somebody holds the file for long: whoever may read it can."""
     path = path.resolve()
     while True:
         was_there = path.exists()
         with path.open("ab") as file:
-            _lock(file, path)
+            locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
             # Another may have replaced it while this one waited.
             if _is_at(file, path):
                 try:
@@ -110,21 +116,15 @@ def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Whoever asks for the same lock file waits meanwhile, and `on_wait` is called once. The kernel gives the lock back
-    when its process dies."""
-    with path.open("ab") as file:
-        try:
-            _lock(file, path, fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            _lock(file, path)
+def locked(path: Path, on_wait: OnWait = lambda _: None, patience: float = PATIENCE) -> Iterator[None]:
+    """Whoever asks for the same lock file waits meanwhile, another thread too, and `on_wait` gets words about who holds
+    it. The kernel gives the lock back when its process dies. Raises LockTimeoutError after `patience` seconds."""
+    descriptor = locks.opened(path)
+    try:
+        locks.take(descriptor, path, fcntl.LOCK_EX, on_wait, patience, among_threads=True)
         yield
-
-
-def _lock(file: IO[bytes], path: Path, how: int = 0) -> None:
-    with _named(path):
-        fcntl.flock(file, fcntl.LOCK_EX | how)
+    finally:
+        os.close(descriptor)
 
 
 def link(old: Path, new: Path) -> None:

@@ -16,7 +16,8 @@ from luigi.parameter import MissingParameterException
 
 from greenr_luigi import run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
-from greenr_luigi.parameters import FolderParameter, StagesParameter
+from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
+from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.stage import Stage
 from greenr_luigi.staleness.stamp import Stamp
 
@@ -35,6 +36,14 @@ class PipelineStage(Stage):
         description="Stages to run although they are complete: TrainModel,ExportModel.",
     )
 
+    wait_hours = NumberParameter(
+        float,
+        0,
+        default=PATIENCE / 3600,
+        significant=False,
+        description="Hours that a run waits for another one.",
+    )
+
     error = StageError
     remedies: ClassVar[Mapping[int, str]] = {
         **Stage.remedies,
@@ -48,6 +57,10 @@ class PipelineStage(Stage):
 
     #: When it was last started, by the monotonic clock.
     began = 0.0
+
+    @property
+    def patience(self) -> float:
+        return 3600 * self.wait_hours
 
     def input_folder(self, role: str) -> Path:
         """The output folder of the one stage of that role that this one requires. Raises LookupError if there is none,

@@ -62,7 +62,7 @@ def _keep_from_web(root: Path, outputs: list[Output]) -> None:
         parameters = output.stamp.parameters
         earlier[parameters.get("label", "")][output.folder] = parameters.get("license", "")
     for label, folders in earlier.items():
-        store.take_in(root, label, folders, lambda: print("waits for a run that collects"))
+        store.take_in(root, label, folders, lambda who: print(f"waits for a run that collects: {who}"))
 
 
 def _superfluous_outputs(

@@ -43,6 +43,8 @@ DIGEST = re.compile(r"[0-9a-f]{16}")
 #: replaced or is being deleted.
 LINK = re.compile(r"\.current-\d+-\d+")
 FOLDER = re.compile(rf"\.(new-[a-z0-9_]{{8}}|damaged-[a-z0-9_]{{8}}|old-({DIGEST.pattern}|current)-\d+)")
+#: Seconds to wait for another deployment: judging, publishing and starting take minutes.
+PATIENCE = 3600.0
 REMEDY = "deploy again, or roll back"
 #: Errors that say that something else lies in a file's place, or nothing. Others, such as EIO or EMFILE, may pass.
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
@@ -133,8 +135,12 @@ def move_into_store(unfinished: Path, release: Path) -> None:
 
 def locked(store: Path, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
     """Nobody else changes which release of a store serves meanwhile. `on_wait` gets a sentence that says for whom this
-    waits, if it does."""
-    return lock(store / "current", fcntl.LOCK_EX, on_wait) if store.is_dir() else contextlib.nullcontext()
+    waits, if it does. Raises LockTimeoutError after `PATIENCE` seconds."""
+    return (
+        lock(store / "current", fcntl.LOCK_EX, on_wait, PATIENCE)
+        if store.is_dir()
+        else contextlib.nullcontext()
+    )
 
 
 def current(store: Path) -> str | None:

@@ -36,6 +36,8 @@ from greenr_luigi.staleness import code, libraries, traces
 #: Seconds for one question to our own server, and between two looks at a state that is waited for.
 ASK_TIMEOUT = 2.0
 POLL = 0.05
+#: Seconds to wait for another who starts or stops a server, which takes a few minutes at most.
+PATIENCE = 600.0
 PID_FILE, LOCK, STOPPED = "gunicorn.pid", "lock", "stopped"
 
 
@@ -105,7 +107,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with files.locked(run_dir / LOCK), contextlib.ExitStack() as undo:
+    with files.locked(run_dir / LOCK, patience=PATIENCE), contextlib.ExitStack() as undo:
         found = processes.servers(run_dir)
         processes.refuse_foreign(run_dir, found)
         server = adopt(run_dir, found, wanted, digest, timeout)
@@ -241,7 +243,7 @@ def find_started(run_dir: Path, note: ServerNote) -> Running:
 def stop(run_dir: Path) -> bool:
     """Stop the server, letting it finish the requests that it holds, and have it stay so until somebody starts one;
     False when there was none. Raises ServerError for one of another user."""
-    with files.locked(run_dir / LOCK) if run_dir.is_dir() else contextlib.nullcontext():
+    with files.locked(run_dir / LOCK, patience=PATIENCE) if run_dir.is_dir() else contextlib.nullcontext():
         stopped = processes.end(run_dir)
         if run_dir.is_dir():
             (run_dir / STOPPED).touch()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.staleness.holders import command
 
 #: Connections that may wait to be taken.
 BACKLOG = 2048
@@ -81,6 +82,5 @@ def listener(port: int) -> str:
         with contextlib.suppress(OSError):  # Closed meanwhile, or another user's.
             if os.readlink(descriptor) in sockets:  # noqa: PTH115  a Path for each takes long
                 process = Path(descriptor).parents[1]
-                command = os.fsdecode((process / "cmdline").read_bytes()).replace("\0", " ").strip()
-                return f"process {process.name} ({command})"
+                return f"process {process.name} ({command(int(process.name))})"
     return "another program"

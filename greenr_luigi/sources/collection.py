@@ -151,8 +151,8 @@ def collect(
     request = replace(request, limit=request.limit or source.default_limit)
     (out / "pictures").mkdir()
 
-    def on_wait() -> None:
-        on_progress(0, f"{request.label}: waits for another run that collects it")
+    def on_wait(who: str) -> None:
+        on_progress(0, f"{request.label}: waits for another run that collects it: {who}")
 
     with contextlib.ExitStack() as stack:
         if source.local:

@@ -16,7 +16,7 @@ import datetime
 import os
 import re
 import stat
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
+from greenr_luigi.staleness.locks import OnWait
 
 FOLDER, ORIGINS = "collected", "origins.jsonl"
 #: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
@@ -103,16 +104,14 @@ class Store:
 
 
 @contextlib.contextmanager
-def opened(
-    root: Path, label: str, earlier: Mapping[Path, str], on_wait: Callable[[], None]
-) -> Iterator[Store]:
+def opened(root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait) -> Iterator[Store]:
     """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in."""
     with _locked(root, label, on_wait) as folder:
         _take_in(folder, label, _from_web(earlier))
         yield Store(folder, folder / ORIGINS)
 
 
-def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: Callable[[], None]) -> None:
+def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait) -> None:
     """Have what came from the web stay in the store of a class. `earlier`: folders of collections, also of versions
     that had no store, with the licence that was asked for."""
     if rows := _from_web(earlier):
@@ -131,7 +130,7 @@ def _from_web(earlier: Mapping[Path, str]) -> list[Found]:
 
 
 @contextlib.contextmanager
-def _locked(root: Path, label: str, on_wait: Callable[[], None]) -> Iterator[Path]:
+def _locked(root: Path, label: str, on_wait: OnWait) -> Iterator[Path]:
     folder = root / FOLDER / folder_name(label)
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):

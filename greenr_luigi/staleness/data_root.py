@@ -10,21 +10,16 @@ import contextlib
 import fcntl
 import json
 import os
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from .locks import take
+from . import locks
+from .locks import PATIENCE, OnWait
 
 MARKER, LOCK = "data-root.json", "data-root.lock"
 FORMAT = 1
 ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
 CONTENT = json.dumps({"format": FORMAT, "about": ABOUT}, indent=1) + "\n"
-
-#: Gets a sentence that says who is waited for.
-OnWait = Callable[[str], None]
-#: `struct flock` of Linux: type, whence, start, length, pid.
-FLOCK = "hhqqi"
 
 #: By data root: the file descriptor that holds it.
 _held: dict[Path, int] = {}
@@ -54,8 +49,9 @@ def mark(root: Path) -> None:
         path.write_text(CONTENT)
 
 
-def hold(root: Path, on_wait: OnWait) -> None:
-    """Share a data root with other runs until this process ends: nobody deletes there meanwhile.
+def hold(root: Path, on_wait: OnWait, patience: float = PATIENCE) -> None:
+    """Share a data root with other runs until this process ends: nobody deletes there meanwhile. `on_wait` gets a
+    sentence that says who is waited for. Raises LockTimeoutError after `patience` seconds.
 
     Not for a block only: between two stages of a run, nothing else tells that the output of the first is wanted."""
     if root in _held and not _is_file(_held[root], root / LOCK):
@@ -63,23 +59,19 @@ def hold(root: Path, on_wait: OnWait) -> None:
     if root not in _held:
         if why_not_ours(root):
             return  # Nobody deletes there.
-        _held[root] = _open(root)
-    _lock(_held[root], root, fcntl.LOCK_SH, on_wait)
+        _held[root] = locks.opened(root / LOCK)
+    _lock(_held[root], root, fcntl.LOCK_SH, on_wait, patience)
 
 
 @contextlib.contextmanager
 def held_alone(root: Path, on_wait: OnWait) -> Iterator[None]:
-    """No run is under way in the data root meanwhile, and none begins."""
-    descriptor = _open(root)
+    """No run is under way in the data root meanwhile, and none begins. As `hold`."""
+    descriptor = locks.opened(root / LOCK)
     try:
-        _lock(descriptor, root, fcntl.LOCK_EX, on_wait)
+        _lock(descriptor, root, fcntl.LOCK_EX, on_wait, PATIENCE)
         yield
     finally:
         os.close(descriptor)
-
-
-def _open(root: Path) -> int:
-    return os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
@@ -87,10 +79,8 @@ def _is_file(descriptor: int, path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
-def _lock(descriptor: int, root: Path, kind: int, on_wait: OnWait) -> None:
-    def say_who() -> None:
-        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        pid = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[-1]
-        on_wait(f"waits for process {pid}, which works in {root}")
+def _lock(descriptor: int, root: Path, kind: int, on_wait: OnWait, patience: float) -> None:
+    def say_who(who: str) -> None:
+        on_wait(f"waits for {who}, which works in {root}")
 
-    take(descriptor, root / LOCK, kind, say_who)
+    locks.take(descriptor, root / LOCK, kind, say_who, patience)

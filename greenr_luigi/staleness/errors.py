@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .holders import belongs
+from .locks import LockTimeoutError
+
 
 class StalenessError(Exception):
     """A stage cannot do its work; the message says what stands in the way and what to do."""
@@ -87,9 +90,12 @@ def explain(error: OSError, output: Path, root: Path, remedies: Mapping[int, str
     """What failed while the output of a stage was made under `root`, and the remedy; None if it is not known."""
     # Of a copy, the target is named second, and it is the one that did not fit.
     path = Path(error.filename2 or error.filename or output)
+    if isinstance(error, LockTimeoutError):
+        return f"waits no longer for {path}, {error.strerror}: end that, or wait until it ends, and run again"
     if error.errno in (errno.EACCES, errno.EPERM) and not path.is_relative_to(root):
-        return f"cannot read {path}: no permission; mend its permissions, or leave it out"
+        return f"cannot read {path}: no permission{belongs(path)}; mend its permissions, or leave it out"
     if error.errno in NO_FOLDER and output.parent.is_dir():
         return None  # The root is a folder: `work` misses a file of its own.
     remedy = remedies.get(error.errno or 0)
-    return remedy and f"cannot write {path}: {remedy}"
+    whose = belongs(path) if error.errno == errno.EACCES else ""
+    return remedy and f"cannot write {path}{whose}: {remedy}"

@@ -205,9 +205,9 @@ def _watch(stage: Stage, modules: Mapping[str, Path]) -> Callable[[], str | None
 def _locks(stage: Stage, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Nobody else makes this output, nor replaces an input, meanwhile; nobody deletes anything until this process ends.
     Each stage locks its own output first and its inputs' after that, so no two can wait for each other."""
-    data_root.hold(Path(stage.root), on_wait)
+    data_root.hold(Path(stage.root), on_wait, stage.patience)
     wanted = [(stage, fcntl.LOCK_EX), *((task, fcntl.LOCK_SH) for task in stage.inputs().values())]
     with contextlib.ExitStack() as held:
         for task, kind in wanted:
-            held.enter_context(lock(task.output_folder, kind, on_wait))
+            held.enter_context(lock(task.output_folder, kind, on_wait, stage.patience))
         yield

@@ -18,10 +18,10 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from .locks import take, thread_lock
+from .locks import PATIENCE, OnWait, late, opened, take, thread_lock
 from .traces import STAMP
 
 #: What a stage calls its outputs: a digest of their parameters, behind a word or not.
@@ -132,24 +132,23 @@ _one_thread = thread_lock()
 
 
 @contextlib.contextmanager
-def lock(link: Path, kind: int, on_wait: Callable[[str], None]) -> Iterator[None]:
+def lock(link: Path, kind: int, on_wait: OnWait, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the lock of an output: LOCK_EX to replace it, LOCK_SH to read it. If another one holds it, `on_wait` gets a
-    sentence that says who."""
+    sentence that says who. Raises LockTimeoutError after `patience` seconds."""
     link.parent.mkdir(parents=True, exist_ok=True)
     path = link.parent / f"{link.name}.lock"
     with contextlib.ExitStack() as held:
         if not _one_thread.acquire(blocking=False):
             on_wait("waits for another thread of this process")
-            _one_thread.acquire()
+            if not _one_thread.acquire(timeout=patience):
+                raise late(path, patience, "another thread of this process")
         held.callback(_one_thread.release)
-        file = held.enter_context(path.open("a+"))
+        file = held.enter_context(os.fdopen(opened(path), "a", encoding="utf-8"))
 
-        def say_who() -> None:
-            file.seek(0)
-            holder = file.read().strip() or "it reads what this one would replace"
-            on_wait(f"waits for another run of {link.parent.name}: {holder}")
+        def say_who(who: str) -> None:
+            on_wait(f"waits for another run of {link.parent.name}: {who}")
 
-        take(file, path, kind, say_who)
+        take(file.fileno(), path, kind, say_who, patience)
         if kind == fcntl.LOCK_EX:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%H:%M:%S')}\n")

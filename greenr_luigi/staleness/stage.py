@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 
 import luigi
 
-from . import data_root, errors, examination, loaded, making, requirements, traces
+from . import data_root, errors, examination, loaded, locks, making, requirements, traces
 from .memo import Memo
 from .output_folder import folder_of
 from .stamp import Stamp
@@ -118,6 +118,11 @@ class Stage(luigi.Task):
         """What to call this stage among others of its graph."""
         return str(self.task_family)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a run waits for another one."""
+        return locks.PATIENCE
+
     # Where the output lies
 
     @property
@@ -166,7 +171,7 @@ class Stage(luigi.Task):
         """Luigi asks at the beginning of a run, in the process that lives as long as that."""
         with contextlib.suppress(OSError):  # `run` says what stands in the way.
             data_root.mark(Path(self.root))
-            data_root.hold(Path(self.root), self.tell)
+            data_root.hold(Path(self.root), self.tell, self.patience)
         return self.stale_because() is None
 
     def stale_because(self) -> str | None:

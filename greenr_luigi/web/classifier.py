@@ -42,6 +42,8 @@ IDLE = 1.0
 RETRY = 5.0
 #: The sha256 of models that this process has loaded: those need no trial.
 LOADED: set[str] = set()
+#: Seconds to wait for other workers that load.
+LOADING = 60.0
 
 
 class Classifier:
@@ -218,7 +220,9 @@ class Classifier:
         with contextlib.ExitStack() as slot:
             with contextlib.suppress(TimeoutError):  # Somebody holds it: then without.
                 slot.enter_context(
-                    files.locked(self.settings.run_dir / f"loading-{os.getpid() % slots}.lock")
+                    files.locked(
+                        self.settings.run_dir / f"loading-{os.getpid() % slots}.lock", patience=LOADING
+                    )
                 )
             yield
 

@@ -151,10 +151,10 @@ def test_one_that_another_run_has_its_hands_on_is_not_waited_for(root, monkeypat
     assert luigi.build([toys.Merge(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
     lock = output_folder.lock
 
-    def busy(link, kind, on_wait):
+    def busy(link, kind, on_wait, *patience):
         if link == folders(root)[0]:
             happens(link, on_wait)
-        return lock(link, kind, on_wait)
+        return lock(link, kind, on_wait, *patience)
 
     monkeypatch.setattr(making, "lock", busy)
     toys.ran.clear()
