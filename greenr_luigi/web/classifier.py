@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -12,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from greenr_luigi import files
@@ -28,8 +29,9 @@ from greenr_luigi.serving.state import (
 )
 from greenr_luigi.web import metrics, trial
 from greenr_luigi.web.model import MODELS, Answer, Model, load, trim_memory
-from greenr_luigi.web.problem import Problem, busy, unusable
+from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.settings import Settings
+from greenr_luigi.web.turns import Turns
 
 log = logging.getLogger("greenr")
 Result = TypeVar("Result")
@@ -56,7 +58,7 @@ class Classifier:
         self.problem: Refusal | None = None
         #: When the refused release is tried again, by time.monotonic().
         self.retry_at = math.inf
-        self.pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="picture")
+        self.turns = Turns(settings.threads, settings.queue)
         self.loader = one_loader()
         #: Since when the loader loads a model, by time.monotonic(), if it does.
         self.loading_since: float | None = None
@@ -64,11 +66,6 @@ class Classifier:
         self.trial: subprocess.Popen[bytes] | None = None
         #: What this worker has written of itself.
         self.written: WorkerState | None = None
-        #: Pictures that wait or are worked on.
-        self.pending = 0
-        #: When each picture in work was begun, and when the last one was done; None once its memory was given back.
-        self.begun: set[float] = set()
-        self.last_done: float | None = None
         self.master = os.getppid()
         #: Why the state could not be written the last time, empty if it could.
         self.write_error = ""
@@ -82,15 +79,15 @@ class Classifier:
         return self.model
 
     async def classify(
-        self, pictures: Sequence[bytes], *, heat: bool = False, picture: bool = False
+        self, pictures: Sequence[bytes], visitor: str = "", *, heat: bool = False, picture: bool = False
     ) -> list[Answer | Problem]:
-        """An answer or a problem for each picture, all from one model; `heat` and `picture` as in Model.answer.
+        """An answer or a problem for each picture of a visitor, all from one model; `heat` and `picture` as in
+        Model.answer. A picture whose place another visitor needed has the problem "busy".
 
         Raises Problem: 503 "no-model" before the first release, 503 "busy" when too many pictures wait.
         """
         model = self.serving_model()
-        if self.pending and self.pending + len(pictures) > self.settings.threads + self.settings.queue:
-            raise busy("pictures")
+        self.turns.make_room(visitor, len(pictures))
 
         def answer(data: bytes) -> Answer | Problem:
             try:
@@ -102,33 +99,18 @@ class Classifier:
             metrics.PICTURES.labels("sure" if result.sure else "unsure").inc()
             return result
 
-        return list(await asyncio.gather(*(self.submit(answer, data) for data in pictures)))
-
-    async def submit(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Run what decodes a picture in the pool, so that no more than `threads` of them are in memory at a time. A
-        request that gives up still counts until its thread is done."""
-        loop = asyncio.get_running_loop()
-        self.pending += 1
-
-        def timed() -> Result:
-            began = time.monotonic()
-            self.begun.add(began)
+        async def take_turn(data: bytes) -> Answer | Problem:
             try:
-                return work(*arguments)
-            finally:
-                self.begun.discard(began)
+                return await self.submit(visitor, answer, data)
+            except Problem as problem:
+                return problem
 
-        def done(_: Future[Result]) -> None:
-            with contextlib.suppress(RuntimeError):  # The loop is closed: the worker is going.
-                loop.call_soon_threadsafe(self.count_done)
+        return list(await asyncio.gather(*map(take_turn, pictures)))
 
-        future = self.pool.submit(timed)
-        future.add_done_callback(done)
-        return await asyncio.wrap_future(future, loop=loop)
-
-    def count_done(self) -> None:
-        self.pending -= 1
-        self.last_done = time.monotonic()
+    async def submit(self, visitor: str, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Run what decodes a picture when it is the visitor's turn: no more than `threads` of them are in memory at a
+        time. Raises Problem: 503 "busy" if another visitor needed its place."""
+        return await asyncio.wrap_future(self.turns.submit(visitor, functools.partial(work, *arguments)))
 
     def swap(self) -> None:
         """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
@@ -157,7 +139,7 @@ class Classifier:
             metrics.SWAPS.inc()
             log.info("serving release %s in %s", digest, model.precision)
             with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
-                self.pool.submit(trim_memory)
+                self.turns.pool.submit(trim_memory)
         except (GreenrError, OSError, MemoryError) as error:
             now = time.monotonic()
             self.retry_at = math.inf if isinstance(error, GreenrError) else now + RETRY * max(1, now - began)
@@ -274,15 +256,15 @@ class Classifier:
         """Look after pictures, memory and gunicorn's master for as long as the worker lives."""
         while True:
             now = time.monotonic()
-            if self.begun and now - min(self.begun) > self.settings.picture_seconds:
+            if self.turns.begun and now - min(self.turns.begun) > self.settings.picture_seconds:
                 # A thread cannot be stopped. gunicorn starts another worker.
                 log.critical(
                     "a picture takes longer than %g s: this worker ends", self.settings.picture_seconds
                 )
                 os._exit(1)
-            if self.last_done is not None and not self.pending and now - self.last_done > IDLE:
-                self.last_done = None
-                self.pool.submit(trim_memory)
+            if (done := self.turns.last_done) is not None and not self.turns.pending and now - done > IDLE:
+                self.turns.last_done = None
+                self.turns.pool.submit(trim_memory)
             if os.getppid() != self.master:
                 log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.master)
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -323,7 +305,7 @@ async def running(settings: Settings) -> AsyncIterator[Classifier]:
         await asyncio.wait(watching)
         if classifier.trial is not None:
             classifier.trial.kill()
-        for pool in (classifier.pool, classifier.loader):
+        for pool in (classifier.turns.pool, classifier.loader):
             pool.shutdown(wait=False, cancel_futures=True)
         if settings.run_dir is not None:
             worker_file(settings.run_dir, os.getpid()).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from greenr_luigi.http_security import same_origin
 from greenr_luigi.pictures import door
 from greenr_luigi.serving import feedback_store
 from greenr_luigi.web import intake
-from greenr_luigi.web.layers import visitor
+from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.settings import Settings
 
@@ -61,7 +61,8 @@ async def give(request: Request[Any]) -> Response:
         raise Problem(403, "feedback-off", "feedback is switched off here (GREENR_FEEDBACK=1 switches it on)")
     if not same_origin(request.headers):
         raise Problem(403, "foreign", "feedback is taken from this page only")
-    feedback.admit(visitor(request.scope))
+    who = client(request.scope)
+    feedback.admit(who)
     async with intake.uploaded(request) as upload:
         ((_, data),) = upload.pictures
         model = classifier.serving_model()
@@ -70,5 +71,5 @@ async def give(request: Request[Any]) -> Response:
             raise Problem(400, "no-label", "the model knows no such class: choose one of the page's")
         if predicted not in model.card.classes:
             predicted = ""
-        name = await classifier.submit(feedback.keep, data, label, predicted, model.digest)
+        name = await classifier.submit(who, feedback.keep, data, label, predicted, model.digest)
     return JSONResponse(Kept(kept=name))

@@ -85,6 +85,16 @@ def visitor(scope: Scope) -> str:
         return "-"
 
 
+def client(scope: Scope) -> str:
+    """Whose turn it is and who has had enough is told by this: the visitor's address; of IPv6 its first half, since a
+    single line or host has all that begin alike."""
+    who = visitor(scope)
+    if ":" not in who:
+        return who
+    ip = ipaddress.IPv6Address(who.split("%")[0])
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
+
+
 class TrustedProxies:
     """Who asks, by X-Forwarded-For of a proxy that was named; of anyone else it is not heard."""
 

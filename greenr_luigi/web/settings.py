@@ -41,7 +41,7 @@ class Settings:
     threads: int = 1
     #: Compute in 8-bit integers where the processor is fast with them and the release has been checked to agree.
     int8: bool = True
-    #: Pictures that may wait in a worker; the next one is answered 503 with Retry-After.
+    #: Pictures that may wait in a worker; of more, those of who has most are answered 503 with Retry-After.
     queue: int = 16
     #: Pictures in one request.
     batch: int = 16

@@ -11,6 +11,7 @@ from greenr_luigi.web.classifier import Classifier
 from greenr_luigi.web.feedback import Feedback
 from greenr_luigi.web.fetching import Fetcher
 from greenr_luigi.web.intake import Intake, Upload
+from greenr_luigi.web.layers import client
 from greenr_luigi.web.model import Answer
 from greenr_luigi.web.problem import Problem
 from greenr_luigi.web.settings import Settings
@@ -43,5 +44,6 @@ async def answer(
     """
     async with receiving as upload:
         names, pictures = zip(*upload.pictures, strict=True)
-        results = await request.state["classifier"].classify(pictures, heat=heat, picture=picture)
+        ours, who = request.state["classifier"], client(request.scope)
+        results = await ours.classify(pictures, who, heat=heat, picture=picture)
         return list(zip(names, results, strict=True))

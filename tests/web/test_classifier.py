@@ -37,7 +37,7 @@ def test_what_pictures_took_is_given_back_once_nobody_asks(
                 monkeypatch.setattr(classifier, "IDLE", math.inf)
                 await ours.classify([tiny_release.picture()])
                 await ours.classify([tiny_release.picture()])
-                answered, before = ours.last_done, len(given_back)
+                answered, before = ours.turns.last_done, len(given_back)
                 monkeypatch.setattr(classifier, "IDLE", 0.2)
                 async with asyncio.timeout(20):
                     while len(given_back) == before:
@@ -110,7 +110,7 @@ def test_a_picture_that_holds_a_worker_ends_it(
 
     async def hold(limit: float, work: Callable[[float], object], seconds: float) -> None:
         async with classifier.running(Settings(tmp_path / "releases", picture_seconds=limit)) as ours:
-            await ours.submit(work, seconds)
+            await ours.submit("", work, seconds)
 
     asyncio.run(hold(60, time.sleep, 3 * classifier.WATCH))
     assert not ended
@@ -205,7 +205,7 @@ def test_the_watch_goes_on_beside_a_model_that_never_ends(
             patient, ours.settings = ours.settings, replace(ours.settings, load_seconds=1)
             endless = deploy_other(tmp_path, "endless")
             await so(lambda: ours.trial and ours.trial.poll() is None)
-            stuck = asyncio.create_task(ours.submit(lambda: threading.Event().wait(0.6)))
+            stuck = asyncio.create_task(ours.submit("", lambda: threading.Event().wait(0.6)))
             await so(lambda: ended)
             assert ours.trial is not None and ours.trial.poll() is None
             await stuck

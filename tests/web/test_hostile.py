@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,57 @@ def test_the_largest_pictures_that_are_allowed(live: Live) -> None:
         for response in crowd.map(lambda data: live.post("/upload", files={"file": data}), [*made, deep] * 3):
             assert response.status_code in (200, 503)
     assert watch.most - before < 2 * GROWTH
+
+
+class From(requests.adapters.HTTPAdapter):
+    """Connections from an address of this machine's own network."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
+        super().init_poolmanager(*arguments, source_address=(self.address, 0), **more)
+
+
+def counted(live: Live) -> float:
+    """Pictures that have been looked at."""
+    lines = live.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("greenr_pictures_total{"))
+
+
+def test_a_batch_of_one_visitor_keeps_no_other_waiting(patient: Live) -> None:
+    """Two connections with 8 slow pictures each, and 4 more with one: another visitor is answered after one of them."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (2_000, 2_000), "yellow").save(buffer, "PNG", compress_level=1)
+    slow_one = buffer.getvalue()
+    answered = dict[str, float]()
+
+    def ask(who: str, path: str, *pictures: bytes) -> requests.Response:
+        with requests.Session() as visitor:
+            visitor.trust_env = False
+            visitor.mount("http://", From(who))
+            response = visitor.post(patient.url + path, files=[("file", one) for one in pictures], timeout=60)
+        answered[who] = time.monotonic()
+        return response
+
+    began = time.monotonic()
+    assert ask("127.0.0.2", "/api/predict", slow_one).status_code == 200
+    once = time.monotonic() - began
+    before = counted(patient)
+    with ThreadPoolExecutor(6) as crowd:
+        asked = [crowd.submit(ask, "127.0.0.2", "/api/predict-batch", *[slow_one] * 8) for _ in range(2)]
+        asked += [crowd.submit(ask, "127.0.0.2", "/api/predict", slow_one) for _ in range(4)]
+        deadline = time.monotonic() + 30
+        while counted(patient) < before + 2:  # They have come: what is measured is the wait behind them.
+            assert time.monotonic() < deadline
+        began = time.monotonic()
+        assert ask("127.0.0.3", "/api/predict", tiny_release.picture()).status_code == 200
+        waited = answered["127.0.0.3"] - began
+        assert not any(one.done() for one in asked[:2])
+        statuses = [one.result().status_code for one in asked]
+    assert waited < 3 * once + 0.2, (waited, once)
+    assert set(statuses) <= {200, 503}
 
 
 class Watch(threading.Thread):
