@@ -74,7 +74,7 @@ def imported_by(files: Mapping[str, Path]) -> set[tuple[str, str | None]]:
     return {
         what
         for name, path in files.items()
-        for what in imports(parse(path, path.read_bytes()), name.rpartition("/")[0].replace("/", "."))
+        for what in _imports_of(path, path.read_bytes(), name.rpartition("/")[0].replace("/", "."))
     }
 
 
@@ -145,8 +145,11 @@ def _inside(package: str) -> list[str]:
 def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
     """The modules of its own top-level package that a source file may import, and so uses. With `own`, other tasks are
     passed over, where they are imported and where they are defined."""
-    tree = parse(path, path.read_bytes())
-    if own is not None:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    if own is None:
+        found: Iterable[tuple[str, str | None]] = _imports_of(path, path.read_bytes(), package)
+    else:
+        tree = parse(path, path.read_bytes())
         tree.body = [
             node
             for node in tree.body
@@ -154,13 +157,20 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
             or node.name in own.get(module, ())
             or not _is_task(module, node.name)
         ]
-    for origin, name in imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0]):
+        found = imports(tree, package)
+    for origin, name in found:
         if not _is_in(origin, module.split(".")[0]):
             continue
         inner = f"{origin}.{name}" if name and _spec(f"{origin}.{name}") else None
         passed_over = _is_in(inner or origin, __package__) or (not inner and name and _is_task(origin, name))
         if own is None or not passed_over:
             yield inner or origin
+
+
+@functools.lru_cache(1024)
+def _imports_of(path: Path, source: bytes, package: str) -> tuple[tuple[str, str | None], ...]:
+    """The `imports` of a source file of that content, which stages with files in common ask for again and again."""
+    return tuple(imports(parse(path, source), package))
 
 
 def imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:
@@ -220,6 +230,7 @@ def parse(path: Path, source: bytes) -> ast.Module:
         raise StalenessError(no_python(path, error)) from None
 
 
+@functools.lru_cache(1024)
 def trace(path: Path, source: bytes) -> CodeTrace:
     """Of what lies, or has lain, in a source file. Raises StalenessError if it cannot be parsed."""
     text = ast.dump(parse(path, source)).encode() if path.suffix == ".py" else source
