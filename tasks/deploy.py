@@ -143,10 +143,11 @@ class DeployApp(PipelineStage):
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
         return {"release": deployment.release}
 
-    def outcome(self) -> dict[str, object]:
+    def outcome(self, released: bool) -> dict[str, object]:
         """What the run brought, for people: pictures, accuracy and, where it was released, the release."""
         found = self.summaries()
-        wanted = [("dataset", "pictures"), ("evaluation", "accuracy"), ("deployment", "release")]
+        wanted = [("dataset", "pictures"), ("evaluation", "accuracy")]
+        wanted += [("deployment", "release")] if released else []
         return {name: found[role][name] for role, name in wanted if name in found.get(role, {})}
 
 
@@ -169,7 +170,8 @@ def note_run(deployment: DeployApp) -> None:
     stages = [event for event in run_history.read(root) if event.run == run_history.RUN]
     event = run_history.of_run(deployment.title, seconds, stages, deployment.stale_because())
     if event.outcome in ("deployed", "refused"):
-        event.summary.update(deployment.outcome())
+        # One that was refused left the stamp of the deployment before it, and so its release.
+        event.summary.update(deployment.outcome(released=event.outcome == "deployed"))
     run_history.append(root, event, deployment.tell)
 
 
