@@ -28,6 +28,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if slow and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, which all need `ready`. The first process has made it when the second, which has the
+    rear half, takes some of them over, and no long one is left for the end."""
+    items.sort(key=lambda item: "ready" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def folder_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()

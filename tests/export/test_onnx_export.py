@@ -17,7 +17,6 @@ from greenr_luigi.inference import open_session
 from greenr_luigi.pictures import door
 from greenr_luigi.training import architectures
 from tests import walk
-from tests.progress import quiet
 
 pytestmark = pytest.mark.slow
 
@@ -121,13 +120,6 @@ def test_onnx_says_what_the_evaluation_measured():
         heat, near = session().run(["heat", "familiarity"], {"pixels": pixels})
         assert np.allclose(heat.mean((2, 3))[0], logit, atol=1e-3)
         assert near[0] == pytest.approx(row.familiarity, abs=1e-4)
-
-
-def test_same_bytes_again(tmp_path):
-    folders = walk.walk()
-    onnx_export.export(folders.dataset, folders.model, folders.evaluation, tmp_path, on_progress=quiet)
-    for file in folders.export.iterdir():
-        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_a_wrong_onnx_is_not_let_through(tmp_path):

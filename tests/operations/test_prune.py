@@ -164,7 +164,7 @@ def test_nothing_that_a_run_makes_or_has_just_made_is_removed_before_it_ends(tmp
     root = prepare(tmp_path)
     data_root.mark(root)
     removed = 0
-    for times in range(8):
+    for times in range(4):
         command = [sys.executable, "-c", RUN, str(root), str(times), str(workers)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
             while run.poll() is None:
@@ -172,7 +172,7 @@ def test_nothing_that_a_run_makes_or_has_just_made_is_removed_before_it_ends(tmp
             assert run.stdout is not None
             said = run.stdout.read()
         assert said.endswith("was complete\n"), said
-    assert removed + len(outputs(prune(root, 0, module="tests.toys"))) == 8 * len(toys.ALL)
+    assert removed + len(outputs(prune(root, 0, module="tests.toys"))) == 4 * len(toys.ALL)
     assert left(root) == set()
 
 

@@ -75,6 +75,19 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def address(place: Place) -> Iterator[str]:
     """The page, served by a process of its own."""
+    with served(place) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Such a page for the tests that decide nothing."""
+    with served(Place(tmp_path_factory.mktemp("unchanged"))) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(place: Place) -> Iterator[str]:
     code = (
         "import sys; from pathlib import Path; from greenr_luigi.review import cases, page\n"
         "r, d, e = map(Path, sys.argv[1:])\n"
@@ -148,14 +161,14 @@ def test_buttons_do_without_a_script(place: Place, address: str) -> None:
     assert len(decisions.added_files(place.root, "dandelion")) == 1
 
 
-def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
+def test_everybody_can_use_it(unchanged: str, chrome: webdriver.Chrome, tmp_path: Path) -> None:
     axe = browser.axe(tmp_path)
     for width, scheme in ((1200, "light"), (390, "dark")):
         browser.resize(chrome, width, 900)
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         for at in (0, 2, 6):
-            chrome.get(f"{address}?at={at}")
+            chrome.get(f"{unchanged}?at={at}")
             # The policy forbids what a page would inject; this comes from outside the page.
             chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
             found = chrome.execute_async_script("axe.run().then(r => arguments[0](r.violations))")
@@ -165,40 +178,35 @@ def test_everybody_can_use_it(place: Place, address: str, chrome: webdriver.Chro
     assert not [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize(
-    ("headers", "verdict", "status"),
-    [
+def test_only_its_own_page_decides(place: Place, address: str) -> None:
+    page = urllib.parse.urlsplit(address)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for headers, verdict, status in (
         ({}, "reject", 403),
         ({"Sec-Fetch-Site": "cross-site"}, "reject", 403),
         ({"Sec-Fetch-Site": "same-origin", "Host": "evil.example"}, "reject", 400),
         ({"Sec-Fetch-Site": "same-origin"}, "=daisy", 400),
         ({"Sec-Fetch-Site": "same-origin"}, "", 400),
         ({"Sec-Fetch-Site": "same-origin"}, "reject", 303),
-    ],
-)
-def test_only_its_own_page_decides(
-    place: Place, address: str, headers: dict[str, str], verdict: str, status: int
-) -> None:
-    page = urllib.parse.urlsplit(address)
-    connection = http.client.HTTPConnection(page.netloc, timeout=20)
-    body = urllib.parse.urlencode({"at": "0", "verdict": verdict})
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    connection.request("POST", f"{page.path}decide", body, form | headers)
-    assert connection.getresponse().status == status
-    connection.close()
-    assert (place.root / decisions.FILE).exists() == (status == 303)
+    ):
+        connection = http.client.HTTPConnection(page.netloc, timeout=20)
+        body = urllib.parse.urlencode({"at": "0", "verdict": verdict})
+        connection.request("POST", f"{page.path}decide", body, form | headers)
+        with contextlib.closing(connection):
+            assert connection.getresponse().status == status, (headers, verdict)
+        assert (place.root / decisions.FILE).exists() == (status == 303), (headers, verdict)
 
 
 @pytest.mark.parametrize("path", ["?at=7", "?at=-1", "?at=x", "picture/6", "picture/../../etc/passwd"])
-def test_what_is_not_there(address: str, path: str) -> None:
-    page = urllib.parse.urlsplit(address)
+def test_what_is_not_there(unchanged: str, path: str) -> None:
+    page = urllib.parse.urlsplit(unchanged)
     assert get(page.netloc, page.path + path) == 404
 
 
 @pytest.mark.parametrize("path", ["", "decide", "picture/0", "static/app.css"])
-def test_who_does_not_know_the_address_sees_nothing(address: str, path: str) -> None:
+def test_who_does_not_know_the_address_sees_nothing(unchanged: str, path: str) -> None:
     """The token, 128 bits of chance, is in the address that the terminal shows."""
-    page = urllib.parse.urlsplit(address)
+    page = urllib.parse.urlsplit(unchanged)
     token = page.path.strip("/")
     assert len(token) == 22 and get(page.netloc, page.path) == 200
     for other in ("", "A" * 22 + "/", token[:-1] + "/", "static/../"):

@@ -24,7 +24,8 @@ from tests import tiny_release
 from tests.serving.looking import masters, served, visitor
 from tests.tiny_release import serve
 
-KILLS = int(os.environ.get("GREENR_KILLS", "4"))
+#: How often it is killed, spread over the two seconds that replacing takes; 100 and more when the mechanism changes.
+KILLS = int(os.environ.get("GREENR_KILLS", "2"))
 pytestmark = pytest.mark.slow
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 #: Replaces the server of a data root by one with another prefix.
@@ -44,9 +45,10 @@ def start_replacing(place: Path, running: Server) -> subprocess.Popen[str]:
     return process
 
 
-def wait(process: subprocess.Popen[str], seconds: float) -> None:
+def wait(process: subprocess.Popen[str], number: int) -> None:
+    """For a time by chance in that part of the two seconds that is the number's."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
+        process.wait(2 * (number + random.Random(number).random()) / KILLS)
 
 
 def mend(place: Path, running: Server) -> float:
@@ -67,7 +69,7 @@ def mend(place: Path, running: Server) -> float:
 def test_a_run_killed_while_it_replaces_the_server_costs_no_request(place: Path, number: int) -> None:
     running = serve(place, tiny_release.deploy(place / "releases"))
     with visitor(running.port) as statuses, start_replacing(place, running) as process:
-        wait(process, 4 * random.Random(number).random())
+        wait(process, number)
         process.kill()
         asked = len(statuses)
         took = mend(place, running)
@@ -79,7 +81,7 @@ def test_a_run_killed_while_it_replaces_the_server_costs_no_request(place: Path,
 def test_a_gunicorn_killed_with_the_run_is_mended(place: Path, number: int) -> None:
     running = serve(place, tiny_release.deploy(place / "releases"))
     with start_replacing(place, running) as process:
-        wait(process, 4 * random.Random(number).random())
+        wait(process, number)
         process.kill()
         victim = random.Random(number).choice(masters(place))
         os.kill(victim, signal.SIGKILL)

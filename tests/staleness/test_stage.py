@@ -268,7 +268,7 @@ CHANGES = st.one_of(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("taking", [False, True])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(rounds=[[("file", "a", text)] for text in ("x", "yy", "x", "zzz", "x")])
 @given(rounds=st.lists(st.lists(CHANGES, max_size=3), min_size=1, max_size=6))
 def test_random_changes_run_what_a_simple_model_says(tmp_path_factory, taking, rounds):

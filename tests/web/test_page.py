@@ -58,7 +58,7 @@ class Pictures(BaseHTTPRequestHandler):
 def elsewhere() -> Iterator[str]:
     """A host on this machine that has pictures."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as host:
-        thread = threading.Thread(target=host.serve_forever)
+        thread = threading.Thread(target=host.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{host.server_port}"
         host.shutdown()

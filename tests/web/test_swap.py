@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import onnx
 import pytest
@@ -24,15 +23,20 @@ pytestmark = pytest.mark.slow
 SWAPS = int(os.environ.get("GREENR_TEST_SWAPS", "30"))
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    root = tmp_path_factory.mktemp("own")
+    yield Live(tiny_release.serve(root, tiny_release.deploy(root / "releases")), root)
+    server.stop(root / "server")
+
+
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Live]:
-    """A server that a test may do anything to, with three releases that answer differently."""
-    digest = tiny_release.deploy(tmp_path / "releases", 0)
-    running = tiny_release.serve(tmp_path, digest)
-    found = Live(running, tmp_path)
+def own(started: Live) -> Iterator[Live]:
+    """A server whose store a test may do anything to, with both workers on its first release."""
+    releases.point(started.root / "releases", started.server.digest)
+    found = Live(server.wait_for_release(started.root / "server", started.server.digest, 20), started.root)
     yield found
     found.session.close()
-    server.stop(tmp_path / "server")
 
 
 class Visitors:
@@ -95,7 +99,7 @@ def test_a_rollback_is_quick(own: Live) -> None:
     "damage", ["missing", "bytes", "link", "json", "deep json", "another input", "infinite"]
 )
 def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage: str) -> None:
-    store = own.root / "releases"
+    store, said_before = own.root / "releases", len(own.log())
     bad = damaged(own, damage) or tiny_release.publish(store, 1)
     if damage == "missing":
         (store / bad / "model.onnx").unlink()
@@ -113,7 +117,7 @@ def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage:
         assert time.monotonic() < deadline
     ready = own.get("/readyz")
     assert ready.status_code == 200 and ready.json()["release"] == own.server.digest
-    assert ready.json()["problem"]["message"] and "refused" in own.log()
+    assert ready.json()["problem"]["message"] and "refused" in own.log()[said_before:]
     assert (
         own.post("/api/predict", files={"file": tiny_release.picture()}).json()["release"]
         == own.server.digest
