@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         defaults = argparse.Namespace(root=None, module="tasks")
         arguments, rest = parser.parse_known_args(argv, defaults)
-        if rest and arguments.run not in (show_status, accept_stage):
+        if rest and arguments.run not in (show_status, accept_stage, init_folder):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        arguments.rest = rest
+        arguments.rest, arguments.root_named = rest, arguments.root is not None
         luigi_cfg.check()
         with os_refusals_explained(), _needed_settings(arguments.run):
             arguments.root = data_root_of(arguments)
@@ -80,6 +80,20 @@ def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 0 to 65535")
     return int(text)
+
+
+def init_folder(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import init
+
+    options = [*([f"--root={arguments.root}"] if arguments.root_named else []), *arguments.rest]
+    path = init.init(arguments.folder, options, arguments.module)
+    print(f"{path} is written. Next:")
+    for command in (
+        f"cd {shlex.quote(str(arguments.folder))}",
+        f"luigi --module {arguments.module} DeployApp",
+        "greenr status",
+    ):
+        print(f"  {command}")
 
 
 def show_status(arguments: argparse.Namespace) -> None:
@@ -238,8 +252,14 @@ STATUS = (
 )
 ACCEPT = "let a stage's output count as made from the code, libraries and inputs of now, without a rerun"
 STAGE: Option = ("stage", {"help": "such as TrainModel; options as for status may follow"})
+FOLDER: Option = (
+    "folder",
+    {"nargs": "?", "type": Path, "default": Path(), "metavar": "DIR", "help": "this one if absent"},
+)
+INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --source bing, or any as for luigi"
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
+    ("init", init_folder, INIT, [FOLDER]),
     ("status", show_status, STATUS, [JSON]),
     ("accept", accept_stage, ACCEPT, [STAGE]),
     ("history", show_history, "print what ran, when, why and what came of it, oldest first", [JSON]),
