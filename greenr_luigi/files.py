@@ -115,6 +115,31 @@ def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
     update(path, lambda old: old + (b"\n" if old and not old.endswith(b"\n") else b"") + lines(old))
 
 
+def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 1 << 16) -> None:
+    """Add a line to a file, however long that is: in place. `line` gets the last line, of which `longest` bytes are read,
+    and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the disk is
+    full, all is as it was."""
+    path = path.resolve()
+    while True:
+        with path.open("ab+", buffering=0) as file:
+            _lock(file, path)
+            if not _is_at(file, path):
+                continue
+            end = file.seek(0, os.SEEK_END)
+            last = os.pread(file.fileno(), longest, max(0, end - longest))
+            begins = b"" if last.endswith(b"\n") or not last else b"\n"
+            new = begins + line(last.rstrip(b"\n").rpartition(b"\n")[2], end)
+            try:
+                with _named(path):
+                    if file.write(new) != len(new):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+            return
+
+
 @contextlib.contextmanager
 def locked(path: Path, on_wait: OnWait = lambda _: None, patience: float = PATIENCE) -> Iterator[None]:
     """Whoever asks for the same lock file waits meanwhile, another thread too, and `on_wait` gets words about who holds

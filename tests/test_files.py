@@ -131,3 +131,24 @@ def test_a_file_that_may_not_be_given_away_is_written(
     monkeypatch.setattr(os, "fchown", refused)
     files.write(path, b"two\n")
     assert path.read_bytes() == b"two\n" and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_line_is_added_in_place_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    given = []
+
+    def line(last, size):
+        given.append((last, size))
+        return b"new\n"
+
+    for torn in (b"", b"half"):
+        path.write_bytes(path.read_bytes() + torn if path.exists() else torn)
+        files.append_line(path, line)
+    inode = path.stat().st_ino
+    assert given == [(b"", 0), (b"half", 8)] and path.read_bytes() == b"new\nhalf\nnew\n"
+    full = OSError(errno.ENOSPC, "full")
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match="full") as raised:
+        files.append_line(path, line)
+    assert raised.value.filename == str(path) and path.read_bytes() == b"new\nhalf\nnew\n"
+    assert path.stat().st_ino == inode

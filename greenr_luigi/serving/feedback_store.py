@@ -12,6 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from greenr_luigi import contracts, files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, labels
@@ -22,8 +24,8 @@ from greenr_luigi.staleness.traces import file_sha256
 NEITHER = ""
 #: Its folder. No label's folder is called so: `labels.folder_name` writes % as %25.
 NEITHER_FOLDER = "%none"
-#: Bytes kept at most; then feedback is refused until a person has looked through it.
-MOST_BYTES = 2 * 2**30
+#: Bytes and pictures kept at most; then feedback is refused until a person has looked through it.
+MOST_BYTES, MOST_PICTURES = 2 * 2**30, 250_000
 LOG = "feedback.jsonl"
 
 
@@ -32,9 +34,21 @@ class FeedbackFull(GreenrError):
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How many pictures are kept, and their bytes."""
+
+    pictures: int
+    bytes: int
+
+    def is_full(self, more: int, log_size: int) -> bool:
+        return self.pictures >= MOST_PICTURES or self.bytes + more + log_size > MOST_BYTES
+
+
+@dataclass(frozen=True)
 class FeedbackRow:
     """A visitor's verdict. `file`: relative to the feedback folder; `label`: what the picture shows, or NEITHER;
-    `predicted`: what release `release` answered, empty if unknown; `when`: ISO, UTC."""
+    `predicted`: what release `release` answered, empty if unknown; `when`: ISO, UTC; `kept`: all that is kept with this
+    verdict, so that nobody has to count it; more than there is once some has been removed."""
 
     file: str
     label: str
@@ -42,6 +56,7 @@ class FeedbackRow:
     release: str
     sha256: str
     when: str = ""
+    kept: Kept | None = None
 
 
 def feedback_folder(store: Path) -> Path:
@@ -57,22 +72,46 @@ def label_folder(label: str) -> str:
 def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) -> str:
     """Store a picture with a visitor's verdict; returns the file's name in the feedback folder.
 
-    Raises UnusablePicture for bytes that are none, FeedbackFull when more than MOST_BYTES would be kept.
+    Raises UnusablePicture for bytes that are none, FeedbackFull when more than MOST_BYTES or MOST_PICTURES would be
+    kept.
     """
     door.open_picture(data, at_least=door.MIN_SIDE)
     digest = door.sha256(data)
     name = _stem(label, digest) + door.suffix(data)
     picture = folder / name
     picture.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden ones are being written by another process.
-    kept = sum(path.stat().st_size for path in [*folder.glob("*/[!.]*"), *folder.glob(LOG)])
-    if kept + len(data) > MOST_BYTES:
-        raise FeedbackFull("there is no room for more feedback: tell who runs this page")
+
+    def line(last: bytes, log_size: int) -> bytes:
+        new = not picture.exists()
+        kept = counted(last)
+        if kept is None or kept.is_full(len(data) * new, log_size):
+            # Pictures may have been removed meanwhile.
+            kept = count(folder)
+        if kept.is_full(len(data) * new, log_size):
+            raise FeedbackFull("there is no room for more feedback: tell who runs this page")
+        kept = Kept(kept.pictures + new, kept.bytes + len(data) * new)
+        return msgspec.json.encode(FeedbackRow(name, label, predicted, release, digest, now(), kept)) + b"\n"
+
     # The line first. A line without a picture is passed over; a picture without a line would never be looked at.
-    contracts.append_log(folder / LOG, FeedbackRow(name, label, predicted, release, digest, now()))
+    files.append_line(folder / LOG, line)
     if not picture.exists():
         files.write(picture, data)
     return name
+
+
+def counted(line: bytes) -> Kept | None:
+    """What was kept after a verdict; None if its line does not say."""
+    try:
+        return msgspec.json.decode(line, type=FeedbackRow).kept
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def count(folder: Path) -> Kept:
+    """What is kept now: takes a second for 100,000 pictures."""
+    # Hidden ones are being written by another process.
+    sizes = [path.stat().st_size for path in folder.glob("*/[!.]*")]
+    return Kept(len(sizes), sum(sizes))
 
 
 def read(folder: Path) -> list[FeedbackRow]:

@@ -18,6 +18,8 @@ from greenr_luigi.web.settings import Settings
 
 #: Verdicts that a worker takes in a minute: of one visitor, and of all.
 PER_VISITOR, PER_WORKER = 20, 200
+#: Seconds until a worker counts again what is kept, once there was no room.
+COUNT_AGAIN = 60.0
 
 
 class Kept(TypedDict):
@@ -34,6 +36,8 @@ class Feedback:
         self.folder = feedback_store.feedback_folder(settings.store)
         #: When, by time.monotonic(), and from whom the verdicts of the last minute came.
         self.recent: list[tuple[float, str]] = []
+        #: Until when, by time.monotonic(), there is no room: to count what is kept takes long.
+        self.full_until = 0.0
 
     def admit(self, visitor: str) -> None:
         """Count a visitor's verdict. Raises Problem: 429 for more than PER_VISITOR in a minute, or PER_WORKER of all,
@@ -46,11 +50,14 @@ class Feedback:
 
     def keep(self, data: bytes, label: str, predicted: str, release: str) -> str:
         """Store a picture under a label; returns its file's name in the folder. Raises Problem."""
+        if time.monotonic() < self.full_until:
+            raise Problem(507, "feedback-full", "there is no room for more feedback: tell who runs this page")
         try:
             return feedback_store.keep(self.folder, data, label, predicted, release)
         except door.UnusablePicture as error:
             raise unusable(error) from None
         except feedback_store.FeedbackFull as error:
+            self.full_until = time.monotonic() + COUNT_AGAIN
             raise Problem(507, "feedback-full", str(error)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,3 +75,43 @@ def test_lines_take_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_labels_become_harmless_folders(label: str, name: str) -> None:
     assert feedback_store.label_folder(label) == name
+
+
+def test_what_is_kept_is_counted_once_and_told_by_the_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whichever worker it was written, after a restart, and though the last line is torn."""
+    counts, count = [], feedback_store.count
+    monkeypatch.setattr(feedback_store, "count", lambda folder: (counts.append(1), count(folder))[1])
+
+    def keep(side: int) -> None:
+        feedback_store.keep(tmp_path, tiny_release.picture("yellow", side), "grass", "", "0" * 16)
+
+    for side in (64, 64, 65, 66):
+        keep(side)
+    kept = feedback_store.read(tmp_path)[-1].kept
+    assert kept == count(tmp_path) and kept.pictures == 3 and len(counts) == 1
+    with (tmp_path / feedback_store.LOG).open("a") as log:
+        log.write('{"file": "grass/a.jpg", "la')
+    keep(67)
+    assert feedback_store.read(tmp_path)[-1].kept == count(tmp_path) and len(counts) == 2
+    # Full by the last line: what a person has removed meanwhile makes room.
+    monkeypatch.setattr(feedback_store, "MOST_PICTURES", 4)
+    before = (tmp_path / feedback_store.LOG).read_bytes()
+    with pytest.raises(feedback_store.FeedbackFull):
+        keep(68)
+    assert (tmp_path / feedback_store.LOG).read_bytes() == before
+    feedback_store.remove_pictures(tmp_path, {feedback_store.read(tmp_path)[0].sha256})
+    keep(68)
+    assert feedback_store.read(tmp_path)[-1].kept == count(tmp_path)
+
+
+def test_many_workers_count_together(tmp_path: Path) -> None:
+    def keep(side: int) -> None:
+        feedback_store.keep(tmp_path, tiny_release.picture("yellow", side), "grass", "", "0" * 16)
+
+    with ThreadPoolExecutor(8) as crowd:
+        list(crowd.map(keep, range(40, 70)))
+    rows = contracts.read_log(tmp_path / feedback_store.LOG, feedback_store.FeedbackRow)
+    assert [row.kept.pictures for row in rows if row.kept] == [*range(1, 31)]
+    assert rows[-1].kept == feedback_store.count(tmp_path)
