@@ -116,13 +116,13 @@ def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
 
 
 def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 1 << 16) -> None:
-    """Add a line to a file, however long that is: in place. `line` gets the last line, of which `longest` bytes are read,
-    and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the disk is
-    full, all is as it was."""
+    """Add a line to a file, however long that is: in place. `line` gets the last line, of which `longest` bytes are
+    read, and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the
+    disk is full, all is as it was."""
     path = path.resolve()
     while True:
         with path.open("ab+", buffering=0) as file:
-            _lock(file, path)
+            locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
             if not _is_at(file, path):
                 continue
             end = file.seek(0, os.SEEK_END)
