@@ -141,6 +141,10 @@ def write_onnx(served: Served, image_size: int, path: Path) -> None:
     """One file without others beside it, for any number of pictures at a time."""
     # With one picture the exporter takes the number for a constant (pytorch/pytorch#157621).
     example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
+    for module in served.modules():
+        if hasattr(module, "inplace"):
+            # The exporter takes an operation in place apart first, and the graph comes out the same.
+            module.inplace = False  # type: ignore[assignment]
     with warnings.catch_warnings():
         # The exporter itself uses deprecated parts of torch.
         warnings.simplefilter("ignore")
