@@ -123,7 +123,7 @@ def test_our_own_formats_are_told_and_a_beginning_of_one_is_said_to_break_off(ki
 
 
 @given(st.binary(max_size=400), st.sampled_from([data for data, _ in WHAT.values()]), st.integers(0, 400))
-@settings(max_examples=300, deadline=500)
+@settings(max_examples=300)
 def test_anything_has_a_sentence(noise: bytes, known: bytes, cut: int) -> None:
     for data in (noise, known[:cut] + noise, noise[:4] + known[4:]):
         said = kinds.what_else(data)
