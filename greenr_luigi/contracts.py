@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -19,6 +19,10 @@ from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
 
 Contract = TypeVar("Contract")
+#: The name of a file of ours, relative to the file that names it: it leads nowhere else, whoever wrote it there. Links,
+#: `files.own` sees.
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[^/.\0][^/\0]*(/[^/.\0][^/\0]*)*\Z")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 class ContractError(GreenrError):

@@ -62,6 +62,14 @@ def is_left_of(path: Path, names: str) -> bool:
     return ours is not None and path.is_file() and not path.is_symlink()
 
 
+def own(folder: Path, name: str) -> Path | None:
+    """The regular file of this name in a folder of ours; None if there is none, or if the name or a link leads
+    elsewhere. Whoever may write there must not have us show, copy or delete what lies elsewhere."""
+    path, inside = folder / name, folder.resolve()
+    real = path.resolve()
+    return path if real == inside / name and real.is_relative_to(inside) and path.is_file() else None
+
+
 def _keep_mode(path: Path, descriptor: int) -> None:
     """Of what is replaced; before there is any content that others may not see."""
     with contextlib.suppress(FileNotFoundError):

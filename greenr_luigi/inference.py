@@ -13,7 +13,8 @@ Number = TypeVar("Number", float, NDArray[np.floating[Any]])
 
 
 def open_session(model: Path, threads: int = 0) -> Any:
-    """An onnxruntime.InferenceSession on the processor; `threads` 0: one for each core.
+    """An onnxruntime.InferenceSession on the processor; `threads` 0: one for each core. A model that refers to data in
+    other files is refused (onnxruntime's Fail).
 
     onnxruntime starts a thread when it is imported, and threads do not survive gunicorn's fork: so not at the top.
     """
@@ -24,7 +25,9 @@ def open_session(model: Path, threads: int = 0) -> Any:
     options.log_severity_level = 3
     # As fast without, measured, and what a large picture took goes back.
     options.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(os.fspath(model), options, providers=["CPUExecutionProvider"])
+    # Where such files would lie; given a path, it would look beside the model.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
 def is_answer(

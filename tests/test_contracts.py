@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from greenr_luigi import contracts
@@ -96,3 +97,14 @@ def test_text_that_is_no_unicode_stops_no_writer(tmp_path):
     """Such as a path in bytes of another encoding, as os.fsdecode gives it."""
     contracts.write(tmp_path / "note.json", Note("caf\udce9"))
     assert contracts.read(tmp_path / "note.json", Note).name == "caf?"
+
+
+@pytest.mark.parametrize(
+    "name", ["../a", "/etc/passwd", "a/../b", "a/..", ".hidden", "a//b", "a/", "", "a\0b", "a/.b"]
+)
+def test_a_name_leads_nowhere_else(name):
+    """Neither do the digits of a sha256."""
+    assert msgspec.convert("grass/ä b.jpg", contracts.Name) == "grass/ä b.jpg"
+    for kind in (contracts.Name, contracts.Sha256):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(name, kind)

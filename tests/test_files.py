@@ -133,6 +133,31 @@ def test_a_file_that_may_not_be_given_away_is_written(
     assert path.read_bytes() == b"two\n" and stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_only_a_file_inside_is_our_own(tmp_path: Path) -> None:
+    folder, mine = tmp_path / "folder", tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    for file in (mine, folder / "sub" / "ours"):
+        file.write_bytes(b"")
+    (folder / "link").symlink_to(mine)
+    (folder / "inside").symlink_to("sub/ours")
+    (folder / "linked").symlink_to(tmp_path)
+    (tmp_path / "root").symlink_to(folder)
+    assert files.own(folder, "sub/ours") == folder / "sub/ours"
+    assert files.own(tmp_path / "root", "sub/ours") is not None
+    for name in (
+        "../mine",
+        str(mine),
+        "link",
+        "inside",
+        "linked/mine",
+        "sub",
+        "none",
+        "sub/../../mine",
+        "sub/../sub/ours",
+    ):
+        assert files.own(folder, name) is None
+
+
 def test_a_line_is_added_in_place_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "log"
     given = []

@@ -1,5 +1,7 @@
 import numpy as np
+import onnx
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from greenr_luigi.inference import is_answer, open_session
 from tests import tiny_release
@@ -28,3 +30,30 @@ def test_a_session_has_as_many_threads_as_asked_and_answers(tmp_path):
         ["probabilities"], {"pixels": np.zeros((2, tiny_release.SIZE, tiny_release.SIZE, 3), np.uint8)}
     )
     assert probabilities.shape == (2, len(tiny_release.CLASSES))
+
+
+@pytest.mark.parametrize("as_attribute", [False, True])
+@pytest.mark.parametrize("location", ["beside", "../secret", "{}/secret"])
+def test_a_model_that_refers_to_other_files_is_refused(location, as_attribute, tmp_path, monkeypatch):
+    """Whoever may write releases must not read with the server's rights, by what the model answers."""
+    numbers = np.arange(4, dtype=np.float32).tobytes()
+    model, place = tmp_path / "release" / "model.onnx", location.format(tmp_path)
+    model.parent.mkdir()
+    for file in (tmp_path / "secret", tmp_path / "release" / "beside"):
+        file.write_bytes(numbers)
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], data_location=1)
+    for key, value in {"location": place, "offset": "0", "length": "16"}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    if as_attribute:
+        node, initializers = onnx.helper.make_node("Constant", [], ["y"], value=tensor), []
+    else:
+        node, initializers = onnx.helper.make_node("Identity", ["w"], ["y"]), [tensor]
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4])
+    graph = onnx.helper.make_graph([node], "g", [], [output], initializers)
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model.write_bytes(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
+    # Where the server works; bytes without a path are read from there.
+    monkeypatch.chdir(model.parent)
+    with pytest.raises(Fail, match="External data"):
+        open_session(model)

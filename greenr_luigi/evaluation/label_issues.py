@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from greenr_luigi.contracts import Name
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.predictions import Floats, write_table
@@ -30,7 +31,7 @@ class LabelIssue:
     """A picture, the label it has, and, by a model that did not learn from it, the most probable label and the
     probability of its own."""
 
-    file: str
+    file: Name
     label: str
     suggested: str
     probability: float

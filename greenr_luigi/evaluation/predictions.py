@@ -22,7 +22,7 @@ class Prediction:
     """A held-out picture: its file in the data set, its label, its side (valid or test), the class that the model
     finds most probable, and how familiar it is (evaluation/familiarity.py), which older files lack."""
 
-    file: str
+    file: contracts.Name
     label: str
     side: str
     predicted: str

@@ -20,7 +20,7 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unu
 
     def load_context(self, context: Any) -> None:
         self.card = read_card(Path(context.artifacts["model.json"]).parent)
-        self.session = open_session(context.artifacts["model.onnx"])
+        self.session = open_session(Path(context.artifacts["model.onnx"]))
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None

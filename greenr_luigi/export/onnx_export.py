@@ -5,6 +5,7 @@ integers is kept only if it says what the floats say (quantization.py)."""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from dataclasses import replace
 from importlib.metadata import version
@@ -91,7 +92,8 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     on_progress(0, "loading the model")
     learn, training = load_model(model)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
-    write_learner(learn, out / "export.pkl")
+    pickled = pickled_learner(learn)
+    (out / "export.pkl").write_bytes(pickled)
     on_progress(0.3, "writing model.onnx")
     centers = np.load(evaluation / "centers.npy")
     served = Served(learn.model, training.mean, training.std, metrics.temperature, centers).eval()
@@ -116,7 +118,7 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     on_progress(0.6, "checking that fastai and ONNX Runtime agree")
     held_out = [dataset / row.file for row in pixels.read_rows(dataset, "test", "valid")]
     pictures = pixels.evenly_spaced(held_out, PARITY_PICTURES)
-    difference = check_parity(out, card, pictures, centers)
+    difference = check_parity(out, card, pictures, centers, pickled)
     on_progress(0.7, "trying 8-bit integers")
     training_pictures = [dataset / row.file for row in pixels.read_rows(dataset, "train")]
     card = replace(card, int8=quantization.offer(out, card, training_pictures, held_out))
@@ -127,14 +129,19 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
     return card
 
 
-def write_learner(learn: Any, path: Path) -> None:
-    """The Learner as `learn.export` writes it. Nothing of this project is in it, so fastai and timm alone can load it.
+def pickled_learner(learn: Any) -> bytes:
+    """export.pkl: the Learner as `learn.export` writes it. Nothing of this project is in it, so fastai and timm alone
+    can load it.
 
     The file holds the state of the loaders' random numbers, which the export draws anew: so from a seed."""
     fv.set_seed(0)
     for loader in learn.dls.loaders:
         loader.rng.seed(0)
-    learn.export(path.resolve())
+    # In a folder that nobody else may write to: whoever loads a pickle runs what it says.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "export.pkl"
+        learn.export(path)
+        return path.read_bytes()
 
 
 def write_onnx(served: Served, image_size: int, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ class ParityError(GreenrError):
     """Two files that ought to hold the same model disagree about a picture."""
 
 
-def check_parity(folder: Path, card: ModelCard, pictures: list[Path], centers: Features) -> float:
-    """Ask the folder's `export.pkl`, in fastai's own pipeline, and its `model.onnx` about the same pictures and random
-    pixels. Returns the largest difference of their probabilities.
+def check_parity(
+    folder: Path, card: ModelCard, pictures: list[Path], centers: Features, pickled: bytes
+) -> float:
+    """Ask the Learner `pickled`, in fastai's own pipeline, and the folder's `model.onnx` about the same pictures and
+    random pixels. Returns the largest difference of their probabilities.
 
     `centers`: familiarity.class_centers. Raises ParityError if probabilities, logits or familiarity differ by more than
     TOLERANCE, or those of a picture alone and in a batch do.
@@ -44,9 +47,9 @@ def check_parity(folder: Path, card: ModelCard, pictures: list[Path], centers: F
     together, heat, near = session.run(["probabilities", "heat", "familiarity"], {"pixels": squares})
 
     with warnings.catch_warnings():
-        # It warns that a pickle can run code; this one was written a moment ago.
+        # It warns that a pickle can run code; these bytes were made in this process.
         warnings.simplefilter("ignore", UserWarning)
-        learn = fv.load_learner(folder / "export.pkl")
+        learn = fv.load_learner(io.BytesIO(pickled))
     if list(learn.dls.vocab) != card.classes:
         raise ParityError(f"export.pkl has the classes {list(learn.dls.vocab)}, expected {card.classes}")
     logits, features = run_fastai(learn, [*map(fv.PILImage.create, noise), *map(fv.PILImage, images)])

@@ -61,7 +61,7 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    graph = onnx.load(model).graph
+    graph = onnx.load(model, load_external_data=False).graph
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     relus = sum(node.op_type in ("Relu", "Clip") for node in graph.node)
     # The last is the heat, and so the answer.

@@ -53,7 +53,7 @@ def track(address: str, model: Path, evaluation: Path, exported: Path) -> str:
                 client.log_metric(run, name, value, step=epoch)
         for folder in (model, evaluation, exported):
             for file in sorted(folder.iterdir()):
-                if file.name != "stamp.json":
+                if file.name != "stamp.json" and not file.is_symlink():
                     client.log_artifact(run, str(file))
         client.set_terminated(run)
     except (mlflow.exceptions.MlflowException, OSError) as error:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from greenr_luigi.contracts import ContractError
+from greenr_luigi.contracts import ContractError, Name
 
 MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
 
@@ -34,7 +34,7 @@ class PictureRow:
     """A usable picture: a line of `manifest.jsonl`. `file` is relative to the manifest, width and height are upright
     pixels, `fetched` is ISO time in UTC, or None where the source has no such time."""
 
-    file: str
+    file: Name
     label: str
     sha256: str
     dhash: str

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from greenr_luigi import files
 from greenr_luigi.dataset import curation, decisions
+from greenr_luigi.dataset.decisions import CurationError
 from greenr_luigi.evaluation import label_issues
+from greenr_luigi.pictures import door
 from greenr_luigi.serving import feedback_store
 from greenr_luigi.staleness.traces import file_sha256
 
@@ -31,6 +34,15 @@ class Case:
     label: str
     predicted: str
     probability: float | None = None
+
+    def read(self) -> bytes:
+        """The picture. Raises CurationError if another one lies there by now."""
+        data = self.path.read_bytes() if self.path.is_file() else b""
+        if door.sha256(data) != self.sha256:
+            raise CurationError(
+                f"{self.path} is no longer the picture that was listed: start the review again"
+            )
+        return data
 
     def verdicts(self, classes: Sequence[str]) -> list[str]:
         """What may be decided about it."""
@@ -61,6 +73,7 @@ class Review:
         """A later verdict on a case overrules the earlier."""
         self.take_back(number)
         case, copy = self.cases[number], None
+        case.read()
         label = self._label(case, verdict)
         if verdict == REJECT:
             lines = curation.reject(self.root, [case.path])
@@ -102,7 +115,7 @@ def undecided(root: Path, dataset: Path | None, evaluation: Path | None) -> list
     cases = [Case(folder / row.file, sha, row.label, row.predicted) for sha, row in verdicts.items()]
     if dataset is not None and evaluation is not None:
         for issue in label_issues.read_label_issues(evaluation):
-            if (path := dataset / issue.file).is_file():
+            if path := files.own(dataset, issue.file):
                 sha = file_sha256(path)
                 cases.append(Case(path, sha, issue.label, issue.suggested, issue.probability))
     decided = decisions.read_curation(root / decisions.FILE).decided

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
@@ -50,8 +50,12 @@ def create(review: Review, token: str) -> Starlette:
 
     def picture(request: Request[Any]) -> Response:
         case = review.cases[case_number(request.path_params["at"], len(review.cases) - 1)]
-        kind = door.suffix(case.path.read_bytes()).removeprefix(".").replace("jpg", "jpeg")
-        return FileResponse(case.path, media_type=f"image/{kind}")
+        try:
+            data = case.read()
+        except GreenrError as error:
+            raise HTTPException(404, str(error)) from None
+        kind = door.suffix(data).removeprefix(".").replace("jpg", "jpeg")
+        return Response(data, media_type=f"image/{kind}")
 
     async def decide(request: Request[Any]) -> Response:
         if not same_origin(request.headers):

@@ -8,6 +8,7 @@ The web page writes it, `greenr review` reads it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +51,11 @@ class FeedbackRow:
     `predicted`: what release `release` answered, empty if unknown; `when`: ISO, UTC; `kept`: all that is kept with this
     verdict, so that nobody has to count it; more than there is once some has been removed."""
 
-    file: str
+    file: contracts.Name
     label: str
     predicted: str
     release: str
-    sha256: str
+    sha256: contracts.Sha256
     when: str = ""
     kept: Kept | None = None
 
@@ -115,21 +116,29 @@ def count(folder: Path) -> Kept:
 
 
 def read(folder: Path) -> list[FeedbackRow]:
-    """The verdicts about pictures that are still there, by the name that `keep` gave them, the oldest first."""
-    rows = contracts.read_log(folder / LOG, FeedbackRow)
-    return [
-        row
-        for row in rows
-        if row.file.rpartition(".")[0] == _stem(row.label, row.sha256) and (folder / row.file).is_file()
-    ]
+    """The verdicts about pictures that are still there as `keep` left them, the oldest first."""
+    return [row for row in contracts.read_log(folder / LOG, FeedbackRow) if _kept(folder, row)]
+
+
+def _kept(folder: Path, row: FeedbackRow) -> Path | None:
+    """The picture that a line is about, if it is one that `keep` put there: anyone may have written the line, or put
+    another file in its place."""
+    with contextlib.suppress(labels.LabelError):
+        path = files.own(folder, row.file)
+        if (
+            path
+            and row.file == _stem(row.label, row.sha256) + path.suffix
+            and file_sha256(path) == row.sha256
+        ):
+            return path
+    return None
 
 
 def remove_pictures(folder: Path, decided: Collection[str]) -> None:
     """Remove the pictures with these sha256, to make room for new ones."""
-    for row in read(folder):
-        path = folder / row.file
-        # A verdict may stand there twice. Another picture by that name was not kept here.
-        if row.sha256 in decided and path.is_file() and file_sha256(path) == row.sha256:
+    for row in contracts.read_log(folder / LOG, FeedbackRow):
+        # A verdict may stand there twice.
+        if row.sha256 in decided and (path := _kept(folder, row)):
             path.unlink()
 
 

@@ -44,6 +44,9 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
     `timeout` in seconds. `shared`: as in `listen`. Raises ServerError, whose message ends with the end of the log, and
     OSError if the disk is full.
     """
+    for path in (run_dir / LOG, run_dir / "workers"):
+        if path.is_symlink():
+            raise ServerError(f"{path} is a link, and what a server writes would go elsewhere: remove it")
     if shutil.disk_usage(run_dir).free < ROOM:
         # Its workers would die of it (SIGBUS), since they count in mapped files.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
@@ -60,7 +63,8 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
                     command(run_dir, note),
                     check=True,
                     timeout=timeout,
-                    cwd=run_dir,
+                    # gunicorn imports from where it is started before all else, and many may write in run_dir.
+                    cwd=PACKAGE.parent,
                     env={**environment(run_dir, note), SOCKET: str(listening.fileno())},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -103,13 +107,19 @@ def environment(run_dir: Path, note: ServerNote) -> dict[str, str]:
         "GREENR_ALLOWED_HOSTS": f"{note.settings.get('GREENR_ALLOWED_HOSTS') or ''},{note.host}",
         "GREENR_TRUSTED_PROXIES": note.settings.get("GREENR_TRUSTED_PROXIES") or "",
         "PROMETHEUS_MULTIPROC_DIR": str(run_dir / note.launch),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *python_path()]),
         "PYTHONSAFEPATH": "1",
         # One worker a core; what a library would start besides only takes memory.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }
+
+
+def python_path() -> list[str]:
+    """PYTHONPATH, made absolute: in another folder a relative entry is another one."""
+    given = os.environ.get("PYTHONPATH")
+    return [str(Path(entry).absolute()) for entry in given.split(os.pathsep)] if given else []
 
 
 def log_end(run_dir: Path, note: ServerNote) -> str:

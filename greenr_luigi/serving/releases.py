@@ -67,7 +67,7 @@ class ReleaseNote:
     """release.json: the files of a release by relative name, and when it was published (ISO, UTC)."""
 
     digest: str
-    files: dict[str, ReleasedFile]
+    files: dict[contracts.Name, ReleasedFile]
     created: str = ""
 
 
@@ -75,7 +75,7 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
     """Copy files and folders, each under its own name, into a new immutable release, and return its digest. The same
     files give the same release. Nothing serves it before `point`.
 
-    Raises ReleaseError when model.onnx or model.json is missing, or two files have one name.
+    Raises ReleaseError when model.onnx or model.json is missing, a file is a link, or two have one name.
     """
     chosen = files_by_name(sources)
     store.mkdir(parents=True, exist_ok=True)
@@ -108,6 +108,10 @@ def files_by_name(sources: Iterable[Path]) -> dict[str, Path]:
             name = path.relative_to(source.parent).as_posix()
             if name in LEFT_OUT or not path.is_file():
                 continue
+            if path.is_symlink():
+                raise ReleaseError(
+                    f"{path} is a link, and may lead anywhere: expected a file of the model; remove it"
+                )
             if chosen.setdefault(name, path) != path:
                 raise ReleaseError(
                     f"two files for {name!r} in a release, {chosen[name]} and {path}: leave one out"

@@ -102,6 +102,10 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
 
     Raises ServerError: address taken by another program, release refused, no answer in time.
     """
+    if service.run_dir.is_symlink():
+        raise ServerError(
+            f"{service.run_dir} is a link, and what a server writes would go elsewhere: remove it"
+        )
     run_dir = service.run_dir.resolve()
     if (pointed := releases.current(service.store)) != digest:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")

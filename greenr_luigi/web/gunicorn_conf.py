@@ -32,6 +32,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def on_starting(server: Any) -> None:
+    # By its folder a server is found when that has been moved.
+    if run_dir := os.environ.get("GREENR_RUN_DIR"):
+        os.chdir(run_dir)
     descriptor = os.environ.get(SOCKET)
     if descriptor:
         server.LISTENERS = [socket.socket(fileno=int(descriptor))]

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from greenr_luigi import templating
+from greenr_luigi import files, templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.pictures.door import FORMATS
 from greenr_luigi.web import intake
@@ -111,7 +111,11 @@ async def picture(request: Request[State]) -> Response:
     name = request.path_params["name"]
     if name not in release_page(request, model).pictures:
         raise Problem(404, "not-found", f"the release has no picture {name!r}: start from the model page")
-    path = request.state["settings"].store / model.digest / "pictures" / name
+    path = files.own(request.state["settings"].store / model.digest, f"pictures/{name}")
+    if path is None:
+        raise Problem(
+            404, "not-found", f"the release has lost its picture {name!r}: start from the model page"
+        )
     return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
 
 

@@ -133,17 +133,20 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
 
     walk.write_with_other_head(tmp_path / "model.onnx", change)
     card, centers = read_card(folders.export), np.load(folders.evaluation / "centers.npy")
+    # Whoever writes there after us does not have it loaded.
+    pickled = (tmp_path / "export.pkl").read_bytes()
+    (tmp_path / "export.pkl").write_bytes(b"cposix\nabort\n(tR.")
     files = sorted((folders.dataset / "test").glob("*/*.jpg"))
     with pytest.raises(parity.ParityError, match=r"familiarity in fastai and in ONNX Runtime differ by"):
-        parity.check_parity(folders.export, card, files, np.roll(centers, 1, 1))
+        parity.check_parity(folders.export, card, files, np.roll(centers, 1, 1), pickled)
     with pytest.raises(
         parity.ParityError, match=r"fastai and ONNX Runtime differ by .* expected at most 0.0001"
     ):
-        parity.check_parity(tmp_path, card, files, centers)
+        parity.check_parity(tmp_path, card, files, centers, pickled)
     with pytest.raises(
         parity.ParityError, match=r"has the classes \['disc', 'three'\], expected \['a', 'b'\]"
     ):
-        parity.check_parity(folders.export, replace(card, classes=["a", "b"]), files, centers)
+        parity.check_parity(folders.export, replace(card, classes=["a", "b"]), files, centers, pickled)
 
 
 def test_a_body_without_a_feature_map_exports_too(tmp_path):

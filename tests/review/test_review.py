@@ -19,11 +19,14 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from starlette.testclient import TestClient
 
+from greenr_luigi.contracts import ContractError
 from greenr_luigi.dataset import curation, decisions, rows
 from greenr_luigi.evaluation import label_issues
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.review import cases
+from greenr_luigi.review.page import create
 from greenr_luigi.serving import feedback_store
 from tests import tiny_release
 from tests.pipeline import Pipeline
@@ -117,6 +120,27 @@ def title(driver: webdriver.Chrome, words: str) -> None:
 def press(driver: webdriver.Chrome, key: str, then: str) -> None:
     driver.find_element(By.TAG_NAME, "body").send_keys(key)
     title(driver, then)
+
+
+def test_only_the_picture_that_was_listed_is_shown_and_kept(place: Place, tmp_path: Path) -> None:
+    """Whoever may write there puts another one in its place, or a link, or names one elsewhere."""
+    mine = tmp_path / "mine.jpg"
+    mine.write_bytes(tiny_release.picture("blue", 320))
+    issue = label_issues.LabelIssue("../mine.jpg", "grass", "dandelion", 0.1)
+    review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
+    page = TestClient(create(review, "t"), "http://127.0.0.1")
+    assert page.get("/t/picture/0").status_code == 200
+    first = review.cases[0].path
+    first.unlink()
+    first.symlink_to(mine)
+    assert page.get("/t/picture/0").status_code == 404
+    with pytest.raises(decisions.CurationError, match="no longer the picture that was listed"):
+        review.decide(0, "=dandelion")
+    assert not (place.root / "added").exists()
+    assert len(place.waiting()) == len(review.cases) - 1
+    label_issues.write_label_issues(place.evaluation, [issue])
+    with pytest.raises(ContractError, match="line 2"):
+        place.waiting()
 
 
 def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver.Chrome) -> None:

@@ -38,13 +38,24 @@ def test_only_what_was_kept_here_is_removed(tmp_path: Path) -> None:
     name = feedback_store.keep(feedback, tiny_release.picture("yellow"), "grass", "", "0" * 16)
     (kept,) = feedback_store.read(feedback)
     (feedback / "grass" / "mine.jpg").write_bytes(mine.read_bytes())
-    for file in ("../mine.jpg", "grass/mine.jpg", str(mine)):
-        contracts.append_log(feedback / feedback_store.LOG, replace(kept, file=file, sha256=sha256))
-    (feedback / name).write_bytes(mine.read_bytes())
-    feedback_store.remove_pictures(feedback, {sha256, kept.sha256})
-    theirs = [feedback / "grass" / "mine.jpg", feedback / name]
-    assert all(path.read_bytes() == mine.read_bytes() for path in theirs)
+    rows = [
+        {"file": file}
+        for file in ("../mine.jpg", "grass/mine.jpg", str(mine), f"grass/../../{sha256[:16]}.jpg")
+    ]
+    rows += [{"file": "grass/../../mine.jpg", "sha256": "../../mine"}, {"label": "a\nb"}, {"label": "../.."}]
+    rows += [{"file": f"{label}/{sha256[:16]}.jpg", "label": label} for label in ("linked", "link")]
+    for row in rows:
+        contracts.append_log(feedback / feedback_store.LOG, replace(kept, **{"sha256": sha256} | row))
+    (tmp_path / f"{sha256[:16]}.jpg").write_bytes(mine.read_bytes())
+    (feedback / "linked").symlink_to(tmp_path)
+    (feedback / "link").mkdir()
+    (feedback / "link" / f"{sha256[:16]}.jpg").symlink_to(mine)
     assert feedback_store.read(feedback) == [kept]
+    (feedback / name).write_bytes(mine.read_bytes())
+    feedback_store.remove_pictures(feedback, {sha256, kept.sha256, "../../mine"})
+    theirs = [feedback / "grass" / "mine.jpg", feedback / name, mine, tmp_path / f"{sha256[:16]}.jpg"]
+    assert all(path.read_bytes() == mine.read_bytes() for path in theirs)
+    assert (feedback / "link" / f"{sha256[:16]}.jpg").is_symlink() and feedback_store.read(feedback) == []
 
 
 def test_what_is_no_picture_leaves_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.serving import history, releases
+from tests import tiny_release
 
 
 def export(folder: Path, text: str = "weights", **more: str) -> Path:
@@ -59,6 +60,22 @@ def test_missing_extra_and_two_files_of_one_name(tmp_path: Path) -> None:
         releases.publish(
             tmp_path / "s", [*export(tmp_path / "e").iterdir(), export(tmp_path / "f") / "model.json"]
         )
+
+
+def test_nothing_from_elsewhere_gets_into_a_release(tmp_path: Path) -> None:
+    """Neither by a link nor by a name in release.json."""
+    store, pictures = tmp_path / "releases", tmp_path / "pictures"
+    digest = releases.publish(store, tiny_release.export(tmp_path / "export").iterdir())
+    pictures.mkdir()
+    (tmp_path / "secret").write_text("mine")
+    (pictures / "a.jpg").symlink_to(tmp_path / "secret")
+    with pytest.raises(releases.ReleaseError, match="is a link, and may lead anywhere"):
+        releases.publish(store, [*(tmp_path / "export").iterdir(), pictures])
+    note = json.loads((store / digest / "release.json").read_text())
+    note["files"]["../../secret"] = {"sha256": "0" * 64, "size": 4}
+    (store / digest / "release.json").write_text(json.dumps(note))
+    with pytest.raises(releases.ReleaseError, match="cannot be read as ReleaseNote"):
+        releases.verify(store, digest)
 
 
 def test_point_and_roll_back_along_the_history(tmp_path: Path) -> None:

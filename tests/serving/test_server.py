@@ -27,6 +27,13 @@ pytestmark = pytest.mark.slow
 def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tiny_release.deploy(place / "releases", 0)
     assert processes.servers(place / "server") == []
+    # Whoever may write there runs nothing: neither by its folder, nor by a relative entry of PYTHONPATH.
+    for name in ("greenr_luigi", "starlette", "gunicorn", "uvicorn_worker", "sitecustomize"):
+        (place / "server").mkdir(exist_ok=True)
+        (place / "server" / f"{name}.py").write_text("raise SystemExit('imported')")
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([".", "", *filter(None, [os.environ.get("PYTHONPATH")])])
+    )
     monkeypatch.chdir("/")
     running = serve(place, first)
     assert len(running.workers) == 2 and running.digest == first
