@@ -44,12 +44,12 @@ def evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
     return [paths[i * len(paths) // number] for i in range(number)]
 
 
-def read_pixels(path: Path, size: int) -> Pixels:
+def read_pixels(path: Path, size: int, version: int = door.VERSION) -> Pixels:
     """One picture's pixels, uint8 (size, size, 3), through the door that the server uses too.
 
     Raises door.UnusablePicture that names the file."""
     try:
-        return door.square(door.open_picture(path.read_bytes(), at_least=size), size)
+        return door.square(door.open_picture(path.read_bytes(), size, version), size)
     except door.UnusablePicture as error:
         raise door.UnusablePicture(
             error.reason,
@@ -57,12 +57,16 @@ def read_pixels(path: Path, size: int) -> Pixels:
         ) from error
 
 
-def read_batches(paths: Sequence[Path], size: int, batch: int) -> Iterator[Pixels]:
+def read_batches(
+    paths: Sequence[Path], size: int, batch: int, version: int = door.VERSION
+) -> Iterator[Pixels]:
     """The pictures in order, uint8 (up to `batch`, size, size, 3) at a time. Pillow decodes without the
     interpreter's lock, so threads are enough; at most four batches are in memory, however many pictures
     there are."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pictures = map_ahead(pool, functools.partial(read_pixels, size=size), paths, 3 * batch)
+        pictures = map_ahead(
+            pool, functools.partial(read_pixels, size=size, version=version), paths, 3 * batch
+        )
         while pixels := list(islice(pictures, batch)):
             yield np.stack(pixels)
 

@@ -101,7 +101,9 @@ def named_rightly(release: Path, dataset: Path, rows: list[SplitRow]) -> Bools:
     card, session = read_card(release), open_session(release / "model.onnx")
     numbers = [
         session.run(["probabilities"], {"pixels": batch})[0].argmax(1)
-        for batch in pixels.read_batches([dataset / row.file for row in rows], card.image_size, BATCH)
+        for batch in pixels.read_batches(
+            [dataset / row.file for row in rows], card.image_size, BATCH, card.door_version
+        )
     ]
     named = [card.classes[number] for number in np.concatenate(numbers)]
     return np.array([label == row.label for label, row in zip(named, rows, strict=True)])

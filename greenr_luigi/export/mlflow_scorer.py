@@ -26,7 +26,9 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unu
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         card, size = self.card, self.card.image_size
-        pictures = [open_picture(base64.b64decode(data), at_least=size) for data in model_input["picture"]]
+        pictures = [
+            open_picture(base64.b64decode(data), size, card.door_version) for data in model_input["picture"]
+        ]
         pixels = np.stack([square(picture, size) for picture in pictures])
         names = ["probabilities"] if card.familiarity is None else ["probabilities", "familiarity"]
         probabilities, *familiarity = self.session.run(names, {"pixels": pixels})

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from greenr_luigi import contracts
+from greenr_luigi.contracts import ContractError
 from greenr_luigi.evaluation.metrics import DataCounts, Measured
+from greenr_luigi.pictures import version
 
 NAME = "model.json"
 
@@ -31,8 +33,9 @@ class Quantization:
 @dataclass(frozen=True)
 class ModelCard:
     """`classes` in the order of the model's outputs; `image_size`: the side in pixels of the square that it takes;
-    `threshold` and `familiarity`: the least top probability, and the least familiarity, of an answer; `mean`, `std` and
-    `resize`: as in training.json; `license` and `weights`: of the body that training started from.
+    `threshold` and `familiarity`: the least top probability, and the least familiarity, of an answer; `door`: which
+    version of it (pictures/version.py) gave the pixels that it has learned from; `mean`, `std` and `resize`: as in
+    training.json; `license` and `weights`: of the body that training started from.
 
     What an answer needs has no default. The rest is None in a release that lacks it."""
 
@@ -41,6 +44,7 @@ class ModelCard:
     image_size: Annotated[int, Meta(ge=8, le=2048)]
     threshold: Annotated[float, Meta(ge=0, le=1)]
     familiarity: float | None = None
+    door: int | None = None
     temperature: float | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -53,12 +57,25 @@ class ModelCard:
     weights: str | None = None
     int8: Quantization | None = None
 
+    @property
+    def door_version(self) -> int:
+        """As of door.open_picture. Before releases told it there was one."""
+        return 1 if self.door is None else self.door
+
 
 def read_card(folder: Path) -> ModelCard:
     """The model card of an export or a release. What people are only shown is None where it has another shape.
 
-    Raises ContractError if it lacks what answers need, or if its familiarity is no number: taken for None, it would let
-    every picture have an answer."""
-    return contracts.read_tolerant(
-        folder / NAME, ModelCard, "export the model again", strict=("familiarity",)
-    )
+    Raises ContractError if it lacks what answers need, if its familiarity is no number (taken for None, it would let
+    every picture have an answer), or if its door is none that this program has: the model would see other pixels than
+    it has learned from."""
+    path = folder / NAME
+    strict = ("familiarity", "door")
+    card = contracts.read_tolerant(path, ModelCard, "export the model again", strict=strict)
+    if card.door_version not in version.VERSIONS:
+        known = " and ".join(map(str, version.VERSIONS))
+        raise ContractError(
+            f"{path}: the model has learned from pictures as of door {card.door_version}; this program has {known}: "
+            "run DeployApp, or serve it with the program that made it"
+        )
+    return card

@@ -25,6 +25,7 @@ from greenr_luigi.evaluation.metrics import Measured, Metrics
 from greenr_luigi.export import model_card, quantization
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.export.parity import check_parity
+from greenr_luigi.pictures import door
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
@@ -105,6 +106,7 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
         threshold=metrics.threshold,
         temperature=metrics.temperature,
         familiarity=metrics.familiarity,
+        door=door.VERSION,
         mean=training.mean,
         std=training.std,
         resize=training.resize,

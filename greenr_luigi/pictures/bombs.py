@@ -116,6 +116,8 @@ def _jpeg(data: bytes) -> None:
             exif += 1
             if exif > MAX_EXIF_SEGMENTS:
                 raise broken(f"it has more than {MAX_EXIF_SEGMENTS} segments of EXIF data")
+    if visits > MAX_VISITS // 2:  # Without an end it is decoded twice (jpeg.has_all_rows).
+        raise broken(f"it has {scans} scans and no end, too many for its size")
 
 
 def coefficients(frame: bytes) -> dict[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import math
 import struct
 import warnings
@@ -22,23 +23,27 @@ import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
-    ImageOps,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
-from greenr_luigi.pictures import bombs, kinds
+from greenr_luigi.pictures import bombs, colour, depth, first_door, jpeg, kinds
+from greenr_luigi.pictures.flatten import flatten
+from greenr_luigi.pictures.trimmings import without_trimmings
 from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
 from greenr_luigi.pictures.unusable import broken, too_large, unread
+from greenr_luigi.pictures.version import VERSION as VERSION
 
 PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 #: What Pillow may try to decode, decided by content and not by name.
 FORMATS = tuple(kinds.FORMATS)
-SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg", "MPO": ".jpg"}
+SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg"}
 MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
@@ -48,8 +53,16 @@ MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 18_000_000}
 LARGE = 4_000_000
 #: Of what is shrunk, no more pixels are kept, however long and narrow it is.
 KEPT = 8_000_000
-#: Pixels that are flattened at a time.
-STRIP = 2_000_000
+#: What makes an orientation upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 #: Smaller than this on one side, there is nothing to see.
 MIN_SIDE = 32
 
@@ -66,27 +79,39 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def open_picture(data: bytes, at_least: int | None = None) -> Image.Image:
-    """Decode bytes to an upright RGB image; the first frame of an animation, transparency laid on white.
+def open_picture(data: bytes, at_least: int | None = None, version: int = VERSION) -> Image.Image:
+    """Decode bytes to an upright image in sRGB; the first frame of an animation, transparency laid on white.
 
-    `at_least`: see `decode`. Raises UnusablePicture with reason "too-large" (bytes or pixels), "format", "too-small" or
-    "broken".
+    `at_least`: see `decode`. `version`: the door whose pixels are wanted, of version.VERSIONS. Raises UnusablePicture
+    with reason "too-large" (bytes or pixels), "format", "too-small" or "broken".
     """
-    return decode(open_header(data), at_least)
+    header = open_header(data)
+    if version == 1:
+        header = _opened(data, str(header.format))
+        with _refusing():
+            return first_door.decode(header, at_least, lambda: _factor(header, at_least))
+    return decode(header, at_least)
 
 
-def open_header(data: bytes) -> Image.Image:
+def open_header(data: bytes) -> ImageFile.ImageFile:
     """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
     kind = kinds.format_of(data)
     if kind is None:
         raise unread(kinds.what_else(data))
     if len(data) > MAX_BYTES:
         raise too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
-    if kind == "WEBP" and 8 + int.from_bytes(data[4:8], "little") > len(data):
-        raise broken("truncated")  # Its decoder says nothing of why.
     bombs.check(data)
     with _refusing():
+        drawing, told = without_trimmings(data, kind)
+    image = _opened(drawing, kind)
+    image.info.update(told)
+    return image
+
+
+def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+    with _refusing():
         image = Image.open(bombs.Counted(data), formats=[kind])
+    assert isinstance(image, ImageFile.ImageFile)
     width, height = image.size
     most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
     size = f"the picture has {width} x {height} pixels"
@@ -99,21 +124,44 @@ def open_header(data: bytes) -> Image.Image:
     return image
 
 
-def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
+def decode(image: ImageFile.ImageFile, at_least: int | None = None) -> Image.Image:
     """The pixels behind a header, as `open_picture` gives them.
 
     `at_least`: the side in pixels that the caller will shrink to. A JPEG larger than that is decoded at a half, a
     quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is LARGE then
     is shrunk to no less than twice that, or to KEPT pixels.
     """
+    told, turn = image.info, orientation(image)
     with _refusing():
+        file, frame = image.fp, image.tile[0].extents if image.format == "GIF" else None
+        assert isinstance(file, io.BytesIO)
         if at_least is not None:
             image.draft("RGB", (at_least, at_least))
         image.load()
-        if at_least is not None and image.width * image.height > LARGE:
-            narrow = math.ceil(math.sqrt(image.width * image.height / KEPT))
-            return ImageOps.exif_transpose(shrink(image, max(min(image.size) // (2 * at_least), narrow)))
-        return flatten(ImageOps.exif_transpose(image))
+        if "open" in told and not jpeg.has_all_rows(file.getvalue(), image, at_least):
+            raise broken("truncated")
+        to_srgb = colour.conversion(told.get("icc_profile"), image.mode)
+        whole = depth.brightened(image, file.getvalue()) if "bits" in told else image
+        pixels = flatten(whole, _factor(image, at_least), frame, to_srgb)
+        # What they told of the file does not hold for the pixels, and Pillow would write it into copies.
+        pixels.info = {}
+        return pixels.transpose(TURNS[turn]) if turn in TURNS else pixels
+
+
+def _factor(image: Image.Image, at_least: int | None) -> int:
+    """By how much a decoded picture is shrunk while it is flattened."""
+    if at_least is None or image.width * image.height <= LARGE:
+        return 1
+    return max(min(image.size) // (2 * at_least), math.ceil(math.sqrt(image.width * image.height / KEPT)))
+
+
+def orientation(image: Image.Image) -> int:
+    """How a picture lies, 1 to 8, by its EXIF data alone: browsers pass XMP's by. 1 where these are torn."""
+    exif = Image.Exif()
+    with contextlib.suppress(*DECODE_ERRORS):
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(ExifTags.Base.Orientation, 1))
+    return 1
 
 
 @contextlib.contextmanager
@@ -127,40 +175,6 @@ def _refusing() -> Iterator[None]:
         raise too_large("the picture has too many pixels", MAX_PIXELS) from None
     except DECODE_ERRORS as error:
         raise broken(error) from None
-
-
-def shrink(image: Image.Image, factor: int) -> Image.Image:
-    """A decoded picture in RGB with a `factor`-th of its sides, each pixel the mean of those that it stands for.
-    Flattened strip by strip, which saves memory; its EXIF data stay."""
-    width, height = image.size
-    rows = max(STRIP // width // factor, 1) * factor
-    white = white_value(image)
-    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
-    for above in range(0, height, rows):
-        strip = flatten(image.crop((0, above, width, min(above + rows, height))), white)
-        small.paste(strip.reduce(factor), (0, above // factor))
-    small.info = image.info
-    return small
-
-
-def white_value(image: Image.Image) -> float | None:
-    """What stands for white in a picture of more than 8 bits a value; None for all others."""
-    if not image.mode.startswith("I;16") and image.mode not in ("I", "F"):
-        return None
-    return 65535.0 if np.asarray(image).max(initial=0) > 255 else 255.0
-
-
-def flatten(image: Image.Image, white: float | None = None) -> Image.Image:
-    """Any Pillow mode to RGB: 16-bit scaled (Pillow alone would clip it), alpha laid on white. `white`: the whole
-    picture's white_value, if this is a part."""
-    if white := white or white_value(image):
-        values = np.asarray(image).astype(np.float64)
-        return Image.fromarray((values.clip(0, white) * (255.0 / white)).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(paper, layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def square(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from PIL import ExifTags
-
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
 from greenr_luigi.pictures.manifest import PictureRow
@@ -24,7 +22,7 @@ def examine(data: bytes, label: str, engine: str) -> PictureRow:
     # Before it is decoded, which may be at a fraction of its size.
     width, height = image.size
     hashes = perceptual_hash(door.decode(image, at_least=HASHED_SIDE))
-    if image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
+    if door.orientation(image) in SIDEWAYS:
         width, height = height, width
     sha256 = door.sha256(data)
     file = f"{sha256[:16]}{door.SUFFIXES[str(image.format)]}"

@@ -48,6 +48,19 @@ def test_a_familiarity_that_is_no_number_is_not_taken_for_none(tmp_path, familia
         read_card(tmp_path)
 
 
+@pytest.mark.parametrize("door", ["first", [1], 0.5, 0, 99])
+def test_a_door_that_this_program_has_not_is_not_taken_for_another(tmp_path, door):
+    """Else the model would see other pixels than it has learned from, and nobody would know."""
+    tiny_release.export(tmp_path, door=door)
+    with pytest.raises(ContractError, match=r"model\.json"):
+        read_card(tmp_path)
+
+
+def test_a_card_without_a_door_is_of_the_first(tmp_path):
+    assert read_card(tiny_release.export(tmp_path)).door_version == 1
+    assert read_card(tiny_release.export(tmp_path, door=2)).door_version == 2
+
+
 def test_what_integers_changed_is_told_without_a_reason(tmp_path):
     for told in (Quantization(False, "too few"), Quantization(True, None, 300, 0, 2, 0.001, 0.1)):
         contracts.write(tmp_path / "q.json", told)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from greenr_luigi.pictures import door, hashing
+from greenr_luigi.pictures import door, flatten, hashing
 from greenr_luigi.pictures.door import UnusablePicture, open_picture, square
 
 
@@ -129,7 +129,7 @@ def test_a_large_picture_of_any_mode_is_shrunk_as_it_is_flattened(
     data = encoded(image, "PNG", exif=exif)
     whole = door.open_picture(data)
     monkeypatch.setattr(door, "LARGE", 100_000)
-    monkeypatch.setattr(door, "STRIP", 64)
+    monkeypatch.setattr(flatten, "STRIP", 64)
     small = door.open_picture(data, at_least=100)
     assert small.size == (-(-701 // 3), -(-1003 // 3)) and whole.size == (701, 1003)
     upright = whole.transpose(Image.Transpose.ROTATE_90).reduce(3).transpose(Image.Transpose.ROTATE_270)

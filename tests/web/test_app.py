@@ -161,9 +161,9 @@ def test_a_picture_is_decoded_once_for_an_answer(
 ) -> None:
     decoded: list[int] = []
 
-    def counted(data: bytes, at_least: int | None = None) -> Image.Image:
+    def counted(data: bytes, *how: int, **named: int) -> Image.Image:
         decoded.append(len(data))
-        return open_picture(data, at_least)
+        return open_picture(data, *how, **named)
 
     async def fetch(address: str) -> bytes:
         return picture

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from greenr_luigi.contracts import ContractError
-from greenr_luigi.pictures import door
+from greenr_luigi.pictures import colour, door
 from greenr_luigi.serving import releases
 from greenr_luigi.web import model
 from tests import tiny_release
@@ -137,3 +137,15 @@ def test_a_torn_model_card_is_one_clear_message(tmp_path: Path, content: str) ->
         ContractError, match=r"model\.json cannot be read as ModelCard .*export the model again"
     ):
         model.load(tmp_path / "store", digest)
+
+
+def test_a_release_is_served_with_the_pixels_that_it_knows(tmp_path: Path) -> None:
+    """Dark by its values, and by its profile no longer strange to the model."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (45, 35, 0)).save(buffer, "PNG", icc_profile=colour.profile(1))
+    for door_, familiar in ((None, False), (1, False), (2, True)):
+        digest = tiny_release.deploy(tmp_path / str(door_) / "store", **({"door": door_} if door_ else {}))
+        answer = model.load(tmp_path / str(door_) / "store", digest).answer(buffer.getvalue())
+        assert answer.familiar is familiar
+    with pytest.raises(ContractError, match="door 99; this program has 1 and 2: run DeployApp"):
+        model.load(tmp_path / "99" / "store", tiny_release.deploy(tmp_path / "99" / "store", door=99))

@@ -1,0 +1,109 @@
+"""A JPEG without its trimmings: the segments that draw, and what the others say of orientation and colour; and whether
+one that breaks off has all its rows."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image, ImageChops
+
+from greenr_luigi.pictures import colour
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+#: A marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+SCAN, EXIF, PROFILE = 0xDA, 0xE1, 0xE2
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+#: Those of applications, comments, and the one that means nothing.
+TRIMMINGS = {*range(0xE0, 0xF0), 0xFE, 0x01}
+#: Trimmings that decoders tell the colour space by, and their least length.
+COLOUR_SPACES = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
+#: All 64 coefficients of a block.
+EVERY = 2**64 - 1
+#: Values that make no smooth surface.
+NOISE = bytes.fromhex("b54ad3196ce58a37") * 4
+RESTARTS = [bytes([0xFF, number]) for number in range(0xD0, 0xD8)]
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each marker until the picture's end or the file's, and where what it brings begins and ends."""
+    at = len(START)
+    while found := MARKER.search(data, at):
+        marker, at = data[found.end() - 1], found.end()
+        if marker in (0x01, 0xD8, 0xD9):  # These stand alone; all others say how long they are.
+            yield marker, at, at
+            if marker == 0xD9:
+                return
+        else:
+            end = at + max(int.from_bytes(data[at : at + 2], "big"), 2)
+            yield marker, at + 2, end
+            at = end
+
+
+def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """The segments that draw, and what is told beside them, by Pillow's names: "exif", "icc_profile"; and "open" for a
+    file that breaks off after the beginning of the last scan that it needs. That one is ended: ask `has_all_rows`."""
+    kept, exif, profile = [START], list[bytes](), list[bytes]()
+    missing, progressive, scans, marker = dict[int, int](), False, len(data), 0
+    for marker, begin, end in segments(data):
+        body = data[begin:end]
+        if marker == SCAN:
+            scans = min(scans, begin - 4)
+            _cross_off(missing, body, progressive)
+        if scans < len(data):
+            continue
+        if marker == EXIF and body.startswith(b"Exif\0\0"):
+            exif.append(body[6:])
+        elif marker == PROFILE and body.startswith(b"ICC_PROFILE\0"):
+            profile.append(body[12:])
+        elif marker in FRAMES:
+            progressive, missing = marker & 3 == 2, dict.fromkeys(body[6::3], EVERY)
+        name, least = COLOUR_SPACES.get(marker, (b"", 0))
+        if marker not in TRIMMINGS or (name and body.startswith(name) and len(body) >= least):
+            kept.append(b"\xff%c%b" % (marker, data[begin - 2 * (end > begin) : end]))
+    info: dict[str, Any] = {"exif": b"Exif\0\0" + b"".join(exif)} if exif else {}
+    if marker != 0xD9 and scans < len(data) and not any(missing.values()):
+        # Half an end marker, or of a stuffed byte.
+        kept.append(data[scans:].rstrip(b"\xff") + END)
+        info["open"] = True
+    else:
+        kept.append(data[scans:])
+    return b"".join(kept), info | _profile(profile)
+
+
+def _cross_off(missing: dict[int, int], scan: bytes, progressive: bool) -> None:
+    """Note which coefficients of which component a scan brings to their last bit."""
+    count = scan[0] if scan else 0
+    first, last, bits = (scan[1 + 2 * count : 4 + 2 * count] if progressive else b"\0\x3f\0").ljust(
+        3, b"\xff"
+    )
+    if bits & 15 == 0:
+        for component in scan[1 : 1 + 2 * count : 2]:
+            missing[component] = missing.get(component, 0) & ~((2 << last) - (1 << first))
+
+
+def _profile(parts: list[bytes]) -> dict[str, bytes]:
+    """An ICC profile in numbered parts, whole or not at all (ICC.1:2022, B.4)."""
+    parts.sort()
+    numbered = all(part[:2] == bytes([number, len(parts)]) for number, part in enumerate(parts[:255], 1))
+    if not parts or len(parts) > 255 or not numbered or sum(map(len, parts)) > colour.MAX_PROFILE:
+        return {}
+    return {"icc_profile": b"".join(part[2:] for part in parts)}
+
+
+def has_all_rows(file: bytes, image: Image.Image, at_least: int | None) -> bool:
+    """Whether the pixels of an ended file are all its own. libjpeg fills up what is missing and says nothing; noise in
+    its place makes another picture. `image`: as decoded, with `at_least` as in door.decode."""
+    scan = file.rfind(bytes([0xFF, SCAN]))
+    last = [file.rfind(restart, scan) for restart in RESTARTS]
+    # The marker that is waited for comes first, or it is taken for one that was lost.
+    following = last.index(max(last)) + 1 if max(last) > 0 else 0
+    restarts = RESTARTS[following:] + RESTARTS[:following]
+    noise = NOISE + b"".join(restart + NOISE for restart in restarts)
+    other = Image.open(io.BytesIO(file.removesuffix(END) + noise + END), formats=("JPEG",))
+    if at_least is not None:
+        other.draft("RGB", (at_least, at_least))
+    return ImageChops.difference(image.convert(other.mode), other).getbbox() is None

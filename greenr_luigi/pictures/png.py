@@ -1,0 +1,130 @@
+"""A PNG without its trimmings: the chunks that draw, and what the others say of orientation and colour.
+
+Pillow refuses a whole picture for a wrong checksum beside a comment. No browser does, and the standard asks for none of
+it (W3C, "Portable Network Graphics (PNG) Specification (Third Edition)", 13.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from greenr_luigi.pictures import colour
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Bytes of a text that holds EXIF data, which a JPEG limits to 64 KB.
+MAX_TEXT = 2**20
+GREY, TRUECOLOUR, INDEXED = 0, 2, 3
+#: Before the pixels these are to be right, in other pictures and in those with a palette. What Chromium refuses for a
+#: fault in a frame (fcTL) is refused here.
+WANTED = ((b"fcTL",), (b"fcTL", b"PLTE"))
+#: Chunks that tell of colours.
+COLOURS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+
+
+class Chunk(NamedTuple):
+    """`whole`: as the file has it, with length, name and checksum; `sound`: nothing is missing, and the checksum is
+    right (that of IDAT is not looked at: its data have one of their own)."""
+
+    name: bytes
+    body: memoryview
+    whole: memoryview
+    sound: bool
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    view, at = memoryview(data), len(SIGNATURE)
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        whole = view[at : at + 12 + length]
+        body = whole[8 : 8 + length]
+        sound = name == b"IDAT" or whole[8 + length :] == zlib.crc32(body, zlib.crc32(name)).to_bytes(
+            4, "big"
+        )
+        yield Chunk(name, body, whole, sound)
+        at += 12 + length
+
+
+def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """The chunks that draw the first picture, and what is told beside it, by Pillow's names: "exif", "icc_profile"; and
+    "bits", if each value has 16: how many of them count, or 0 where it is not said."""
+    # Where they are if the first chunk is IHDR, as it must be.
+    depth, kind = data[24:26].ljust(2, b"\0")
+    kept: list[bytes | memoryview] = [SIGNATURE]
+    first, info = dict[bytes, memoryview](), dict[str, Any]()
+    for name, body, whole, sound in chunks(data):
+        begun = b"IDAT" in first
+        if name in (b"IHDR", b"IDAT") or (name in WANTED[kind == INDEXED] and not begun):
+            kept.append(whole)
+        elif not sound:
+            continue
+        elif exif := _exif(name, body.tobytes()):
+            info.setdefault("exif", exif)
+        elif begun or name in first:
+            continue
+        elif name == b"tRNS":
+            kept.append(_transparency(body.tobytes(), depth, kind, len(first.get(b"PLTE", b"")) // 3))
+        elif name == b"acTL" and len(body) >= 8:
+            kept.append(whole)
+        first.setdefault(name, body)
+    if profile := _profile({name: body.tobytes() for name, body in first.items() if name in COLOURS}):
+        info["icc_profile"] = profile
+    if depth == 16:
+        # Who tells of colours, tells them of all 16.
+        info["bits"] = 16 if set(COLOURS) & set(first) else max(first.get(b"sBIT") or b"\0")
+    return b"".join(kept), info
+
+
+def _transparency(body: bytes, depth: int, kind: int, entries: int) -> bytes:
+    """A tRNS chunk as Pillow compares it, with values of 8 bits, or none if it does not fit the picture."""
+    if kind == INDEXED:
+        return _chunk(b"tRNS", body[:entries]) if body[:entries] else b""
+    if len(body) != {GREY: 2, TRUECOLOUR: 6}.get(kind):
+        return b""
+    values = struct.unpack(f">{len(body) // 2}H", body)
+    if kind == GREY and depth < 8:
+        values = tuple(value * 255 // (2**depth - 1) for value in values)
+    elif kind == TRUECOLOUR and depth == 16:
+        values = tuple(value >> 8 for value in values)
+    return _chunk(b"tRNS", struct.pack(f">{len(values)}H", *(min(value, 65535) for value in values)))
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _exif(name: bytes, body: bytes) -> bytes | None:
+    """EXIF data of a chunk of their own, or in the hexadecimal text that ImageMagick writes."""
+    if name == b"eXIf":
+        return b"Exif\0\0" + body.removeprefix(b"Exif\0\0")
+    if name not in (b"tEXt", b"zTXt") or not body.startswith(b"Raw profile type exif\0"):
+        return None
+    text: bytes | None = body[22:] if name == b"tEXt" else _inflated(body[22:], MAX_TEXT)
+    with contextlib.suppress(ValueError):
+        return bytes.fromhex("".join((text or b"").decode("latin-1").split("\n")[3:]))
+    return None
+
+
+def _profile(told: dict[bytes, bytes]) -> bytes | None:
+    """The ICC profile that a PNG holds, or one made of what its older chunks say."""
+    packed = told.get(b"iCCP", b"").partition(b"\0")[2]
+    if profile := _inflated(packed, colour.MAX_PROFILE):
+        return profile
+    if b"sRGB" in told or len(told.get(b"gAMA", b"")) != 4:
+        return None
+    gamma = int.from_bytes(told[b"gAMA"], "big") / 100_000
+    if len(told.get(b"cHRM", b"")) == 32:
+        return colour.profile(gamma, [value / 100_000 for value in struct.unpack(">8I", told[b"cHRM"])])
+    return None if abs(gamma - 0.45455) < 0.01 else colour.profile(gamma)
+
+
+def _inflated(packed: bytes, most: int) -> bytes | None:
+    """What follows the byte that names the method; None if it is another, torn, or more than `most` bytes."""
+    unpacker = zlib.decompressobj()
+    with contextlib.suppress(zlib.error):
+        found = unpacker.decompress(packed[1:], most) if packed[:1] == b"\0" else b""
+        return found if unpacker.eof else None
+    return None
