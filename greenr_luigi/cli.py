@@ -54,7 +54,7 @@ def data_root_of(arguments: argparse.Namespace) -> Path:
 
 def _needed_settings(command: Command) -> contextlib.AbstractContextManager[None]:
     """The page can be started and stopped whatever else is wrong in luigi.cfg."""
-    if command not in (start_server, stop_server, rollback, list_releases):
+    if command not in (start_server, stop_server, show_server, rollback, list_releases):
         return contextlib.nullcontext()
     from greenr_luigi import settings
 
@@ -210,6 +210,22 @@ def rollback(arguments: argparse.Namespace) -> None:
     print("it stays until there is another model, or until you name the stage: --force DeployApp")
 
 
+def show_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import server_status
+
+    rows = server_status.server_status(arguments.root)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        workers = f"{len(row['workers'])} of {row['workers_wanted']}: {', '.join(map(str, row['workers']))}"
+        shown = {**row, "workers": workers, "releases": ", ".join(row["releases"]) or "none yet"}
+        for name in ("address", "releases", "since", "pid", "workers", "log"):
+            print(f"{name:9} {shown[name]}")
+        for name, value in sorted(row["settings"].items()):
+            print(f"{'settings':9} {name} {value}")
+
+
 def list_releases(arguments: argparse.Namespace) -> None:
     from greenr_luigi.serving import releases
 
@@ -272,6 +288,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("review", review_pictures, "go through doubtful pictures on a local page, with keys", [PORT]),
     ("rollback", rollback, "let the server serve the release before this one", []),
     ("releases", list_releases, "list the releases, oldest first", []),
+    ("server", show_server, "print where the web classifier answers, since when, and how it was started", [JSON]),
     ("start", start_server, "serve the last good release, as after a reboot", []),
     ("stop", stop_server, "stop the web classifier", []),
 )  # fmt: skip

@@ -225,9 +225,8 @@ def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: floa
                 raise ServerError(f"the server refuses the release: {problem.message}")
         cause = not_ready(running, digest)
         if cause is None:
-            host = f"[{address}]" if ":" in (address := on_this_machine(note.host)) else address
             pids = tuple(state.pid for state in running.workers)
-            return Server(f"http://{host}:{note.port}/", note.port, running.pid, pids, digest, note.launch)
+            return Server(url(note), note.port, running.pid, pids, digest, note.launch)
         if time.monotonic() > deadline:
             raise NotReady(
                 f"{cause} after {timeout:g} seconds: look for what holds them{log_end(run_dir, note)}"
@@ -263,6 +262,12 @@ def stays_stopped(run_dir: Path) -> bool:
 def on_this_machine(host: str) -> str:
     """An address by which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def url(note: ServerNote) -> str:
+    """Where a server answers, for a browser on this machine."""
+    address = on_this_machine(note.host)
+    return f"http://{f'[{address}]' if ':' in address else address}:{note.port}/"
 
 
 def ask_release(note: ServerNote) -> str | None:

@@ -1,5 +1,6 @@
 """Whatever fails, the last good release serves: real runs after all of a server's processes have gone."""
 
+import datetime
 import json
 import os
 import signal
@@ -93,8 +94,17 @@ def test_a_page_that_a_person_stopped_stays_stopped_until_it_is_started(
 def test_start_serves_what_is_there(deployed: Pipeline) -> None:
     good = releases.current(deployed.root / "releases")
     reboot(deployed)
+    nothing = deployed.greenr("server")
+    assert nothing.returncode == 1 and "no server runs under" in nothing.stderr
     started = deployed.greenr("start")
     assert started.returncode == 0 and served(started.stdout) == good, started.stderr
+    (told,) = json.loads(deployed.greenr("server", "--json").stdout)
+    assert started.stdout.startswith(told["address"]) and told["releases"] == [good]
+    assert len(told["workers"]) == told["workers_wanted"] == 1 and Path(told["log"]).is_file()
+    began = datetime.datetime.fromisoformat(told["since"])
+    assert datetime.timedelta() < datetime.datetime.now() - began < datetime.timedelta(minutes=2)
+    assert told["settings"]["--web-workers"] == "1"
+    assert f"address   {told['address']}\n" in deployed.greenr("server").stdout
     again = deployed.greenr("start")
     assert again.stdout == started.stdout
     rolled_back = deployed.greenr("rollback")

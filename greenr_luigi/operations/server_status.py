@@ -1,0 +1,50 @@
+"""What runs: where the web classifier answers, since when, and how it was started."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TypedDict
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.serving import processes, server
+
+
+class ServerStatus(TypedDict):
+    """A running server. `releases`: the digests that its workers answer with, two of them while a new one is taken up;
+    `since`: local time, ISO 8601; `workers`: their pids; `settings`: what it was started with."""
+
+    address: str
+    releases: list[str]
+    since: str
+    pid: int
+    workers: list[int]
+    workers_wanted: int
+    settings: dict[str, str]
+    log: str
+
+
+def server_status(root: Path) -> list[ServerStatus]:
+    """The servers under a root, in the order of their start: one, or two while one replaces the other.
+
+    Raises GreenrError if there is none."""
+    run_dir = root / "server"
+    found = processes.servers(run_dir)
+    if not found:
+        raise GreenrError(f"no server runs under {root}: `greenr start` starts one")
+    return [_status_of(running, run_dir) for running in found]
+
+
+def _status_of(running: processes.Running, run_dir: Path) -> ServerStatus:
+    note = running.note
+    started = datetime.datetime.fromtimestamp(int(note.launch.rpartition("-")[2] or 0) / 1e9)
+    return {
+        "address": server.url(note),
+        "releases": sorted({state.digest for state in running.workers if state.digest}),
+        "since": started.isoformat(" ", "seconds"),
+        "pid": running.pid,
+        "workers": [state.pid for state in running.workers],
+        "workers_wanted": note.workers,
+        "settings": {name: value for name, value in note.settings.items() if value is not None},
+        "log": str(run_dir / processes.LOG),
+    }
