@@ -90,6 +90,22 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
+def make_private(path: Path) -> None:
+    """Close a file or folder of ours to others, if it is there. What belongs to another user, and what a link leads to,
+    stays as it is."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o077:
+            path.chmod(stat.S_IMODE(status.st_mode) & 0o700)
+
+
+def private_folder(path: Path) -> Path:
+    """A folder for its owner alone, made if there is none."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path)
+    return path
+
+
 def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Replace the content of a file by what `change` makes of it; of nothing, if there is no file. Others who update it
     wait. When `change` raises, or the disk is full, all is as it was. Raises OSError if what was written does not read

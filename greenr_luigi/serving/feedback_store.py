@@ -80,7 +80,8 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
     digest = door.sha256(data)
     name = _stem(label, digest) + door.suffix(data)
     picture = folder / name
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    files.private_folder(folder)
+    files.private_folder(picture.parent)
 
     def line(last: bytes, log_size: int) -> bytes:
         new = not picture.exists()

@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from greenr_luigi import files
 from greenr_luigi.about import PACKAGE, STATIC, TEMPLATES
 from greenr_luigi.serving.processes import LOG, NOTE
 from greenr_luigi.serving.sockets import ServerError, listen
@@ -29,8 +30,8 @@ ASSETS = {"the page's assets": STATIC, "the page's templates": TEMPLATES}
 LAUNCH = re.compile("metrics-[0-9]+")
 #: The variable with the number of the bound socket; gunicorn's own --bind would listen before a worker can answer.
 SOCKET = "GREENR_SOCKET"
-#: Bytes that a server needs for its log and its workers' counters.
-ROOM = 1 << 20
+#: Bytes without which a server could not say what it serves.
+ROOM = 1 << 17
 #: Lines of the log in a message, of the last so many bytes.
 TAIL, MOST_READ = 25, 1 << 20
 #: Variables that would change what gunicorn is told.
@@ -48,14 +49,14 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
         if path.is_symlink():
             raise ServerError(f"{path} is a link, and what a server writes would go elsewhere: remove it")
     if shutil.disk_usage(run_dir).free < ROOM:
-        # Its workers would die of it (SIGBUS), since they count in mapped files.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
     note = replace(as_loaded(note), launch=f"metrics-{time.time_ns()}")
     with listen(note.host, note.port, shared) as listening:
         note = replace(note, port=listening.getsockname()[1])
         for name in ("workers", note.launch):
-            (run_dir / name).mkdir(exist_ok=True)
+            files.private_folder(run_dir / name)
         with (run_dir / LOG).open("ab") as log:
+            files.make_private(run_dir / LOG)
             note = replace(note, logged=log.tell())
             try:
                 # It ends when the daemon has been forked.

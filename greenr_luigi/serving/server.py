@@ -1,5 +1,7 @@
 """Start, find and stop the gunicorn that serves a release store. It is a daemon, not a child of its caller.
 
+Only its own user may look into it (privacy.py).
+
     run_dir/gunicorn.log          what gunicorn and its workers say
     run_dir/gunicorn.pid          for people, such as logrotate; nothing here reads it
     run_dir/workers/<pid>.json    what each worker serves
@@ -110,7 +112,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
     if (pointed := releases.current(service.store)) != digest:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    files.private_folder(run_dir)
     with files.locked(run_dir / LOCK, patience=PATIENCE), contextlib.ExitStack() as undo:
         found = processes.servers(run_dir)
         processes.refuse_foreign(run_dir, found)
@@ -122,6 +124,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
             shared = any(process.note.port in (0, wanted.port) for process in processes.find(run_dir))
             server = wait_for_workers(run_dir, launch(run_dir, wanted, timeout, shared), digest, timeout)
         files.write(run_dir / PID_FILE, f"{server.pid}\n".encode())
+        files.make_private(run_dir / PID_FILE)
         undo.pop_all()
         (run_dir / STOPPED).unlink(missing_ok=True)
         processes.end(run_dir, keep=[server.launch])
@@ -249,7 +252,7 @@ def stop(run_dir: Path) -> bool:
     with files.locked(run_dir / LOCK, patience=PATIENCE) if run_dir.is_dir() else contextlib.nullcontext():
         stopped = processes.end(run_dir)
         if run_dir.is_dir():
-            (run_dir / STOPPED).touch()
+            (run_dir / STOPPED).touch(0o600)
         for path in [*worker_files(run_dir), run_dir / PID_FILE]:
             path.unlink(missing_ok=True)
         return stopped

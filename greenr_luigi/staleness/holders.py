@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 #: Characters of a command line in a message.
-COMMAND = 80
+COMMAND = 300
 
 
 def process(pid: int) -> str:

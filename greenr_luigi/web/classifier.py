@@ -94,9 +94,9 @@ class Classifier:
                 result = model.answer(data, heat=heat, picture=picture)
             except UnusablePicture as error:
                 problem = unusable(error)
-                metrics.PICTURES.labels(problem.code).inc()
+                metrics.count(metrics.PICTURES, problem.code)
                 return problem
-            metrics.PICTURES.labels("sure" if result.sure else "unsure").inc()
+            metrics.count(metrics.PICTURES, "sure" if result.sure else "unsure")
             return result
 
         async def take_turn(data: bytes) -> Answer | Problem:
@@ -136,7 +136,7 @@ class Classifier:
                 LOADED.update(models)
                 self.model, self.problem = model, None
                 self.write_state()
-            metrics.SWAPS.inc()
+            metrics.count(metrics.SWAPS, model.precision)
             log.info("serving release %s in %s", digest, model.precision)
             with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
                 self.turns.pool.submit(trim_memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any, TypedDict
 
@@ -16,6 +17,7 @@ from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.settings import Settings
 
+log = logging.getLogger("greenr")
 #: Verdicts that a worker takes in a minute: of one visitor, and of all.
 PER_VISITOR, PER_WORKER = 20, 200
 #: Seconds until a worker counts again what is kept, once there was no room.
@@ -59,6 +61,10 @@ class Feedback:
         except feedback_store.FeedbackFull as error:
             self.full_until = time.monotonic() + COUNT_AGAIN
             raise Problem(507, "feedback-full", str(error)) from None
+        except OSError as error:
+            log.error("feedback cannot be kept: %s", error)
+            message = "feedback cannot be kept just now: try again later, or tell who runs this page"
+            raise Problem(507, "feedback-full", message, retry_after=60) from None
 
 
 async def give(request: Request[Any]) -> Response:

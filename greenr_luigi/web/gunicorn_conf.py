@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import socket
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import multiprocess
-
+from greenr_luigi.serving import privacy
 from greenr_luigi.serving.launch import SOCKET
 from greenr_luigi.serving.state import worker_file
+from greenr_luigi.web.metrics import place
 
 wsgi_app = "greenr_luigi.web.app:create()"
 worker_class = "greenr_luigi.web.worker.Worker"
@@ -38,11 +39,22 @@ def on_starting(server: Any) -> None:
     descriptor = os.environ.get(SOCKET)
     if descriptor:
         server.LISTENERS = [socket.socket(fileno=int(descriptor))]
+    # Not before: gunicorn sets it, too, when it becomes a daemon.
+    os.umask(0o077)
+    privacy.close_to_others(Path(os.environ["GREENR_STORE"]), os.environ.get("GREENR_RUN_DIR"))
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Find a place for a worker: that of one that has ended, if there is one."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(number for number in itertools.count() if number not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    place.take(worker.place)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
     run_dir = os.environ.get("GREENR_RUN_DIR")
     if run_dir:
         # A worker that was killed did not remove its own file.

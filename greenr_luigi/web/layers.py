@@ -72,8 +72,7 @@ class RequestLog:
             status = status or 500  # Cancelled: the server ends.
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "other")
-            metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
-            metrics.SECONDS.labels(route).observe(seconds)
+            metrics.count_request(route, scope["method"], status, seconds)
             log.info("%s %s %s %r %d %.1f ms", request_id, who, scope["method"], path, status, 1000 * seconds)
 
 
