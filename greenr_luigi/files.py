@@ -186,8 +186,6 @@ def link(old: Path, new: Path) -> None:
 
 
 def copy(old: Path, new: Path) -> None:
-    """Another file with the same content, times and mode, which is on the disk when this returns; whole or not at
-    all."""
+    """Another file with the same content, times and mode; whole or not at all."""
     with _beside(new) as beside:
         shutil.copy2(old, beside)
-        flush(beside)

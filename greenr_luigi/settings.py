@@ -150,7 +150,8 @@ def _wrong_values(config: Any) -> Iterator[SettingError]:
                 continue
             if words := _why_wrong(config, section, option, parameters.get(option.replace("-", "_"))):
                 where = config.default_section if written == config.defaults().get(option) else section
-                yield SettingError(f"{luigi_cfg.file_of(where)}: [{where}] {words}")
+                # A value may go over several lines.
+                yield SettingError(f"{luigi_cfg.file_of(where)}: [{where}] {' '.join(words.split())}")
 
 
 def _why_wrong(config: Any, section: str, option: str, parameter: luigi.Parameter[Any] | None) -> str | None:

@@ -1,11 +1,14 @@
 """A luigi.cfg that Luigi cannot read, or would leave out: one sentence that names the file, the line and the remedy."""
 
+import configparser
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from luigi.configuration import LuigiConfigParser
 
 import tasks
@@ -45,6 +48,47 @@ def test_one_that_does_not_parse(written: bytes, words: str, capsys: pytest.Capt
     assert words in str(error.value)
     assert cli.main(["status"]) == 1
     assert capsys.readouterr().err == f"greenr: {error.value}\n"
+
+
+LINES = st.sampled_from(
+    [
+        "[core]",
+        "[core",
+        "[worker]",
+        "",
+        "a = 1",
+        "a: 2",
+        "b = 1",
+        "c",
+        "= 3",
+        "  d",
+        "# e",
+        "; f",
+        "\x00",
+        "ü",
+        "a\r",
+    ]
+)
+WRITTEN = st.one_of(
+    st.binary(max_size=20),
+    st.lists(LINES).map("\n".join).map(str.encode),
+    st.lists(LINES).map("\n".join).map(lambda text: text.encode("latin-1")),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(WRITTEN)
+def test_what_luigi_reads_is_read_and_what_it_cannot_read_is_told(written: bytes) -> None:
+    path = Path("luigi.cfg")
+    path.write_bytes(written)
+    try:
+        LuigiConfigParser().read(path)
+    except (configparser.Error, UnicodeDecodeError):
+        with pytest.raises(SettingError) as error:
+            luigi_cfg.check()
+        assert "\n" not in str(error.value)
+    else:
+        luigi_cfg.check()
 
 
 def test_the_command_does_not_import_luigi_before_it_has_looked() -> None:

@@ -196,6 +196,7 @@ def test_luigi_takes_a_beginning_of_module(option, tmp_path):
          "[DeployApp] host = ${NO_SUCH}: there is no such environment variable: set it"),
         ("[DEFAULT]\narch = 5%", "[DEFAULT] arch = 5%: write %% for a percent sign"),
         ("[DEFAULT]\nepochs = 0\n[TrainModel]", "[DEFAULT] epochs 0: expected a whole number, at least 1"),
+        ("[TrainModel]\nepochs = 1\n  2", "[TrainModel] epochs 1 2: expected a whole number, at least 1"),
         ("[worker]\nping_interval = x", "[worker] ping_interval = x: could not convert string to float: 'x'"),
     ],
 )  # fmt: skip

@@ -221,6 +221,9 @@ def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]
             if not _sound(theirs, row.sha256):
                 continue
             files.link(theirs, ours)
+            if not ours.samefile(theirs):
+                # What it was copied from may be removed next, and a power cut come after that.
+                files.flush(ours)
         sound.add(row.sha256)
     return sound
 

@@ -430,8 +430,13 @@ def test_without_hard_links_there_are_copies(web: Web, number: int, monkeypatch:
     web.run()
     shutil.rmtree(web.root / "collected")
     monkeypatch.setattr(os, "link", no_link)
+    flushed, fsync = list[str](), os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: flushed.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or fsync(fd)
+    )
     assert web.run(query="lawn") == [] and web.used(query="lawn") == set(range(12))
     assert {path.stat().st_nlink for path in web.store.glob("*.jpg")} == {1}
+    assert {str(path) for path in web.store.glob("*.jpg")} <= {*flushed}
     assert not [path for path in web.store.iterdir() if path.name.startswith(".")]
 
 
