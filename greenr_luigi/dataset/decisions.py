@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import csv
 import datetime
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greenr_luigi import files
+from greenr_luigi import files, tables
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.pictures.manifest import PerceptualHash
@@ -154,12 +153,8 @@ def says_added(root: Path, sha256: str, label: str) -> bool:
 
 
 def _line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
-    if cells[0].startswith("#"):  # which would make a comment of the line
-        writer = csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(cells)
-    return line.getvalue()
+    # Unquoted, it would make a comment of the line.
+    return tables.line(cells, csv.QUOTE_ALL if cells[0].startswith("#") else csv.QUOTE_MINIMAL)
 
 
 def _records(path: Path) -> list[Record]:
@@ -177,7 +172,7 @@ def _parse(path: Path, content: bytes) -> tuple[list[Record], list[str]]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            cells = [cell.strip() for cell in next(csv.reader([line]))]
+            cells = [cell.strip() for cell in next(tables.rows([line]))]
             if names := _header(cells):
                 columns = names
             else:

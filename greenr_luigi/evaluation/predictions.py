@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, tables
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 LOGIT = "logit:"
@@ -46,19 +46,18 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A CSV file with a header; numbers that are no integers to six digits."""
+    """A CSV file with a header."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        file.write(tables.line(names))
         for row in rows:
-            writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row])
+            file.write(tables.line(row))
 
 
 def read_predictions(path: Path) -> Predictions:
     """Raises FileNotFoundError if there is no such file, ContractError if it lacks a column or a cell."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
+            table = tables.Records(file)
             classes = [name.removeprefix(LOGIT) for name in table.fieldnames or () if name.startswith(LOGIT)]
             lines = list(table)
         logits = np.array([[float(line[LOGIT + label]) for label in classes] for line in lines])

@@ -6,17 +6,16 @@ order of arrival, so that the same pictures give the same bytes.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from greenr_luigi import tables
 from greenr_luigi.contracts import ContractError, Name
 
 MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
@@ -104,15 +103,8 @@ def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
     records = sorted(map(_record, rows), key=lambda r: (r["file"], r["label"], r["sha256"]))
     with path.open("w", encoding="utf-8", newline="") as file:
         names = columns(kind)
-        file.write(_csv_line(names))
-        file.writelines(_csv_line([record[name] for name in names]) for record in records)
-
-
-def _csv_line(cells: Sequence[object]) -> str:
-    """The csv module quotes a carriage return only where lines end in one."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue()[:-2] + "\n"
+        file.write(tables.line(names))
+        file.writelines(tables.line([record[name] for name in names]) for record in records)
 
 
 def read_csv(path: Path, kind: type[Row]) -> list[Row]:
@@ -120,7 +112,7 @@ def read_csv(path: Path, kind: type[Row]) -> list[Row]:
     required = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]  # type: ignore[arg-type]
     rows = []
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, restkey="cells too many")
+        reader = tables.Records(file, restkey="cells too many")
         if missing := [name for name in required if name not in (reader.fieldnames or ())]:
             raise _unreadable(path, 1, kind, f"it has no column {missing[0]}")
         for record in reader:

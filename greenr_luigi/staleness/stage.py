@@ -229,7 +229,8 @@ class Stage(luigi.Task):
         """Say in the log and in luigid how far the work is. `fraction`: from 0 to 1."""
         # Luigi lends a task these two for as long as it runs.
         if callback := getattr(self, "set_status_message", None):
-            callback(words + self.because)
+            # luigid's page takes a status for markup when it looks again; parameters and errors it shows as text.
+            callback((words + self.because).replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"))
         if fraction is not None:
             percent = round(100 * fraction)
             words = f"{self.title} {percent:3d} %  {words}"

@@ -15,11 +15,15 @@ from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+#: Of a file of ours: no part of it is hidden, or leads up.
+PART = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=9)
+NAME = st.lists(PART.filter(lambda part: part[0] != "."), min_size=1, max_size=3).map("/".join)
 MAYBE = st.none() | TEXT.filter(bool)
 HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
 COUNT = st.integers(0, 10**9)
 ROW = {
-    **dict.fromkeys(["file", "label"], TEXT),
+    "file": NAME,
+    "label": TEXT,
     **dict.fromkeys(["sha256", "dhash"], HEX),
     **dict.fromkeys(["width", "height", "bytes"], COUNT),
     "engine": TEXT,

@@ -4,6 +4,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import luigi
 import numpy as np
@@ -255,6 +256,14 @@ def test_under_luigid_a_stage_runs_again_at_once(root, tmp_path):
             read = toys.Read(root=root, name="a")
             assert luigi.build([read], scheduler_host="127.0.0.1", scheduler_port=port, log_level="WARNING")
             assert toys.ran == ["Read(a)"]
+
+
+def test_a_status_is_no_markup_in_luigid_s_page():
+    """It runs what stands in one; errors and parameters it shows as text (seen in Chromium with Luigi 3.8)."""
+    told = []
+    task = SimpleNamespace(set_status_message=told.append, because=" (<img src=x onerror=alert(2)>)")
+    stage.Stage.tell(task, "grass/<svg onload=alert(1)>.jpg: 1 -> 2")
+    assert told == ["grass/‹svg onload=alert(1)>.jpg: 1 -> 2 (‹img src=x onerror=alert(2)>)"]
 
 
 CHANGES = st.one_of(

@@ -1,0 +1,45 @@
+"""CSV files, which people open in a spreadsheet: what that would run as a formula is written as text, and read back as
+it was. Only here is CSV of ours written and read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+#: A cell whose text a spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection), or that
+#: would be read back as one. An apostrophe before it makes it text.
+FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def line(cells: Sequence[object], quoting: int = csv.QUOTE_MINIMAL) -> str:
+    """A line of a table, with its end. Numbers are no formulas, and have six digits if they are no integers; None is an
+    empty cell."""
+    buffer = io.StringIO()
+    # The csv module quotes a carriage return only where lines end in one.
+    csv.writer(buffer, lineterminator="\r\n", quoting=quoting).writerow(map(_as_text, cells))  # type: ignore[arg-type]
+    return buffer.getvalue()[:-2] + "\n"
+
+
+def rows(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The cells of each line of a table. Raises csv.Error."""
+    return ([_as_it_was(cell) for cell in row] for row in csv.reader(lines))
+
+
+class Records(csv.DictReader):  # type: ignore[type-arg]  # Python 3.11 lets no class derive from the generic one.
+    """As csv.DictReader, with the cells as they were."""
+
+    def __next__(self) -> dict[str, str]:
+        record = super().__next__()
+        return {name: _as_it_was(cell) if isinstance(cell, str) else cell for name, cell in record.items()}
+
+
+def _as_text(cell: object) -> object:
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def _as_it_was(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
