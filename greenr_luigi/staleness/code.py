@@ -6,7 +6,9 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import site
 import sys
+import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -20,6 +22,11 @@ OwnClasses = Mapping[str, Collection[str]]
 NO_CLASSES: OwnClasses = {}
 #: Functions that import the module of a name.
 IMPORTERS = {"import_module", "__import__"}
+#: Where modules lie that have nothing to do with each other.
+INSTALLED = {
+    *map(Path, sysconfig.get_paths().values()),
+    *map(Path, [*site.getsitepackages(), site.getusersitepackages()]),
+}
 
 
 class CodeTrace(TypedDict):
@@ -47,10 +54,11 @@ def why_not_traceable(modules: Iterable[str]) -> str | None:
 def sources(code: Iterable[str], own: OwnClasses = NO_CLASSES) -> dict[str, Path]:
     """The source files that shape a stage, by name as in "my_package/training.py", wherever they lie.
 
-    Of the modules and whole packages in `code`: theirs, and those of all that they import from their own top-level
-    package, wherever in a file they do so, and of the packages that hold these. Of the modules in `own`, which define
-    the stage: theirs, and those of all that they import likewise. Not of the packages that hold them, as these may list
-    all stages, unless they are imported; and not of what other tasks import, which count by what they make.
+    Of the modules and whole packages in `code`: theirs, and those of all that they import from their own project
+    (`is_of_one_project`), wherever in a file they do so, and of the packages that hold these. Of the modules in `own`,
+    which define the stage: theirs, and those of all that they import likewise. Not of the packages that hold them, as
+    these may list all stages, unless they are imported; and not of what other tasks import, which count by what they
+    make.
 
     Raises StalenessError for a name that is no module, and for a module that cannot be parsed."""
     found: dict[str, Path] = {}
@@ -143,7 +151,7 @@ def _inside(package: str) -> list[str]:
 
 
 def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
-    """The modules of its own top-level package that a source file may import, and so uses. With `own`, other tasks are
+    """The modules of its own project that a source file may import, and so uses. With `own`, other tasks are
     passed over, where they are imported and where they are defined."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     if own is None:
@@ -159,7 +167,7 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
         ]
         found = imports(tree, package)
     for origin, name in found:
-        if not _is_in(origin, module.split(".")[0]):
+        if not is_of_one_project(module, origin):
             continue
         inner = f"{origin}.{name}" if name and _spec(f"{origin}.{name}") else None
         passed_over = _is_in(inner or origin, __package__) or (not inner and name and _is_task(origin, name))
@@ -209,6 +217,30 @@ def _argument(call: ast.Call, position: int, name: str) -> str | None:
     """An argument of a call, if it is given as literal text."""
     given = [*call.args[position : position + 1], *(word.value for word in call.keywords if word.arg == name)]
     return next((x.value for x in given if isinstance(x, ast.Constant) and isinstance(x.value, str)), None)
+
+
+def is_of_one_project(module: str, other: str) -> bool:
+    """Whether a module imports another one as a part of itself: both are of one top-level package, or they lie in one
+    folder and the first is in no package, as scripts are that import each other."""
+    top, other_top = module.split(".")[0], other.split(".")[0]
+    if top == other_top:
+        return True
+    folder = _folder_of_scripts(top)
+    spec = _spec(other_top) if folder else None
+    if spec is None:
+        return False
+    places = [*(spec.submodule_search_locations or [str(spec.origin)])]
+    return any(Path(place).parent == folder for place in places)
+
+
+@functools.cache
+def _folder_of_scripts(top: str) -> Path | None:
+    """The folder of a module that is in no package, and was not installed."""
+    spec = _spec(top)
+    if spec is None or spec.submodule_search_locations is not None or not spec.has_location:
+        return None
+    folder = Path(str(spec.origin)).parent
+    return None if folder in INSTALLED else folder
 
 
 def _is_in(module: str, package: str) -> bool:

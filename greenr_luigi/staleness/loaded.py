@@ -20,11 +20,13 @@ _sources: dict[str, tuple[ModuleSpec | None, bytes]] = {}
 
 
 def note(packages: Collection[str]) -> None:
-    """Take down the sources of what is loaded of some top-level packages. To be called early: an edit between the
-    loading of a module and the first call after it is not seen."""
+    """Take down the sources of what is loaded of the projects of some top-level packages. To be called early: an edit
+    between the loading of a module and the first call after it is not seen."""
+    tops = {name.split(".")[0] for name in sys.modules}
+    ours = {top for top in tops if any(code.is_of_one_project(package, top) for package in packages)}
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
-        if name.split(".")[0] in packages and spec and spec.has_location:
+        if name.split(".")[0] in ours and spec and spec.has_location:
             noted, source = _sources.get(name, (None, None))
             if source is None or (noted is not None and noted is not spec):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):

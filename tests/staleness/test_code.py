@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from greenr_luigi.staleness import code
+from greenr_luigi.staleness import code, libraries, loaded
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.toys import build, cause
@@ -206,3 +206,35 @@ def test_a_namespace_in_a_package_that_is_not_imported_is_found(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     names = ["__init__.py", "deep/er/one.py", "deep/er/two.py", "start.py"]
     assert [*code.sources(["toy_nested.start"])] == [f"toy_nested/{name}" for name in names]
+
+
+def test_what_lies_in_no_package_is_of_one_project_with_what_lies_beside_it(tmp_path, monkeypatch):
+    files = {
+        "toy_script.py": "import json, numpy, toy_helper, toy_elsewhere, toy_lib.deep\nfrom toy_ns import x",
+        "toy_helper.py": "def f():\n    import toy_late",
+        "toy_late.py": "import toy_helper",
+        "toy_lib/__init__.py": "",
+        "toy_lib/deep.py": "import toy_unseen",
+        "toy_ns/x.py": "",
+        "toy_unseen.py": "",
+        "elsewhere/toy_elsewhere.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = code.sources([], {"toy_script": {"Stage"}})
+    assert [*found] == ["toy_helper.py", "toy_late.py", "toy_lib/deep.py", "toy_ns/x.py", "toy_script.py"]
+    assert {"json", "toy_helper"} & libraries.imported(found) == set()
+    recorded = code.snapshot(found)
+    importlib.import_module("toy_late")
+    loaded.note({"toy_script"})
+    (tmp_path / "toy_late.py").write_text("import toy_helper\nx = 1")
+    assert loaded.edited(code.snapshot(found)) == "toy_late.py"
+    assert code.changed(recorded, [], {"toy_script": {"Stage"}}) == "code of toy_late.py changed"
+    del sys.modules["toy_late"], sys.modules["toy_helper"]
+    # Those of installed distributions lie beside each other, too.
+    assert not code.is_of_one_project("six", "pytest") and not code.is_of_one_project(
+        "typing_extensions", "luigi"
+    )
