@@ -19,7 +19,8 @@ from greenr_luigi.staleness import data_root
 # What imports Luigi is imported in functions: where luigi.cfg does not parse, `import luigi` ends in a traceback.
 
 Option = tuple[str, dict[str, Any]]
-Command = Callable[[argparse.Namespace], None]
+#: Returns the exit status; None for 0.
+Command = Callable[[argparse.Namespace], int | None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         defaults = argparse.Namespace(root=None, module="tasks")
         arguments, rest = parser.parse_known_args(argv, defaults)
-        if rest and arguments.run not in (show_status, accept_stage, init_folder):
+        if rest and arguments.run not in (show_status, accept_stage, init_folder, run_pipeline):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.rest, arguments.root_named = rest, arguments.root is not None
         luigi_cfg.check()
@@ -35,11 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.root = data_root_of(arguments)
             if arguments.root.exists() and not arguments.root.is_dir():
                 raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
-            arguments.run(arguments)
+            return arguments.run(arguments) or 0
     except GreenrError as error:
         print(f"greenr: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def data_root_of(arguments: argparse.Namespace) -> Path:
@@ -210,6 +210,13 @@ def rollback(arguments: argparse.Namespace) -> None:
     print("it stays until there is another model, or until you name the stage: --force DeployApp")
 
 
+def run_pipeline(arguments: argparse.Namespace) -> int:
+    from greenr_luigi.operations.terminal import Show
+    from greenr_luigi.operations.unattended import run_unattended
+
+    return run_unattended(arguments.root, arguments.rest, arguments.module, Show())
+
+
 def show_server(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import server_status
 
@@ -273,9 +280,11 @@ FOLDER: Option = (
     {"nargs": "?", "type": Path, "default": Path(), "metavar": "DIR", "help": "this one if absent"},
 )
 INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --source bing, or any as for luigi"
+RUN = "run the pipeline unattended: again after a passing fault, with a log, pruning after; options as for luigi"
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", init_folder, INIT, [FOLDER]),
+    ("run", run_pipeline, RUN, []),
     ("status", show_status, STATUS, [JSON]),
     ("accept", accept_stage, ACCEPT, [STAGE]),
     ("history", show_history, "print what ran, when, why and what came of it, oldest first", [JSON]),

@@ -16,6 +16,9 @@ class GreenrError(Exception):
     A command shows the message alone. Whatever else is raised is a fault of the program, and ends in a traceback.
     """
 
+    #: Whether the same may do later, and nothing need be mended, as after a fault of the network.
+    passing = False
+
 
 class SettingError(GreenrError):
     """A parameter, option or line of luigi.cfg that is not valid."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -13,8 +14,9 @@ from typing import Any, Literal
 from greenr_luigi import contracts
 
 FILE = "history.jsonl"
-#: The run of this process and of those that it forks.
-RUN = uuid.uuid4().hex[:12]
+#: The run of this process and of those that it forks. Who starts it may have named it, to find its lines.
+RUN_VARIABLE = "_GREENR_RUN"
+RUN = os.environ.get(RUN_VARIABLE) or uuid.uuid4().hex[:12]
 
 #: "made", or "taken" over from an output that was made from the same, are said of a stage; "deployed" and "unchanged"
 #: (nothing was stale) of a run; "refused" (by the gate) and "failed" of both.
@@ -24,7 +26,8 @@ Outcome = Literal["made", "taken", "deployed", "unchanged", "refused", "failed"]
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """How a stage or a run ended. `name`: the title of the stage, or of the one that the run was asked for; `because`:
-    the cause to run, or the error; `ended`: ISO 8601, UTC.
+    the cause to run, or the error; `ended`: ISO 8601, UTC; `passing`: what failed may do later, and nothing else need
+    change, as after a fault of the network.
 
     `summary`: of a stage, what its `work` returned; of a run that deployed or was refused, "pictures" in the data set,
     "accuracy" on the test pictures (a fraction), and the digest of the "release"."""
@@ -35,6 +38,7 @@ class Event:
     seconds: float
     because: str = ""
     summary: dict[str, Any] = field(default_factory=dict)
+    passing: bool = False
     ended: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
@@ -67,7 +71,14 @@ def of_run(name: str, seconds: float, stages: Sequence[Event], stale: str | None
     else:
         outcome = "refused" if any(event.outcome == "refused" for event in bad) else "failed"
         words = [f"{event.name}: {event.because}" for event in bad] or [stale]
-    return Event(kind="run", name=name, outcome=outcome, seconds=round(seconds, 3), because="; ".join(words))
+    return Event(
+        kind="run",
+        name=name,
+        outcome=outcome,
+        seconds=round(seconds, 3),
+        because="; ".join(words),
+        passing=stale is not None and bool(bad) and all(event.passing for event in bad),
+    )
 
 
 def by_run(events: Iterable[Event]) -> list[tuple[Event | None, Sequence[Event]]]:

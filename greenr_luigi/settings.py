@@ -22,6 +22,7 @@ from luigi.task_register import Register
 from greenr_luigi import luigi_cfg
 from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.parameters import NumberParameter
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
 
@@ -30,6 +31,15 @@ Stages = Sequence[type[luigi.Task]]
 
 class Default(str):
     """A value in Luigi's configuration that no person has written there."""
+
+
+class run(luigi.Config):
+    """Section [run] of luigi.cfg, which Luigi calls as the class is called."""
+
+    retries = NumberParameter(int, 0, description="How often a run is tried again after a passing fault.")
+    minutes = NumberParameter(float, 0, description="Minutes between two tries.")
+    keep = NumberParameter(int, 0, description="Outputs of each stage, and releases, that a good run leaves.")
+    logs = NumberParameter(int, 1, description="Logs of runs that are kept.")
 
 
 def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
@@ -148,6 +158,9 @@ def _wrong_values(config: Any) -> Iterator[SettingError]:
             written = config.get(section, option, raw=True)
             if isinstance(written, Default):
                 continue
+            if section == "run" and option not in {*parameters, *config.defaults()}:
+                expected = did_you_mean(option, [*parameters])
+                yield SettingError(f"{luigi_cfg.file_of(section)}: [run] {option} is no setting: {expected}")
             if words := _why_wrong(config, section, option, parameters.get(option.replace("-", "_"))):
                 where = config.default_section if written == config.defaults().get(option) else section
                 # A value may go over several lines.

@@ -113,18 +113,11 @@ class PipelineStage(Stage):
         return command_line(next(has_it, type(self).__module__), self.task_family, given)
 
 
-def note(
-    stage: PipelineStage, outcome: run_history.Outcome, because: str, summary: Mapping[str, Any]
-) -> None:
+def note(stage: PipelineStage, outcome: run_history.Outcome, because: str, **more: Any) -> None:
     """Leave a line in the history."""
     seconds = round(time.monotonic() - stage.began, 3)
     event = run_history.Event(
-        kind="stage",
-        name=stage.title,
-        outcome=outcome,
-        seconds=seconds,
-        because=because,
-        summary=dict(summary),
+        kind="stage", name=stage.title, outcome=outcome, seconds=seconds, because=because, **more
     )
     run_history.append(Path(stage.root), event, stage.tell)
 
@@ -136,14 +129,17 @@ def note_start(stage: PipelineStage) -> None:
 def note_success(stage: PipelineStage) -> None:
     if stage.did:
         stamp = stage.stamp()
-        note(stage, stage.did, stamp.because, stamp.summary)
+        note(stage, stage.did, stamp.because, summary=stamp.summary)
 
 
 def note_failure(stage: PipelineStage, error: BaseException) -> None:
     from greenr_luigi.deployment.deploy import Refused
 
-    because = str(error) if isinstance(error, GreenrError) else f"{type(error).__name__}: {error}"
-    note(stage, "refused" if isinstance(error, Refused) else "failed", because, {})
+    outcome: run_history.Outcome = "refused" if isinstance(error, Refused) else "failed"
+    if isinstance(error, GreenrError):
+        note(stage, outcome, str(error), passing=error.passing)
+    else:
+        note(stage, outcome, f"{type(error).__name__}: {error}")
 
 
 for event, handler in (

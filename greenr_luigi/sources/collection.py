@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -32,6 +33,8 @@ from greenr_luigi.sources.store import Origin, Store
 
 #: Fewer pictures than this teach nothing; fewer are taken only where fewer are asked for.
 MINIMUM = 10
+#: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
+PASSING = re.compile(r"\b(network|slow|http-(408|429|5\d\d))\b")
 #: Pictures loaded at once; each may take 200 MB while it is decoded.
 WINDOW = 64
 
@@ -242,5 +245,6 @@ def _require_enough(collection: Collection) -> None:
     raise SourceError(
         f"the source {source!r} brought {len(collection.listed) or 'no'} pictures of {request.label!r}{searched}; "
         f"{request.limit or 'all'} were asked for and at least {_least(request)} are needed. Refused: {refused}.{early}"
-        f" Try another query, another source ({', '.join(others)}), or your own pictures in --folder"
+        f" Try another query, another source ({', '.join(others)}), or your own pictures in --folder",
+        passing=bool(collection.interruption) or PASSING.search(" ".join(reasons)) is not None,
     )

@@ -17,6 +17,10 @@ THREADS = 16
 class SourceError(GreenrError):
     """A source brings nothing, or too little. The message says what was asked, what came, and what to try."""
 
+    def __init__(self, message: str, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
 
 class Interrupted(Exception):
     """A source ends before its time, such as for a fault of the network; what it listed until then stands."""

@@ -1,0 +1,64 @@
+"""What `greenr run` shows: on a terminal one moving line a stage, elsewhere one line when a stage is done."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from greenr_luigi.run_history import Event
+
+STAGE = r"INFO: (?P<stage>\w+(?:\(.*?\))?)"
+#: What a stage says of its progress (staleness.stage.Stage.tell), of its beginning, and of the page in the end.
+PROGRESS = re.compile(rf"{STAGE} +(?P<percent>\d{{1,3}}) %  (?P<words>.*)")
+BEGINS = re.compile(rf"{STAGE} (?:runs:|takes) (?P<words>.*)")
+LIVE = re.compile(r"INFO: (your classifier is live: .*)")
+
+
+class Show:
+    """`on`: where it is shown; `is_terminal`: None to ask that."""
+
+    def __init__(self, on: TextIO | None = None, is_terminal: bool | None = None) -> None:
+        self.console = Console(
+            file=on or sys.stdout, force_terminal=is_terminal, highlight=False, soft_wrap=True
+        )
+        self.is_terminal = self.console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(20),
+            TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            console=self.console, disable=not self.is_terminal, transient=False,
+        )  # fmt: skip
+        self.bars: dict[str, TaskID] = {}
+
+    def say(self, words: str) -> None:
+        self.console.print(words, markup=False)
+
+    def line(self, line: str) -> None:
+        """A line of Luigi's log."""
+        if live := LIVE.fullmatch(line):
+            self.say(live[1])
+        elif found := PROGRESS.fullmatch(line) or BEGINS.fullmatch(line):
+            percent = int(found.groupdict().get("percent", 0))
+            self._move(found["stage"], percent, found["words"])
+            if percent == 100 and not self.is_terminal:
+                self.say(f"{found['stage']}  {found['words']}")
+
+    def _move(self, stage: str, percent: int, words: str) -> None:
+        if not self.bars:
+            self.progress.start()
+        if stage not in self.bars:
+            self.bars[stage] = self.progress.add_task(stage, total=100, words="")
+        self.progress.update(self.bars[stage], completed=percent, words=words)
+
+    def end(self, event: Event, log: Path) -> None:
+        """How the run ended. Where nobody looks and nothing was stale, nothing."""
+        self.progress.stop()
+        if event.outcome in ("failed", "refused"):
+            self.say(f"{event.outcome}: {event.because}\nAll that was said: {log}")
+        elif event.outcome == "unchanged" and self.is_terminal:
+            self.say("nothing was stale")

@@ -1,0 +1,180 @@
+"""`greenr run`, of a graph of one small stage, by Luigi's own command."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi import files, run_history
+from greenr_luigi.operations.terminal import Show
+from greenr_luigi.operations.unattended import LOG_NAME, LOGS
+from greenr_luigi.run_history import Event
+
+TOY = """
+import os, pathlib, signal
+from greenr_luigi import settings
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.stage import PipelineStage
+
+class Busy(GreenrError):
+    passing = True
+
+class ServeToy(PipelineStage):
+    role = "deployment"
+
+    def work(self, out):
+        words = pathlib.Path("do").read_text().split()
+        if words:
+            pathlib.Path("do").write_text(" ".join(words[1:]))
+        match words[:1]:
+            case ["busy"]: raise Busy("the engine is busy")
+            case ["wrong"]: raise GreenrError("the folder is gone")
+            case ["killed"]: os.kill(os.getpid(), signal.SIGKILL)
+            case ["waits"]:
+                self.on_progress()(0.5, "waits")
+                signal.pause()
+        (out / "deployment.json").write_text('{"release": "0", "address": "/"}')
+        self.on_progress()(1, "is done")
+        return {"pictures": 3}
+
+STAGES = (ServeToy,)
+settings.apply(STAGES)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A folder with a graph of one stage, which does what the words in the file `do` say, one at a time."""
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "luigi.cfg").write_text(
+        "[run]\nretries = 1\nminutes = 0\nlogs = 2\n[ServeToy]\nroot = data\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return tmp_path
+
+
+def start(**how):
+    command = [sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", "run"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+
+
+def run(toy, words):
+    (toy / "do").write_text(words)
+    process = start()
+    said = process.communicate(timeout=60)[0].splitlines()
+    events = [e for e in run_history.read(toy / "data") if e.kind == "run"]
+    return process.returncode, said, events
+
+
+@pytest.mark.slow
+def test_a_good_run_and_one_with_nothing_to_do(toy):
+    status, said, (event,) = run(toy, "")
+    assert (status, said) == (0, ["ServeToy  is done"]), said
+    assert (event.name, event.outcome, event.because) == ("ServeToy", "deployed", "ServeToy: no output yet")
+    status, said, events = run(toy, "")
+    assert (status, said, events[-1].outcome) == (0, [], "unchanged")
+    logs = [path.read_text() for path in sorted((toy / "data" / LOGS).iterdir())]
+    assert ["INFO: ServeToy 100 %  is done" in log for log in logs] == [True, False]
+    assert all("ServeToy --root=" in log and "Luigi Execution Summary" in log for log in logs)
+
+
+@pytest.mark.slow
+def test_a_passing_fault_is_tried_again_and_no_other(toy):
+    status, said, events = run(toy, "busy")
+    assert (status, said) == (
+        0,
+        ["ServeToy: the engine is busy; tries again in 0 minutes", "ServeToy  is done"],
+    )
+    assert [(event.outcome, event.passing) for event in events] == [("failed", True), ("deployed", False)]
+    (toy / "data" / "ServeToy").rename(toy / "away")
+    status, said, events = run(toy, "busy busy busy")
+    assert status == 30 and len(events) == 2 + 2
+    status, said, events = run(toy, "wrong")
+    assert status == 30 and len(events) == 2 + 2 + 1
+    assert said[0] == "failed: ServeToy: the folder is gone"
+    log = Path(said[1].removeprefix("All that was said: "))
+    assert "the folder is gone" in log.read_text() and log.stat().st_mode & 0o777 == 0o600
+    assert len(list(log.parent.iterdir())) == 2, "logs = 2"
+
+
+@pytest.mark.slow
+def test_what_was_killed_or_is_no_run_is_told(toy):
+    status, said, (event,) = run(toy, "killed")
+    assert status != 0 and said[0] == "failed: it was ended by signal 9"
+    assert (event.outcome, event.passing) == ("failed", False)
+    (toy / "toy.py").write_text(TOY.replace("settings.apply", "raise GreenrError('mend it') #"))
+    status, said, _ = run(toy, "")
+    assert (status, said) == (1, ["greenr: mend it"])
+
+
+@pytest.mark.slow
+def test_whoever_ends_it_ends_the_run(toy):
+    (toy / "do").write_text("waits")
+    process = start()
+    while not any("waits" in path.read_text() for path in (toy / "data").glob(f"{LOGS}/*")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode != 0 and "failed: " in said
+    assert run_history.read(toy / "data")[-1].outcome == "failed"
+
+
+@pytest.mark.slow
+def test_a_second_one_waits(toy):
+    (toy / "do").write_text("")
+    (toy / "data").mkdir()
+    with files.locked(toy / "data" / "run.lock"):
+        process = start()
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"waits for process {os.getpid()}")
+    assert process.communicate(timeout=60)[0] == "ServeToy  is done\n" and process.returncode == 0
+
+
+LINES = [
+    "DEBUG: something",
+    "INFO: DownloadImages(maine coon) runs: no output yet",
+    "INFO: DownloadImages(maine coon)   7 %  maine coon: 20 pictures [of 300]",
+    "INFO: DownloadImages(maine coon) 100 %  maine coon: 300 pictures",
+    "INFO: your classifier is live: http://127.0.0.1:8008/  (about the model: x)",
+]
+
+
+def shown(is_terminal, outcome):
+    on = io.StringIO()
+    show = Show(on, is_terminal)
+    for line in LINES:
+        show.line(line)
+    event = Event(kind="run", name="DeployApp", outcome=outcome, seconds=1, because="x [red]y[/red]")
+    show.end(event, Path("run.log"))
+    return on.getvalue()
+
+
+def test_without_a_terminal_a_line_a_stage():
+    live = "your classifier is live: http://127.0.0.1:8008/  (about the model: x)\n"
+    done = f"DownloadImages(maine coon)  maine coon: 300 pictures\n{live}"
+    assert shown(False, "deployed") == done
+    assert shown(False, "failed") == f"{done}failed: x [red]y[/red]\nAll that was said: run.log\n"
+
+
+def test_on_a_terminal_a_line_a_stage_moves():
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown(True, "unchanged"))
+    assert (
+        "DownloadImages(maine coon)" in plain
+        and "100 %" in plain
+        and "[of 300]" not in plain.splitlines()[-1]
+    )
+    assert "your classifier is live" in plain and plain.rstrip().endswith("nothing was stale")
+
+
+def test_only_logs_of_runs_are_removed():
+    assert LOG_NAME.fullmatch("run-20261128T221726Z-2335.log")
+    assert not any(
+        LOG_NAME.fullmatch(name) for name in ("run.log", "run-20261128T221726Z-2335.log.gz", "notes")
+    )
