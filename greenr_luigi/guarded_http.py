@@ -320,4 +320,6 @@ def _comes_from_forbidden(error: BaseException | None) -> bool:
 
 def _plain(error: BaseException) -> str:
     """What went wrong, of no more length than a sentence: a host may have written some of it."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
     return f"{type(error).__name__}: {error!s:.200}"

@@ -178,6 +178,12 @@ def test_switched_off() -> None:
         asyncio.run(fetching.Fetcher(Settings(Path(), fetch=False)).fetch(f"http://{PUBLIC}/"))
 
 
+def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.3:1")
+    with pytest.raises(Unavailable, match="a proxy by socks5 is not used: name one"):
+        download.fetch(download.session(), f"https://{PUBLIC}/")
+
+
 class Host:
     """A server on 127.0.0.3 in a thread, which is the only address here that may be fetched from."""
 

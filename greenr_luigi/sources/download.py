@@ -77,9 +77,17 @@ def fetch(session: Session, url: str) -> bytes:
 
 
 def proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address, as requests reads it."""
+    """The proxy that the environment names for an address, as requests reads it. Raises Unavailable if it is none that
+    can be used."""
     chosen = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-    return f"http://{chosen}" if chosen and "://" not in chosen else chosen
+    if chosen and "://" not in chosen:
+        return f"http://{chosen}"
+    if chosen and not chosen.lower().startswith(("http://", "https://")):
+        kind = chosen.partition("://")[0]
+        raise Unavailable(
+            "network", f"a proxy by {kind} is not used: name one that starts with http:// or https://"
+        )
+    return chosen
 
 
 def certificates() -> str:

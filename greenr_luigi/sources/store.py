@@ -229,8 +229,8 @@ def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]
 
 
 def _sound(path: Path, sha256: str) -> bytes | None:
-    """The bytes of this picture; None if the file is missing or damaged."""
-    data = path.read_bytes() if path.is_file() else b""
+    """The bytes of this picture; None if the file is missing, damaged, or a link, which may lead anywhere."""
+    data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
     return data if door.sha256(data) == sha256 else None
 
 
