@@ -9,7 +9,7 @@ from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name, label_folder
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
-from greenr_luigi.text import did_you_mean
+from greenr_luigi.text import did_you_mean, printable
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
@@ -30,7 +30,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 def files_below(top: Path) -> Iterator[Candidate]:
     """The files of a folder as candidates."""
     for path in visible(top):
-        name = f"{top.name}/{path.relative_to(top).as_posix()}"
+        name = printable(f"{top.name}/{path.relative_to(top).as_posix()}")
         yield Candidate(functools.partial(read, path), name)
 
 
@@ -51,7 +51,7 @@ def read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise Unavailable("unreadable", f"{path} cannot be read: {error.strerror}") from None
+        raise Unavailable("unreadable", f"{printable(path)} cannot be read: {error.strerror}") from None
 
 
 def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:

@@ -98,8 +98,10 @@ def _make(stage: Stage, cause: str) -> None:
     with atomic_folder(stage.output_folder) as out, errors.full_disk_told(stage.output_folder):
         summary = _plain(stage.work(out))
         files = traces.snapshot(out)
-        if not files:
-            raise stage.error(f"{stage.title} wrote nothing to {out}: `work` must leave at least one file")
+        if not files or not out.is_dir():
+            raise stage.error(
+                f"{stage.title} wrote nothing to {out}: `work` must leave at least one file in it"
+            )
         if meanwhile := changed_meanwhile():
             stage.tell(f"{stage.title} runs again the next time: {meanwhile}")
             trace.changed_meanwhile = meanwhile

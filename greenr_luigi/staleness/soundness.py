@@ -27,6 +27,13 @@ def _faults(stage: Stage) -> Iterator[str]:
     kind, family = type(stage), stage.task_family
     if inspect.isgeneratorfunction(kind.work) or inspect.iscoroutinefunction(kind.work):
         yield "its `work` yields or awaits, so that Python would not run it: name in `requires` what it needs"
+    try:
+        inspect.signature(kind.work).bind(stage, "out")
+    except TypeError as error:
+        yield f"its `work` cannot be called ({error}): it takes `self` and `out`, the folder to fill"
+    for name, value in (("code", stage.code), ("libraries", stage.libraries)):
+        if isinstance(value, str):
+            yield f"its `{name}` is text: write ({value!r},)"
     for other in _below(Stage):
         # A module that was loaded again has left its earlier classes behind.
         is_there = getattr(sys.modules.get(other.__module__), other.__name__, None) is other

@@ -150,7 +150,14 @@ class Stage(luigi.Task):
     def all_reads(self) -> dict[str, Path]:
         """What the stage reads from outside of the graph of stages, local files of plain Luigi tasks among it."""
         plain = [task for task in requirements.required(self) if not isinstance(task, Stage)]
-        return {**self.reads(), **requirements.local_files(plain)}
+        if not isinstance(reads := self.reads(), Mapping):
+            raise errors.StalenessError(
+                f"{self.title}: its `reads` gives {reads!r}: expected a path by each name to call it, as in "
+                "{'stop words': Path('stop.txt')}"
+            )
+        # In full: `work` may change the working directory.
+        named = {**reads, **requirements.local_files(plain)}
+        return {name: Path(path).absolute() for name, path in named.items()}
 
     # Whether it is stale
 

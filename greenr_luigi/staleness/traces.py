@@ -89,7 +89,8 @@ def glance(path: Path) -> dict[str, tuple[int, int]]:
 def digest(files: Snapshot) -> str:
     """One digest of all names and contents; not of times."""
     lines = "".join(f"{file.sha256}  {name}\n" for name, file in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    # A name need be no text.
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 def files_changed(what: str, recorded: Snapshot | None, path: Path) -> str | None:

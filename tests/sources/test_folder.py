@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
+from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import folder as folder_source
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness import traces
@@ -132,6 +132,27 @@ def test_what_cannot_be_read_is_listed(mine: Path, tmp_path: Path) -> None:
 
 
 @needs_photos
+def test_a_file_name_need_be_no_text(mine: Path, tmp_path: Path) -> None:
+    """As Latin-1 is none, of which archives from other systems are full."""
+    for number, data in ((2, picture(99)), (3, b"no picture")):
+        (mine / "wild grass" / os.fsdecode(b"gr\xfcn %d" % number)).write_bytes(data)
+    task = DownloadImages(
+        label="wild grass",
+        source="folder",
+        folder=mine,
+        limit=0,
+        license="",
+        refresh_days=30,
+        root=tmp_path / "data",
+    )
+    task.run()
+    assert task.complete()
+    rows = read_jsonl(task.output_folder / MANIFEST, PictureRow)
+    assert "wild grass/gr\\xfcn 2" in {row.file_url for row in rows}
+    refused = read_jsonl(task.output_folder / REJECTED, Refusal)
+    assert "wild grass/gr\\xfcn 3" in {refusal.file_url for refusal in refused}
+
+
 def test_the_photographs(tmp_path: Path) -> None:
     assert collected(PHOTOS, "dandelion", tmp_path / "out")["pictures"] == 150
 

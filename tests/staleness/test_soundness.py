@@ -1,6 +1,7 @@
 """Stages of which nobody could know whether they are stale: told in one sentence before any work."""
 
 import importlib
+import os
 import sys
 import zipfile
 
@@ -28,6 +29,73 @@ def test_work_that_python_would_not_run(root, kind):
     with pytest.raises(StalenessError, match=f"{kind.__name__}: its `work` yields or awaits.*`requires`"):
         kind(root=root).complete()
     assert not luigi.build([kind(root=root)], local_scheduler=True, log_level="CRITICAL")
+
+
+class OfNoFolder(Stage):
+    def work(self):
+        pass
+
+
+class CodeAsText(toys.Read):
+    code = "tests.toys"
+
+
+class LibrariesAsText(toys.Read):
+    libraries = "pytest"
+
+
+class ReadsAList(toys.Read):
+    def reads(self):
+        return ["stop.txt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (OfNoFolder, r"its `work` cannot be called \(.*\): it takes `self` and `out`"),
+        (CodeAsText, r"its `code` is text: write \('tests.toys',\)"),
+        (LibrariesAsText, r"its `libraries` is text: write \('pytest',\)"),
+        (ReadsAList, r"its `reads` gives \['stop.txt'\]: expected a path by each name to call it"),
+    ],
+)
+def test_what_a_stage_says_of_itself_has_another_form(root, kind, words):
+    stage = kind(root=root, **({} if kind is OfNoFolder else {"name": "a"}))
+    with pytest.raises(StalenessError, match=f": {words}"):
+        stage.run()
+
+
+class Odd(Stage):
+    """Reads what it names by text, goes elsewhere, and leaves a name that is no text."""
+
+    def reads(self):
+        return {"words": "words.txt"}
+
+    def work(self, out):
+        os.chdir("/")
+        (out / os.fsdecode(b"gr\xfcn")).write_text("1")
+
+
+def test_what_may_be_odd_and_is_not_lost(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("one")
+    Odd(root=root).run()
+    monkeypatch.chdir(tmp_path)
+    assert Odd(root=root).complete()
+    (tmp_path / "words.txt").write_text("another")
+    assert Odd(root=root).stale_because() == "words was edited"
+
+
+class FileForFolder(Stage):
+    def work(self, out):
+        out.rmdir()
+        out.write_text("1")
+
+
+def test_a_file_in_place_of_the_folder_is_told(root):
+    with pytest.raises(
+        StalenessError, match=r"wrote nothing to .*: `work` must leave at least one file in it"
+    ):
+        FileForFolder(root=root).run()
 
 
 @pytest.fixture
