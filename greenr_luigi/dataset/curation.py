@@ -53,13 +53,9 @@ def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
 def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
     """Copy a picture into a person's own folder, as one of `label`, and say so in curation.csv: both or neither.
 
-    Raises door.UnusablePicture if it is none, CurationError if it cannot be read, or if another file has its name.
+    Raises as `picture`, and CurationError if another file has its name.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
-    row = examine(data, label, ADDED)
+    data, row = picture(file, label)
     copy = root / ADDED / folder_name(label) / row.file
     if is_new := not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +69,15 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
         if is_new:
             copy.unlink()
         raise
+
+
+def picture(file: Path, label: str) -> tuple[bytes, PictureRow]:
+    """Raises door.UnusablePicture if a file is none, CurationError if it cannot be read."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
+    return data, examine(data, label, ADDED)
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> str:

@@ -12,12 +12,14 @@ from greenr_luigi.text import composed, did_you_mean
 
 def decide(root: Path, action: str, pictures: Sequence[str], label: str = "") -> None:
     """Note an action of `greenr` ("reject", "relabel", "restore" or "add") for each picture, a file or a sha256. Raises
-    GreenrError for what is no picture."""
+    GreenrError for what is no picture; then nothing is noted."""
     from greenr_luigi.dataset import curation
 
     if action == "add":
-        for picture in pictures:
-            curation.add(root, label, Path(picture))
+        for file in map(Path, pictures):
+            curation.picture(file, label)
+        for file in map(Path, pictures):
+            curation.add(root, label, file)
     elif action == "relabel":
         curation.relabel(root, label, pictures)
     elif action == "restore":

@@ -62,6 +62,19 @@ def test_added_pictures_lie_in_a_folder_of_the_person(tmp_path: Path) -> None:
         curation.add(tmp_path / "data", "a/b", tmp_path / "x.txt")
 
 
+def test_a_command_notes_all_of_its_pictures_or_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    (tmp_path / "x.txt").write_text("no picture")
+    files = [str(tmp_path / "x.jpg"), str(tmp_path / "x.txt")]
+    for command in (["add", "grass"], ["reject"], ["relabel", "grass"]):
+        wrong = files if command[0] == "add" else [files[0], "nowhere.jpg"]
+        assert cli.main(["--root", str(tmp_path / "data"), *command, *wrong]) == 1
+        assert capsys.readouterr().err
+        assert not (tmp_path / "data").exists()
+
+
 def test_a_picture_is_added_with_its_line_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
