@@ -54,7 +54,7 @@ def data_root_of(arguments: argparse.Namespace) -> Path:
 
 def _needed_settings(command: Command) -> contextlib.AbstractContextManager[None]:
     """The page can be started and stopped whatever else is wrong in luigi.cfg."""
-    if command not in (start_server, stop_server, show_server, rollback, list_releases):
+    if command not in (run_pipeline, start_server, stop_server, show_server, rollback, list_releases):
         return contextlib.nullcontext()
     from greenr_luigi import settings
 

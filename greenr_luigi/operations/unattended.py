@@ -20,7 +20,7 @@ from typing import TextIO
 import luigi
 
 from greenr_luigi import files, run_history, settings
-from greenr_luigi.errors import GreenrError
+from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.operations import prune
 from greenr_luigi.operations.stages import deploying_stage
 from greenr_luigi.operations.terminal import Show
@@ -36,10 +36,11 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
     when something passing was at fault. A good run then prunes. What Luigi says goes to a file in the folder `logs`.
 
     Returns Luigi's exit status. Another such run under the root is waited for."""
-    policy, stage = settings.run(), deploying_stage(module)  # type: ignore[no-untyped-call]
+    stage = deploying_stage(module)
     data_root.mark(root)
     with files.locked(root / LOCK, lambda who: show.say(f"waits for {who}")):
         getattr(stage, "serve_on", lambda *_: None)(root, {}, show.say)
+        policy = _policy()
         with _log(root, policy.logs) as log:
             command = [sys.executable, "-m", "luigi", "--module", module, stage.get_task_family()]
             command += [f"--root={root}", *_scheduler(), *options]
@@ -57,6 +58,13 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
             except GreenrError as error:
                 show.say(f"not pruned: {error}")
     return status
+
+
+def _policy() -> settings.run:
+    try:
+        return settings.run()  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise SettingError(f"luigi.cfg: [run] {str(error.__cause__).removeprefix('--')}") from None
 
 
 def _scheduler() -> list[str]:

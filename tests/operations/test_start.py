@@ -112,6 +112,11 @@ def test_wrong_settings_stop_no_start_and_a_run_that_they_refuse_serves_on(tmp_p
     run = command(tmp_path, "--module", "tasks", "DeployApp", "--root", "others")
     assert run.stdout == f"{tmp_path / 'others'} 127.0.0.2 99 3 /app\n"
     assert (run.returncode, run.stderr) == (1, f"{TOLD[0]}\n")
+    (tmp_path / "luigi.cfg").write_text("[run]\nretries = x")
+    unattended = command(tmp_path, "run", "--root", "others")
+    assert unattended.stdout.startswith(f"{tmp_path / 'others'} 127.0.0.2 99 3 /app\n"), unattended.stderr
+    words = "greenr: luigi.cfg: [run] retries x: expected a whole number, at least 0"
+    assert unattended.stderr.splitlines() == [words] * 2
     (tmp_path / "luigi.cfg").write_text("[DeployApp]\nroot = 5%")
     unknown = command(tmp_path, "start")
     words = [
