@@ -9,6 +9,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from greenr_luigi.run_history import Event
 
@@ -28,12 +29,16 @@ class Show:
         )
         self.is_terminal = self.console.is_terminal
         self.progress = Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(20),
-            TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=self.console, disable=not self.is_terminal, transient=False,
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(16, table_column=Column(no_wrap=True, min_width=16)),
+            TextColumn("{task.percentage:>3.0f} %", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(Column(no_wrap=True)),
+            # The rest of the line, however little that is.
+            TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+            console=self.console, disable=not self.is_terminal, expand=True,
         )  # fmt: skip
         self.bars: dict[str, TaskID] = {}
+        self.live = ""
 
     def say(self, words: str) -> None:
         self.console.print(words, markup=False)
@@ -41,7 +46,7 @@ class Show:
     def line(self, line: str) -> None:
         """A line of Luigi's log."""
         if live := LIVE.fullmatch(line):
-            self.say(live[1])
+            self.live = live[1]
         elif found := PROGRESS.fullmatch(line) or BEGINS.fullmatch(line):
             percent = int(found.groupdict().get("percent", 0))
             self._move(found["stage"], percent, found["words"])
@@ -58,6 +63,8 @@ class Show:
     def end(self, event: Event, log: Path) -> None:
         """How the run ended. Where nobody looks and nothing was stale, nothing."""
         self.progress.stop()
+        if self.live:
+            self.say(self.live)
         if event.outcome in ("failed", "refused"):
             self.say(f"{event.outcome}: {event.because}\nAll that was said: {log}")
         elif event.outcome == "unchanged" and self.is_terminal:

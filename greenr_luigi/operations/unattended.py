@@ -53,8 +53,9 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
             show.end(event, Path(log.name))
         if status == 0 and event.outcome == "deployed":
             try:
-                for removal in prune.prune(root, policy.keep, False, module):
-                    show.say(f"pruned: {removal.what}")
+                freed = sum(removal.bytes for removal in prune.prune(root, policy.keep, False, module))
+                if freed >= 2**20:
+                    show.say(f"removed {freed / 2**20:,.0f} MB of earlier outputs")
             except GreenrError as error:
                 show.say(f"not pruned: {error}")
     return status
