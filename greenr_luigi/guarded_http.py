@@ -79,6 +79,8 @@ class Rules:
     #: The proxy through which to ask for an address, if any. What it connects to is its own affair.
     proxy: Callable[[str], str | None] = lambda url: None
     ssl: ssl.SSLContext | bool = True
+    #: Told how many bytes of a body have come, each time; what it raises ends the fetch.
+    arrived: Callable[[int], None] = lambda size: None
 
 
 async def fetch(address: str, rules: Rules) -> bytes:
@@ -149,6 +151,7 @@ async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
         raise too_large
     data = bytearray()
     async for chunk in response.content.iter_any():
+        rules.arrived(len(chunk))
         data += chunk
         if len(data) > rules.most_bytes:
             raise too_large

@@ -149,6 +149,8 @@ def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
         handle = os.pidfd_open(pid)
         try:
             signal.pidfd_send_signal(handle, sign)
-            select.select([handle], [], [], timeout)
+            ended = select.poll()  # select() knows no more than 1,024 files.
+            ended.register(handle, select.POLLIN)
+            ended.poll(timeout * 1000)
         finally:
             os.close(handle)

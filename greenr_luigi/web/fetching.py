@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import replace
+
 from greenr_luigi import guarded_http
 from greenr_luigi.pictures.door import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
 from greenr_luigi.web.settings import Settings
 
-#: Fetches of one worker at a time.
-AT_ONCE = 8
+#: Fetches of one worker at a time, and of one visitor.
+AT_ONCE, PER_VISITOR = 32, 4
+#: Seconds that a visitor's place stays taken after an address that was too slow: its name may still be looked up.
+LOOKED_UP = 20.0
 HEADERS = {"Accept": "image/*", "User-Agent": "greenr_luigi"}
+#: Of the fetch that is under way.
+ARRIVED: ContextVar[Callable[[int], None]] = ContextVar("arrived", default=lambda size: None)
 UPLOAD = "upload the picture instead"
 
 
@@ -26,6 +37,24 @@ class Fetcher:
             allow=settings.fetch_allow,
         )
         self.running = 0
+        #: How many of the fetches each visitor has.
+        self.places = Counter[str]()
+
+    @contextlib.contextmanager
+    def place(self, visitor: str, arrived: Callable[[int], None]) -> Iterator[None]:
+        """A visitor's place, for one fetch, of which `arrived` is told how many bytes have come. Raises Problem."""
+        if self.places[visitor] >= PER_VISITOR:
+            raise busy("addresses")
+        self.places[visitor] += 1
+        told, free_in = ARRIVED.set(arrived), 0.0
+        try:
+            yield
+        except Problem as problem:
+            free_in = LOOKED_UP if problem.code == "address-slow" else 0
+            raise
+        finally:
+            ARRIVED.reset(told)
+            asyncio.get_running_loop().call_later(free_in, self.leave, visitor)
 
     async def fetch(self, address: str) -> bytes:
         """The bytes behind an address, at most MAX_BYTES of them, within the deadline. Raises Problem."""
@@ -35,11 +64,15 @@ class Fetcher:
             raise busy("addresses")
         self.running += 1
         try:
-            return await guarded_http.fetch(address, self.rules)
+            return await guarded_http.fetch(address, replace(self.rules, arrived=ARRIVED.get()))
         except guarded_http.Unfetched as why:
             raise self.problem(why) from None
         finally:
             self.running -= 1
+
+    def leave(self, visitor: str) -> None:
+        self.places[visitor] -= 1
+        self.places = +self.places
 
     def problem(self, why: guarded_http.Unfetched) -> Problem:
         match why.reason:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,13 +17,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from greenr_luigi.pictures.door import MAX_BYTES
-from greenr_luigi.web.problem import Problem, busy
+from greenr_luigi.web.layers import client
+from greenr_luigi.web.problem import Problem, busy, made_room
 from greenr_luigi.web.settings import Settings
 
 Read = TypeVar("Read")
 #: Room for the parts' headers and the small fields beside the pictures.
 OVERHEAD = 64 * 1024
 MAX_FIELD = 4096
+#: Bytes that count as progress, and seconds without it after which an upload makes room for others.
+STEP, HALTED = 4096, 2.0
+#: Where a request's share of the budget stands in its state.
+SHARE = "share"
 CHARSET = re.compile(rb";\s*charset\s*=\s*(\"[^\"]*\"|[^;]*)", re.IGNORECASE)
 # No upload touches the disk, not even for a moment; Starlette would spool what is over 1 MB.
 MultiPartParser.spool_max_size = MAX_BYTES + OVERHEAD
@@ -38,28 +44,84 @@ class Upload:
 
 @contextlib.asynccontextmanager
 async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
-    """The picture behind an address. Raises Problem as Fetcher.fetch does."""
-    yield Upload([(address, await request.state["fetcher"].fetch(address))])
+    """The picture behind an address. Raises Problem as Fetcher.fetch does, and 503 "busy"."""
+    intake, fetcher = request.state["intake"], request.state["fetcher"]
+    with intake.share() as share:
+        with fetcher.place(client(request.scope), share.add):
+            async with share.coming(None):
+                data = await fetcher.fetch(address)
+        yield Upload([(address, data)])
 
 
 @contextlib.asynccontextmanager
 async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
     """The 1 to `most` pictures in the form fields `file`. Raises Problem: 400, 408, 413 or 503 "busy"."""
     intake: Intake = request.state["intake"]
-    async with intake.hold(request, most_bytes(most)) as limited:
-        form = await intake.read(limited.form(max_files=most, max_fields=8, max_part_size=MAX_FIELD))
+    with intake.hold(request, most_bytes(most)) as (limited, share):
+        reading = limited.form(max_files=most, max_fields=8, max_part_size=MAX_FIELD)
+        form = await intake.read(share, reading)
         try:
             files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
             # A field that a browser sent empty is no picture.
             pictures = [
                 (file.filename or "", await file.read()) for file in files if file.filename or file.size
             ]
-            if not pictures:
-                message = "no picture came: choose one and send it in the form field 'file'"
-                raise Problem(400, "no-picture", message)
-            yield Upload(pictures, form)
         finally:
+            # Or each picture would be in memory twice.
             await form.close()
+        if not pictures:
+            message = "no picture came: choose one and send it in the form field 'file'"
+            raise Problem(400, "no-picture", message)
+        yield Upload(pictures, form)
+
+
+class Share:
+    """What one request has of a worker's budget: the bytes of its pictures, from their coming to their answer."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.intake = intake
+        self.size = 0
+        #: When it was further by STEP bytes, by time.monotonic(), and how many there were then.
+        self.moved, self.size_then = time.monotonic(), 0
+        #: Of what is still coming; only that makes room.
+        self.deadline: asyncio.Timeout | None = None
+        self.has_made_room = False
+
+    def add(self, size: int) -> None:
+        """Count bytes that have come. Raises Problem: 503 "busy"."""
+        self.size += size
+        self.intake.held += size
+        if self.size >= self.size_then + STEP:
+            self.moved, self.size_then = time.monotonic(), self.size
+        self.intake.make_room(self, 0)
+
+    @contextlib.asynccontextmanager
+    async def coming(self, seconds: float | None) -> AsyncIterator[None]:
+        """While something comes, for `seconds` at most. Raises TimeoutError after these, and Problem: 503 "busy" if
+        others need the room."""
+        try:
+            async with asyncio.timeout(seconds) as self.deadline:
+                yield
+        except TimeoutError:
+            if self.has_made_room:
+                raise made_room() from None
+            raise
+        finally:
+            self.deadline = None
+
+    def is_coming(self) -> bool:
+        return self.deadline is not None and not self.deadline.expired()
+
+    def give_way(self) -> None:
+        """End the coming, and give back what it had: others need the room."""
+        if self.deadline is not None and self.is_coming():
+            self.has_made_room = True
+            self.deadline.reschedule(asyncio.get_running_loop().time())
+            self.give_back()
+
+    def give_back(self) -> None:
+        self.intake.held -= self.size
+        self.size = 0
 
 
 class Intake:
@@ -68,47 +130,64 @@ class Intake:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.held = 0
+        self.shares: set[Share] = set()
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Share]:
+        share = Share(self)
+        self.shares.add(share)
+        try:
+            yield share
+        finally:
+            self.shares.discard(share)
+            share.give_back()
+
+    def make_room(self, share: Share, more: int) -> None:
+        """For what a share has and `more` bytes: whoever has gone longest without progress makes it. Raises Problem:
+        503 "busy" if all go on."""
+        while share.size + more < self.held + more > self.settings.held_bytes:
+            others = [one for one in self.shares if one.size and one.is_coming() and one is not share]
+            longest = min(others, key=lambda one: one.moved, default=None)
+            if longest is None or time.monotonic() - longest.moved < HALTED:
+                raise busy("uploads")
+            longest.give_way()
 
     async def body(self, request: Request[Any]) -> bytes:
         """A small body, such as JSON. Raises Problem as `uploaded` does."""
-        async with self.hold(request, OVERHEAD) as limited:
-            return await self.read(limited.body())
+        with self.hold(request, OVERHEAD) as (limited, share):
+            return await self.read(share, limited.body())
 
-    @contextlib.asynccontextmanager
-    async def hold(self, request: Request[Any], most: int) -> AsyncIterator[Request]:
+    @contextlib.contextmanager
+    def hold(self, request: Request[Any], most: int) -> Iterator[tuple[Request, Share]]:
         """The request, with a body that is counted while it comes, whatever its Content-Length claims."""
         message = f"more than {most:,} bytes in one request: send less at once"
         too_large = Problem(413, "upload-too-large", message)
-        claimed = content_length(request, most)
-        arrived = 0
+        claimed, arrived = content_length(request, most), 0
 
         async def counted() -> Message:
             nonlocal arrived
             message = await request.receive()
             size = len(message.get("body", b""))
             arrived += size
-            self.held += size
             if arrived > most:
                 raise too_large
-            if self.held > max(self.settings.held_bytes, arrived):
-                raise busy("uploads")
+            share.add(size)
             return message
 
         if claimed > most:
             raise too_large
-        # Only what has come is counted as held: a claim alone must not keep others out.
-        if self.held and self.held + claimed > self.settings.held_bytes:
-            raise busy("uploads")
-        try:
+        with self.share() as share:
+            # For the worker, which may need the connection.
+            request.scope["state"][SHARE] = share
+            # Only what has come is counted as held: a claim alone must not keep others out.
+            self.make_room(share, claimed)
             headers = without_charset(request.scope["headers"])
-            yield Request({**request.scope, "headers": headers}, counted)
-        finally:
-            self.held -= arrived
+            yield Request({**request.scope, "headers": headers}, counted), share
 
-    async def read(self, reading: Awaitable[Read]) -> Read:
+    async def read(self, share: Share, reading: Awaitable[Read]) -> Read:
         """What was sent, in time and in form. Raises Problem."""
         try:
-            async with asyncio.timeout(self.settings.body_seconds):
+            async with share.coming(self.settings.body_seconds):
                 return await reading
         except TimeoutError:
             waited = f"{self.settings.body_seconds:g} seconds"

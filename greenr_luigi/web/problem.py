@@ -59,3 +59,8 @@ def unusable(error: UnusablePicture) -> Problem:
 
 def busy(what: str) -> Problem:
     return Problem(503, "busy", f"the server is busy with other {what}: try again in a second", retry_after=1)
+
+
+def made_room() -> Problem:
+    message = "nothing came for a while, and others needed the room: send it again"
+    return Problem(503, "busy", message, retry_after=1)

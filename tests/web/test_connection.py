@@ -1,0 +1,165 @@
+"""What a connection may hold, and how it makes room, over real sockets in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from greenr_luigi.web import app, worker
+from greenr_luigi.web.connection import MOST_HEADERS, MOST_PIPELINED, Connection
+from greenr_luigi.web.settings import Settings
+from greenr_luigi.web.worker import Server
+from tests import tiny_release
+
+LARGE = 8 * 2**20
+HEAD = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+STILL = HEAD + b"Content-Length: 90000\r\n\r\n--b"
+ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def large(_: Request) -> Response:
+    return Response(bytes(LARGE))
+
+
+class Page:
+    """A server, and clients that send something and wait."""
+
+    def __init__(self, server: Server, port: int) -> None:
+        self.server, self.port = server, port
+        self.clients: list[asyncio.StreamWriter] = []
+
+    async def send(self, data: bytes) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1000)
+        self.clients.append(writer)
+        before = sum(one.since + one.moved for one in self.server.connections())
+        writer.write(data)
+        await writer.drain()
+        while sum(one.since + one.moved for one in self.server.connections()) == before:
+            await asyncio.sleep(0.005)
+        return reader
+
+    async def upload(self) -> bytes:
+        part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        body = part + tiny_release.picture() + b"\r\n--b--\r\n"
+        reader = await self.send(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        return await reader.read()
+
+
+@contextlib.asynccontextmanager
+async def serving(root: Path, seconds: float = 15) -> AsyncIterator[Page]:
+    tiny_release.deploy(root / "releases")
+    made = app.create(Settings(root / "releases"))
+    made.router.routes.append(Route("/large", large))
+    how = {"http": Connection, "lifespan": "on", "log_config": None, "access_log": False}
+    server = Server(uvicorn.Config(made, **how), lambda: None)  # type: ignore[arg-type]
+    Connection.header_seconds = seconds
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            await asyncio.sleep(0.005)
+        page = Page(server, listening.getsockname()[1])
+        try:
+            yield page
+        finally:
+            for writer in page.clients:
+                writer.transport.abort()
+            server.should_exit = True
+            await running
+
+
+def run(root: Path, asked: Callable[[Page], Awaitable[None]], **how: float) -> None:
+    async def ask() -> None:
+        async with asyncio.timeout(30), serving(root, **how) as page:
+            await asked(page)
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("still", [STILL, HEAD], ids=["a body", "a head"])
+def test_who_stands_still_longest_makes_room_and_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still: bytes
+) -> None:
+    monkeypatch.setattr(worker, "MOST_CONNECTIONS", 3)
+
+    async def ask(page: Page) -> None:
+        first, *others = [await page.send(still) for _ in range(3)]
+        assert b'"label":"dandelion"' in await page.upload()
+        told = await first.read()
+        assert told.startswith(b"HTTP/1.1 503 ") and b"send it again" in told
+        assert b"retry-after: 1" in told.lower() and b"connection: close" in told.lower()
+        assert not any(one.at_eof() for one in others)
+
+    run(tmp_path, ask)
+
+
+def test_a_head_that_comes_too_slowly_is_told_so(tmp_path: Path) -> None:
+    async def ask(page: Page) -> None:
+        begun = await page.send(HEAD)
+        told = await begun.read()
+        assert told.startswith(b"HTTP/1.1 408 ") and b"did not arrive in 0.3 seconds" in told
+
+    run(tmp_path, ask, seconds=0.3)
+
+
+@pytest.mark.parametrize("name", ["UNREAD_SECONDS", "MOST_UNREAD"])
+def test_answers_that_nobody_reads_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """All that stand still for long; or as many as leaves no more than may wait."""
+
+    async def ask(page: Page) -> None:
+        for _ in range(2):
+            await page.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        while len(unread := [size for one in page.server.connections() if (size := one.unread())]) < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.01)
+        monkeypatch.setattr(worker, name, 0 if name == "UNREAD_SECONDS" else sum(unread) - 1)
+        page.server.look_after_readers()
+        await asyncio.sleep(0.01)
+        assert len(page.server.connections()) == (0 if name == "UNREAD_SECONDS" else 1)
+
+    run(tmp_path, ask)
+
+
+def test_a_slow_reader_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MOST_CONNECTIONS", 1)
+
+    async def ask(page: Page) -> None:
+        await page.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not page.server.connections()[0].unread():
+            await asyncio.sleep(0.005)
+        assert b'"label":"dandelion"' in await page.upload()
+
+    run(tmp_path, ask)
+
+
+def test_requests_are_sent_ahead_in_small_numbers(tmp_path: Path) -> None:
+    async def ask(page: Page) -> None:
+        few = await page.send(ASK * MOST_PIPELINED)
+        for _ in range(MOST_PIPELINED):
+            await few.readuntil(b'{"alive":true}')
+        many, answers = await page.send(ASK * 5000), b""
+        with contextlib.suppress(ConnectionResetError):  # What came after them was not read.
+            answers = await many.read()
+        assert answers.count(b"alive") <= 1 and len(page.server.connections()) == 1
+
+    run(tmp_path, ask)
+
+
+def test_headers_are_few(tmp_path: Path) -> None:
+    async def ask(page: Page) -> None:
+        for count, status in ((MOST_HEADERS - 1, b"200"), (MOST_HEADERS, b"400")):
+            answer = await page.send(ASK[:-2] + b"a: b\r\n" * count + b"\r\n")
+            assert (await answer.readline()).startswith(b"HTTP/1.1 " + status)
+
+    run(tmp_path, ask)
