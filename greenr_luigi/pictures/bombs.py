@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Iterator
 
+from greenr_luigi.pictures import avif
 from greenr_luigi.pictures.unusable import broken, too_large, unread
 
 #: Segments of a JPEG, chunks of a PNG, blocks of a GIF. Encoders write a PNG in chunks of 8 KB or more: 2,500 in 20 MB.
@@ -32,8 +33,9 @@ BLOCK_VISIT = 20
 MAX_EXIF_SEGMENTS = 16
 #: Compressed texts and profiles of a PNG, each of which may unpack to a megabyte.
 MAX_PACKED_CHUNKS = 50
-#: Bytes of a PNG's rows, unpacked: 50 megapixels with transparency, 25 of them in 16 bits.
-MAX_ROW_BYTES = 200_000_000
+#: Bytes of a PNG's rows, unpacked, and to unpack one of the file's takes as long as so many: 50 megapixels in 8 MB, 26
+#: in 20 MB; with transparency, 48 of a drawing.
+MAX_ROWS, PACKED_BYTE = 200_000_000, 6
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 #: What ends a scan's data: a marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).
@@ -63,11 +65,13 @@ class Counted(io.BytesIO):
 
 
 def check(data: bytes) -> None:
-    """Raises UnusablePicture for a JPEG or PNG that would cost too much, or is of a kind that no browser reads."""
+    """Raises UnusablePicture for a JPEG, PNG or AVIF that would cost too much, and a JPEG that no browser reads."""
     if data.startswith(JPEG):
         _jpeg(data)
     elif data.startswith(PNG):
         _png(data)
+    elif data[4:8] == b"ftyp":
+        avif.check(data)
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -143,9 +147,11 @@ def _png(data: bytes) -> None:
         if at + 18 > len(data):
             return
         length, name, width, height, depth, kind = struct.unpack_from(">I4sIIBB", data, at)
-        size = -(-width * depth * CHANNELS.get(kind, 4) // 8) * height
-        if name == b"IHDR" and size > MAX_ROW_BYTES:
-            raise too_large(f"the picture has {width} x {height} pixels in {size:,} bytes", MAX_ROW_BYTES)
+        rows = -(-width * depth * CHANNELS.get(kind, 4) // 8) * height
+        if name == b"IHDR" and rows > (most := MAX_ROWS - PACKED_BYTE * len(data)):
+            raise too_large(
+                f"the picture has {width} x {height} pixels, {rows:,} bytes once it is unpacked", most
+            )
         packed += name in (b"zTXt", b"iTXt", b"iCCP")
         if packed > MAX_PACKED_CHUNKS:
             raise broken(f"it has more than {MAX_PACKED_CHUNKS} compressed texts and profiles")

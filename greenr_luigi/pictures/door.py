@@ -33,7 +33,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from greenr_luigi.pictures import bombs, colour, depth, first_door, jpeg, kinds
+from greenr_luigi.pictures import avif, bombs, colour, depth, first_door, jpeg, kinds
 from greenr_luigi.pictures.flatten import flatten
 from greenr_luigi.pictures.trimmings import without_trimmings
 from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
@@ -48,7 +48,7 @@ MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
 #: Their decoders hold a picture two and four times, and other formats' once: fewer pixels fit into 300 MB.
-MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 18_000_000}
+MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 17_000_000}
 #: With more pixels than this, a picture is shrunk while it is flattened, so as not to be in memory several times.
 LARGE = 4_000_000
 #: Of what is shrunk, no more pixels are kept, however long and narrow it is.
@@ -110,7 +110,7 @@ def open_header(data: bytes) -> ImageFile.ImageFile:
 
 def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
     with _refusing():
-        image = Image.open(bombs.Counted(data), formats=[kind])
+        image = Image.open(bombs.Counted(avif.still(data) if kind == "AVIF" else data), formats=[kind])
     assert isinstance(image, ImageFile.ImageFile)
     width, height = image.size
     most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
