@@ -22,8 +22,8 @@ MAX_READS = 4 * MAX_PARTS
 #: Scans of a JPEG: each is a pass over the whole picture, whatever little it holds.
 MAX_SCANS = 100
 #: Coefficients of a JPEG in several scans: all are held until the last scan, in 2 bytes each. Enough for 50 megapixels
-#: as cameras sample colour (4:2:0), 30 as 4:4:4, 22 in CMYK.
-MAX_COEFFICIENTS = 90_000_000
+#: as cameras sample colour (4:2:0), 28 as 4:4:4, 21 in CMYK.
+MAX_COEFFICIENTS = 85_000_000
 #: Coefficients that all scans together go over. The ten scans that libjpeg writes go over 6 (4:2:0) to 9 (4:4:4) times
 #: as many as there are pixels.
 MAX_VISITS = 400_000_000
@@ -33,9 +33,9 @@ BLOCK_VISIT = 20
 MAX_EXIF_SEGMENTS = 16
 #: Compressed texts and profiles of a PNG, each of which may unpack to a megabyte.
 MAX_PACKED_CHUNKS = 50
-#: Bytes of a PNG's rows, unpacked, and to unpack one of the file's takes as long as so many: 50 megapixels in 8 MB, 26
-#: in 20 MB; with transparency, 48 of a drawing.
-MAX_ROWS, PACKED_BYTE = 200_000_000, 6
+#: Bytes of a PNG's rows, unpacked, and to unpack one of the file's takes as long as so many: 50 megapixels in 6 MB, 23
+#: in 20 MB; with transparency, 46 of a drawing.
+MAX_ROWS, PACKED_BYTE = 190_000_000, 6
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 #: What ends a scan's data: a marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).

@@ -30,7 +30,7 @@ def _colours(image: Image.Image) -> int:
 def grey_to_8_bits(image: Image.Image, bits: int) -> Image.Image:
     """A picture of grey values, or a part of it, as L; what is to be transparent becomes white."""
     values, white = np.asarray(image), 2**bits - 1
-    shades = (values.astype(np.float64).clip(0, white) * (255.0 / white)).astype(np.uint8)
+    shades = np.take((np.arange(white + 1) * (255.0 / white)).astype(np.uint8), values, mode="clip")
     clear = image.info.get("transparency")
     return Image.fromarray(shades if clear is None else np.where(values == clear, np.uint8(255), shades))
 

@@ -48,7 +48,7 @@ MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
 #: Their decoders hold a picture two and four times, and other formats' once: fewer pixels fit into 300 MB.
-MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 17_000_000}
+MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 16_000_000}
 #: With more pixels than this, a picture is shrunk while it is flattened, so as not to be in memory several times.
 LARGE = 4_000_000
 #: Of what is shrunk, no more pixels are kept, however long and narrow it is.
@@ -138,7 +138,10 @@ def decode(image: ImageFile.ImageFile, at_least: int | None = None) -> Image.Ima
         if at_least is not None:
             image.draft("RGB", (at_least, at_least))
         image.load()
-        if "open" in told and not jpeg.has_all_rows(file.getvalue(), image, at_least):
+        # Of a long and narrow one there is no room for a second.
+        if "open" in told and (
+            image.width * image.height > KEPT or not jpeg.has_all_rows(file.getvalue(), image, at_least)
+        ):
             raise broken("truncated")
         to_srgb = colour.conversion(told.get("icc_profile"), image.mode)
         whole = depth.brightened(image, file.getvalue()) if "bits" in told else image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from greenr_luigi.pictures import depth
 
@@ -26,10 +26,10 @@ def flatten(
     """
     width, height = image.size
     rows = max(STRIP // width // factor, 1) * factor
-    # What a profile converts stays as it is until then, and its transparency apart.
-    mode = "RGB"
-    if to_srgb:
-        mode = "CMYK" if image.mode == "CMYK" else "RGBa" if image.has_transparency_data else "RGB"
+    # What a profile converts stays as it is until then; transparency is kept apart until there are few pixels.
+    mode = "CMYK" if to_srgb and image.mode == "CMYK" else "RGB"
+    if image.has_transparency_data and (to_srgb or factor > 1):
+        mode = "RGBa"
     # Of the whole picture, as one strip may be darker than another.
     bits = depth.bits_in_use(image) if image.mode.startswith("I") else 0
 
@@ -46,17 +46,24 @@ def flatten(
         for above in range(0, height, rows):
             strip = drawn(image.crop((0, above, width, min(above + rows, height))), above)
             small.paste(strip.reduce(factor), (0, above // factor))
-    return _converted(small, to_srgb) if to_srgb else small
+    return _converted(small, to_srgb) if to_srgb else _on_white(small) if mode == "RGBa" else small
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "RGBa":
+        return image.convert("RGBA").convert(mode)
     if not image.has_transparency_data:
         return image.convert(mode)
     layer = image.convert("RGBA")
-    if mode == "RGBa":
-        return layer.convert(mode)
     paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
     return Image.alpha_composite(paper, layer).convert(mode)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Colours that are weighted by their opacity, to which white adds what lets it through."""
+    *colours, opacity = image.split()
+    through = ImageChops.invert(opacity)
+    return Image.merge("RGB", [ImageChops.add(colour, through) for colour in colours])
 
 
 def _converted(image: Image.Image, to_srgb: ImageCmsTransform) -> Image.Image:

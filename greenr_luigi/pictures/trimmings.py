@@ -50,12 +50,12 @@ def _webp(data: bytes) -> tuple[bytes, dict[str, Any]]:
             if len(body) < length:
                 raise OSError("truncated")  # Its decoder would not say why.
             kept += [head, body]
-        told.setdefault(name, body[:length])
-    chunks = b"".join(kept)
+        if name in (b"EXIF", b"ICCP"):
+            told.setdefault(name, body[:length])
     info = {"exif": told[b"EXIF"]} if b"EXIF" in told else {}
     if b"ICCP" in told and flags & WEBP_PROFILE:
         info["icc_profile"] = told[b"ICCP"]
-    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks, info
+    return b"".join([b"RIFF", struct.pack("<I", sum(map(len, kept)) + 4), b"WEBP", *kept]), info
 
 
 def _gif(data: bytes) -> bytes:
