@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip(f"a small file system cannot be mounted, which needs root: {mounted.stderr}")
     yield disk
+    # It lives, in memory, as long as this process has a file of it open or mapped: so not with all that fills it.
+    shutil.rmtree(disk, ignore_errors=True)
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 

@@ -169,7 +169,7 @@ LITTLE, SOME = 8 << 10, 3 << 20
 )
 def test_each_stage_says_that_the_disk_is_full(ready, tmp_path, small_disk, stage, room):
     """Whatever the library that could not write a file says of it. In this process, which may have it loaded."""
-    subprocess.run(["mount", "-o", "remount,size=2g", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
     pipeline = pipeline_of_drawings(tmp_path / "home")
     pipeline.root = small_disk / "data"
     shutil.copytree(
