@@ -243,10 +243,13 @@ def list_releases(arguments: argparse.Namespace) -> None:
 
 def start_server(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import start
+    from greenr_luigi.serving import processes
 
     data_root.hold(arguments.root, print)
     served = start.start(arguments.root, arguments.module)
-    print(f"{served.url} serves release {served.digest}")
+    print(
+        f"{served.url} serves release {served.digest}; its log: {arguments.root / 'server' / processes.LOG}"
+    )
 
 
 def stop_server(arguments: argparse.Namespace) -> None:

@@ -127,7 +127,10 @@ def log_end(run_dir: Path, note: ServerNote) -> str:
     """What went wrong in a server, by the end of the log, as the end of a message."""
     try:
         with (run_dir / LOG).open("rb") as log:
-            log.seek(max(note.logged, log.seek(0, os.SEEK_END) - MOST_READ))
+            end = log.seek(0, os.SEEK_END)
+            # It may have been rotated since.
+            begin = note.logged if note.logged <= end else 0
+            log.seek(max(begin, end - MOST_READ))
             text = log.read().decode(errors="replace")
     except OSError:
         return "; there is no log"

@@ -2,7 +2,7 @@
 
 Only its own user may look into it (privacy.py).
 
-    run_dir/gunicorn.log          what gunicorn and its workers say
+    run_dir/gunicorn.log          what gunicorn and its workers say; earlier ones are gunicorn.log.1 and so on
     run_dir/gunicorn.pid          for people, such as logrotate; nothing here reads it
     run_dir/workers/<pid>.json    what each worker serves
     run_dir/metrics-*/            the workers' counters, a folder a server

@@ -16,6 +16,7 @@ from greenr_luigi.web.metrics import place
 
 wsgi_app = "greenr_luigi.web.app:create()"
 worker_class = "greenr_luigi.web.worker.Worker"
+logger_class = "greenr_luigi.web.gunicorn_log.BoundedLogger"
 # Imports happen once, before the fork: a worker is ready sooner and shares their memory.
 preload_app = True
 graceful_timeout = 25

@@ -46,7 +46,7 @@ class RequestLog:
         began = time.monotonic()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
-        who, path = visitor(scope), scope["path"][:SHOWN_PATH]
+        who, path = visitor(scope), ascii(scope["path"])[:SHOWN_PATH]
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -62,7 +62,7 @@ class RequestLog:
                 await self.app(scope, receive, send_with_id)
         except Exception:
             if not deadline.expired():
-                log.exception("%s %s %r failed", request_id, scope["method"], path)
+                log.exception("%s %s %s failed", request_id, scope["method"], path)
             if status:
                 raise  # Only the server can break off an answer that has begun.
             slow = Problem(503, "too-slow", "the answer took too long: try again", retry_after=5)
@@ -73,7 +73,7 @@ class RequestLog:
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.count_request(route, scope["method"], status, seconds)
-            log.info("%s %s %s %r %d %.1f ms", request_id, who, scope["method"], path, status, 1000 * seconds)
+            log.info("%s %s %s %s %d %.1f ms", request_id, who, scope["method"], path, status, 1000 * seconds)
 
 
 def visitor(scope: Scope) -> str:

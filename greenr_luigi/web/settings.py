@@ -71,6 +71,9 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     #: Proxies that are believed when they say for whom they ask (X-Forwarded-For).
     trusted_proxies: tuple[Network, ...] = ()
+    #: Bytes of the log after which it is rotated, and how many files there are then, with the one that is written.
+    log_bytes: int = 10 << 20
+    log_files: int = 5
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:

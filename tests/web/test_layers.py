@@ -18,6 +18,8 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     digest = tiny_release.deploy(root / "releases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENR_FORWARDED_PREFIX", "1")
+        patch.setenv("GREENR_LOG_BYTES", "8000")
+        patch.setenv("GREENR_LOG_FILES", "2")
         running = tiny_release.serve(root, digest, workers=1)
     found = Live(running, root)
     yield found
@@ -59,3 +61,15 @@ def test_a_request_that_takes_too_long_is_answered(
     finally:
         found.session.close()
         server.stop(root / "server")
+
+
+def test_no_visitor_fills_the_disk_with_the_log(behind: Live) -> None:
+    for number in range(100):
+        behind.get("/" + "%F0%9F%98%80%0A%1B" * 200 + str(number))
+    files = [*(behind.root / "server").glob("gunicorn.log*")]
+    assert sorted(file.name for file in files) == ["gunicorn.log", "gunicorn.log.1"]
+    assert max(file.stat().st_size for file in files) < 8500
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    asked = [line for line in lines if "GET" in line]
+    assert len(asked) > 30 and max(map(len, asked)) < 400
+    assert all(line.startswith("[20") for line in asked)
