@@ -162,13 +162,13 @@ def normalized(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_everything_that_the_project_requires_shapes_a_stage_but_for_luigi():
+def test_everything_that_the_project_requires_shapes_a_stage_but_for_what_runs_and_shows_it():
     setup = configparser.ConfigParser()
     setup.read(REPOSITORY / "setup.cfg")
     lines = setup["options"]["install_requires"].split("\n")
     required = {normalized(re.match(r"[\w.-]*", line)[0]) for line in lines} - {""}
     seen = {normalized(name) for names in of_each_stage().values() for name in names}
-    assert required - seen == {"luigi"}
+    assert required - seen == {"luigi", "rich"}
 
 
 @pytest.mark.parametrize(
