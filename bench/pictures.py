@@ -26,6 +26,7 @@ from PIL import Image
 sys.path.insert(0, os.fspath(Path(__file__).parent.parent))
 
 from greenr_luigi.pictures import bombs, door
+from tests.pictures import test_colour as colours
 from tests.pictures.test_bombs import in_scans, segment
 from tests.pictures.test_door import encoded
 
@@ -114,6 +115,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "JPEG, 50 MP of noise": lambda: jpeg(SIDE, SIDE, most=60),
     "JPEG, 65,500 x 447 of noise, turned": lambda: jpeg(WIDE, NARROW, most=70),
     "JPEG, the same in CMYK": lambda: jpeg(WIDE, NARROW, "CMYK", most=36, quality=70),
+    "JPEG, the same with a printer's profile": lambda: jpeg(
+        WIDE, NARROW, "CMYK", most=36, quality=70, icc_profile=colours.printer()
+    ),
     "JPEG, a restart after each block": lambda: jpeg(SIDE, SIDE, most=2, restart_marker_blocks=1),
     "JPEG in scans, 50 MP in 4:2:0": lambda: jpeg(SIDE, SIDE, most=60, progressive=True, subsampling=2),
     "JPEG in scans, 28 MP in 4:4:4": lambda: jpeg(5_310, 5_310, most=60, progressive=True),
@@ -127,7 +131,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "JPEG without an end, 17,000 x 447": lambda: jpeg(17_000, NARROW, most=70)[:-2],
     "PNG, RGBA, turned": lambda: png(6_700, 6_700, 8, 6, noisy=0),
     "PNG, RGBA, interlaced": lambda: png(6_700, 6_700, 8, 6, interlaced=True, noisy=0),
-    "PNG, RGBA, 111,803 x 447": lambda: png(102_000, NARROW, 8, 6, noisy=0),
+    "PNG, RGBA, 102,000 x 447": lambda: png(102_000, NARROW, 8, 6, noisy=0),
     "PNG, RGB": lambda: png(SIDE, SIDE, 8, 2, noisy=0.1),
     "PNG, RGB, 20 MB of 23 MP": lambda: png(4_800, 4_800, 8, 2, noisy=0.82),
     "PNG, RGBA of 16 bits, interlaced": lambda: png(4_730, 4_730, 16, 6, interlaced=True, noisy=0),

@@ -44,7 +44,7 @@ SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
 #: The frames of ITU T.81, Table B.1, that browsers read, too, and those that they do not.
 BASELINE, EXTENDED, PROGRESSIVE = FRAMES = (0xC0, 0xC1, 0xC2)
 UNREAD_FRAMES = dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic-coded") | {
-    0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical"
+    0xC3: "lossless", 0xF7: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical"
 }  # fmt: skip
 #: What may stand before a JPEG's first scan: frames, Huffman and quantization tables, restarts, APPn, comments.
 SEGMENTS = {*FRAMES, 0xC4, SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE}
@@ -91,8 +91,10 @@ def _jpeg(data: bytes) -> None:
     for count, (marker, body) in enumerate(segments(data)):
         if count > MAX_PARTS:
             raise broken(f"it has more than {MAX_PARTS:,} parts")
-        if marker in UNREAD_FRAMES:
-            kind = UNREAD_FRAMES[marker]
+        kind = UNREAD_FRAMES.get(marker)
+        if marker in FRAMES and body and body[0] != 8:
+            kind = f"of {body[0]} bits a value"
+        if kind:
             raise unread(
                 f"this JPEG is {kind}, which browsers do not read either: save it as an ordinary one"
             )
@@ -112,7 +114,7 @@ def _jpeg(data: bytes) -> None:
                     f"the picture comes in scans and has {sum(frame.values()):,} values", MAX_COEFFICIENTS
                 )
             first, last = body[1 + 2 * len(named) : 3 + 2 * len(named)].ljust(2, b"\0")
-            visited = min(max(last - first + 1, BLOCK_VISIT), 64)
+            visited = min(max(last - first + 1, BLOCK_VISIT), 64) if progressive else 64
             visits += sum(frame.get(component, 0) for component in named) * visited // 64
             if visits > MAX_VISITS or scans > MAX_SCANS:
                 raise broken(f"it has {scans} scans, too many for its size")

@@ -180,6 +180,12 @@ def test_a_jpeg_that_no_browser_reads_is_told_so(marker: int, words: str) -> Non
     assert found.value.reason == "format"
 
 
+def test_a_jpeg_of_12_bits_is_told_so() -> None:
+    data = recoded(bombs.EXTENDED).replace(b"\xff\xc1\0\x11\x08", b"\xff\xc1\0\x11\x0c")
+    with pytest.raises(door.UnusablePicture, match=r"of 12 bits a value.*save it"):
+        door.open_picture(data)
+
+
 @pytest.mark.parametrize("kind", door.FORMATS)
 def test_any_beginning_of_a_file_can_be_counted(kind: str) -> None:
     data = encoded(drawn(), kind)
