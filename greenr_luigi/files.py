@@ -21,15 +21,18 @@ from greenr_luigi.staleness.locks import PATIENCE, OnWait
 UPDATE = 30.0
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, read_back: bool = False) -> None:
     """Write a file that appears whole or not at all, after a power cut too. One that it replaces hands down its mode
-    and, where the system permits, its owner. An OSError names `path`."""
+    and, where the system permits, its owner. An OSError names `path`; with `read_back`, it is raised also if what was
+    written does not read back."""
     with _beside(path) as beside, beside.open("xb") as file:
         _keep_mode(path, file.fileno())
         file.write(data)
         file.flush()
         # Or a power cut after the rename leaves an empty file under the name.
         os.fsync(file.fileno())
+        if read_back and beside.read_bytes() != data:
+            raise OSError(errno.EIO, "what was written does not read back")
 
 
 @contextlib.contextmanager
@@ -118,14 +121,12 @@ def update(path: Path, change: Callable[[bytes], bytes]) -> None:
             # Another may have replaced it while this one waited.
             if _is_at(file, path):
                 try:
-                    data = change(path.read_bytes())
-                    write(path, data)
+                    # Read back before the rename: after it, the new file can be had by another.
+                    write(path, change(path.read_bytes()), read_back=True)
                 except BaseException:
                     if not was_there and _is_at(file, path):
                         path.unlink()
                     raise
-                if path.read_bytes() != data:
-                    raise OSError(errno.EIO, "what was written does not read back", str(path))
                 return
 
 

@@ -192,6 +192,7 @@ INTERNAL = {
     "Interrupted": "a source that broke off after some pictures; collecting goes on with those",
     "Unavailable": "a picture that cannot be loaded; becomes a line of rejected.jsonl",
     "Unfetched": "nothing from an address; becomes Unavailable in the crawl, and the page's own refusal",
+    "TooMany": "a ValueError in the parser of requests, which ends the connection",
     "ForbiddenAddress": "an OSError, as aiohttp's resolvers raise; becomes the page's own refusal",
     "LockTimeoutError": "an OSError: what could not be had may be had later",
     "StalenessError": "the root of a room that is made to be lifted out of this project",

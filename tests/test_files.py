@@ -32,6 +32,33 @@ def test_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
 
+def test_one_that_comes_right_after_another_is_no_failure_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is of the file that has been replaced: the new one can be had at once."""
+    path, replace = tmp_path / "log", Path.replace
+
+    def followed(beside: Path, place: Path) -> Path:
+        replaced = replace(beside, place)
+        monkeypatch.setattr(Path, "replace", replace)
+        files.append(path, lambda _: b"two\n")
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", followed)
+    files.append(path, lambda _: b"one\n")
+    assert path.read_text() == "one\ntwo\n"
+
+
+def test_what_does_not_read_back_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "log", Path.read_bytes
+    path.write_bytes(b"one\n")
+    monkeypatch.setattr(Path, "read_bytes", lambda file: read(file)[: None if file == path else -1])
+    with pytest.raises(OSError, match="does not read back") as error:
+        files.append(path, lambda _: b"two\n")
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == b"one\n" and [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
 def test_a_line_begins_afresh(tmp_path: Path) -> None:
     path = tmp_path / "log"
     files.append(path, lambda old: old + b"one\n")

@@ -192,7 +192,7 @@ class Host:
         self.heads: list[bytes] = []
         self.port = 0
 
-    def fetch(self, user: User, address: str = "/", seconds: float = 5) -> Outcome:
+    def fetch(self, user: User, address: str = "/", seconds: float = 30) -> Outcome:
         """What a user gets; the server sees its connections end then."""
         ready = threading.Event()
         thread = threading.Thread(target=asyncio.run, args=(self._serve(ready),))
@@ -222,7 +222,7 @@ class Host:
             ready.set()
             while not self.ended.is_set():
                 await asyncio.sleep(0.01)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await asyncio.gather(*(one for one in talks if one))
 
 

@@ -82,10 +82,10 @@ def test_a_picture_is_added_with_its_line_or_not_at_all(
     (tmp_path / "x.jpg").write_bytes(picture(1))
     write = files.write
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, read_back: bool = False) -> None:
         if path.name == decisions.FILE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, data)
+        write(path, data, read_back)
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "write", full)

@@ -322,12 +322,12 @@ def test_a_full_disk_parts_no_picture_from_its_line(
     """It is full after so many files; what is in the store is used, also if the web has no more of it."""
     count, write = 0, store_files.write
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, read_back: bool = False) -> None:
         nonlocal count
         count += 1
         if count > room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, data)
+        write(path, data, read_back)
 
     web.show(range(20))
     with monkeypatch.context() as patch:
