@@ -9,6 +9,7 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
 
 Stages = Sequence[type[luigi.Task]]
+#: The section with the page's settings.
+SERVER = "server"
 
 
 class Default(str):
@@ -96,6 +99,7 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
         *(_wrong_sections(config, stages, packaged.sections()) if complete else ()),
         *_lay(config, stages, packaged),
         *_wrong_values(config),
+        *_wrong_of_server(config),
     ]
     if _tell is None and mistakes:
         raise mistakes[0]
@@ -150,6 +154,50 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
                 config.set(section, option, Default(value))
 
 
+def of_server() -> dict[str, str]:
+    """What a person has written in the section [server]: the text of each of the page's settings, by its variable.
+    What is left empty, or is as by default, is not told."""
+    config, defaults = luigi.configuration.get_config(), _read([DEFAULTS])
+    written = {option: config.get(SERVER, option) for option in _written(config, SERVER)}
+    return {
+        f"GREENR_{option.replace('-', '_').upper()}": value
+        for option, value in written.items()
+        if value and value != defaults.get(SERVER, option, fallback="")
+    }
+
+
+def _written(config: Any, section: str) -> list[str]:
+    """The options that a person has written there, those of [DEFAULT] aside."""
+    return [
+        option
+        for option in (config.options(section) if config.has_section(section) else ())
+        if option not in config.defaults() and not isinstance(config.get(section, option, raw=True), Default)
+    ]
+
+
+def _wrong_of_server(config: Any) -> Iterator[SettingError]:
+    if not (written := _written(config, SERVER)):
+        return
+    # Not before: it costs a run with nothing to do some milliseconds.
+    from greenr_luigi.web import settings as web
+
+    elsewhere = {"store": "of `root`", "run_dir": "of `root`", "root_path": "[DeployApp] root_path"}
+    known = [field.name for field in fields(web.Settings) if field.name not in elsewhere]
+    for option in written:
+        name = option.replace("-", "_")
+        if name not in known:
+            words = f"it is {elsewhere[name]}" if name in elsewhere else did_you_mean(name, known)
+            problem = f"{option} is no setting of the page: {words}"
+        else:
+            problem = _why_wrong(config, SERVER, option, _or_empty(web.reader(name))) or ""
+        if problem:
+            yield SettingError(f"{luigi_cfg.file_of(SERVER)}: [{SERVER}] {problem}")
+
+
+def _or_empty(read: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: text and read(text)
+
+
 def _wrong_values(config: Any) -> Iterator[SettingError]:
     """Of Luigi's and the stages' own settings."""
     for section in sorted(set(config.sections()) & {*Register.task_names()}):
@@ -161,18 +209,23 @@ def _wrong_values(config: Any) -> Iterator[SettingError]:
             if section == "run" and option not in {*parameters, *config.defaults()}:
                 expected = did_you_mean(option, [*parameters])
                 yield SettingError(f"{luigi_cfg.file_of(section)}: [run] {option} is no setting: {expected}")
-            if words := _why_wrong(config, section, option, parameters.get(option.replace("-", "_"))):
+            parameter = parameters.get(option.replace("-", "_"))
+            read = parameter and (
+                lambda text, parameter=parameter: parameter.normalize(parameter.parse(text))
+            )
+            if words := _why_wrong(config, section, option, read):
                 where = config.default_section if written == config.defaults().get(option) else section
                 # A value may go over several lines.
                 yield SettingError(f"{luigi_cfg.file_of(where)}: [{where}] {' '.join(words.split())}")
 
 
-def _why_wrong(config: Any, section: str, option: str, parameter: luigi.Parameter[Any] | None) -> str | None:
+def _why_wrong(config: Any, section: str, option: str, read: Callable[[str], object] | None) -> str | None:
+    """`read`: what makes a value of the text, or raises ValueError or GreenrError."""
     written = config.get(section, option, raw=True)
     try:
         value = config.get(section, option)
-        if parameter is not None:
-            parameter.normalize(parameter.parse(value))
+        if read is not None:
+            read(value)
     except InterpolationMissingEnvvarError:
         return f"{option} = {written}: there is no such environment variable: set it"
     except configparser.InterpolationError:

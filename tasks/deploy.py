@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
-from greenr_luigi import run_history
+from greenr_luigi import run_history, settings
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
@@ -28,21 +28,18 @@ if TYPE_CHECKING:
     from greenr_luigi.serving.server import Service
 
 
-class WebParameter(CheckedParameter[str]):
-    """Text by a rule of the page itself, which web.settings has for its variable of this name; or none, which is empty
-    text."""
+class PrefixParameter(CheckedParameter[str]):
+    """A path prefix, by the rule of the page itself; or none, which is empty text."""
 
     def check(self, value: str) -> str:
         if not value:
             return value
-        from greenr_luigi.web import settings
+        from greenr_luigi.web.settings import prefix
 
-        name = self._option.removeprefix("--").replace("-", "_")
         try:
-            read = settings.reader(name)(value)
+            return prefix(value)
         except ValueError as error:
             raise SettingError(f"{self._option} {value}: {error}") from None
-        return read if isinstance(read, str) else ",".join(map(str, read))
 
 
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
@@ -54,14 +51,8 @@ class DeployApp(PipelineStage):
         int, 0, 65535, description="Port that the web classifier listens on; 0 for a free one."
     )
     web_workers = NumberParameter(int, 0, description="Processes that serve; 0 for one a core.")
-    root_path = WebParameter(
+    root_path = PrefixParameter(
         description="Path under which a proxy mounts the page, such as /app; empty for none."
-    )
-    allowed_hosts = WebParameter(
-        description="Host names under which all of the page is for its visitors, besides this machine's own."
-    )
-    trusted_proxies = WebParameter(
-        description="Addresses or networks of proxies that are believed when they say for whom they ask."
     )
     floor = NumberParameter(
         float, 0, 1, significant=False, description="The least accuracy, from 0 to 1, that is released."
@@ -94,11 +85,13 @@ class DeployApp(PipelineStage):
         from greenr_luigi.serving.server import Service
 
         parameters = dict(cls.get_params())
-        values = (
+        host, port, web_workers, root_path = (
             parameters[name].parse(texts[name]) if name in texts else cls.configured(name)
-            for name in ("host", "port", "web_workers", "root_path", "allowed_hosts", "trusted_proxies")
+            for name in ("host", "port", "web_workers", "root_path")
         )
-        return Service(root / "releases", root / "server", *values)
+        return Service(
+            root / "releases", root / "server", host, port, web_workers, root_path, settings.of_server()
+        )
 
     @classmethod
     def refused(cls, arguments: Sequence[str]) -> None:

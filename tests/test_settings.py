@@ -12,6 +12,7 @@ from greenr_luigi import cli, settings
 from greenr_luigi.about import DEFAULTS, PACKAGE
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import stages
+from greenr_luigi.serving.server import Service
 from tests.test_parameters import REFUSED
 
 
@@ -197,6 +198,12 @@ def test_luigi_takes_a_beginning_of_module(option, tmp_path):
         ("[DEFAULT]\narch = 5%", "[DEFAULT] arch = 5%: write %% for a percent sign"),
         ("[DEFAULT]\nepochs = 0\n[TrainModel]", "[DEFAULT] epochs 0: expected a whole number, at least 1"),
         ("[TrainModel]\nepochs = 1\n  2", "[TrainModel] epochs 1 2: expected a whole number, at least 1"),
+        ("[run]\nkepe = 2", "[run] kepe is no setting: did you mean keep?"),
+        ("[run]\nkeep = -1", "[run] keep -1: expected a whole number, at least 0"),
+        ("[server]\nfeedbak = 1", "[server] feedbak is no setting of the page: did you mean feedback?"),
+        ("[server]\nfetch-ports = x", "[server] fetch-ports = x: expected a whole number, 1 or more"),
+        ("[server]\nroot_path = /a",
+         "[server] root_path is no setting of the page: it is [DeployApp] root_path"),
         ("[worker]\nping_interval = x", "[worker] ping_interval = x: could not convert string to float: 'x'"),
     ],
 )  # fmt: skip
@@ -268,3 +275,18 @@ def test_a_package_on_top_lays_its_own_defaults_between_the_packaged_and_a_perso
         assert {name: config.get("Between", name) for name in ("one", "four")} == {"one": "10", "four": "4"}
         below = {name: config.get("Below", name) for name in ("one", "two", "three")}
         assert below == {"one": "10", "two": "20", "three": "3"}
+
+
+def test_what_the_page_is_told_stands_in_luigi_cfg_and_the_environment_goes_before(monkeypatch, tmp_path):
+    config = luigi.configuration.get_config()
+    monkeypatch.setattr(config, "_sections", {**config._sections, "server": {}})
+    for name, value in (("fetch", settings.Default("1")), ("allowed_hosts", "")):
+        config.set("server", name, value)
+    assert settings.of_server() == {}, "neither a default nor what is empty is told"
+    for name, value in (("feedback", "1"), ("fetch-ports", "80,8080")):
+        config.set("server", name, value)
+    told = settings.of_server()
+    assert told == {"GREENR_FEEDBACK": "1", "GREENR_FETCH_PORTS": "80,8080"}
+    monkeypatch.setenv("GREENR_FEEDBACK", "0")
+    note = Service(tmp_path, tmp_path, settings=told).note()
+    assert (note.settings["GREENR_FEEDBACK"], note.settings["GREENR_FETCH_PORTS"]) == ("0", "80,8080")

@@ -36,6 +36,7 @@ from PIL import (
 from greenr_luigi.pictures import avif, bombs, colour, depth, first_door, jpeg, kinds
 from greenr_luigi.pictures.flatten import flatten
 from greenr_luigi.pictures.trimmings import without_trimmings
+from greenr_luigi.pictures.unusable import MAX_BYTES as MAX_BYTES
 from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
 from greenr_luigi.pictures.unusable import broken, too_large, unread
 from greenr_luigi.pictures.version import VERSION as VERSION
@@ -44,7 +45,6 @@ PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, Png
 #: What Pillow may try to decode, decided by content and not by name.
 FORMATS = tuple(kinds.FORMATS)
 SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg"}
-MAX_BYTES = 20 * 2**20
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
 #: Their decoders hold a picture two and four times, and other formats' once: fewer pixels fit into 300 MB.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from greenr_luigi.errors import GreenrError
 
+#: Of a file.
+MAX_BYTES = 20 * 2**20
+
 
 class UnusablePicture(GreenrError):
     """Bytes that are no usable picture. `reason` is a short constant word, the message is for a person."""

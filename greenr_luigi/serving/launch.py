@@ -100,13 +100,13 @@ def command(run_dir: Path, note: ServerNote) -> list[str]:
 def environment(run_dir: Path, note: ServerNote) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON},
+        **{name: value for name, value in note.settings.items() if name.startswith("GREENR_") and value},
         NOTE: json.dumps(asdict(note)),
         "GREENR_STORE": note.store,
         "GREENR_RUN_DIR": str(run_dir),
         "GREENR_ROOT_PATH": note.settings["GREENR_ROOT_PATH"] or "",
         # It goes by the name that it listens on.
         "GREENR_ALLOWED_HOSTS": f"{note.settings.get('GREENR_ALLOWED_HOSTS') or ''},{note.host}",
-        "GREENR_TRUSTED_PROXIES": note.settings.get("GREENR_TRUSTED_PROXIES") or "",
         "PROMETHEUS_MULTIPROC_DIR": str(run_dir / note.launch),
         "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *python_path()]),
         "PYTHONSAFEPATH": "1",

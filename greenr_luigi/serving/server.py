@@ -23,7 +23,8 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -50,8 +51,8 @@ class NotReady(ServerError):
 @dataclass(frozen=True)
 class Service:
     """What to serve, and where. `port`: 0 for a free one; `workers`: processes, 0 for one a core; `root_path`: the path
-    under which a proxy mounts the page; `allowed_hosts`, `trusted_proxies`: with commas between them, as in
-    web.settings."""
+    under which a proxy mounts the page; `settings`: texts for web.settings by variable; the environment goes before
+    them."""
 
     store: Path
     run_dir: Path
@@ -59,22 +60,14 @@ class Service:
     port: int = 0
     workers: int = 0
     root_path: str = ""
-    allowed_hosts: str = ""
-    trusted_proxies: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def note(self) -> ServerNote:
         """How such a server is started, but for what only a start tells: the port for 0, what it loads, its name."""
         settings = {
+            **self.settings,
             **{name: value for name, value in os.environ.items() if name.startswith("GREENR_")},
             "GREENR_ROOT_PATH": self.root_path or None,
-            **{
-                name: value
-                for name, value in (
-                    ("GREENR_ALLOWED_HOSTS", self.allowed_hosts),
-                    ("GREENR_TRUSTED_PROXIES", self.trusted_proxies),
-                )
-                if value
-            },
             "--web-workers": str(self.workers or "one a core"),
             "Python": f"{platform.python_version()} in {Path(sys.prefix).resolve()}",
         }

@@ -14,7 +14,7 @@ import requests
 
 from greenr_luigi import about, guarded_http
 from greenr_luigi.guarded_http import Rules
-from greenr_luigi.pictures.door import MAX_BYTES
+from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.sources.results import Answer
 from greenr_luigi.sources.source import Unavailable
 from greenr_luigi.text import Network

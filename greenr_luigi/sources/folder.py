@@ -45,7 +45,7 @@ def visible(top: Path) -> Iterator[Path]:
 
 def read(path: Path) -> bytes:
     """One byte more than a picture may have is enough to refuse it."""
-    from greenr_luigi.pictures.door import MAX_BYTES
+    from greenr_luigi.pictures.unusable import MAX_BYTES
 
     try:
         with path.open("rb") as file:

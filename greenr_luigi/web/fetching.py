@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from greenr_luigi import guarded_http
-from greenr_luigi.pictures.door import MAX_BYTES
+from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
 from greenr_luigi.web.settings import Settings
 

@@ -80,7 +80,7 @@ def foreign(name: str | None) -> Problem:
         )
     message = (
         f"this server does not know that it goes by the name {name}, so this is not for its visitors. If it does, "
-        f"set allowed_hosts = {name} under [DeployApp] in luigi.cfg, or GREENR_ALLOWED_HOSTS={name} where no "
+        f"set allowed_hosts = {name} under [server] in luigi.cfg, or GREENR_ALLOWED_HOSTS={name} where no "
         "pipeline starts it, and start it again"
     )
     return Problem(403, "foreign-host", message)

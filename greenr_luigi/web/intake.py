@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from greenr_luigi.pictures.door import MAX_BYTES
+from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem, busy, made_room
 from greenr_luigi.web.settings import Settings

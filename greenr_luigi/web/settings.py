@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.pictures.door import MAX_BYTES
+from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.text import Network, networks
 
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")

@@ -96,6 +96,7 @@ def test_start_serves_what_is_there(deployed: Pipeline) -> None:
     reboot(deployed)
     nothing = deployed.greenr("server")
     assert nothing.returncode == 1 and "no server runs under" in nothing.stderr
+    (deployed.home / "luigi.cfg").write_text("[server]\nfeedback = 1\n")
     started = deployed.greenr("start")
     assert started.returncode == 0 and served(started.stdout) == good, started.stderr
     (told,) = json.loads(deployed.greenr("server", "--json").stdout)
@@ -103,7 +104,7 @@ def test_start_serves_what_is_there(deployed: Pipeline) -> None:
     assert len(told["workers"]) == told["workers_wanted"] == 1 and Path(told["log"]).is_file()
     began = datetime.datetime.fromisoformat(told["since"])
     assert datetime.timedelta() < datetime.datetime.now() - began < datetime.timedelta(minutes=2)
-    assert told["settings"]["--web-workers"] == "1"
+    assert (told["settings"]["--web-workers"], told["settings"]["GREENR_FEEDBACK"]) == ("1", "1")
     assert f"address   {told['address']}\n" in deployed.greenr("server").stdout
     again = deployed.greenr("start")
     assert again.stdout == started.stdout

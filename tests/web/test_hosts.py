@@ -65,7 +65,7 @@ def test_under_another_a_visitor_may_look_and_ask_no_more(page: TestClient, host
 
 def test_what_to_add_is_said(page: TestClient) -> None:
     refused = page.get("/readyz", headers={"Host": "Photos.Example.org:8443"}).json()["error"]["message"]
-    assert "allowed_hosts = photos.example.org under [DeployApp] in luigi.cfg" in refused
+    assert "allowed_hosts = photos.example.org under [server] in luigi.cfg" in refused
     assert "GREENR_ALLOWED_HOSTS=photos.example.org" in refused
     idna = page.get("/readyz", headers={"Host": "xn--bcher-kva.example"}).json()["error"]["message"]
     assert hosts.host_name("Bücher.example") == "xn--bcher-kva.example" and "xn--bcher-kva.example" in idna
