@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from greenr_luigi.sources.results import Answer, Result, each
 from greenr_luigi.sources.source import Candidate, Request, Source
 
+#: From the links upwards: downwards takes minutes where they lie in each other.
+TILES = "//a[@m and ancestor::*[contains(concat(' ', normalize-space(@class), ' '), ' imgpt ')]]/@m"
+
 
 def candidates(request: Request) -> Iterator[Candidate]:
     from icrawler.builtin.bing import BingFeeder
@@ -19,10 +22,13 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
 def results(response: Answer) -> list[Result]:
     """icrawler's parser takes only addresses that end in .jpg, and drops the page that the picture stands on."""
-    from bs4 import BeautifulSoup
+    from lxml import etree
 
-    links = BeautifulSoup(response.content.decode("utf-8", "ignore"), "lxml").select(".imgpt a[m]")
-    return each((str(link["m"]) for link in links), result)
+    try:
+        page = etree.HTML(response.content or b"<html/>", etree.HTMLParser(encoding="utf-8"))
+    except etree.LxmlError as error:
+        raise ValueError(str(error)) from None
+    return each(map(str, page.xpath(TILES)), result)
 
 
 def result(about: str) -> Result | None:

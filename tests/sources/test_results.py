@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -134,3 +135,19 @@ def test_an_address_that_is_none_is_refused(name: str, address: object) -> None:
     found = listed(name, text.encode())
     # Where there are many that are none, such as Baidu's last item, an empty one is no candidate.
     assert [refusal(one).reason for one in found] in ([["address"]] if address else [["address"], []])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("google", b"<script>" + b"http" * 10_000 + b"</script>"),
+        ("bing", b"<div class=imgpt><a m=1></div>" * 10_000),
+        ("bing", b""),
+    ],
+    ids=["google", "bing", "empty"],
+)
+def test_no_page_takes_minutes_to_read(name: str, content: bytes) -> None:
+    """icrawler's pattern took 17 s for 40 KB."""
+    began = time.process_time()
+    listed(name, content)
+    assert time.process_time() - began < 5
