@@ -16,6 +16,7 @@ from greenr_luigi import files, templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.pictures.door import FORMATS
 from greenr_luigi.web import intake
+from greenr_luigi.web.layers import client
 from greenr_luigi.web.model import Model
 from greenr_luigi.web.model_page import ModelPage, read_model_page, read_trend
 from greenr_luigi.web.problem import Problem
@@ -96,6 +97,11 @@ async def answer_page(
 async def model(request: Request[State]) -> Response:
     """How good the model is and what it learned from; `?label=…&predicted=…` shows the pictures of a cell of the
     confusion matrix."""
+    # Of many classes it takes a second: in turns, as pictures, and beside what else is asked.
+    return await request.state["classifier"].submit(client(request.scope), model_page, request)
+
+
+def model_page(request: Request[State]) -> Response:
     shown = release_page(request, request.state["classifier"].serving_model())
     label, predicted = request.query_params.get("label"), request.query_params.get("predicted")
     cell = None
@@ -109,7 +115,8 @@ async def picture(request: Request[State]) -> Response:
     """A small picture that the release carries, by its content's name."""
     model = request.state["classifier"].serving_model()
     name = request.path_params["name"]
-    if name not in release_page(request, model).pictures:
+    shown = await request.state["classifier"].submit(client(request.scope), release_page, request, model)
+    if name not in shown.pictures:
         raise Problem(404, "not-found", f"the release has no picture {name!r}: start from the model page")
     path = files.own(request.state["settings"].store / model.digest, f"pictures/{name}")
     if path is None:

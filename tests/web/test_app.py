@@ -9,7 +9,9 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +317,24 @@ def test_an_answer_that_breaks_off_is_not_answered_twice(
         assert client.get("/half", headers={"X-Request-ID": "mine-half"}).status_code == 200
     (failed,) = [one for one in caplog.records if "mine-half" in one.getMessage() and one.exc_info]
     assert "half way" in str(failed.exc_info)
+
+
+@pytest.mark.parametrize("path", ["/model", "/model/pictures/0000000000000000.jpg"])
+def test_a_model_page_that_takes_long_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    read, reading, answered, in_time = pages.read_model_page, threading.Event(), threading.Event(), []
+
+    def slowly(release: Path) -> object:
+        reading.set()
+        in_time.append(answered.wait(10))
+        return read(release)
+
+    with inside(tmp_path) as client, ThreadPoolExecutor(1) as beside:
+        monkeypatch.setattr(pages, "read_model_page", slowly)
+        page = beside.submit(client.get, path)
+        while not reading.wait(0.01):
+            assert not page.done()
+        assert client.get("/healthz").status_code == 200
+        answered.set()
+        assert page.result().status_code in (200, 404) and in_time == [True]
