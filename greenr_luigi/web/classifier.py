@@ -44,8 +44,8 @@ IDLE = 1.0
 RETRY = 5.0
 #: The sha256 of models that this process has loaded: those need no trial.
 LOADED: set[str] = set()
-#: Seconds to wait for other workers that load.
-LOADING = 60.0
+#: Seconds to wait for other workers that load; then this one loads beside them.
+LOADING = 5.0
 
 
 class Classifier:

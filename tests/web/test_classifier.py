@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from greenr_luigi import files
 from greenr_luigi.serving import releases
 from greenr_luigi.web import classifier, trial
 from greenr_luigi.web.settings import Settings
@@ -315,3 +316,16 @@ def test_a_trial_ends_with_its_worker(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_held_lock_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(classifier, "LOADING", 0.1)
+    (tmp_path / "server").mkdir()
+    tiny_release.deploy(tmp_path / "releases", 0)
+    ours = classifier.Classifier(Settings(tmp_path / "releases", tmp_path / "server"))
+    ours.swap()
+    second = tiny_release.deploy(tmp_path / "releases", 1)
+    with files.locked(tmp_path / "server" / "loading-0.lock"):
+        ours.swap()
+    assert ours.model is not None and ours.model.digest == second and ours.problem is None
