@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import configparser
 import contextlib
-import difflib
 import functools
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import luigi
 import luigi.configuration
 from luigi.cmdline_parser import CmdlineParser
-from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 from luigi.parameter import MissingParameterException
 from luigi.task_register import Register
 
-from greenr_luigi import luigi_cfg
+from greenr_luigi import config_check, luigi_cfg
 from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
-from greenr_luigi.parameters import NumberParameter
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
 
 Stages = Sequence[type[luigi.Task]]
-#: The section with the page's settings.
-SERVER = "server"
-
-
-class Default(str):
-    """A value in Luigi's configuration that no person has written there."""
-
-
-class run(luigi.Config):
-    """Section [run] of luigi.cfg, which Luigi calls as the class is called."""
-
-    retries = NumberParameter(int, 0, description="How often a run is tried again after a passing fault.")
-    minutes = NumberParameter(float, 0, description="Minutes between two tries.")
-    keep = NumberParameter(int, 0, description="Outputs of each stage, and releases, that a good run leaves.")
-    logs = NumberParameter(int, 1, description="Logs of runs that are kept.")
 
 
 def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
@@ -93,13 +74,13 @@ _tell: Callable[[str], object] | None = None
 
 def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
     luigi_cfg.check()
-    packaged = _read([DEFAULTS, defaults])
+    packaged = config_check.read([DEFAULTS, defaults])
     config = luigi.configuration.get_config()
     mistakes = [
-        *(_wrong_sections(config, stages, packaged.sections()) if complete else ()),
+        *(config_check.wrong_sections(config, stages, packaged.sections()) if complete else ()),
         *_lay(config, stages, packaged),
-        *_wrong_values(config),
-        *_wrong_of_server(config),
+        *config_check.wrong_values(config),
+        *config_check.wrong_of_server(config),
     ]
     if _tell is None and mistakes:
         raise mistakes[0]
@@ -109,18 +90,11 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
 
 def packaged_defaults(stages: Stages) -> dict[str, str]:
     """What the parameters of the last of some stages are by the packaged defaults, as they flow down to it."""
-    packaged, flowing = _read([DEFAULTS]), dict[str, str]()
+    packaged, flowing = config_check.read([DEFAULTS]), dict[str, str]()
     for stage in stages:
         if packaged.has_section(stage.get_task_family()):
             flowing |= packaged.items(stage.get_task_family())
     return flowing
-
-
-def _read(files: Sequence[Path]) -> configparser.RawConfigParser:
-    found = configparser.RawConfigParser()
-    found.optionxform = str  # type: ignore[assignment,method-assign]
-    found.read(files)
-    return found
 
 
 def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) -> Iterator[SettingError]:
@@ -128,7 +102,7 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
 
     def is_written(section: str, option: str) -> bool:
         return config.has_option(section, option) and not isinstance(
-            config.get(section, option, raw=True), Default
+            config.get(section, option, raw=True), config_check.Default
         )
 
     flowing: dict[str, str] = {}
@@ -147,105 +121,11 @@ def _lay(config: Any, stages: Stages, packaged: configparser.RawConfigParser) ->
                 value = flowing.setdefault(name, packaged.get(family, name, fallback=""))
                 # One with a wrong percent sign goes nowhere, and is told where it stands.
                 with contextlib.suppress(ValueError):
-                    config.set(family, name, Default(value))
+                    config.set(family, name, config_check.Default(value))
     for section in set(packaged.sections()) - {stage.get_task_family() for stage in stages}:
         for option, value in packaged.items(section):
             if not is_written(section, option):
-                config.set(section, option, Default(value))
-
-
-def of_server() -> dict[str, str]:
-    """What a person has written in the section [server]: the text of each of the page's settings, by its variable.
-    What is left empty, or is as by default, is not told."""
-    config, defaults = luigi.configuration.get_config(), _read([DEFAULTS])
-    written = {option: config.get(SERVER, option) for option in _written(config, SERVER)}
-    return {
-        f"GREENR_{option.replace('-', '_').upper()}": value
-        for option, value in written.items()
-        if value and value != defaults.get(SERVER, option, fallback="")
-    }
-
-
-def _written(config: Any, section: str) -> list[str]:
-    """The options that a person has written there, those of [DEFAULT] aside."""
-    return [
-        option
-        for option in (config.options(section) if config.has_section(section) else ())
-        if option not in config.defaults() and not isinstance(config.get(section, option, raw=True), Default)
-    ]
-
-
-def _wrong_of_server(config: Any) -> Iterator[SettingError]:
-    if not (written := _written(config, SERVER)):
-        return
-    # Not before: it costs a run with nothing to do some milliseconds.
-    from greenr_luigi.web import settings as web
-
-    elsewhere = {"store": "of `root`", "run_dir": "of `root`", "root_path": "[DeployApp] root_path"}
-    known = [field.name for field in fields(web.Settings) if field.name not in elsewhere]
-    for option in written:
-        name = option.replace("-", "_")
-        if name not in known:
-            words = f"it is {elsewhere[name]}" if name in elsewhere else did_you_mean(name, known)
-            problem = f"{option} is no setting of the page: {words}"
-        else:
-            problem = _why_wrong(config, SERVER, option, _or_empty(web.reader(name))) or ""
-        if problem:
-            yield SettingError(f"{luigi_cfg.file_of(SERVER)}: [{SERVER}] {problem}")
-
-
-def _or_empty(read: Callable[[str], object]) -> Callable[[str], object]:
-    return lambda text: text and read(text)
-
-
-def _wrong_values(config: Any) -> Iterator[SettingError]:
-    """Of Luigi's and the stages' own settings."""
-    for section in sorted(set(config.sections()) & {*Register.task_names()}):
-        parameters = dict(Register.get_task_cls(section).get_params())
-        for option in config.options(section):
-            written = config.get(section, option, raw=True)
-            if isinstance(written, Default):
-                continue
-            if section == "run" and option not in {*parameters, *config.defaults()}:
-                expected = did_you_mean(option, [*parameters])
-                yield SettingError(f"{luigi_cfg.file_of(section)}: [run] {option} is no setting: {expected}")
-            parameter = parameters.get(option.replace("-", "_"))
-            read = parameter and (
-                lambda text, parameter=parameter: parameter.normalize(parameter.parse(text))
-            )
-            if words := _why_wrong(config, section, option, read):
-                where = config.default_section if written == config.defaults().get(option) else section
-                # A value may go over several lines.
-                yield SettingError(f"{luigi_cfg.file_of(where)}: [{where}] {' '.join(words.split())}")
-
-
-def _why_wrong(config: Any, section: str, option: str, read: Callable[[str], object] | None) -> str | None:
-    """`read`: what makes a value of the text, or raises ValueError or GreenrError."""
-    written = config.get(section, option, raw=True)
-    try:
-        value = config.get(section, option)
-        if read is not None:
-            read(value)
-    except InterpolationMissingEnvvarError:
-        return f"{option} = {written}: there is no such environment variable: set it"
-    except configparser.InterpolationError:
-        return f"{option} = {written}: write %% for a percent sign"
-    except GreenrError as error:
-        return str(error).removeprefix("--")
-    except (ValueError, TypeError) as error:
-        return f"{option} = {written}: {error}"
-    return None
-
-
-def _wrong_sections(config: Any, stages: Stages, packaged: Sequence[str]) -> Iterator[SettingError]:
-    names = [stage.get_task_family() for stage in stages]
-    for section in sorted(set(config.sections()) - {*packaged, *Register.task_names()}):
-        close = difflib.get_close_matches(section, names, 1, 0.8)
-        # A stage that another package has yet to define may be called TrainModel2.
-        if close and not re.fullmatch(rf"{close[0]}\d+", section):
-            yield SettingError(
-                f"{luigi_cfg.file_of(section)}: [{section}] is no stage: did you mean [{close[0]}]?"
-            )
+                config.set(section, option, config_check.Default(value))
 
 
 def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.util import requires
 
-from greenr_luigi import run_history, settings
+from greenr_luigi import config_check, run_history
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
@@ -90,7 +90,7 @@ class DeployApp(PipelineStage):
             for name in ("host", "port", "web_workers", "root_path")
         )
         return Service(
-            root / "releases", root / "server", host, port, web_workers, root_path, settings.of_server()
+            root / "releases", root / "server", host, port, web_workers, root_path, config_check.of_server()
         )
 
     @classmethod

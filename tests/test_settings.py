@@ -8,7 +8,7 @@ import luigi
 import pytest
 
 import tasks
-from greenr_luigi import cli, settings
+from greenr_luigi import cli, config_check, settings
 from greenr_luigi.about import DEFAULTS, PACKAGE
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import stages
@@ -280,12 +280,12 @@ def test_a_package_on_top_lays_its_own_defaults_between_the_packaged_and_a_perso
 def test_what_the_page_is_told_stands_in_luigi_cfg_and_the_environment_goes_before(monkeypatch, tmp_path):
     config = luigi.configuration.get_config()
     monkeypatch.setattr(config, "_sections", {**config._sections, "server": {}})
-    for name, value in (("fetch", settings.Default("1")), ("allowed_hosts", "")):
+    for name, value in (("fetch", config_check.Default("1")), ("allowed_hosts", "")):
         config.set("server", name, value)
-    assert settings.of_server() == {}, "neither a default nor what is empty is told"
+    assert config_check.of_server() == {}, "neither a default nor what is empty is told"
     for name, value in (("feedback", "1"), ("fetch-ports", "80,8080")):
         config.set("server", name, value)
-    told = settings.of_server()
+    told = config_check.of_server()
     assert told == {"GREENR_FEEDBACK": "1", "GREENR_FETCH_PORTS": "80,8080"}
     monkeypatch.setenv("GREENR_FEEDBACK", "0")
     note = Service(tmp_path, tmp_path, settings=told).note()

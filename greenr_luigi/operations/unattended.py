@@ -19,7 +19,7 @@ from typing import TextIO
 
 import luigi
 
-from greenr_luigi import files, run_history, settings
+from greenr_luigi import config_check, files, run_history
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.operations import prune
 from greenr_luigi.operations.stages import deploying_stage
@@ -61,9 +61,9 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
     return status
 
 
-def _policy() -> settings.run:
+def _policy() -> config_check.run:
     try:
-        return settings.run()  # type: ignore[no-untyped-call]
+        return config_check.run()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise SettingError(f"luigi.cfg: [run] {str(error.__cause__).removeprefix('--')}") from None
 
