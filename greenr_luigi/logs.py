@@ -9,8 +9,6 @@ import os
 import re
 from pathlib import Path
 
-from greenr_luigi.staleness import locks
-
 #: Characters of a line, and lines of a traceback, of which the last ones stay.
 MOST_LINE, MOST_LINES = 1000, 60
 
@@ -23,10 +21,11 @@ class OneLine(logging.Formatter):
         first, *more = super().format(record).split("\n")
         if left_out := len(more[:-MOST_LINES]):
             more[:left_out] = [f"({left_out} lines are left out)"]
-        return "\n    ".join(_bounded(line) for line in (first, *more))
+        return "\n    ".join(bounded(line) for line in (first, *more))
 
 
-def _bounded(line: str) -> str:
+def bounded(line: str) -> str:
+    """A line of at most MOST_LINE characters, without what changes a terminal."""
     shown = "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in line[: MOST_LINE + 1]
@@ -51,15 +50,21 @@ class RotatedFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            line = self.format(record)
+        except (ValueError, TypeError):
+            self.handleError(record)
+        else:
+            self.write(line)
+
+    def write(self, line: str) -> None:
+        """Add a line; lost where that fails."""
+        with contextlib.suppress(OSError):
             self._follow()
-            line = b"\n" * self.torn + line
+            data = b"\n" * self.torn + f"{line}\n".encode(errors="backslashreplace")
             self.torn = True
-            self.torn = os.write(self.file, line) < len(line)
+            self.torn = os.write(self.file, data) < len(data)
             if os.fstat(self.file).st_size >= self.most_bytes:
                 self._rotate()
-        except (OSError, ValueError, TypeError):
-            self.handleError(record)
 
     def _is_at(self, path: Path) -> bool:
         try:
@@ -73,12 +78,18 @@ class RotatedFile(logging.Handler):
             with contextlib.suppress(FileNotFoundError):  # Its folder was deleted.
                 old, self.file = self.file, self._open()
                 for standard in (1, 2):
-                    if os.path.samestat(os.fstat(standard), os.fstat(old)):
-                        os.dup2(self.file, standard)
+                    with contextlib.suppress(OSError):  # It is closed.
+                        if os.path.samestat(os.fstat(standard), os.fstat(old)):
+                            os.dup2(self.file, standard)
                 os.close(old)
 
     def _rotate(self) -> None:
-        lock = locks.opened(self.path.with_name(f".{self.path.name}.lock"))
+        try:
+            # Not `self.file`, whose lock a process shares with those that it was forked from.
+            lock = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:  # Its folder was deleted.
+            os.ftruncate(self.file, 0)
+            return
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._is_at(self.path):

@@ -93,8 +93,9 @@ def test_a_full_disk_and_a_deleted_folder_harm_nobody(small_disk: Path) -> None:
     log.emit(record("after"))
     assert (folder / "log").read_text().splitlines()[-1] == "[INFO] after"
     shutil.rmtree(folder)
-    log.emit(record("gone"))
-    assert not folder.exists()
+    for _ in range(40):
+        log.emit(record("x" * 300))
+    assert not folder.exists() and os.fstat(log.file).st_size < 4400
     log.close()
 
 

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import luigi
 
-from greenr_luigi import config_check, files, run_history
+from greenr_luigi import config_check, files, logs, run_history
 from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.logs import RotatedFile
 from greenr_luigi.operations import prune
 from greenr_luigi.operations.stages import deploying_stage
 from greenr_luigi.operations.terminal import Show
@@ -28,7 +28,10 @@ from greenr_luigi.run_history import RUN_VARIABLE, Event
 from greenr_luigi.staleness import data_root
 
 LOGS, LOCK = "logs", "run.lock"
-LOG_NAME = re.compile(r"run-\d{8}T\d{6}Z-\d+\.log")
+#: By a number, since a clock may be set back: otherwise the newest could be taken for the oldest.
+LOG_NAME = re.compile(r"run-(\d{6})-\d{8}T\d{6}Z-\d+\.log(\.1)?")
+#: Bytes of a log after which it begins again; what was before stays as `.1`, what was before that does not.
+LOG_BYTES = 10 << 20
 
 
 def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) -> int:
@@ -50,7 +53,7 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
                     break
                 show.say(f"{event.because}; tries again in {policy.minutes:g} minutes")
                 time.sleep(60 * policy.minutes)
-            show.end(event, Path(log.name))
+            show.end(event, log.path)
         if status == 0 and event.outcome == "deployed":
             try:
                 freed = sum(removal.bytes for removal in prune.prune(root, policy.keep, False, module))
@@ -82,22 +85,23 @@ def _scheduler() -> list[str]:
 
 
 @contextlib.contextmanager
-def _log(root: Path, most: int) -> Iterator[TextIO]:
+def _log(root: Path, most: int) -> Iterator[RotatedFile]:
     """A new log. Of the older ones so many stay that there are `most`."""
     folder = files.private_folder(root / LOGS)
     old = sorted(path for path in folder.iterdir() if LOG_NAME.fullmatch(path.name) and path.is_file())
     for path in old[: max(len(old) - most + 1, 0)]:
         path.unlink()
-    path = folder / f"run-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
-    path.touch(0o600, exist_ok=False)
-    with path.open("w", encoding="utf-8", errors="replace", buffering=1) as log:
+    numbers = [int(match[1]) for path in old if (match := LOG_NAME.fullmatch(path.name))]
+    number, now = max(numbers, default=0) + 1, datetime.datetime.now(datetime.UTC)
+    name = f"run-{number:06d}-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
+    with contextlib.closing(RotatedFile(folder / name, LOG_BYTES, 2)) as log:
         yield log
 
 
-def _try(command: list[str], root: Path, name: str, log: TextIO, show: Show) -> tuple[int, Event]:
+def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show) -> tuple[int, Event]:
     """Run the command; returns its exit status and the line that the run has in the history."""
     number, began, last = uuid.uuid4().hex[:12], time.monotonic(), ""
-    log.write(f"$ {' '.join(command)}\n")
+    log.write(f"$ {' '.join(command)}")
     environment = {**os.environ, RUN_VARIABLE: number, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     with (
@@ -107,7 +111,7 @@ def _try(command: list[str], root: Path, name: str, log: TextIO, show: Show) -> 
         _interrupting(child),
     ):
         for line in child.stdout or ():
-            log.write(line)
+            log.write(logs.bounded(line.rstrip()))
             show.line(line.rstrip())
             last = line.strip() or last
     events = [event for event in run_history.read(root) if event.run == number]

@@ -13,9 +13,7 @@ from greenr_luigi import files
 from greenr_luigi.serving import feedback_store
 
 #: What lies in the folder of a server; and in that of a label of feedback.
-OWN = re.compile(
-    r"gunicorn\.(log(\.\d+)?|pid)|\.gunicorn\.log\.lock|(loading-\d+\.)?lock|stopped|workers|metrics-\d+"
-)
+OWN = re.compile(r"gunicorn\.(log(\.\d+)?|pid)|(loading-\d+\.)?lock|stopped|workers|metrics-\d+")
 KEPT = re.compile(r"[0-9a-f]{16}\.[a-z0-9]+")
 
 

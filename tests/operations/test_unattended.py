@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi import files, run_history
+from greenr_luigi.operations import unattended
 from greenr_luigi.operations.terminal import Show
 from greenr_luigi.operations.unattended import LOG_NAME, LOGS
 from greenr_luigi.run_history import Event
@@ -174,7 +175,22 @@ def test_on_a_terminal_a_line_a_stage_moves():
 
 
 def test_only_logs_of_runs_are_removed():
-    assert LOG_NAME.fullmatch("run-20261128T221726Z-2335.log")
+    assert LOG_NAME.fullmatch("run-000007-20261128T221726Z-2335.log")
     assert not any(
-        LOG_NAME.fullmatch(name) for name in ("run.log", "run-20261128T221726Z-2335.log.gz", "notes")
+        LOG_NAME.fullmatch(name) for name in ("run.log", "run-000007-20261128T221726Z-2335.log.gz", "notes")
     )
+
+
+def test_the_oldest_logs_go_whatever_the_clock_says(tmp_path):
+    folder = tmp_path / LOGS
+    folder.mkdir()
+    names = ("run-000007-20270101T000000Z-1.log", "run-000008-20260101T000000Z-9.log", "notes")
+    for name in names:
+        (folder / name).touch()
+    with unattended._log(tmp_path, 2) as log:
+        for _ in range(3):
+            log.write("x" * unattended.LOG_BYTES)
+        assert log.path.name.startswith("run-000009-")
+    left = {path.name: path.stat().st_size for path in folder.glob("[!.]*")}
+    assert set(left) == {names[1], names[2], log.path.name, f"{log.path.name}.1"}
+    assert sum(left.values()) < 2 * unattended.LOG_BYTES + 10
