@@ -87,8 +87,9 @@ class RotatedFile(logging.Handler):
         try:
             # Not `self.file`, whose lock a process shares with those that it was forked from.
             lock = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:  # Its folder was deleted.
-            os.ftruncate(self.file, 0)
+        except FileNotFoundError:  # It has just been renamed, or its folder was deleted.
+            if not self.path.parent.is_dir():
+                os.ftruncate(self.file, 0)
             return
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
