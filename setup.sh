@@ -18,6 +18,7 @@ if [ "${1:-}" = test ]; then
     command -v chromium >/dev/null || missing="$missing chromium fonts-dejavu-core"
     command -v chromedriver >/dev/null || missing="$missing chromium-driver"
     command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+    command -v crontab >/dev/null || missing="$missing cron"
     command -v faketime >/dev/null || missing="$missing faketime"
     command -v npm >/dev/null || missing="$missing npm"
     [ -z "$missing" ] || apt_install $missing

@@ -217,6 +217,20 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     return run_unattended(arguments.root, arguments.rest, arguments.module, Show())
 
 
+def schedule_runs(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import schedule
+
+    here = Path()
+    if arguments.action == "install":
+        root = [f"--root={arguments.root}"] if arguments.root_named else []
+        module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
+        print(schedule.install(here, [*root, *module], arguments.at), end="")
+    elif arguments.action == "show":
+        print(schedule.installed(here) or "nothing is scheduled for this folder\n", end="")
+    else:
+        print("removed" if schedule.remove(here) else "nothing is scheduled for this folder")
+
+
 def show_server(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import server_status
 
@@ -284,10 +298,15 @@ FOLDER: Option = (
 )
 INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --source bing, or any as for luigi"
 RUN = "run the pipeline unattended: again after a passing fault, with a log, pruning after; options as for luigi"
+SCHEDULE: Sequence[Option] = (
+    ("action", {"choices": ["install", "show", "remove"]}),
+    ("--at", {"metavar": "HH:MM", "help": "when; at night, each folder at a time of its own, if absent"}),
+)
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", init_folder, INIT, [FOLDER]),
     ("run", run_pipeline, RUN, []),
+    ("schedule", schedule_runs, "have cron run this folder's pipeline daily, and start its page at boot", SCHEDULE),
     ("status", show_status, STATUS, [JSON]),
     ("accept", accept_stage, ACCEPT, [STAGE]),
     ("history", show_history, "print what ran, when, why and what came of it, oldest first", [JSON]),

@@ -27,6 +27,7 @@ def commands():
 #: What a command needs besides its name.
 NEEDED = {
     "accept": ["TrainModel"],
+    "schedule": ["show"],
     "reject": ["x"],
     "restore": ["x"],
     "relabel": ["grass", "x"],
