@@ -160,7 +160,7 @@ class Intake:
     @contextlib.contextmanager
     def hold(self, request: Request[Any], most: int) -> Iterator[tuple[Request, Share]]:
         """The request, with a body that is counted while it comes, whatever its Content-Length claims."""
-        message = f"more than {most:,} bytes in one request: send less at once"
+        message = f"more than {most:,} bytes in one request: send fewer or smaller pictures, of a movie a screenshot"
         too_large = Problem(413, "upload-too-large", message)
         claimed, arrived = content_length(request, most), 0
 
