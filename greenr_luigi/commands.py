@@ -1,0 +1,209 @@
+"""What the commands of `greenr` do: each calls one function of `operations`, and prints what it returns."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from greenr_luigi import contracts, run_history
+from greenr_luigi.staleness import data_root
+
+# What imports Luigi is imported in functions: where luigi.cfg does not parse, `import luigi` ends in a traceback.
+
+#: Returns the exit status; None for 0.
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def init_folder(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import init
+
+    options = [*([f"--root={arguments.root}"] if arguments.root_named else []), *arguments.rest]
+    path = init.init(arguments.folder, options, arguments.module)
+    print(f"{path} is written. Next:")
+    for command in (
+        f"cd {shlex.quote(str(arguments.folder))}",
+        f"luigi --module {arguments.module} DeployApp",
+        "greenr status",
+    ):
+        print(f"  {command}")
+
+
+def show_status(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import last_run, status
+
+    named = bool(arguments.rest) and not arguments.rest[0].startswith("-")
+    stage, options = (arguments.rest[0], arguments.rest[1:]) if named else (None, arguments.rest)
+    if not arguments.rest and (options := last_run.options(arguments.root, arguments.module)):
+        print(f"as last deployed, with {shlex.join(options)}", file=sys.stderr)
+    rows = status.status(stage, options, arguments.root, arguments.module)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    width = max(len(row["stage"]) for row in rows)
+    for row in rows:
+        accepted = f"accepted without a rerun: {', '.join(row['accepted'])}" if row["accepted"] else ""
+        words = [row["cause"], accepted]
+        print(f"{row['stage']:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
+
+
+def accept_stage(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import status
+
+    for row, accepted in status.accept(arguments.stage, arguments.rest, arguments.root, arguments.module):
+        words = f"accepted: {', '.join(accepted)}" if accepted else "nothing to accept"
+        print(f"{row['stage']}  {words}{'' if row['cause'] is None else '; stale still: ' + row['cause']}")
+
+
+def show_history(arguments: argparse.Namespace) -> None:
+    events = run_history.read(arguments.root)
+    if arguments.json:
+        print(json.dumps([contracts.plain(event) for event in events], indent=2))
+        return
+    for run, of_run in run_history.by_run(events):
+        shown = run or of_run[-1]
+        print(
+            f"{local_time(shown.ended)}  {told(run) if run else 'has not ended, or was not asked to deploy'}"
+        )
+        for event in of_run:
+            print(f"{'':16}  - {event.name}  {told(event)}")
+    if not events:
+        print("nothing has run yet")
+
+
+def told(event: run_history.Event) -> str:
+    values = {name: f"{value:.1%}" if name == "accuracy" else value for name, value in event.summary.items()}
+    summary = ", ".join(f"{name} {value}" for name, value in values.items())
+    return "  ".join(filter(None, [event.outcome, f"{event.seconds:.1f} s", summary, event.because]))
+
+
+def local_time(iso: str) -> str:
+    return datetime.datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def show_usage(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import usage
+
+    rows = usage.usage(arguments.root, arguments.module)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        live = "live" if row["live"] else "    "
+        print(f"{megabytes(row['bytes'])}  {row['finished']}  {live}  {row['stage']}  {row['place']}")
+    print(f"{megabytes(usage.room(arguments.root, rows))}  in all: what several link to counts once")
+
+
+def prune_outputs(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import prune
+
+    removals = prune.prune(arguments.root, arguments.keep, arguments.dry_run, arguments.module)
+    verb = "would remove" if arguments.dry_run else "removed"
+    for removal in removals:
+        paths = " ".join(str(path.relative_to(arguments.root)) for path in removal.paths)
+        print(f"{verb}  {megabytes(removal.bytes)}  {removal.what}  {paths}")
+    if not removals:
+        print("nothing to remove")
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 2**20:>9,.1f} MB"
+
+
+def curate(action: str) -> Command:
+    def run(arguments: argparse.Namespace) -> None:
+        from greenr_luigi.operations import curation, last_run
+
+        root, module, label = arguments.root, arguments.module, ""
+        if "label" in arguments:
+            label = curation.known_label(root, arguments.label, arguments.new, module)
+        curation.decide(root, action, arguments.pictures, label)
+        again = last_run.command_to_run_again(root, module)
+        print(f"{action}: {len(arguments.pictures)} noted; the next run takes it in: {again}")
+
+    return run
+
+
+def review_pictures(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import curation
+
+    curation.review(arguments.root, arguments.port, arguments.module)
+
+
+def rollback(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.serving import processes, releases, server
+
+    data_root.hold(arguments.root, print)
+    earlier, run_dir = releases.rollback(arguments.root / "releases", print), arguments.root / "server"
+    if not processes.servers(run_dir):
+        print(f"release {earlier} will be served when a server runs: `greenr start` starts one")
+    else:
+        served = server.wait_for_release(run_dir, earlier, 10)
+        print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")
+    print("it stays until there is another model, or until you name the stage: --force DeployApp")
+
+
+def run_pipeline(arguments: argparse.Namespace) -> int:
+    from greenr_luigi.operations.terminal import Show
+    from greenr_luigi.operations.unattended import run_unattended
+
+    return run_unattended(arguments.root, arguments.rest, arguments.module, Show())
+
+
+def schedule_runs(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import schedule
+
+    here = Path()
+    if arguments.action == "install":
+        root = [f"--root={arguments.root}"] if arguments.root_named else []
+        module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
+        print(schedule.install(here, [*root, *module], arguments.at), end="")
+    elif arguments.action == "show":
+        print(schedule.installed(here) or "nothing is scheduled for this folder\n", end="")
+    else:
+        print("removed" if schedule.remove(here) else "nothing is scheduled for this folder")
+
+
+def show_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import server_status
+
+    rows = server_status.server_status(arguments.root)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        workers = f"{len(row['workers'])} of {row['workers_wanted']}: {', '.join(map(str, row['workers']))}"
+        shown = {**row, "workers": workers, "releases": ", ".join(row["releases"]) or "none yet"}
+        for name in ("address", "releases", "since", "pid", "workers", "log"):
+            print(f"{name:9} {shown[name]}")
+        for name, value in sorted(row["settings"].items()):
+            print(f"{'settings':9} {name} {value}")
+
+
+def list_releases(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.serving import releases
+
+    store = arguments.root / "releases"
+    for digest in releases.releases(store):
+        print(digest, "  serves now" if digest == releases.current(store) else "")
+
+
+def start_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import start
+    from greenr_luigi.serving import processes
+
+    data_root.hold(arguments.root, print)
+    served = start.start(arguments.root, arguments.module)
+    print(
+        f"{served.url} serves release {served.digest}; its log: {arguments.root / 'server' / processes.LOG}"
+    )
+
+
+def stop_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.serving import server
+
+    print("stopped" if server.stop(arguments.root / "server") else "no server was running")
