@@ -90,7 +90,8 @@ def plain(content: object) -> Any:
 
 
 def append_log(path: Path, *rows: object) -> None:
-    """Add rows to a file for `read_log`."""
+    """Add rows to a file for `read_log`. Raises OSError, also if that is a link."""
+    files.refuse_link(path)
     lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
     files.append(path, lambda _: lines)
 

@@ -65,6 +65,16 @@ def is_left_of(path: Path, names: str) -> bool:
     return ours is not None and path.is_file() and not path.is_symlink()
 
 
+def refuse_link(*paths: Path) -> None:
+    """Raises OSError if one of the files or folders that we write to is a symbolic link, and so the writing would go
+    elsewhere, such as to the end of a shell's start file."""
+    for path in paths:
+        if path.is_symlink():
+            raise OSError(
+                errno.ELOOP, "is a link, and what is written would go elsewhere: remove it", str(path)
+            )
+
+
 def own(folder: Path, name: str) -> Path | None:
     """The regular file of this name in a folder of ours; None if there is none, or if the name or a link leads
     elsewhere. Whoever may write there must not have us show, copy or delete what lies elsewhere."""
@@ -144,7 +154,7 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
     """Add a line to a file, however long that is: in place. `line` gets the last line, of which `longest` bytes are
     read, and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the
     disk is full, all is as it was."""
-    path = path.resolve()
+    refuse_link(path)
     while True:
         with path.open("ab+", buffering=0) as file:
             locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)

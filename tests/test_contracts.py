@@ -108,3 +108,11 @@ def test_a_name_leads_nowhere_else(name):
     for kind in (contracts.Name, contracts.Sha256):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(name, kind)
+
+
+def test_a_log_that_is_a_link_is_not_written_to(tmp_path):
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "log").symlink_to("mine")
+    with pytest.raises(OSError, match="is a link, and what is written would go elsewhere"):
+        contracts.append_log(tmp_path / "log", {"a": 1})
+    assert (tmp_path / "mine").read_text() == "mine\n"

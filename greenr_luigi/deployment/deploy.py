@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenr_luigi import contracts, run_history
+from greenr_luigi import contracts, files, run_history
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.progress import OnProgress
@@ -141,6 +141,7 @@ def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Lim
     )
     if not verdict.accepted:
         refused = store.with_name("refused")
+        files.refuse_link(refused, *refused.rglob("*"))
         shutil.copytree(out, refused, dirs_exist_ok=True)
         raise Refused(
             f"the new model is not released, {'the one before serves on' if serving else 'and none serves'}: "

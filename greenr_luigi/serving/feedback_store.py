@@ -80,6 +80,7 @@ def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) ->
     digest = door.sha256(data)
     name = _stem(label, digest) + door.suffix(data)
     picture = folder / name
+    files.refuse_link(picture.parent)
     files.private_folder(folder)
     files.private_folder(picture.parent)
 

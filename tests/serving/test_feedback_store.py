@@ -58,6 +58,19 @@ def test_only_what_was_kept_here_is_removed(tmp_path: Path) -> None:
     assert (feedback / "link" / f"{sha256[:16]}.jpg").is_symlink() and feedback_store.read(feedback) == []
 
 
+@pytest.mark.parametrize("name", [feedback_store.LOG, "grass"])
+def test_nothing_is_written_where_a_link_leads(name: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere.sh").write_text("mine\n")
+    (tmp_path / "feedback").mkdir()
+    target = "elsewhere" if name == "grass" else "elsewhere.sh"
+    (tmp_path / "feedback" / name).symlink_to(tmp_path / target)
+    with pytest.raises(OSError, match="is a link"):
+        feedback_store.keep(tmp_path / "feedback", tiny_release.picture("yellow"), "grass", "", "0" * 16)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "elsewhere.sh").read_text() == "mine\n"
+
+
 def test_what_is_no_picture_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnusablePicture):
         feedback_store.keep(tmp_path, b"none", "grass", "", "")
