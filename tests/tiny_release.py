@@ -146,7 +146,7 @@ def export(folder: Path, variant: int = 0, **about: object) -> Path:
 
 
 def serve(
-    folder: Path, digest: str, port: int = 0, workers: int = 2, root_path: str = "", timeout: float = 60
+    folder: Path, digest: str, port: int = 0, workers: int = 1, root_path: str = "", timeout: float = 60
 ) -> server.Server:
     """A server of the store `folder/releases`; to be stopped by `server.stop(folder / "server")`."""
     service = server.Service(

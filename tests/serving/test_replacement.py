@@ -54,7 +54,7 @@ def wait(process: subprocess.Popen[str], number: int) -> None:
 def mend(place: Path, running: Server) -> float:
     """The next start; returns the seconds that it takes."""
     began = time.monotonic()
-    again = serve(place, running.digest, running.port, root_path="/app")
+    again = serve(place, running.digest, running.port, root_path="/app", workers=2)
     took = time.monotonic() - began
     service = Service(place / "releases", place / "server", port=running.port, workers=2, root_path="/app")
     assert server.not_as_wanted(service, running.digest) is None
@@ -67,7 +67,7 @@ def mend(place: Path, running: Server) -> float:
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_run_killed_while_it_replaces_the_server_costs_no_request(place: Path, number: int) -> None:
-    running = serve(place, tiny_release.deploy(place / "releases"))
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=2)
     with visitor(running.port) as statuses, start_replacing(place, running) as process:
         wait(process, number)
         process.kill()
@@ -79,7 +79,7 @@ def test_a_run_killed_while_it_replaces_the_server_costs_no_request(place: Path,
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_gunicorn_killed_with_the_run_is_mended(place: Path, number: int) -> None:
-    running = serve(place, tiny_release.deploy(place / "releases"))
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=2)
     with start_replacing(place, running) as process:
         wait(process, number)
         process.kill()
@@ -90,7 +90,7 @@ def test_a_gunicorn_killed_with_the_run_is_mended(place: Path, number: int) -> N
 
 
 def test_an_interrupted_replacement_leaves_the_old_server(place: Path) -> None:
-    running = serve(place, tiny_release.deploy(place / "releases"))
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=2)
     with visitor(running.port) as statuses, start_replacing(place, running) as process:
         while len(masters(place)) < 2 and process.poll() is None:
             time.sleep(0.01)
@@ -98,7 +98,7 @@ def test_an_interrupted_replacement_leaves_the_old_server(place: Path) -> None:
         assert process.wait(60) == -signal.SIGINT
     assert masters(place) == [running.pid] and served(running.port) == running.digest
     assert set(statuses) == {200}
-    assert serve(place, running.digest, running.port).pid == running.pid
+    assert serve(place, running.digest, running.port, workers=2).pid == running.pid
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def small_disk(place: Path) -> Iterator[Path]:
 
 @root_only
 def test_a_full_disk_leaves_the_old_server(place: Path, small_disk: Path) -> None:
-    running = serve(place, tiny_release.deploy(place / "releases"))
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=2)
     with visitor(running.port) as statuses:
         with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", 0) as ballast:
             while ballast.write(bytes(4096)):
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_old_server(place: Path, small_disk: Path) -> Non
             pytest.raises(GreenrError, match=r"server: the disk is full: free some space"),
             os_refusals_explained(),
         ):
-            serve(place, running.digest, running.port, root_path="/app")
+            serve(place, running.digest, running.port, root_path="/app", workers=2)
         asked = len(statuses)
         (small_disk / "ballast").unlink()
         mend(place, running)

@@ -35,7 +35,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
         "PYTHONPATH", os.pathsep.join([".", "", *filter(None, [os.environ.get("PYTHONPATH")])])
     )
     monkeypatch.chdir("/")
-    running = serve(place, first)
+    running = serve(place, first, workers=2)
     assert len(running.workers) == 2 and running.digest == first
     assert served(running.port) == first
     written = [path for path in (place / "server").rglob("*") if path.suffix != ".py"]
@@ -44,7 +44,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert os.getpid() not in parents(running.pid)
 
     second = tiny_release.deploy(place / "releases", 1)
-    again = serve(place, second)
+    again = serve(place, second, workers=2)
     assert (again.pid, again.workers) == (running.pid, running.workers)
     assert served(running.port) == second
     assert releases.rollback(place / "releases") == first
@@ -58,7 +58,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = tiny_release.deploy(place / "releases", 0)
-    running = serve(place, digest)
+    running = serve(place, digest, workers=2)
     (place.parent / "link").symlink_to(place)
     monkeypatch.chdir(place.parent)
     for folder in (Path("a place"), Path("link"), place):
@@ -104,18 +104,18 @@ def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
 
 def test_killed_worker_comes_back(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = serve(place, digest)
+    running = serve(place, digest, workers=2)
     processes.kill(running.workers[0], signal.SIGKILL, 10)
-    again = serve(place, digest)
+    again = serve(place, digest, workers=2)
     assert again.pid == running.pid and len(again.workers) == 2
     while running.workers[0] in again.workers:
-        again = serve(place, digest)
+        again = serve(place, digest, workers=2)
     assert running.workers[1] in again.workers
 
 
 def test_orphaned_workers_end_by_themselves(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
-    running = serve(place, digest)
+    running = serve(place, digest, workers=2)
     handles = [os.pidfd_open(pid) for pid in running.workers]
     os.kill(running.pid, signal.SIGKILL)
     for handle in handles:
@@ -201,7 +201,7 @@ def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
 def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
     """Those who come anew and those who stay connected are answered by the old server or by the new one."""
     digest = tiny_release.deploy(place / "releases")
-    running = serve(place, digest)
+    running = serve(place, digest, workers=2)
     statuses: list[int] = []
     done = threading.Event()
 
@@ -219,7 +219,7 @@ def test_a_restart_on_the_same_address_loses_no_request(place: Path) -> None:
         knocking = [visitors.submit(knock, stays) for stays in (True, False) * 3]
         try:
             until(lambda: len(statuses) > 50)
-            again = serve(place, digest, running.port, root_path="/app")
+            again = serve(place, digest, running.port, root_path="/app", workers=2)
             count = len(statuses)
             until(lambda: len(statuses) > count + 50)
         finally:

@@ -43,9 +43,6 @@ def test_a_recipe_is_one_entry(ready, tmp_path):
     causes = pipeline.causes()
     assert causes["TrainModel"] == "code of greenr_luigi/training/recipes.py changed"
     assert all(cause.startswith("input ") for stage, cause in causes.items() if stage in after("TrainModel"))
-    again = pipeline.run(stage="EvaluateModel")
-    assert again.status == 0 and list(again.ran) == ["TrainModel"], "the model came out the same"
-
     run = pipeline.run("--recipe", "untrained", stage="EvaluateModel")
     assert run.status == 0, run.output
     assert list(run.ran) == ["TrainModel", "EvaluateModel"]

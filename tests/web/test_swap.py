@@ -26,7 +26,7 @@ SWAPS = int(os.environ.get("GREENR_TEST_SWAPS", "30"))
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("own")
-    yield Live(tiny_release.serve(root, tiny_release.deploy(root / "releases")), root)
+    yield Live(tiny_release.serve(root, tiny_release.deploy(root / "releases"), workers=2), root)
     server.stop(root / "server")
 
 
