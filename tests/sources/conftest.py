@@ -95,7 +95,11 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+    class Server(ThreadingHTTPServer):
+        #: Pictures are loaded many at a time, and a busy machine lets more than 5 of them wait.
+        request_queue_size = 128
+
+    with Server(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         for name in ("http_proxy", "https_proxy"):
