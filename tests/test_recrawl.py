@@ -25,10 +25,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    #: Pictures are loaded many at a time; whose connection finds no place waits for seconds, and longer each time.
+    request_queue_size = 128
+
+
 @pytest.fixture
 def web(tmp_path):
     folder = shutil.copytree(drawings(), tmp_path / "web")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
+    server = Server(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     server.folder = folder

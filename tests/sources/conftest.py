@@ -96,7 +96,7 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
             pass
 
     class Server(ThreadingHTTPServer):
-        #: Pictures are loaded many at a time, and a busy machine lets more than 5 of them wait.
+        #: Pictures are loaded many at a time; whose connection finds no place waits for seconds, and longer each time.
         request_queue_size = 128
 
     with Server(("127.0.0.1", 0), Proxy) as server:
