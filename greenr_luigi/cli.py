@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.root = data_root_of(arguments)
             if arguments.root.exists() and not arguments.root.is_dir():
                 raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
-            return arguments.run(arguments) or 0
+            status = arguments.run(arguments) or 0
+            print(end="", flush=True)
+            return status
     except GreenrError as error:
         print(f"greenr: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `| head` has. Python would flush the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def data_root_of(arguments: argparse.Namespace) -> Path:

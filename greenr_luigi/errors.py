@@ -27,6 +27,7 @@ class SettingError(GreenrError):
 #: What to do when the operating system refuses a file, by errno.
 REMEDIES = {
     errno.EACCES: "no permission: mend its permissions, or choose another --root",
+    errno.EFBIG: "no file may grow so large: raise `ulimit -f`, or choose another --root",
     errno.ENAMETOOLONG: "its name is too long: give a shorter one",
     errno.ENOSPC: "the disk is full: free some space (`greenr prune` removes outputs of earlier parameters)",
     errno.EDQUOT: "the disk quota is used up: free some space (`greenr prune` removes outputs of earlier parameters)",

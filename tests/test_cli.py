@@ -146,6 +146,16 @@ def test_what_the_operating_system_refuses_is_told_with_its_remedy(
     assert capsys.readouterr().err.startswith(f"greenr: a-file: {remedy}")
 
 
+def test_a_reader_who_has_seen_enough_is_no_fault():
+    """As `greenr --help | head`; what is read is closed at once."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "greenr_luigi.cli", "history", "--root", "/nonexistent"]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_a_full_disk_is_one_line_where_the_system_names_no_file(tmp_path, monkeypatch, capsys):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -30,13 +30,14 @@ def no_python(place: object, error: SyntaxError) -> str:
 #: Said of a root that is no folder.
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
-#: Said of a disk, or of one's share of it.
-FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Said of a disk, of one's share of it, or of what one file may take (ulimit -f).
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: What to do about a failure to write, by errno.
 REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
+    errno.EFBIG: "no file may grow so large: raise `ulimit -f`, or choose another --root",
     errno.EROFS: "the file system is read-only: choose another --root",
     errno.ENOLCK: "its file system has no locks (NFS without its lock service?): mend that, or choose another --root",
     **dict.fromkeys(
@@ -75,7 +76,7 @@ def full_disk_told(output: Path) -> Iterator[None]:
 
 
 def _why_full(folder: Path) -> int | None:
-    """ENOSPC or EDQUOT where a folder has no room for a MiB more, as after a failure to write; else None."""
+    """One of `FULL` where a folder has no room for a MiB more, as after a failure to write; else None."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))

@@ -97,6 +97,10 @@ def _make(stage: Stage, cause: str) -> None:
         )
     with atomic_folder(stage.output_folder) as out, errors.full_disk_told(stage.output_folder):
         summary = _plain(stage.work(out))
+        if (out / traces.STAMP).exists():
+            raise stage.error(
+                f"{stage.title} wrote a file {traces.STAMP}, where its stamp goes: let `work` give it another name"
+            )
         files = traces.snapshot(out)
         if not files or not out.is_dir():
             raise stage.error(
@@ -125,12 +129,24 @@ def _plain(returned: object) -> dict[str, Any]:
     """What `work` returned as JSON has it. The work is done: what JSON has no form for is no reason to lose it."""
     if not isinstance(returned, Mapping):
         returned = {} if returned is None else {"result": returned}
-    named = {str(name): value for name, value in returned.items()}
-    plain: dict[str, Any] = json.loads(json.dumps(named, default=_plain_value))
-    return plain
+    return {str(name): _plain_value(value) for name, value in returned.items()}
 
 
 def _plain_value(value: object) -> object:
+    try:
+        return json.loads(json.dumps(_text_keys(value), default=_number_or_text))
+    except (RecursionError, ValueError):
+        # It holds itself, or a number of thousands of digits.
+        return f"a {type(value).__name__}"
+
+
+def _text_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _text_keys(inner) for name, inner in value.items()}
+    return [*map(_text_keys, value)] if isinstance(value, list | tuple) else value
+
+
+def _number_or_text(value: object) -> object:
     """A number or list for one of numpy; the text of anything else."""
     to_list = getattr(value, "tolist", None)
     return to_list() if callable(to_list) else str(value)

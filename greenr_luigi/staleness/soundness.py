@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from . import code, requirements
@@ -34,6 +34,8 @@ def _faults(stage: Stage) -> Iterator[str]:
     for name, value in (("code", stage.code), ("libraries", stage.libraries)):
         if isinstance(value, str):
             yield f"its `{name}` is text: write ({value!r},)"
+        elif not isinstance(value, Collection) or not all(isinstance(each, str) for each in value):
+            yield f"its `{name}` is {value!r}: expected names, as in ('numpy',)"
     for other in _below(Stage):
         # A module that was loaded again has left its earlier classes behind.
         is_there = getattr(sys.modules.get(other.__module__), other.__name__, None) is other
@@ -48,10 +50,16 @@ def _faults(stage: Stage) -> Iterator[str]:
                 f"{other.__module__} has a {family}, too, and both would have the same folders: rename one, or give it "
                 "a `task_namespace`"
             )
-    required = {task.task_id: task.title for task in requirements.required(stage) if isinstance(task, Stage)}
-    for title, count in collections.Counter(required.values()).items():
+    required = {task.output_folder: task for task in requirements.required(stage) if isinstance(task, Stage)}
+    for title, count in collections.Counter(str(task.title) for task in required.values()).items():
         if count > 1:
             yield f"it requires {count} stages with the title {title}: give each a `title` of its own"
+    for name, count in collections.Counter(task.task_id for task in required.values()).items():
+        if count > 1:
+            yield (
+                f"it requires {count} stages that Luigi takes for one, {name}, as hidden and private parameters "
+                "tell no tasks apart: make those public that differ"
+            )
     if words := code.why_not_traceable([*stage.own_classes(), *stage.code]):
         yield words
 

@@ -11,12 +11,14 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 from . import data_root, errors, examination, loaded, locks, making, requirements, traces
 from .memo import Memo
@@ -30,6 +32,10 @@ _asked_for: dict[Path, Path | None] = {}
 
 _memo = Memo()
 forget = _memo.forget
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class NamesParameter(luigi.Parameter[tuple[str, ...]]):
@@ -127,14 +133,21 @@ class Stage(luigi.Task):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The parameters that shape the output. Not the root: a data folder may be moved."""
-        return {k: v for k, v in self.to_str_params(only_significant=True).items() if k != "root"}
+        """The parameters that shape the output. Not the root: a data folder may be moved. Of a private one, which Luigi
+        shows nobody, a digest."""
+        kinds = dict(self.get_params())
+        texts = {name: kinds[name].serialize(value) for name, value in self.param_kwargs.items()}
+        return {
+            name: _digest(text) if kinds[name].visibility == ParameterVisibility.PRIVATE else text
+            for name, text in texts.items()
+            if kinds[name].significant and name != "root"
+        }
 
     @property
     def output_folder(self) -> Path:
         """Known from the parameters alone: going back to earlier ones finds the earlier output."""
         text = json.dumps(self.parameters, sort_keys=True)
-        return Path(self.root, self.task_family, hashlib.sha256(text.encode()).hexdigest()[:12])
+        return Path(self.root, self.task_family, _digest(text))
 
     def output(self) -> luigi.LocalTarget:
         return luigi.LocalTarget(str(self.output_folder / traces.STAMP))
@@ -145,19 +158,22 @@ class Stage(luigi.Task):
 
     def inputs(self) -> dict[str, Stage]:
         """The required stages by title."""
-        return {task.title: task for task in requirements.required(self) if isinstance(task, Stage)}
+        return {str(task.title): task for task in requirements.required(self) if isinstance(task, Stage)}
 
     def all_reads(self) -> dict[str, Path]:
         """What the stage reads from outside of the graph of stages, local files of plain Luigi tasks among it."""
         plain = [task for task in requirements.required(self) if not isinstance(task, Stage)]
-        if not isinstance(reads := self.reads(), Mapping):
+        reads = self.reads()
+        if not isinstance(reads, Mapping) or not all(
+            isinstance(p, str | os.PathLike) for p in reads.values()
+        ):
             raise errors.StalenessError(
                 f"{self.title}: its `reads` gives {reads!r}: expected a path by each name to call it, as in "
                 "{'stop words': Path('stop.txt')}"
             )
         # In full: `work` may change the working directory.
         named = {**reads, **requirements.local_files(plain)}
-        return {name: Path(path).absolute() for name, path in named.items()}
+        return {str(name): Path(path).absolute() for name, path in named.items()}
 
     # Whether it is stale
 

@@ -79,13 +79,20 @@ def test_what_goes_wrong_where_there_is_room_is_told_as_it_is(tmp_path):
     assert error.value is fault and list(tmp_path.iterdir()) == []
 
 
-def test_a_library_that_keeps_the_words_of_the_system_is_understood(root, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("No space left on device (os error 28)", "the disk is full: free some space"),
+        ("File too large", "no file may grow so large: raise `ulimit -f`, or choose another --root"),
+    ],
+)
+def test_a_library_that_keeps_the_words_of_the_system_is_understood(root, monkeypatch, said, told):
     def work(self, out):
-        raise RuntimeError("I/O error: No space left on device (os error 28)")
+        raise RuntimeError(f"I/O error: {said}")
 
     monkeypatch.setattr(toys.Toy, "work", work)
     stage = toys.Read(root=root, name="a")
-    assert run(stage) == f"Read(a) cannot write {stage.output_folder}: the disk is full: free some space"
+    assert run(stage) == f"Read(a) cannot write {stage.output_folder}: {told}"
 
 
 def test_of_a_copy_that_does_not_fit_the_target_is_named(root, monkeypatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 import luigi
 import pytest
 from luigi.mock import MockTarget
+from luigi.parameter import ParameterVisibility
 
 from greenr_luigi.staleness import stage
 from greenr_luigi.staleness.errors import StalenessError
@@ -93,6 +94,23 @@ def test_two_inputs_of_one_title_are_refused_before_any_work(root, monkeypatch):
     toys.ran.clear()
     assert not luigi.build([toys.Final(root=root)], local_scheduler=True, log_level="CRITICAL")
     assert toys.ran == []
+
+
+class Hidden(toys.Read):
+    which = luigi.Parameter(visibility=ParameterVisibility.HIDDEN)
+
+    @property
+    def title(self):
+        return f"Hidden({self.which})"
+
+
+def test_two_inputs_that_luigi_takes_for_one_are_refused_before_any_work(root, monkeypatch):
+    monkeypatch.setattr(
+        toys.Merge, "requires", lambda self: [Hidden(root=self.root, name="a", which=which) for which in "xy"]
+    )
+    stage.forget()
+    with pytest.raises(StalenessError, match="Merge: it requires 2 stages that Luigi takes for one"):
+        toys.Merge(root=root).complete()
 
 
 def test_one_input_that_is_required_twice_is_one(root, monkeypatch):

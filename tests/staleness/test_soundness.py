@@ -49,12 +49,23 @@ class ReadsAList(toys.Read):
         return ["stop.txt"]
 
 
+class LibrariesAsNone(toys.Read):
+    libraries = None
+
+
+class ReadsNothing(toys.Read):
+    def reads(self):
+        return {"stop words": None}
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
         (OfNoFolder, r"its `work` cannot be called \(.*\): it takes `self` and `out`"),
         (CodeAsText, r"its `code` is text: write \('tests.toys',\)"),
         (LibrariesAsText, r"its `libraries` is text: write \('pytest',\)"),
+        (LibrariesAsNone, r"its `libraries` is None: expected names"),
+        (ReadsNothing, r"its `reads` gives \{'stop words': None\}: expected a path by each name to call it"),
         (ReadsAList, r"its `reads` gives \['stop.txt'\]: expected a path by each name to call it"),
     ],
 )

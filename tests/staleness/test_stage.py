@@ -1,5 +1,6 @@
 """Stages over small text files: what runs, why, and what is left when things go wrong."""
 
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from luigi.parameter import ParameterVisibility
 
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.staleness import stage
 from greenr_luigi.staleness.errors import StalenessError
 from greenr_luigi.staleness.output_folder import folder_of
+from greenr_luigi.staleness.stage import Stage
 from tests import toys
 from tests.pipeline import luigid
 from tests.toys import ALL, build, cause, prepare
@@ -192,11 +195,59 @@ def test_a_stage_that_writes_nothing_fails(root, monkeypatch):
         toys.Read(root=root, name="a").run()
 
 
+def test_the_name_of_the_stamp_is_taken(root, monkeypatch):
+    monkeypatch.setattr(toys.Read, "work", lambda self, out: (out / "stamp.json").write_text("mine"))
+    with pytest.raises(StalenessError, match=r"wrote a file stamp.json, where its stamp goes"):
+        toys.Read(root=root, name="a").run()
+
+
+class Hiding(Stage):
+    """Parameters that Luigi shows to few, or to nobody."""
+
+    hidden = luigi.Parameter(default="h", visibility=ParameterVisibility.HIDDEN)
+    private = luigi.Parameter(default="p", visibility=ParameterVisibility.PRIVATE)
+
+    def work(self, out):
+        (out / "text").write_text(self.hidden + self.private)
+
+
+def test_a_parameter_counts_however_hidden(root):
+    Hiding(root=root).run()
+    assert Hiding(root=root).stale_because() is None
+    assert Hiding(root=root, hidden="x").stale_because() == "parameter hidden: h -> x"
+    assert re.match("parameter private: [0-9a-f]{12} -> ", Hiding(root=root, private="x").stale_because())
+
+
+class ReadsByNumber(toys.Read):
+    title = 5
+
+    def reads(self):
+        return {3: str(self.file)}
+
+
+class AboveNumber(toys.Count):
+    def requires(self):
+        return ReadsByNumber(root=self.root, name="a")
+
+
+def test_names_that_are_no_text(root):
+    above = AboveNumber(root=root)
+    above.requires().run()
+    above.run()
+    assert above.stale_because() is None
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
 @pytest.mark.parametrize(
     ("returned", "summary"),
     [
         ({"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2)}, {"a": 0.5, "b": 3, "c": [0, 1]}),
         ({3: Path("x"), "d": {"e": {1}}}, {"3": "x", "d": {"e": "{1}"}}),
+        ({"d": {("a", "b"): [{np.int64(1): 2}]}}, {"d": {"('a', 'b')": [{"1": 2}]}}),
+        ({"d": LOOP, "n": 10**5000, "e": 1}, {"d": "a list", "n": "a int", "e": 1}),
         ([1], {"result": [1]}),
         (np.int64(4), {"result": 4}),
         (None, {}),
