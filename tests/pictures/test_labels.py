@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from greenr_luigi.pictures.labels import LabelError, folder_name
+from greenr_luigi.pictures.labels import INVISIBLE, LabelError, folder_name
 
 LABEL = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=40).filter(
-    lambda label: label == label.strip()
+    lambda label: label == label.strip() and not INVISIBLE.search(label)
 )
 
 
@@ -27,7 +27,7 @@ def test_a_folder_tells_its_label(label: str) -> None:
 
 
 def test_ordinary_labels_keep_their_names() -> None:
-    for label in ("dandelion", "wild grass", "Löwenzahn", "蒲公英", "a.b", "🌼"):
+    for label in ("dandelion", "wild grass", "Löwenzahn", "蒲公英", "a.b", "🌼", "👩\u200d🌾"):
         assert folder_name(label) == label
 
 
@@ -41,6 +41,8 @@ def test_ordinary_labels_keep_their_names() -> None:
         ("a\udc80", "write it in UTF-8"),
         ("a\nb", r"'a\\nb' holds a control character or a line end"),
         ("a\u2028", r"'a\\u2028' holds a control character or a line end"),
+        ("grass\u200b", r"holds the invisible U\+200B: write it without"),
+        ("\u202essarg", r"holds the invisible U\+202E"),
         (" a", "begins or ends with a blank"),
     ],
 )
