@@ -131,9 +131,6 @@ def test_a_batch_of_one_visitor_keeps_no_other_waiting(patient: Live) -> None:
         answered[who] = time.monotonic()
         return response
 
-    began = time.monotonic()
-    assert ask("127.0.0.2", "/api/predict", slow_one).status_code == 200
-    once = time.monotonic() - began
     before = counted(patient)
     with ThreadPoolExecutor(6) as crowd:
         asked = [crowd.submit(ask, "127.0.0.2", "/api/predict-batch", *[slow_one] * 8) for _ in range(2)]
@@ -143,10 +140,10 @@ def test_a_batch_of_one_visitor_keeps_no_other_waiting(patient: Live) -> None:
             assert time.monotonic() < deadline
         began = time.monotonic()
         assert ask("127.0.0.3", "/api/predict", tiny_release.picture()).status_code == 200
-        waited = answered["127.0.0.3"] - began
-        assert not any(one.done() for one in asked[:2])
         statuses = [one.result().status_code for one in asked]
-    assert waited < 3 * once + 0.2, (waited, once)
+    # Behind all others it would have waited as long as they did.
+    waited, crowd_took = answered["127.0.0.3"] - began, answered["127.0.0.2"] - began
+    assert waited < crowd_took / 2, (waited, crowd_took)
     assert set(statuses) <= {200, 503}
 
 
