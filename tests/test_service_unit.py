@@ -58,7 +58,10 @@ def analyze(*words: str) -> str:
 def unit(tmp_path: Path) -> Path:
     """The unit with a program that there is."""
     path = tmp_path / UNIT.name
-    path.write_text(UNIT.read_text().replace("/srv/greenr/venv/bin/python", sys.executable))
+    # By a name without blanks, which a unit would have to quote.
+    program = tmp_path / "python"
+    program.symlink_to(sys.executable)
+    path.write_text(UNIT.read_text().replace("/srv/greenr/venv/bin/python", str(program)))
     return path
 
 

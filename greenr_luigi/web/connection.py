@@ -31,7 +31,7 @@ class Connection(HttpToolsProtocol):
     header_seconds = Settings.header_seconds
     header_timer: asyncio.TimerHandle | None = None
     ending = False
-    #: Bytes of the current request, and of what came last.
+    #: Bytes of the current request, and of what came last without the bodies in it.
     framing = body = arrived = 0
     #: Whether a head has begun, and not come to its end.
     in_head = False
@@ -66,6 +66,8 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self.body += len(body)
         self.framing -= len(body)
+        # A request may begin behind it.
+        self.arrived -= len(body)
         super().on_body(body)
 
     def start_header_timer(self) -> None:

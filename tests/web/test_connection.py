@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from greenr_luigi.web import app, worker
-from greenr_luigi.web.connection import MOST_HEADERS, MOST_PIPELINED, Connection
+from greenr_luigi.web.connection import MOST_FRAMING, MOST_HEADERS, MOST_PIPELINED, Connection
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.worker import Server
 from tests import tiny_release
@@ -161,5 +161,21 @@ def test_headers_are_few(tmp_path: Path) -> None:
         for count, status in ((MOST_HEADERS - 1, b"200"), (MOST_HEADERS, b"400")):
             answer = await page.send(ASK[:-2] + b"a: b\r\n" * count + b"\r\n")
             assert (await answer.readline()).startswith(b"HTTP/1.1 " + status)
+
+    run(tmp_path, ask)
+
+
+def test_what_is_left_of_a_refused_body_does_not_count_as_the_head_that_follows_it(tmp_path: Path) -> None:
+    async def ask(page: Page) -> None:
+        head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (2 * MOST_FRAMING)
+        answers = await page.send(head)
+        (connection,) = page.server.connections()
+        connection.data_received(bytes(2 * MOST_FRAMING) + ASK)
+        told = b""
+        while b"HTTP/1.1 200 " not in told:
+            more = await answers.read(1000)
+            assert more, told
+            told += more
+        assert told.startswith(b"HTTP/1.1 405 ")
 
     run(tmp_path, ask)
