@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,13 +97,10 @@ def web(address: str, allow: tuple[Network, ...] = (), seconds: float = 5, port:
 
 
 def crawl(address: str, allow: tuple[Network, ...] = (), seconds: float = 5, port: int = 80) -> Outcome:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(download, "DEADLINE", seconds)
-        patch.setattr(download, "WAITS", ())
-        try:
-            return download.fetch(download.session(allow), address)
-        except Unavailable as why:
-            return REASONS.get(why.reason, UNREACHABLE)
+    try:
+        return download.fetch(replace(download.session(allow), seconds=seconds, waits=()), address)
+    except Unavailable as why:
+        return REASONS.get(why.reason, UNREACHABLE)
 
 
 both = pytest.mark.parametrize("user", [web, crawl])

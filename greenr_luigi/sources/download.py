@@ -33,25 +33,27 @@ PORTS = frozenset({80, 443, *range(1024, 2**16)})
 
 @dataclass(frozen=True)
 class Session:
-    """As whom to ask, and which networks that are not public may be asked."""
+    """As whom to ask, which networks that are not public may be asked, and how long."""
 
     agent: str = AGENT
     allow: Sequence[Network] = ()
+    seconds: float = DEADLINE
+    waits: Sequence[float] = WAITS
 
     def get(self, url: str, most_bytes: int = MAX_PAGE_BYTES, **headers: str) -> Answer:
         """What lies at an address; what passes is tried again. Raises Unavailable: "address", "inside",
         "network", "slow", "too-large", "packed" or "http-<status>"."""
-        ends = time.monotonic() + DEADLINE
+        ends = time.monotonic() + self.seconds
         rules = Rules(
             most_bytes,
-            DEADLINE,
+            self.seconds,
             {"User-Agent": self.agent, "Accept": "*/*", **headers},
             ports=PORTS,
             allow=self.allow,
             proxy=proxy,
             ssl=trusted(certificates()),
         )
-        for wait in (*WAITS, 0):
+        for wait in (*self.waits, 0):
             try:
                 rules = replace(rules, seconds=max(ends - time.monotonic(), 0))
                 return Answer(guarded_http.in_thread(asyncio.run, guarded_http.fetch(url, rules)).result())
