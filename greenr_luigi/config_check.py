@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -38,7 +39,9 @@ class run(luigi.Config):
     logs = NumberParameter(int, 1, description="Logs of runs that are kept.")
 
 
-def read(files: Sequence[Path]) -> configparser.RawConfigParser:
+@functools.cache
+def read(*files: Path) -> configparser.RawConfigParser:
+    """The packaged defaults; not to be changed."""
     found = configparser.RawConfigParser()
     found.optionxform = str  # type: ignore[assignment,method-assign]
     found.read(files)
@@ -48,7 +51,7 @@ def read(files: Sequence[Path]) -> configparser.RawConfigParser:
 def of_server() -> dict[str, str]:
     """What a person has written in the section [server]: the text of each of the page's settings, by its variable.
     What is left empty, or is as by default, is not told."""
-    config, defaults = luigi.configuration.get_config(), read([DEFAULTS])
+    config, defaults = luigi.configuration.get_config(), read(DEFAULTS)
     written = {option: config.get(SERVER, option) for option in _written(config, SERVER)}
     return {
         f"GREENR_{option.replace('-', '_').upper()}": value

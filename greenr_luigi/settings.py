@@ -74,7 +74,7 @@ _tell: Callable[[str], object] | None = None
 
 def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
     luigi_cfg.check()
-    packaged = config_check.read([DEFAULTS, defaults])
+    packaged = config_check.read(DEFAULTS, defaults)
     config = luigi.configuration.get_config()
     mistakes = [
         *(config_check.wrong_sections(config, stages, packaged.sections()) if complete else ()),
@@ -90,7 +90,7 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
 
 def packaged_defaults(stages: Stages) -> dict[str, str]:
     """What the parameters of the last of some stages are by the packaged defaults, as they flow down to it."""
-    packaged, flowing = config_check.read([DEFAULTS]), dict[str, str]()
+    packaged, flowing = config_check.read(DEFAULTS), dict[str, str]()
     for stage in stages:
         if packaged.has_section(stage.get_task_family()):
             flowing |= packaged.items(stage.get_task_family())
