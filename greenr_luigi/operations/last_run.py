@@ -31,12 +31,10 @@ def command_to_run_again(root: Path, module: str = "tasks") -> str:
     the configured ones. Those that shape no output (--floor, --margin, --refresh-days, --tracking) are not recorded,
     and so are as they are configured."""
     stage = deploying_stage(module)
-    deployment = next(of_role(find_outputs(root, module), "deployment"), None)
     configured = _configured(stage)
     options = {} if root.absolute() == default_root(module) else {"root": str(root)}
-    if deployment:
-        recorded = deployment.stamp.parameters.items()
-        options |= {name: value for name, value in recorded if value != configured.get(name)}
+    recorded = _deployed(root, module).items()
+    options |= {name: value for name, value in recorded if value != configured.get(name)}
     return command_line(module, stage.get_task_family(), options)
 
 
@@ -44,15 +42,20 @@ def options(root: Path, module: str = "tasks") -> list[str]:
     """Those of the newest deployment under the root that differ from the configured ones, but for what luigi.cfg says
     otherwise than the packaged defaults: that a person wants now."""
     stages, stage = load_stages(module), deploying_stage(module)
-    deployment = next(of_role(find_outputs(root, module), "deployment"), None)
     parameters, configured = dict(stage.get_params()), _configured(stage)
     packaged = settings.packaged_defaults(stages[: stages.index(stage) + 1])
     return [
         f"--{name.replace('_', '-')}={value}"
-        for name, value in (deployment.stamp.parameters if deployment else {}).items()
+        for name, value in _deployed(root, module).items()
         if name in configured.keys() & packaged.keys()
         and value != configured[name] == parameters[name].serialize(parameters[name].parse(packaged[name]))
     ]
+
+
+def _deployed(root: Path, module: str) -> dict[str, str]:
+    """The parameters of the newest deployment; none before the first."""
+    deployment = next(of_role(find_outputs(root, module), "deployment"), None)
+    return deployment.stamp.parameters if deployment else {}
 
 
 def _configured(stage: type[PipelineStage]) -> dict[str, str]:

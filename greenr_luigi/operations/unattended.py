@@ -91,8 +91,8 @@ def _log(root: Path, most: int) -> Iterator[RotatedFile]:
     old = sorted(path for path in folder.iterdir() if LOG_NAME.fullmatch(path.name) and path.is_file())
     for path in old[: max(len(old) - most + 1, 0)]:
         path.unlink()
-    numbers = [int(match[1]) for path in old if (match := LOG_NAME.fullmatch(path.name))]
-    number, now = max(numbers, default=0) + 1, datetime.datetime.now(datetime.UTC)
+    newest = LOG_NAME.fullmatch(old[-1].name) if old else None
+    number, now = int(newest[1]) + 1 if newest else 1, datetime.datetime.now(datetime.UTC)
     name = f"run-{number:06d}-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
     with contextlib.closing(RotatedFile(folder / name, LOG_BYTES, 2)) as log:
         yield log
