@@ -8,11 +8,10 @@ scans and a few hundred parts. docs/benchmarks.md, Pictures, says what the costl
 from __future__ import annotations
 
 import io
-import re
 import struct
-from collections.abc import Iterator
 
-from greenr_luigi.pictures import avif
+from greenr_luigi.pictures import avif, jpeg, png
+from greenr_luigi.pictures.jpeg import APP1, EOI, FRAMES, PROGRESSIVE, SOS
 from greenr_luigi.pictures.unusable import broken, too_large, unread
 
 #: Segments of a JPEG, chunks of a PNG, blocks of a GIF. Encoders write a PNG in chunks of 8 KB or more: 2,500 in 20 MB.
@@ -37,17 +36,12 @@ MAX_PACKED_CHUNKS = 50
 #: in 20 MB; with transparency, 46 of a drawing.
 MAX_ROWS, PACKED_BYTE = 190_000_000, 6
 
-JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-#: What ends a scan's data: a marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).
-MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
-#: The frames of ITU T.81, Table B.1, that browsers read, too, and those that they do not.
-BASELINE, EXTENDED, PROGRESSIVE = FRAMES = (0xC0, 0xC1, 0xC2)
+#: The frames of ITU T.81, Table B.1, that browsers do not read.
 UNREAD_FRAMES = dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic-coded") | {
     0xC3: "lossless", 0xF7: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical"
 }  # fmt: skip
 #: What may stand before a JPEG's first scan: frames, Huffman and quantization tables, restarts, APPn, comments.
-SEGMENTS = {*FRAMES, 0xC4, SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE}
+SEGMENTS = {*FRAMES, 0xC4, SOS, 0xDB, 0xDC, 0xDD, *jpeg.TRIMMINGS}
 #: Values of a pixel by a PNG's colour type.
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -66,29 +60,19 @@ class Counted(io.BytesIO):
 
 def check(data: bytes) -> None:
     """Raises UnusablePicture for a JPEG, PNG or AVIF that would cost too much, and a JPEG that no browser reads."""
-    if data.startswith(JPEG):
+    if data.startswith(jpeg.START):
         _jpeg(data)
-    elif data.startswith(PNG):
+    elif data.startswith(png.SIGNATURE):
         _png(data)
     elif data[4:8] == b"ftyp":
         avif.check(data)
 
 
-def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The segments of a JPEG up to its end: each one's marker, and the first bytes of what it says."""
-    at = len(JPEG)
-    while found := MARKER.search(data, at):
-        at = found.end()
-        yield data[at - 1], data[at + 2 : at + 60]
-        # Numbers below are reserved and stand alone: a decoder that looks for a restart passes over them.
-        if data[at - 1] >= BASELINE:
-            at += int.from_bytes(data[at : at + 2], "big")
-
-
 def _jpeg(data: bytes) -> None:
     scans, exif, visits = 0, 0, 0
     frame, progressive = dict[int, int](), False
-    for count, (marker, body) in enumerate(segments(data)):
+    for count, (marker, begin, _) in enumerate(jpeg.segments(data)):
+        body = data[begin + 4 : begin + 62]
         if count > MAX_PARTS:
             raise broken(f"it has more than {MAX_PARTS:,} parts")
         kind = UNREAD_FRAMES.get(marker)
@@ -144,7 +128,7 @@ def coefficients(frame: bytes) -> dict[int, int]:
 
 
 def _png(data: bytes) -> None:
-    at, packed = len(PNG), 0
+    at, packed = len(png.SIGNATURE), 0
     for _ in range(MAX_PARTS):
         if at + 18 > len(data):
             return

@@ -15,10 +15,12 @@ from greenr_luigi.pictures import colour
 START, END = b"\xff\xd8", b"\xff\xd9"
 #: A marker that is neither a stuffed byte nor a restart (ITU T.81, B.1.1).
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-SCAN, EXIF, PROFILE = 0xDA, 0xE1, 0xE2
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-#: Those of applications, comments, and the one that means nothing.
-TRIMMINGS = {*range(0xE0, 0xF0), 0xFE, 0x01}
+#: Frames that browsers read, too (Table B.1; bombs.check refuses all others), a scan, the picture's end, and what holds
+#: EXIF data and profiles.
+BASELINE, EXTENDED, PROGRESSIVE = FRAMES = (0xC0, 0xC1, 0xC2)
+SOS, EOI, APP1, APP2 = 0xDA, 0xD9, 0xE1, 0xE2
+#: Those of applications, and comments.
+TRIMMINGS = {*range(0xE0, 0xF0), 0xFE}
 #: Trimmings that decoders tell the colour space by, and their least length.
 COLOUR_SPACES = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
 #: All 64 coefficients of a block.
@@ -31,18 +33,17 @@ RESTARTS = [bytes([0xFF, number]) for number in range(0xD0, 0xD8)]
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Each marker until the picture's end or the file's, and where what it brings begins and ends."""
+    """Each marker until the picture's end or the file's, and where its segment begins and ends; two bytes of length
+    follow the marker, if anything does."""
     at = len(START)
     while found := MARKER.search(data, at):
         marker, at = data[found.end() - 1], found.end()
-        if marker in (0x01, 0xD8, 0xD9):  # These stand alone; all others say how long they are.
-            yield marker, at, at
-            if marker == 0xD9:
-                return
-        else:
-            end = at + max(int.from_bytes(data[at : at + 2], "big"), 2)
-            yield marker, at + 2, end
-            at = end
+        # Numbers below are reserved and stand alone: a decoder that looks for a restart passes over them.
+        if marker >= BASELINE and marker != EOI:
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+        yield marker, found.start(), at
+        if marker == EOI:
+            return
 
 
 def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -51,23 +52,23 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
     kept, exif, profile = [START], list[bytes](), list[bytes]()
     missing, progressive, scans, marker = dict[int, int](), False, len(data), 0
     for marker, begin, end in segments(data):
-        body = data[begin:end]
-        if marker == SCAN:
-            scans = min(scans, begin - 4)
+        body = data[begin + 4 : end]
+        if marker == SOS:
+            scans = min(scans, begin)
             _cross_off(missing, body, progressive)
         if scans < len(data):
             continue
-        if marker == EXIF and body.startswith(b"Exif\0\0"):
+        if marker == APP1 and body.startswith(b"Exif\0\0"):
             exif.append(body[6:])
-        elif marker == PROFILE and body.startswith(b"ICC_PROFILE\0"):
+        elif marker == APP2 and body.startswith(b"ICC_PROFILE\0"):
             profile.append(body[12:])
         elif marker in FRAMES:
-            progressive, missing = marker & 3 == 2, dict.fromkeys(body[6::3], EVERY)
+            progressive, missing = marker == PROGRESSIVE, dict.fromkeys(body[6::3], EVERY)
         name, least = COLOUR_SPACES.get(marker, (b"", 0))
         if marker not in TRIMMINGS or (name and body.startswith(name) and len(body) >= least):
-            kept.append(b"\xff%c%b" % (marker, data[begin - 2 * (end > begin) : end]))
+            kept.append(data[begin:end])
     info: dict[str, Any] = {"exif": b"Exif\0\0" + b"".join(exif)} if exif else {}
-    if marker != 0xD9 and scans < len(data) and not any(missing.values()):
+    if marker != EOI and scans < len(data) and not any(missing.values()):
         # Half an end marker, or of a stuffed byte.
         kept.append(data[scans:].rstrip(b"\xff") + END)
         info["open"] = True
@@ -99,7 +100,7 @@ def _profile(parts: list[bytes]) -> dict[str, bytes]:
 def has_all_rows(file: bytes, image: Image.Image, at_least: int | None) -> bool:
     """Whether the pixels of an ended file are all its own. libjpeg fills up what is missing and says nothing; noise in
     its place makes another picture. `image`: as decoded, with `at_least` as in door.decode."""
-    scan = file.rfind(bytes([0xFF, SCAN]))
+    scan = file.rfind(bytes([0xFF, SOS]))
     last = [file.rfind(restart, scan) for restart in RESTARTS]
     # The marker that is waited for comes first, or it is taken for one that was lost.
     following = last.index(max(last)) + 1 if max(last) > 0 else 0

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from greenr_luigi.pictures import bombs, door
+from greenr_luigi.pictures import bombs, door, jpeg
 from tests.photographs import PHOTOS, needs_photos
 from tests.pictures.test_door import drawn, encoded, png, refusal
 
@@ -20,7 +20,7 @@ from tests.pictures.test_door import drawn, encoded, png, refusal
 def progressive(scans: int) -> bytes:
     """A grey progressive JPEG whose last scan comes so often that there are so many."""
     data = encoded(drawn("L", (640, 480)), "JPEG", progressive=True)
-    found = [one.start() for one in bombs.MARKER.finditer(data) if data[one.end() - 1] == bombs.SOS]
+    found = [begin for marker, begin, _ in jpeg.segments(data) if marker == jpeg.SOS]
     return data[:-2] + data[found[-1] : -2] * (scans - len(found)) + data[-2:]
 
 
@@ -47,18 +47,18 @@ def in_scans(
         segment(0xDB, b"\0" + b"\1" * 64),
         segment(0xEE, b"Adobe\0\x64\0\0\0\0\0") if components == 4 else b"",
         segment(
-            bombs.PROGRESSIVE,
+            jpeg.PROGRESSIVE,
             struct.pack(">BHHB", 8, height, width, components)
             + b"".join(b"%c\x11\0" % one for one in numbers),
         ),
         segment(0xC4, b"\x00" + codes + b"\0"),
         segment(0xC4, b"\x10" + codes + b"\xe0"),
         segment(0xDD, b"\xff\xff") if hide else b"",
-        segment(bombs.SOS, bytes([components]) + b"".join(b"%c\0" % one for one in numbers) + b"\0\0\0"),
+        segment(jpeg.SOS, bytes([components]) + b"".join(b"%c\0" % one for one in numbers) + b"\0\0\0"),
         bytes(-(-blocks * components // 8)),
     ]
     for number in range(scans):
-        made += [hide, segment(bombs.SOS, bytes([1, number % components + 1, 0, *band, 0x10])), refined]
+        made += [hide, segment(jpeg.SOS, bytes([1, number % components + 1, 0, *band, 0x10])), refined]
     return b"".join(made) + b"\xff\xd9"
 
 
@@ -111,7 +111,7 @@ def slow() -> dict[str, bytes]:
     """Small files that take a decoder for seconds or minutes."""
     profile = b"k\0\0" + zlib.compress(bytes(2**20 - 1), 9)
     data = encoded(drawn(), "JPEG")
-    exif = segment(bombs.APP1, b"Exif\0\0II*\0\x08\0\0\0\0\0".ljust(10_000, b"\0"))
+    exif = segment(jpeg.APP1, b"Exif\0\0II*\0\x08\0\0\0\0\0".ljust(10_000, b"\0"))
     return {
         "scans": progressive(5_000),
         "scans of a large picture": in_scans(5_000, 5_000, 3, 30),
@@ -181,7 +181,7 @@ def test_a_jpeg_that_no_browser_reads_is_told_so(marker: int, words: str) -> Non
 
 
 def test_a_jpeg_of_12_bits_is_told_so() -> None:
-    data = recoded(bombs.EXTENDED).replace(b"\xff\xc1\0\x11\x08", b"\xff\xc1\0\x11\x0c")
+    data = recoded(jpeg.EXTENDED).replace(b"\xff\xc1\0\x11\x08", b"\xff\xc1\0\x11\x0c")
     with pytest.raises(door.UnusablePicture, match=r"of 12 bits a value.*save it"):
         door.open_picture(data)
 

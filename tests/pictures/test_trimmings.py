@@ -134,6 +134,7 @@ SEGMENTS = {
     "garbage of multi-picture": app(0xE2, b"MPF\0II*\0\x08\0\0\0\1\0" + GARBAGE),
     "FlashPix": app(0xE2, b"FPXR\0"),
     "comment": app(0xFE, GARBAGE),
+    "empty tables": app(0xC4, b"") + app(0xDB, b""),
     "bytes of nothing": b"abc\xff\xff\xff",
 }
 
