@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from dataclasses import replace
 
 from greenr_luigi import guarded_http
@@ -19,8 +18,6 @@ AT_ONCE, PER_VISITOR = 32, 4
 #: Seconds that a visitor's place stays taken after an address that was too slow: its name may still be looked up.
 LOOKED_UP = 20.0
 HEADERS = {"Accept": "image/*", "User-Agent": "greenr_luigi"}
-#: Of the fetch that is under way.
-ARRIVED: ContextVar[Callable[[int], None]] = ContextVar("arrived", default=lambda size: None)
 UPLOAD = "upload the picture instead"
 
 
@@ -41,30 +38,30 @@ class Fetcher:
         self.places = Counter[str]()
 
     @contextlib.contextmanager
-    def place(self, visitor: str, arrived: Callable[[int], None]) -> Iterator[None]:
-        """A visitor's place, for one fetch, of which `arrived` is told how many bytes have come. Raises Problem."""
+    def place(self, visitor: str) -> Iterator[None]:
+        """A visitor's place, for one fetch. Raises Problem."""
         if self.places[visitor] >= PER_VISITOR:
             raise busy("addresses")
         self.places[visitor] += 1
-        told, free_in = ARRIVED.set(arrived), 0.0
+        free_in = 0.0
         try:
             yield
         except Problem as problem:
             free_in = LOOKED_UP if problem.code == "address-slow" else 0
             raise
         finally:
-            ARRIVED.reset(told)
             asyncio.get_running_loop().call_later(free_in, self.leave, visitor)
 
-    async def fetch(self, address: str) -> bytes:
-        """The bytes behind an address, at most MAX_BYTES of them, within the deadline. Raises Problem."""
+    async def fetch(self, address: str, arrived: Callable[[int], None] = lambda size: None) -> bytes:
+        """The bytes behind an address, at most MAX_BYTES of them, within the deadline. `arrived` is told how many have
+        come, each time. Raises Problem, and what `arrived` raises."""
         if not self.enabled:
             raise Problem(403, "address-disabled", f"addresses are switched off here: {UPLOAD}")
         if self.running >= AT_ONCE:
             raise busy("addresses")
         self.running += 1
         try:
-            return await guarded_http.fetch(address, replace(self.rules, arrived=ARRIVED.get()))
+            return await guarded_http.fetch(address, replace(self.rules, arrived=arrived))
         except guarded_http.Unfetched as why:
             raise self.problem(why) from None
         finally:

@@ -47,9 +47,9 @@ async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
     """The picture behind an address. Raises Problem as Fetcher.fetch does, and 503 "busy"."""
     intake, fetcher = request.state["intake"], request.state["fetcher"]
     with intake.share() as share:
-        with fetcher.place(client(request.scope), share.add):
+        with fetcher.place(client(request.scope)):
             async with share.coming(None):
-                data = await fetcher.fetch(address)
+                data = await fetcher.fetch(address, share.add)
         yield Upload([(address, data)])
 
 

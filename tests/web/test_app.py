@@ -167,7 +167,7 @@ def test_a_picture_is_decoded_once_for_an_answer(
         decoded.append(len(data))
         return open_picture(data, *how, **named)
 
-    async def fetch(address: str) -> bytes:
+    async def fetch(address: str, *how: Any) -> bytes:
         return picture
 
     picture = tiny_release.picture("yellow", 900, kind)

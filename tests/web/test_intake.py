@@ -88,8 +88,8 @@ def test_who_goes_on_is_not_put_out(
 
 def test_a_fetched_picture_counts_until_it_is_answered() -> None:
     class Slow(Fetcher):
-        async def fetch(self, address: str) -> bytes:
-            fetching.ARRIVED.get()(700)
+        async def fetch(self, address: str, arrived: Callable[[int], None] = lambda size: None) -> bytes:
+            arrived(700)
             return b"x" * 700
 
     async def ask() -> None:
@@ -114,12 +114,12 @@ def test_addresses_are_shared_among_visitors(monkeypatch: pytest.MonkeyPatch) ->
 
     async def ask() -> None:
         fetcher = Fetcher(Settings(Path("none")))
-        fill = [fetcher.place("a", lambda _: None) for _ in range(fetching.PER_VISITOR)]
+        fill = [fetcher.place("a") for _ in range(fetching.PER_VISITOR)]
         for place in fill:
             place.__enter__()
-        with pytest.raises(Problem), fetcher.place("a", lambda _: None):
+        with pytest.raises(Problem), fetcher.place("a"):
             pass
-        with fetcher.place("b", lambda _: None):
+        with fetcher.place("b"):
             pass
         slow = Problem(504, "address-slow", "slow")
         assert not fill[0].__exit__(Problem, slow, None)
