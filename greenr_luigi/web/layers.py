@@ -94,7 +94,7 @@ def client(scope: Scope) -> str:
     return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
-class TrustedProxies:
+class TrustedProxies(ProxyHeadersMiddleware):
     """Who asks, by X-Forwarded-For of a proxy that was named; of anyone else it is not heard."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -107,10 +107,7 @@ class TrustedProxies:
                 if network.version == 4
             ),
         ]
-        self.app: Any = ProxyHeadersMiddleware(app, proxies)  # type: ignore[arg-type]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        super().__init__(app, proxies)  # type: ignore[arg-type]
 
 
 class PathPrefix:
