@@ -28,11 +28,10 @@ sys.path.insert(0, os.fspath(Path(__file__).parent.parent))
 from greenr_luigi.pictures import bombs, door
 from tests.pictures import test_colour as colours
 from tests.pictures.test_bombs import in_scans, segment
-from tests.pictures.test_door import encoded
+from tests.pictures.test_door import chunk, encoded
+from tests.pictures.test_trimmings import EXIF, TURNED
 
 CHANCE = np.random.default_rng(0)
-TURNED = Image.Exif()
-TURNED[0x0112] = 6
 #: 50 megapixels as a square, and as wide as it gets.
 SIDE, WIDE, NARROW = 7_071, 65_500, 447
 
@@ -41,10 +40,6 @@ def noise(width: int, height: int, channels: int = 3, most: int = 256) -> Image.
     """Random values below `most`, which repeat after 256 rows."""
     rows = CHANCE.integers(0, most, (256, width, channels), dtype=np.uint8).squeeze()
     return Image.fromarray(np.concatenate([rows] * -(-height // 256))[:height])
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def sizes(width: int, height: int, interlaced: bool) -> Iterator[tuple[int, int]]:
@@ -86,17 +81,17 @@ def png(
         b"\x89PNG\r\n\x1a\n",
         chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)),
     ]
-    made.append(chunk(b"eXIf", TURNED.tobytes()[6:]))
+    made.append(chunk(b"eXIf", TURNED[6:]))
     if kind == 3:
         made += [chunk(b"PLTE", bytes(range(256)) * 3), chunk(b"tRNS", bytes(range(256)))]
-    return b"".join([*made, chunk(b"IDAT", zlib.compress(b"".join(parts), 1)), chunk(b"IEND", b"")])
+    return b"".join([*made, chunk(b"IDAT", zlib.compress(b"".join(parts), 1)), chunk(b"IEND")])
 
 
 def jpeg(width: int, height: int, mode: str = "RGB", most: int = 50, **how: Any) -> bytes:
     image = noise(width, height, len(mode), most)
     if mode == "CMYK":
         image = Image.frombytes("CMYK", image.size, image.tobytes())
-    return encoded(image, "JPEG", exif=TURNED, **{"quality": 75, "subsampling": 0} | how)
+    return encoded(image, "JPEG", exif=EXIF, **{"quality": 75, "subsampling": 0} | how)
 
 
 def dense(width: int, height: int) -> bytes:
@@ -108,7 +103,7 @@ def dense(width: int, height: int) -> bytes:
 
 
 def avif(width: int, height: int, channels: int = 3, most: int = 256, **how: Any) -> bytes:
-    return encoded(noise(width, height, channels, most), "AVIF", speed=10, exif=TURNED, **how)
+    return encoded(noise(width, height, channels, most), "AVIF", speed=10, exif=EXIF, **how)
 
 
 FILES: dict[str, Callable[[], bytes]] = {
@@ -144,9 +139,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "GIF, 65,500 x 763": lambda: encoded(noise(WIDE, 763, 1, 3), "GIF", transparency=0),
     "BMP of 8 bits": lambda: encoded(noise(4_550, 4_550, 1), "BMP"),
     "BMP of 1 bit": lambda: encoded(Image.new("1", (SIDE, SIDE)), "BMP"),
-    "WebP of noise": lambda: encoded(noise(4_000, 4_000), "WEBP", quality=75, method=0, exif=TURNED),
+    "WebP of noise": lambda: encoded(noise(4_000, 4_000), "WEBP", quality=75, method=0, exif=EXIF),
     "WebP of noise, half clear": lambda: encoded(
-        noise(4_000, 4_000, 4, 100), "WEBP", quality=50, method=0, exif=TURNED
+        noise(4_000, 4_000, 4, 100), "WEBP", quality=50, method=0, exif=EXIF
     ),
     "WebP, lossless": lambda: encoded(noise(4_000, 4_000, 3, 6), "WEBP", lossless=True, method=0, quality=0),
     "AVIF of noise, 4:2:0": lambda: avif(4_600, 4_600, quality=42),

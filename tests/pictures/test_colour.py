@@ -14,8 +14,7 @@ from PIL import Image, ImageCms
 
 from greenr_luigi.pictures import colour, door, flatten, thumbnail
 from greenr_luigi.pictures.door import open_picture
-from tests.pictures.test_door import drawn, encoded
-from tests.pictures.test_trimmings import chunk
+from tests.pictures.test_door import chunk, drawn, encoded
 
 #: Chromaticities: white, red, green, blue.
 APPLE = (0.3127, 0.3290, 0.625, 0.340, 0.280, 0.595, 0.155, 0.070)

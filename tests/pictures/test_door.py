@@ -189,14 +189,15 @@ def test_too_small_too_large_truncated() -> None:
     assert refusal(encoded(drawn(size=(640, 480)), "JPEG")[:-20]) == "broken"
 
 
+def chunk(name: bytes, body: bytes = b"", checksum: int | None = None) -> bytes:
+    found = zlib.crc32(name + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", found)
+
+
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG, chunk by chunk, whatever it says of itself."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND")
 
 
 def zeros(count: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from greenr_luigi.pictures import bombs, door
-from tests.pictures.test_door import drawn, encoded, refusal
+from tests.pictures.test_door import chunk, drawn, encoded, refusal
 
 GARBAGE = bytes(range(7, 250)) * 4
 EXIF = Image.Exif()
@@ -21,11 +21,6 @@ TURNED = EXIF.tobytes()
 
 def pixels(data: bytes) -> np.ndarray:
     return np.asarray(door.open_picture(data))
-
-
-def chunk(name: bytes, body: bytes = b"", checksum: int | None = None) -> bytes:
-    found = zlib.crc32(name + body) if checksum is None else checksum
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", found)
 
 
 def png_with(before: bytes = b"", after: bytes = b"", mode: str = "RGB") -> bytes:
