@@ -145,7 +145,7 @@ class Intake:
     def make_room(self, share: Share, more: int) -> None:
         """For what a share has and `more` bytes: whoever has gone longest without progress makes it. Raises Problem:
         503 "busy" if all go on."""
-        while share.size + more < self.held + more > self.settings.held_bytes:
+        while share.size < self.held and self.held + more > self.settings.held_bytes:
             others = [one for one in self.shares if one.size and one.is_coming() and one is not share]
             longest = min(others, key=lambda one: one.moved, default=None)
             if longest is None or time.monotonic() - longest.moved < HALTED:
