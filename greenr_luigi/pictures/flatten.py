@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 def flatten(
-    image: Image.Image, factor: int = 1, frame: Box | None = None, to_srgb: ImageCmsTransform | None = None
+    image: Image.Image, factor: int, frame: Box | None, to_srgb: ImageCmsTransform | None
 ) -> Image.Image:
     """A decoded picture in RGB with a `factor`-th of its sides, each pixel the mean of those that it stands for.
     Strip by strip, which saves memory; colours are converted last, when there are fewest.

@@ -36,9 +36,7 @@ def start(store: Path, digest: str, int8: bool) -> subprocess.Popen[bytes]:
     )
 
 
-def finish(
-    process: subprocess.Popen[bytes], digest: str, timeout: float, wanted: Callable[[], bool] = lambda: True
-) -> bool:
+def finish(process: subprocess.Popen[bytes], digest: str, timeout: float, wanted: Callable[[], bool]) -> bool:
     """Wait for the end of a trial; False if the release is no longer `wanted`, and the trial broken off. Raises
     ModelError for a release that must not serve, and OSError for what may pass: also if the trial takes more than
     `timeout` seconds, or does not end well."""
