@@ -12,7 +12,6 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from greenr_luigi.staleness import locks
 from greenr_luigi.staleness.locks import PATIENCE, OnWait
@@ -129,19 +128,15 @@ def update(path: Path, change: Callable[[bytes], bytes]) -> None:
         with path.open("ab") as file:
             locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
             # Another may have replaced it while this one waited.
-            if _is_at(file, path):
+            if locks.is_at(file.fileno(), path):
                 try:
                     # Read back before the rename: after it, the new file can be had by another.
                     write(path, change(path.read_bytes()), read_back=True)
                 except BaseException:
-                    if not was_there and _is_at(file, path):
+                    if not was_there and locks.is_at(file.fileno(), path):
                         path.unlink()
                     raise
                 return
-
-
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
@@ -158,7 +153,7 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
     while True:
         with path.open("ab+", buffering=0) as file:
             locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
-            if not _is_at(file, path):
+            if not locks.is_at(file.fileno(), path):
                 continue
             end = file.seek(0, os.SEEK_END)
             last = os.pread(file.fileno(), longest, max(0, end - longest))

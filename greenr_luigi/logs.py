@@ -9,6 +9,8 @@ import os
 import re
 from pathlib import Path
 
+from greenr_luigi.staleness import locks
+
 #: Characters of a line, and lines of a traceback, of which the last ones stay.
 MOST_LINE, MOST_LINES = 1000, 60
 
@@ -66,15 +68,9 @@ class RotatedFile(logging.Handler):
             if os.fstat(self.file).st_size >= self.most_bytes:
                 self._rotate()
 
-    def _is_at(self, path: Path) -> bool:
-        try:
-            return os.path.samestat(path.stat(), os.fstat(self.file))
-        except FileNotFoundError:
-            return False
-
     def _follow(self) -> None:
         """Go on in the new file, if another one lies there now."""
-        if not self._is_at(self.path):
+        if not locks.is_at(self.file, self.path):
             with contextlib.suppress(FileNotFoundError):  # Its folder was deleted.
                 old, self.file = self.file, self._open()
                 for standard in (1, 2):
@@ -93,7 +89,7 @@ class RotatedFile(logging.Handler):
             return
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._is_at(self.path):
+            if locks.is_at(self.file, self.path):
                 self._rename()
         except BlockingIOError:
             pass  # Another one is at it.
@@ -113,7 +109,7 @@ class RotatedFile(logging.Handler):
                     path.unlink()
         finally:
             # One file only, or one that cannot be renamed: better none of it than all of the disk.
-            if self._is_at(self.path):
+            if locks.is_at(self.file, self.path):
                 os.ftruncate(self.file, 0)
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ def hold(root: Path, on_wait: OnWait, patience: float = PATIENCE) -> None:
     sentence that says who is waited for. Raises LockTimeoutError after `patience` seconds.
 
     Not for a block only: between two stages of a run, nothing else tells that the output of the first is wanted."""
-    if root in _held and not _is_file(_held[root], root / LOCK):
+    if root in _held and not locks.is_at(_held[root], root / LOCK):
         os.close(_held.pop(root))
     if root not in _held:
         if why_not_ours(root):
@@ -72,11 +72,6 @@ def held_alone(root: Path, on_wait: OnWait) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether that name is still the open file's: a folder may have been removed and made again."""
-    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _lock(descriptor: int, root: Path, kind: int, on_wait: OnWait, patience: float) -> None:

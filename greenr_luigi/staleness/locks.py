@@ -44,6 +44,15 @@ def opened(path: Path) -> int:
     return descriptor
 
 
+def is_at(file: int, path: Path) -> bool:
+    """Whether this name is still that of the file open as the descriptor `file`: one that is waited for, or held for
+    long, may have been removed, replaced, or made again with its folder."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def take(
     file: int,
     path: Path,
