@@ -12,6 +12,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from greenr_luigi.staleness import locks
 from greenr_luigi.staleness.locks import PATIENCE, OnWait
@@ -123,20 +124,31 @@ def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     wait. When `change` raises, or the disk is full, all is as it was. Raises OSError if what was written does not read
     back, and LockTimeoutError if somebody holds the file for long: whoever may read it can."""
     path = path.resolve()
+    with _alone(path):
+        # Read back before the rename: after it, the new file can be had by another.
+        write(path, change(path.read_bytes()), read_back=True)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[IO[bytes]]:
+    """A file for whoever changes it, while others who do wait. It is made if there is none, and then removed if the
+    block raises."""
     while True:
         was_there = path.exists()
-        with path.open("ab") as file:
+        with path.open("ab+", buffering=0) as file:
             locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
             # Another may have replaced it while this one waited.
-            if locks.is_at(file.fileno(), path):
-                try:
-                    # Read back before the rename: after it, the new file can be had by another.
-                    write(path, change(path.read_bytes()), read_back=True)
-                except BaseException:
-                    if not was_there and locks.is_at(file.fileno(), path):
-                        path.unlink()
-                    raise
-                return
+            if not locks.is_at(file.fileno(), path):
+                continue
+            try:
+                yield file
+            except BaseException:
+                # Where another came first there are lines by now.
+                is_empty = file.seek(0, os.SEEK_END) == 0
+                if not was_there and is_empty and locks.is_at(file.fileno(), path):
+                    path.unlink()
+                raise
+            return
 
 
 def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
@@ -150,24 +162,19 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
     read, and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the
     disk is full, all is as it was."""
     refuse_link(path)
-    while True:
-        with path.open("ab+", buffering=0) as file:
-            locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
-            if not locks.is_at(file.fileno(), path):
-                continue
-            end = file.seek(0, os.SEEK_END)
-            last = os.pread(file.fileno(), longest, max(0, end - longest))
-            begins = b"" if last.endswith(b"\n") or not last else b"\n"
-            new = begins + line(last.rstrip(b"\n").rpartition(b"\n")[2], end)
-            try:
-                with _named(path):
-                    if file.write(new) != len(new):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
-            return
+    with _alone(path) as file:
+        end = file.seek(0, os.SEEK_END)
+        last = os.pread(file.fileno(), longest, max(0, end - longest))
+        begins = b"" if last.endswith(b"\n") or not last else b"\n"
+        new = begins + line(last.rstrip(b"\n").rpartition(b"\n")[2], end)
+        try:
+            with _named(path):
+                if file.write(new) != len(new):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 @contextlib.contextmanager

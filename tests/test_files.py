@@ -88,15 +88,16 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_change_that_fails_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
-    def refused(_: bytes) -> bytes:
+    def refused(*_: object) -> bytes:
         raise ValueError("refused")
 
     for there in ([], [tmp_path / "empty"]):
         for path in there:
             path.touch()
         for name in ("log", "empty"):
-            with pytest.raises(ValueError, match="refused"):
-                files.update(tmp_path / name, refused)
+            for change in (files.update, files.append_line):
+                with pytest.raises(ValueError, match="refused"):
+                    change(tmp_path / name, refused)
         assert [*tmp_path.iterdir()] == there
 
 
