@@ -7,10 +7,18 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 #: A cell whose text a spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection), or that
 #: would be read back as one. An apostrophe before it makes it text.
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def write(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table with a header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        file.write(line(names))
+        file.writelines(map(line, rows))
 
 
 def line(cells: Sequence[object], quoting: int = csv.QUOTE_MINIMAL) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from greenr_luigi import tables
 from greenr_luigi.contracts import Name
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.evaluation.calibration import Ints
-from greenr_luigi.evaluation.predictions import Floats, write_table
+from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.pictures import manifest
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def find_label_issues(
 
 def write_label_issues(evaluation: Path, issues: list[LabelIssue]) -> None:
     """The file `label_issues.csv` of an EvaluateModel folder."""
-    write_table(evaluation / NAME, [field.name for field in fields(LabelIssue)], map(astuple, issues))
+    tables.write(evaluation / NAME, [field.name for field in fields(LabelIssue)], map(astuple, issues))
 
 
 def read_label_issues(evaluation: Path) -> list[LabelIssue]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -42,15 +41,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """A line a picture, with a column `logit:<class>` a class."""
     names = [field.name for field in fields(Prediction)] + [LOGIT + label for label in predictions.classes]
     rows = zip(predictions.rows, predictions.logits, strict=True)
-    write_table(path, names, ([*astuple(row), *logits] for row, logits in rows))
-
-
-def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A CSV file with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        file.write(tables.line(names))
-        for row in rows:
-            file.write(tables.line(row))
+    tables.write(path, names, ([*astuple(row), *logits] for row, logits in rows))
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -101,10 +101,8 @@ def columns(kind: type) -> list[str]:
 def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
     """Dataclasses as a table with a header, sorted by file, label and sha256; None is an empty cell."""
     records = sorted(map(_record, rows), key=lambda r: (r["file"], r["label"], r["sha256"]))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        names = columns(kind)
-        file.write(tables.line(names))
-        file.writelines(tables.line([record[name] for name in names]) for record in records)
+    names = columns(kind)
+    tables.write(path, names, ([record[name] for name in names] for record in records))
 
 
 def read_csv(path: Path, kind: type[Row]) -> list[Row]:
