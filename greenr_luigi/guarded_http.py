@@ -15,7 +15,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -260,23 +260,23 @@ def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwa
     return future
 
 
-@contextlib.asynccontextmanager
-async def _session(rules: Rules, public: PublicResolver | None) -> AsyncIterator[aiohttp.ClientSession]:
+def _session(rules: Rules, public: PublicResolver | None) -> aiohttp.ClientSession:
     """`public`: None if a proxy is connected to, whose address is our own choice."""
-    guard: dict[str, Any] = {"resolver": public, "socket_factory": public.socket} if public else {}
     connector = aiohttp.TCPConnector(
-        **guard or {"resolver": SystemResolver()}, use_dns_cache=False, force_close=True
+        resolver=public or SystemResolver(),
+        socket_factory=public.socket if public else None,
+        use_dns_cache=False,
+        force_close=True,
     )
     # No parameter takes it; a test sees that it counts.
     connector._factory = functools.partial(CountedAnswer, rules.most_bytes, loop=asyncio.get_running_loop())  # type: ignore[assignment]
-    async with aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=connector,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"Accept-Encoding": "identity", **rules.headers},
-    ) as session:
-        yield session
+    )
 
 
 def is_forbidden(address: str, allow: Sequence[Network] = ()) -> bool:
