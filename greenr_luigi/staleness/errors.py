@@ -50,16 +50,6 @@ REMEDIES: Mapping[int, str] = {
 
 
 @contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
-    """An OSError that names no file, such as one of a lock, names this one."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
-@contextlib.contextmanager
 def full_disk_told(output: Path) -> Iterator[None]:
     """Raises OSError for whatever goes wrong in the block while the disk of an output is full: libraries say that in
     their own words, or name the wrong file."""
