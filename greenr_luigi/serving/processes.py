@@ -75,7 +75,7 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
         # The command line, which names the log, may be read.
         if os.fsencode(run_dir / LOG) not in (proc / "cmdline").read_bytes().split(b"\0"):
             return None
-        return Process(pid, *_origin(pid), user=proc.stat().st_uid)
+        return Process(pid, *origin(pid), user=proc.stat().st_uid)
     environment = {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in entries)}
     # Whoever exports the variable, as for a server of their own, has it in every process.
     if "GREENR_RUN_DIR" not in environment or not GUNICORN.search((proc / "cmdline").read_bytes()):
@@ -89,14 +89,10 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
     note = ServerNote()
     with contextlib.suppress(KeyError, ValueError):
         note = msgspec.convert(json.loads(environment[NOTE]), ServerNote)
-    return Process(pid, *_origin(pid), note, at_home)
+    return Process(pid, *origin(pid), note, at_home)
 
 
-def parent_of(pid: int) -> int:
-    return _origin(pid)[0]
-
-
-def _origin(pid: int) -> tuple[int, int]:
+def origin(pid: int) -> tuple[int, int]:
     """The parent of a process, and when it was started."""
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     return int(fields[1]), int(fields[19])

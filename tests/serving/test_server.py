@@ -72,7 +72,7 @@ def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: p
 def parents(pid: int) -> list[int]:
     found = []
     while pid > 1:
-        pid = processes.parent_of(pid)
+        pid, _ = processes.origin(pid)
         found.append(pid)
     return found
 
