@@ -19,7 +19,6 @@ from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
 from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.stage import Stage
-from greenr_luigi.staleness.stamp import Stamp
 
 
 class StageError(GreenrError):
@@ -91,16 +90,6 @@ class PipelineStage(Stage):
     def refused(cls, arguments: Sequence[str]) -> None:
         """A command that was to run this stage ends before it is instantiated, since luigi.cfg or the `arguments` of
         Luigi's command line are not valid."""
-
-    def summaries(self) -> dict[str, dict[str, Any]]:
-        """What the `work` of this stage and of those that it is made from returned, by role; of two stages in a row the
-        later one's."""
-        stamp = Stamp.if_any(self.output_folder)
-        found = {self.role: stamp.summary if stamp else {}}
-        for task in self.inputs().values():
-            if isinstance(task, PipelineStage):
-                found = task.summaries() | found
-        return found
 
     @property
     def command(self) -> str:

@@ -138,10 +138,11 @@ class DeployApp(PipelineStage):
 
     def outcome(self, released: bool) -> dict[str, object]:
         """What the run brought, for people: pictures, accuracy and, where it was released, the release."""
-        found = self.summaries()
-        wanted = [("dataset", "pictures"), ("evaluation", "accuracy")]
-        wanted += [("deployment", "release")] if released else []
-        return {name: found[role][name] for role, name in wanted if name in found.get(role, {})}
+        places = {"pictures": self.input_folder("dataset"), "accuracy": self.input_folder("evaluation")}
+        if released:
+            places["release"] = self.output_folder
+        found = {name: Stamp.if_any(folder) for name, folder in places.items()}
+        return {name: stamp.summary[name] for name, stamp in found.items() if stamp and name in stamp.summary}
 
 
 #: The deployments that the runs of this process were asked for, and when each began, by the monotonic clock.
