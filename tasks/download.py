@@ -69,15 +69,12 @@ class DownloadImages(SourceParameters, PipelineStage):
     @property
     def parameters(self) -> dict[str, str]:
         """The same request by other words has the same output."""
-        by_default = {
-            "limit": str(registry.find(self.source).default_limit),
-            "query": self.label,
-        }
-        empty = {"limit": "0", "query": ""}
-        return {
-            name: empty[name] if value == by_default.get(name) else value
-            for name, value in super().parameters.items()
-        }
+        parameters = super().parameters
+        if self.limit == registry.find(self.source).default_limit:
+            parameters["limit"] = "0"
+        if self.query == self.label:
+            parameters["query"] = ""
+        return parameters
 
     def reads(self) -> Mapping[str, Path]:
         return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
