@@ -12,6 +12,13 @@ from tests import toys
 from tests.toys import build, cause
 
 
+def write(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+
 def test_code(root, monkeypatch, tmp_path):
     package = tmp_path / "toy_package"
     (package / "deep").mkdir(parents=True)
@@ -74,15 +81,16 @@ def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeyp
 
 
 def test_relative_imports_are_followed(monkeypatch, tmp_path):
-    deep = tmp_path / "toy_relative" / "deep"
-    deep.mkdir(parents=True)
-    (deep.parent / "__init__.py").write_text("from .top import ONE\n")
-    (deep.parent / "top.py").write_text("ONE = 1\n")
-    (deep.parent / "sibling.py").write_text("")
-    (deep / "__init__.py").write_text("")
-    (deep / "start.py").write_text("from . import near\nfrom ..sibling import nothing\n")
-    (deep / "near.py").write_text("")
-    (deep / "unused.py").write_text("")
+    files = {
+        "__init__.py": "from .top import ONE\n",
+        "top.py": "ONE = 1\n",
+        "sibling.py": "",
+        "deep/__init__.py": "",
+        "deep/start.py": "from . import near\nfrom ..sibling import nothing\n",
+        "deep/near.py": "",
+        "deep/unused.py": "",
+    }
+    write(tmp_path / "toy_relative", files)
     monkeypatch.syspath_prepend(tmp_path)
     names = code.sources(["toy_relative.deep.start"], {"toy_relative.deep.near": ()})
     assert list(names) == [
@@ -94,26 +102,26 @@ def test_relative_imports_are_followed(monkeypatch, tmp_path):
 def test_what_defines_a_stage_shapes_it(monkeypatch, tmp_path):
     """Its module and the base class that has its `work`, with what these import; not other tasks."""
     files = {
-        "__init__": "",
-        "helper": "from toy_own import deeper\n",
-        "deeper": "",
-        "foreign": "ONE = 1\n",
-        "unused": "",
-        "base": """
+        "toy_own/__init__.py": "",
+        "toy_own/helper.py": "from toy_own import deeper\n",
+        "toy_own/deeper.py": "",
+        "toy_own/foreign.py": "ONE = 1\n",
+        "toy_own/unused.py": "",
+        "toy_own/base.py": """
             from greenr_luigi.staleness.stage import Stage
             class Base(Stage):
                 def work(self, out):
                     from . import used_by_base
             """,
-        "used_by_base": "",
-        "fetch": """
+        "toy_own/used_by_base.py": "",
+        "toy_own/fetch.py": """
             from greenr_luigi.staleness.stage import Stage
             from toy_own.foreign import ONE
             class Fetch(Stage):
                 pass
             """,
-        "parse": "from toy_own.fetch import Fetch\ndef parse(): pass\n",
-        "stages": """
+        "toy_own/parse.py": "from toy_own.fetch import Fetch\ndef parse(): pass\n",
+        "toy_own/stages.py": """
             from toy_own.base import Base
             from toy_own.fetch import Fetch
             from toy_own import helper
@@ -125,10 +133,7 @@ def test_what_defines_a_stage_shapes_it(monkeypatch, tmp_path):
                 pass
             """,
     }
-    package = tmp_path / "toy_own"
-    package.mkdir()
-    for name, text in files.items():
-        (package / f"{name}.py").write_text(textwrap.dedent(text))
+    write(tmp_path, files)
     monkeypatch.syspath_prepend(tmp_path)
     own = importlib.import_module("toy_own.stages").OfItsOwn
     names = ("base", "deeper", "helper", "parse", "stages", "used_by_base")
@@ -198,11 +203,9 @@ def test_a_namespace_in_a_package_that_is_not_imported_is_found(tmp_path, monkey
         "__init__.py": "",
         "start.py": "import toy_nested.deep.er.one",
         "deep/er/one.py": "from . import two",
+        "deep/er/two.py": "",
     }
-    for name, text in {**files, "deep/er/two.py": ""}.items():
-        path = tmp_path / "toy_nested" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write(tmp_path / "toy_nested", files)
     monkeypatch.syspath_prepend(tmp_path)
     names = ["__init__.py", "deep/er/one.py", "deep/er/two.py", "start.py"]
     assert [*code.sources(["toy_nested.start"])] == [f"toy_nested/{name}" for name in names]
@@ -219,9 +222,7 @@ def test_what_lies_in_no_package_is_of_one_project_with_what_lies_beside_it(tmp_
         "toy_unseen.py": "",
         "elsewhere/toy_elsewhere.py": "",
     }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write(tmp_path, files)
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     monkeypatch.syspath_prepend(tmp_path)
     found = code.sources([], {"toy_script": {"Stage"}})
