@@ -61,9 +61,9 @@ def toy(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start(**how):
+def start():
     command = [sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", "run"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def run(toy, words):

@@ -1,6 +1,7 @@
 """A server is replaced while visitors ask. Whatever ends that in its midst, the page stays and the next start mends.
 
-GREENR_KILLS sets how many replacements are killed: 4 by default, 20 and more when the mechanism changes.
+GREENR_KILLS sets how many replacements are killed in each of two ways: 2 by default, 20 and more when the mechanism
+changes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from greenr_luigi.serving import processes, server
 from greenr_luigi.serving.server import Server, Service
 from tests import tiny_release
 from tests.serving.looking import masters, served, visitor
+from tests.serving.test_full_disk import fill
 from tests.tiny_release import serve
 
-#: How often it is killed, spread over the two seconds that replacing takes; 100 and more when the mechanism changes.
+#: Spread over the two seconds that replacing takes.
 KILLS = int(os.environ.get("GREENR_KILLS", "2"))
 pytestmark = pytest.mark.slow
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -116,15 +118,13 @@ def small_disk(place: Path) -> Iterator[Path]:
 def test_a_full_disk_leaves_the_old_server(place: Path, small_disk: Path) -> None:
     running = serve(place, tiny_release.deploy(place / "releases"), workers=2)
     with visitor(running.port) as statuses:
-        with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", 0) as ballast:
-            while ballast.write(bytes(4096)):
-                pass
+        ballast = fill(small_disk)
         with (
             pytest.raises(GreenrError, match=r"server: the disk is full: free some space"),
             os_refusals_explained(),
         ):
             serve(place, running.digest, running.port, root_path="/app", workers=2)
         asked = len(statuses)
-        (small_disk / "ballast").unlink()
+        ballast.unlink()
         mend(place, running)
     assert set(statuses) == {200} and len(statuses) > asked
