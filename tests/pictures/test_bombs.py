@@ -14,7 +14,7 @@ from PIL import Image
 
 from greenr_luigi.pictures import bombs, door, jpeg
 from tests.photographs import PHOTOS, needs_photos
-from tests.pictures.test_door import drawn, encoded, png, refusal
+from tests.pictures.test_door import chunk, drawn, encoded, png, refusal
 
 
 def progressive(scans: int) -> bytes:
@@ -71,10 +71,7 @@ def recoded(marker: int) -> bytes:
 def deep(width: int, height: int, kind: int) -> bytes:
     """A PNG of 16 bits a value."""
     rows = zlib.compress(bytes((1 + width * 2 * bombs.CHANNELS[kind]) * height), 1)
-    made = bytearray(png(width, height, (b"IDAT", rows)))
-    made[24:26] = bytes([16, kind])
-    made[29:33] = struct.pack(">I", zlib.crc32(made[12:29]))
-    return bytes(made)
+    return png(width, height, chunk(b"IDAT", rows), depth=16, kind=kind)
 
 
 def segments(count: int) -> bytes:
@@ -84,7 +81,7 @@ def segments(count: int) -> bytes:
 
 def chunks(count: int, name: bytes = b"teSt", body: bytes = b"") -> bytes:
     data = encoded(drawn(), "PNG")
-    return data[:33] + png(1, 1, (name, body))[33:-12] * count + data[33:]
+    return data[:33] + chunk(name, body) * count + data[33:]
 
 
 def blocks(count: int) -> bytes:

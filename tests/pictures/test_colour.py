@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from greenr_luigi.pictures import colour, door, flatten, thumbnail
 from greenr_luigi.pictures.door import open_picture
-from tests.pictures.test_door import chunk, drawn, encoded
+from tests.pictures.test_door import chunk, drawn, encoded, png
 
 #: Chromaticities: white, red, green, blue.
 APPLE = (0.3127, 0.3290, 0.625, 0.340, 0.280, 0.595, 0.155, 0.070)
@@ -158,13 +158,8 @@ def sixteen(values: np.ndarray, before: bytes = b"") -> bytes:
     """A PNG of 16 bits a value: grey (h, w), colours (h, w, 3), with chunks before its pixels."""
     kind = 2 if values.ndim == 3 else 0
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + before
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND")
+    return png(
+        values.shape[1], values.shape[0], before, chunk(b"IDAT", zlib.compress(rows)), depth=16, kind=kind
     )
 
 
@@ -192,13 +187,8 @@ def grey(depth: int, clear: int) -> bytes:
         row = shades.astype(">u2").tobytes()
     else:
         row = np.packbits((shades[:, None] >> np.arange(depth)[::-1] & 1).astype(np.uint8)).tobytes()
-    head = struct.pack(">IIBBBBB", 64, 64, depth, 0, 0, 0, 0)
-    parts = [
-        chunk(b"IHDR", head),
-        chunk(b"tRNS", struct.pack(">H", clear)),
-        chunk(b"IDAT", zlib.compress((b"\0" + row) * 64)),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    told, rows = chunk(b"tRNS", struct.pack(">H", clear)), chunk(b"IDAT", zlib.compress((b"\0" + row) * 64))
+    return png(64, 64, told, rows, depth=depth, kind=0)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])

@@ -177,7 +177,7 @@ def test_pictures_opened_at_once_leave_the_filters_of_warnings_as_they_are(
 
 
 def test_what_pillow_only_warns_of_is_refused() -> None:
-    assert refusal(png(12_000, 9_000, (b"IDAT", zeros(2**20)))) == "too-large"
+    assert refusal(png(12_000, 9_000, chunk(b"IDAT", zeros(2**20)))) == "too-large"
 
 
 def test_too_small_too_large_truncated() -> None:
@@ -194,10 +194,10 @@ def chunk(name: bytes, body: bytes = b"", checksum: int | None = None) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", found)
 
 
-def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG, chunk by chunk, whatever it says of itself."""
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND")
+def png(width: int, height: int, *chunks: bytes, depth: int = 8, kind: int = 2) -> bytes:
+    """A PNG, chunk by chunk, whatever it says of itself. `kind`: its colour type."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+    return b"".join([b"\x89PNG\r\n\x1a\n", head, *chunks, chunk(b"IEND")])
 
 
 def zeros(count: int) -> bytes:
@@ -221,10 +221,10 @@ def bombs() -> dict[str, bytes]:
     )
     gigabyte = zeros(2**30)
     return {
-        "png": png(20000, 18000, (b"IDAT", gigabyte)),
-        "png that lies": png(60000, 60000, (b"IDAT", zeros(2**20))),
-        "png text": png(64, 64, (b"zTXt", b"k\0\0" + gigabyte), (b"IDAT", zeros(2**20))),
-        "png profile": png(64, 64, (b"iCCP", b"k\0\0" + gigabyte), (b"IDAT", zeros(2**20))),
+        "png": png(20000, 18000, chunk(b"IDAT", gigabyte)),
+        "png that lies": png(60000, 60000, chunk(b"IDAT", zeros(2**20))),
+        "png text": png(64, 64, chunk(b"zTXt", b"k\0\0" + gigabyte), chunk(b"IDAT", zeros(2**20))),
+        "png profile": png(64, 64, chunk(b"iCCP", b"k\0\0" + gigabyte), chunk(b"IDAT", zeros(2**20))),
         "webp": bytes(webp),
         "gif": gif(65535, 65535),
         "bmp": b"BM"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from greenr_luigi.pictures import bombs, door
+from tests.pictures.test_bombs import segment
 from tests.pictures.test_door import chunk, drawn, encoded, refusal
 
 GARBAGE = bytes(range(7, 250)) * 4
@@ -109,27 +110,23 @@ def test_orientation_comes_from_exif_alone() -> None:
         assert door.open_picture(other).size == (96, 64)
 
 
-def app(marker: int, body: bytes, length: int | None = None) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2 if length is None else length) + body
-
-
 SEGMENTS = {
-    "garbage in EXIF": app(0xE1, b"Exif\0\0" + GARBAGE),
-    "EXIF without end": app(0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + GARBAGE),
-    "cut EXIF": app(0xE1, TURNED[:14]),
-    "APP1 of length 0": app(0xE1, b"", 0),
-    "short JFIF": app(0xE0, b"JFIF\0"),
-    "short Adobe": app(0xEE, b"Adobe"),
-    "short Photoshop": app(0xED, b"Photoshop 3.0\x008BIM\4\4"),
-    "garbage of Photoshop": app(0xED, b"Photoshop 3.0\x008BIM" + GARBAGE),
-    "no number of a profile": app(0xE2, b"ICC_PROFILE\0"),
-    "a part of a profile": app(0xE2, b"ICC_PROFILE\0\1\2" + GARBAGE),
-    "garbage as a profile": app(0xE2, b"ICC_PROFILE\0\1\1" + GARBAGE),
-    "no multi-picture": app(0xE2, b"MPF\0"),
-    "garbage of multi-picture": app(0xE2, b"MPF\0II*\0\x08\0\0\0\1\0" + GARBAGE),
-    "FlashPix": app(0xE2, b"FPXR\0"),
-    "comment": app(0xFE, GARBAGE),
-    "empty tables": app(0xC4, b"") + app(0xDB, b""),
+    "garbage in EXIF": segment(0xE1, b"Exif\0\0" + GARBAGE),
+    "EXIF without end": segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + GARBAGE),
+    "cut EXIF": segment(0xE1, TURNED[:14]),
+    "APP1 of length 0": b"\xff\xe1\0\0",
+    "short JFIF": segment(0xE0, b"JFIF\0"),
+    "short Adobe": segment(0xEE, b"Adobe"),
+    "short Photoshop": segment(0xED, b"Photoshop 3.0\x008BIM\4\4"),
+    "garbage of Photoshop": segment(0xED, b"Photoshop 3.0\x008BIM" + GARBAGE),
+    "no number of a profile": segment(0xE2, b"ICC_PROFILE\0"),
+    "a part of a profile": segment(0xE2, b"ICC_PROFILE\0\1\2" + GARBAGE),
+    "garbage as a profile": segment(0xE2, b"ICC_PROFILE\0\1\1" + GARBAGE),
+    "no multi-picture": segment(0xE2, b"MPF\0"),
+    "garbage of multi-picture": segment(0xE2, b"MPF\0II*\0\x08\0\0\0\1\0" + GARBAGE),
+    "FlashPix": segment(0xE2, b"FPXR\0"),
+    "comment": segment(0xFE, GARBAGE),
+    "empty tables": segment(0xC4, b"") + segment(0xDB, b""),
     "bytes of nothing": b"abc\xff\xff\xff",
 }
 
