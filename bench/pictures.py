@@ -27,7 +27,7 @@ sys.path.insert(0, os.fspath(Path(__file__).parent.parent))
 
 from greenr_luigi.pictures import bombs, door
 from tests.pictures import test_colour as colours
-from tests.pictures.test_bombs import in_scans, segment
+from tests.pictures.test_bombs import in_scans
 from tests.pictures.test_door import chunk, encoded
 from tests.pictures.test_trimmings import EXIF, TURNED
 
@@ -92,14 +92,6 @@ def jpeg(width: int, height: int, mode: str = "RGB", most: int = 50, **how: Any)
     if mode == "CMYK":
         image = Image.frombytes("CMYK", image.size, image.tobytes())
     return encoded(image, "JPEG", exif=EXIF, **{"quality": 75, "subsampling": 0} | how)
-
-
-def dense(width: int, height: int) -> bytes:
-    """Scans of noise, and as many more that say nothing as may be: those of another file of the same frame."""
-    data = jpeg(width, height, most=40, progressive=True)
-    empty = in_scans(width, height, 3, 4)
-    start = empty.index(b"\xff\xc4")
-    return data[:-2] + empty[start:-2].replace(segment(0xDD, b"\xff\xff"), b"") + data[-2:]
 
 
 def avif(width: int, height: int, channels: int = 3, most: int = 256, **how: Any) -> bytes:
