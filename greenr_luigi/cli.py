@@ -109,7 +109,7 @@ FOLDER: Option = (
     "folder",
     {"nargs": "?", "type": Path, "default": Path(), "metavar": "DIR", "help": "this one if absent"},
 )
-INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --source bing, or any as for luigi"
+INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --limit 150, or any as for luigi"
 RUN = "run the pipeline unattended: again after a passing fault, with a log, pruning after; options as for luigi"
 SCHEDULE: Sequence[Option] = (
     ("action", {"choices": ["install", "show", "remove"]}),

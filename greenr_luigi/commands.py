@@ -47,7 +47,7 @@ def show_status(arguments: argparse.Namespace) -> None:
     width = max(len(row["stage"]) for row in rows)
     for row in rows:
         accepted = f"accepted without a rerun: {', '.join(row['accepted'])}" if row["accepted"] else ""
-        words = [row["cause"], accepted]
+        words = [row["cause"], accepted, row["warning"] and f"warning: {row['warning']}"]
         print(f"{row['stage']:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
 
 
@@ -76,9 +76,16 @@ def show_history(arguments: argparse.Namespace) -> None:
 
 
 def told(event: run_history.Event) -> str:
-    values = {name: f"{value:.1%}" if name == "accuracy" else value for name, value in event.summary.items()}
-    summary = ", ".join(f"{name} {value}" for name, value in values.items())
+    # Which engines are asked again the warning says, too.
+    values = {name: value for name, value in event.summary.items() if name not in ("searched", "retry")}
+    summary = ", ".join(f"{name} {_shown(name, value)}" for name, value in values.items())
     return "  ".join(filter(None, [event.outcome, f"{event.seconds:.1f} s", summary, event.because]))
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key} {number}' for key, number in value.items())})"
+    return f"{value:.1%}" if name == "accuracy" else str(value)
 
 
 def local_time(iso: str) -> str:

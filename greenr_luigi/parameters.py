@@ -15,6 +15,7 @@ from luigi.task_register import Register
 from greenr_luigi.errors import SettingError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.sources import registry
+from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness.stage import NamesParameter, Stage
 from greenr_luigi.text import composed, did_you_mean, networks
 
@@ -78,13 +79,17 @@ class ChoiceParameter(CheckedParameter[str]):
 
 
 class SourceParameter(CheckedParameter[str]):
-    """The name of a source of pictures."""
+    """The name of a source of pictures, or of search engines with commas between them."""
 
     def check(self, value: Any) -> str:
-        if value not in registry.SOURCES:
-            expected = did_you_mean(value, [*registry.SOURCES])
-            raise SettingError(f"{self._option} {value}: there is no such source: {expected}")
-        return str(value)
+        for name in registry.names(str(value)):
+            if name not in registry.SOURCES:
+                expected = did_you_mean(name, [*registry.SOURCES])
+                raise SettingError(f"{self._option} {name}: there is no such source: {expected}")
+        try:
+            return registry.find(str(value)).name
+        except SourceError as error:
+            raise SettingError(f"{self._option} {value}: {error}") from None
 
 
 class FolderParameter(CheckedParameter[Path]):

@@ -18,7 +18,8 @@ from greenr_luigi import run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
 from greenr_luigi.staleness.locks import PATIENCE
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.staleness.stage import Stage, logger
+from greenr_luigi.staleness.stamp import Stamp
 
 
 class StageError(GreenrError):
@@ -75,6 +76,20 @@ class PipelineStage(Stage):
             )
         return folders[0]
 
+    def warnings(self) -> list[str]:
+        """What the stages before this one went on without (`warning` in their summaries), each once, with whose."""
+        graph: dict[str, Stage] = {self.task_id: self}
+        for stage in (todo := [*graph.values()]):
+            new = {task.task_id: task for task in stage.inputs().values() if task.task_id not in graph}
+            graph |= new
+            todo += new.values()
+        titles: dict[str, list[str]] = {}
+        for stage in todo[1:]:
+            stamp = Stamp.if_any(stage.output_folder)
+            if stamp and (words := stamp.summary.get("warning")):
+                titles.setdefault(str(words), []).append(stage.title)
+        return [f"{', '.join(sorted(whose))}: {words}" for words, whose in titles.items()]
+
     @classmethod
     def configured(cls, name: str) -> Any:
         """What luigi.cfg says of a parameter. Raises SettingError for what is not valid."""
@@ -119,6 +134,8 @@ def note_success(stage: PipelineStage) -> None:
     if stage.did:
         stamp = stage.stamp()
         note(stage, stage.did, stamp.because, summary=stamp.summary)
+        if words := stamp.summary.get("warning"):
+            logger.warning("%s: %s", stage.title, words)
 
 
 def note_failure(stage: PipelineStage, error: BaseException) -> None:

@@ -18,6 +18,7 @@ from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.stage import logger
 from greenr_luigi.staleness.stamp import Stamp, stamps
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
@@ -131,9 +132,12 @@ class DeployApp(PipelineStage):
 
         candidate = Candidate(*map(self.input_folder, ("dataset", "model", "evaluation", "export")))
         limits = Limits(self.floor, self.margin, force=self.task_family in self.force)
-        deployment = deploy(candidate, self.service, limits, out, self.on_progress())
+        warnings = self.warnings()
+        deployment = deploy(candidate, self.service, limits, out, self.on_progress(), warnings)
         address, report = deployment.address, self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
+        for words in warnings:
+            logger.warning(words)
         return {"release": deployment.release}
 
     def outcome(self, released: bool) -> dict[str, object]:

@@ -1,11 +1,13 @@
 """DownloadImages: pictures of one class."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import luigi
 
+from greenr_luigi import config_check
+from greenr_luigi.about import DEFAULTS
 from greenr_luigi.parameters import (
     NetworksParameter,
     NumberParameter,
@@ -14,19 +16,28 @@ from greenr_luigi.parameters import (
 )
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources import registry
-from greenr_luigi.sources.source import Request
+from greenr_luigi.sources.source import Request, Source, SourceError
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.output_folder import KEY
-from greenr_luigi.staleness.stamp import Stamp
+from greenr_luigi.staleness.stamp import Stamp, stamps
 from greenr_luigi.text import networks
+
+#: After which an engine that failed is asked again: on the next day, at whatever minute a daily run gets to it.
+RETRY_HOURS = 20
+#: What of a stamp's summary holds for as long as no source is asked.
+SAID_OF_SEARCH = ("drawn", "retry", "warning")
+DRAWN = (
+    "DRAWN, not photographed: no network answered. It is a toy, to see the pipeline move; where there is a network, "
+    "run it again with --force DownloadImages. The next day it asks by itself"
+)
 
 
 class SourceParameters:
     """Where pictures come from; the same for every class."""
 
     source = SourceParameter(
-        description="Where to look: bing, flickr, openverse, commons, urls, folder, sample, ..."
+        description="Where to look: openverse,commons,bing in turn, or flickr, urls, folder, sample, ..."
     )
     folder = OptionalFolderParameter(
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
@@ -56,7 +67,7 @@ class DownloadImages(SourceParameters, PipelineStage):
     @property
     def code(self) -> tuple[str, ...]:
         """Another source's code does not make this one's pictures stale."""
-        return ("greenr_luigi.sources.collection", registry.find(self.source).module)
+        return ("greenr_luigi.sources.collection", *registry.find(self.source).modules)
 
     @property
     def title(self) -> str:
@@ -80,10 +91,20 @@ class DownloadImages(SourceParameters, PipelineStage):
         return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
 
     def outside_cause(self, stamp: Stamp) -> str | None:
-        """Age, counted from when the source was asked: examining its pictures anew makes them no younger."""
-        days = (self.build_began - searched(stamp)) / 86400
+        """Age, or an engine that failed and is asked again the next day."""
         if registry.find(self.source).local:
             return None
+        if "drawn" in stamp.summary and self._has_photographs():
+            return "it is drawn, since no network answered, and there are photographs by now"
+        failed, hours = stamp.summary.get("retry", []), (self.build_began - stamp.finished) / 3600
+        due = failed and abs(hours) > RETRY_HOURS
+        return self._grown_old(stamp) or (
+            f"{' and '.join(failed)} failed {hours:.0f} hours ago" if due else None
+        )
+
+    def _grown_old(self, stamp: Stamp) -> str | None:
+        """Counted from when the source was asked: examining its pictures anew makes them no younger."""
+        days = (self.build_began - searched(stamp)) / 86400
         if days < -1:
             return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
         if days > self.refresh_days:
@@ -97,10 +118,32 @@ class DownloadImages(SourceParameters, PipelineStage):
         allow = networks(self.allow_networks)
         request = Request(self.label, query, self.limit, self.folder, Path(self.root), license, allow)
         source = registry.find(self.source)
-        when = None if source.local else self._searched_for_the_same()
-        if when and (counts := examine_again(request, out, self.output_folder)):
-            return {**counts, "searched": when}
-        return collect(source, request, out, self._collected_before(), self.on_progress())
+        if not source.local and (at_hand := self._at_hand()):
+            folder, stamp = at_hand
+            if counts := examine_again(request, out, folder):
+                said = {name: stamp.summary[name] for name in SAID_OF_SEARCH if name in stamp.summary}
+                return {**counts, **said, "searched": searched(stamp)}
+        if source.stand_in and not self._has_photographs() and not self._any_answers(source, request):
+            counts = collect(source.stand_in, request, out, {}, self.on_progress())
+            return {
+                **counts,
+                "drawn": counts["pictures"],
+                "retry": [s.name for s in source.each],
+                "warning": DRAWN,
+            }
+        before = None if self.task_family in self.force else Stamp.if_any(self.output_folder)
+        only = before.summary.get("retry", []) if before and not self._grown_old(before) else []
+        more = {"searched": searched(before)} if before and only else {}
+        counts = collect(
+            source,
+            request,
+            out,
+            self._collected_before(),
+            self.on_progress(),
+            replaces=self.output_folder,
+            only=only,
+        )
+        return {**counts, **more}
 
     def _collected_before(self) -> Mapping[Path, str]:
         """The outputs for this label of whatever parameters, with the licence that was asked for."""
@@ -111,16 +154,60 @@ class DownloadImages(SourceParameters, PipelineStage):
                 found[folder] = stamp.parameters.get("license", "") if stamp else ""
         return found
 
-    def _searched_for_the_same(self) -> float | None:
-        """When the source was asked for what lies here, if it need not be asked again: where the code or a library has
-        changed since, the pictures at hand will do."""
-        stamp = Stamp.if_any(self.output_folder)
-        if stamp is None or self.task_family in self.force:
+    def _at_hand(self) -> tuple[Path, Stamp] | None:
+        """An output whose pictures will do, and its stamp, if no source need be asked: where the code or a library has
+        changed since, or the default source."""
+        if self.task_family in self.force:
             return None
-        asks_anew = reads_changed(self, stamp.reads) or self.outside_cause(stamp)
-        return None if asks_anew else searched(stamp)
+        stamp = Stamp.if_any(self.output_folder)
+        found = {self.output_folder: stamp} if stamp else self._of_former_default()
+        for folder, made in found.items():
+            if not (reads_changed(self, made.reads) or self.outside_cause(made)):
+                return folder, made
+        return None
+
+    def _of_former_default(self) -> dict[Path, Stamp]:
+        """Outputs of what was asked of some of the default sources, before these became the default, the newest
+        first."""
+        if self.source != config_check.read(DEFAULTS).get("DownloadImages", "source"):
+            return {}
+        sources = {*registry.names(self.source)}
+        return {
+            folder: stamp
+            for folder, stamp in stamps(self.output_folder.parent).items()
+            if {**stamp.parameters, "source": self.source} == self.parameters
+            and sources.issuperset(registry.names(stamp.parameters.get("source", "")))
+        }
+
+    def _has_photographs(self) -> bool:
+        """Whether any class under the root has other pictures than drawn ones."""
+        from greenr_luigi.sources import store
+
+        return not store.is_empty(Path(self.root)) or any(
+            "drawn" not in stamp.summary and stamp.parameters.get("source") != "sample"
+            for stamp in stamps(self.output_folder.parent).values()
+        )
+
+    def _any_answers(self, source: Source, request: Request) -> bool:
+        """Whether the network answers; no, if another class has found so in this run: all are drawn, or none."""
+        from greenr_luigi.sources.answering import any_answers
+
+        others = stamps(self.output_folder.parent).values()
+        drawn = any("drawn" in stamp.summary and stamp.finished >= self.build_began for stamp in others)
+        return not drawn and any_answers(source, request)
 
 
 def searched(stamp: Stamp) -> float:
     """When the source was asked, in seconds since 1970: earlier, if its pictures have only been examined anew since."""
     return float(stamp.summary.get("searched", stamp.finished))
+
+
+def require_all_drawn_or_none(classes: Sequence[DownloadImages]) -> None:
+    """Raises SourceError where the network came or went between two classes: a model would tell drawings from
+    photographs."""
+    drawn = [task.label for task in classes if "drawn" in task.stamp().summary]
+    if 0 < len(drawn) < len(classes):
+        raise SourceError(
+            f"drawn, since no network answered: {', '.join(drawn)}; the other classes are not: run it again",
+            passing=True,
+        )

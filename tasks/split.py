@@ -9,7 +9,7 @@ from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesPa
 from greenr_luigi.sources import registry
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
-from tasks.download import DownloadImages, SourceParameters
+from tasks.download import DownloadImages, SourceParameters, require_all_drawn_or_none
 
 
 class SplitDataset(SourceParameters, PipelineStage):
@@ -58,6 +58,7 @@ class SplitDataset(SourceParameters, PipelineStage):
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.dataset.split import split
 
+        require_all_drawn_or_none(self.requires())
         return split(
             {task.label: task.output_folder for task in self.requires()},
             out,

@@ -121,7 +121,13 @@ def test_greenr_history(tmp_path, capsys):
 
 
 def test_status_is_of_what_was_deployed_and_what_a_person_has_written_holds(tmp_path, monkeypatch, capsys):
-    deployed = {"limit": "9", "source": "bing", "port": "8008", "epochs": "7", "removed": "1"}
+    deployed = {
+        "limit": "9",
+        "source": "openverse,commons,bing",
+        "port": "8008",
+        "epochs": "7",
+        "removed": "1",
+    }
     finish(tmp_path, "DeployApp", 1, parameters=deployed)
     assert last_run.options(tmp_path) == ["--limit=9", "--epochs=7"]
     monkeypatch.setattr(last_run, "_configured", lambda _: {"limit": "0", "epochs": "30"})

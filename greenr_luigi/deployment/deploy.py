@@ -4,7 +4,7 @@ served before serves on."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,14 +53,19 @@ class Refused(GreenrError):
 
 
 def deploy(
-    candidate: Candidate, service: Service, limits: Limits, out: Path, on_progress: OnProgress
+    candidate: Candidate,
+    service: Service,
+    limits: Limits,
+    out: Path,
+    on_progress: OnProgress,
+    warnings: Sequence[str] = (),
 ) -> Deployment:
     """Judge the model against the release that serves, publish the files of its evaluation and export as a release, let
     `current` point to it and wait until every worker of the server, started if there is none, answers with it.
 
-    Writes deployment.json, verdict.json, report.html and what the model page shows into `out`. The release that serves
-    in the end is another one where a person has rolled this one back and does not force it. From the judging to the
-    answer no other deployment takes place in the store.
+    Writes deployment.json, verdict.json, report.html (with `warnings`) and what the model page shows into `out`. The
+    release that serves in the end is another one where a person has rolled this one back and does not force it. From
+    the judging to the answer no other deployment takes place in the store.
 
     Raises Refused, ServerError or ReleaseError. However it fails, `current` points to the release that served before.
     """
@@ -71,7 +76,7 @@ def deploy(
     with releases.locked(store, lambda words: on_progress(0, words)):
         before = releases.last_good(store)
         on_progress(0.1, "compares with the release that serves")
-        pass_gate(candidate, store, before, limits, out)
+        pass_gate(candidate, store, before, limits, out, warnings)
         write_gallery(candidate.dataset, out)
         shown = [out / "sources.json", out / "pictures"]
         made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
@@ -122,7 +127,14 @@ def point_to_last_good(store: Path) -> str:
     return digest
 
 
-def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Limits, out: Path) -> None:
+def pass_gate(
+    candidate: Candidate,
+    store: Path,
+    before: str | None,
+    limits: Limits,
+    out: Path,
+    warnings: Sequence[str] = (),
+) -> None:
     """Compare with the release `before`, if there is one. Write the gate's verdict, and the report with it, into `out`.
     Those of a refused model are kept in `refused` beside the store, and Refused is raised."""
     from greenr_luigi.deployment.gate import judge
@@ -137,6 +149,7 @@ def pass_gate(candidate: Candidate, store: Path, before: str | None, limits: Lim
         candidate.model,
         candidate.evaluation,
         verdict=verdict,
+        warnings=warnings,
         judged=[*run_history.judged(run_history.read(store.parent)), judged_now(candidate, verdict)],
     )
     if not verdict.accepted:

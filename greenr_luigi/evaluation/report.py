@@ -44,10 +44,12 @@ def write_report(
     *,
     verdict: Verdict | None = None,
     judged: Sequence[Event] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV files).
     `verdict`: the gate's, once it has judged the model; `judged`: this and the models before it, as run_history.judged
-    gives them. The same folders give the same bytes: no times, no paths."""
+    gives them; `warnings`: what earlier stages went on without. The same folders give the same bytes: no times, no
+    paths."""
     training = contracts.read(model / "training.json", Training)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
     predictions = read_predictions(evaluation / "predictions.csv")
@@ -62,6 +64,7 @@ def write_report(
         "training": training,
         "metrics": metrics,
         "verdict": verdict,
+        "warnings": warnings,
         "trend": trend(judged),
         "picture": picture,
         "issues": issues,

@@ -15,13 +15,14 @@ from greenr_luigi.staleness.stamp import Stamp
 
 class StageStatus(TypedDict):
     """`state`: "complete" or "stale"; `cause`: why it is stale; `place`: its output folder; `accepted`: what has
-    changed since it ran, and a person has accepted without a rerun."""
+    changed since it ran, and a person has accepted without a rerun; `warning`: what it went on without when it ran."""
 
     stage: str
     state: str
     cause: str | None
     place: str
     accepted: list[str]
+    warning: str | None
 
 
 def status(name: str | None, options: Sequence[str], root: Path, module: str = "tasks") -> list[StageStatus]:
@@ -36,7 +37,15 @@ def _status_of(task: Stage) -> StageStatus:
     accepted = stamp.accepted if stamp else []
     state = "complete" if cause is None else "stale"
     place = str(task.output_folder)
-    return {"stage": task.title, "state": state, "cause": cause, "place": place, "accepted": accepted}
+    warning = stamp.summary.get("warning") if stamp else None
+    return {
+        "stage": task.title,
+        "state": state,
+        "cause": cause,
+        "place": place,
+        "accepted": accepted,
+        "warning": warning,
+    }
 
 
 def accept(

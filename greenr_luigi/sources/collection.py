@@ -3,152 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
-from greenr_luigi.pictures import door
-from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources import licenses, store
-from greenr_luigi.sources.source import (
-    THREADS,
-    Candidate,
-    Interrupted,
-    Request,
-    Source,
-    SourceError,
-    Unavailable,
-)
-from greenr_luigi.sources.store import Origin, Store
+from greenr_luigi.sources import store
+from greenr_luigi.sources.listed import WINDOW, Collection, by_engine, counted
+from greenr_luigi.sources.source import THREADS, Request, Source, SourceError
+from greenr_luigi.sources.store import Store
 
 #: Fewer pictures than this teach nothing; fewer are taken only where fewer are asked for.
 MINIMUM = 10
 #: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
 PASSING = re.compile(r"\b(network|slow|http-(408|429|5\d\d))\b")
-#: Pictures loaded at once; each may take 200 MB while it is decoded.
-WINDOW = 64
-
-
-class Collection:
-    """What is used of a store for a request to a source, as far as the source has been asked."""
-
-    def __init__(self, source: Source, request: Request, pictures: Store) -> None:
-        self.source, self.request, self.store = source, request, pictures
-        self.refusals: list[Refusal] = []
-        #: The address of each good picture that the source has listed, by sha256.
-        self.listed: dict[str, str] = {}
-        #: Why the source ended early, if it did.
-        self.interruption = ""
-        self._searched = not (source.local or source.is_list)
-        self._sha256: dict[str | None, str] = {}
-        #: The ways in which pictures came by which they may be used: sha256 and address, and the first way by sha256.
-        self._ways: set[tuple[str, str | None]] = set()
-        self._first: dict[str, Origin] = {}
-        for origin in pictures.origins:
-            self._note(origin)
-
-    def __str__(self) -> str:
-        refused = f", {len(self.refusals)} refused" if self.refusals else ""
-        return f"{self.request.label}: {len(self.rows())} pictures{refused}"
-
-    def rows(self) -> list[PictureRow]:
-        """The pictures that are used: all of the store that may be, or those that the source has listed."""
-        return [
-            self._first[sha256].as_row(file=f"pictures/{row.file}", dhash=row.dhash, phash=row.phash)
-            for sha256 in (self._first if self._searched else self.listed)
-            if isinstance(row := self.store.pictures.get(sha256), PictureRow)
-        ]
-
-    def damaged(self) -> list[Refusal]:
-        """What might be used if its file were still what came, and has not come again."""
-        words = f"was edited in {self.store.folder}, and did not come again"
-        return [
-            Refusal("damaged", f"{origin.file} {words}", origin.file_url)
-            for sha256, origin in self._first.items()
-            if sha256 not in self.store.pictures
-        ]
-
-    def take(self, batch: Sequence[Candidate], pool: Executor) -> None:
-        """Take what the source lists next; what is in the store is not loaded."""
-        unknown = []
-        for candidate in batch:
-            if outcome := self.store.pictures.get(self._sha256.get(candidate.file_url, "")):
-                self._take(candidate, outcome, None)
-            else:
-                unknown.append(candidate)
-        for candidate, (outcome, data) in zip(unknown, pool.map(self._load, unknown), strict=True):
-            self._take(candidate, outcome, data)
-        self.store.save()
-
-    def _load(self, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | None]:
-        """Load a candidate and let it through the door, or say why not."""
-        try:
-            data = candidate.load()
-            row = examine(data, self.request.label, self.source.name)
-        except (Unavailable, door.UnusablePicture) as error:
-            return Refusal(error.reason, str(error), candidate.file_url), None
-        if self.source.local:
-            return row, data
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return replace(row, fetched=now), data
-
-    def _take(self, candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | None) -> None:
-        if isinstance(outcome, PictureRow) and outcome.sha256 in self.store.pictures:
-            outcome, data = self.store.pictures[outcome.sha256], None
-        url = candidate.file_url
-        if isinstance(outcome, Refusal):
-            self.refusals.append(replace(outcome, file_url=url))
-            return
-        if same := self.listed.get(outcome.sha256):
-            self.refusals.append(Refusal("duplicate", f"the same file as {same}", url))
-        self.listed.setdefault(outcome.sha256, url)
-        if (outcome.sha256, url) not in self._ways:
-            origin = Origin.of(
-                outcome,
-                engine=self.source.name,
-                query=self.request.query if self._searched else None,
-                page_url=candidate.page_url,
-                file_url=url,
-                license=candidate.license,
-                asked=self.request.license,
-                listed=self.source.is_list,
-            )
-            self.store.add(origin)
-            self._note(origin)
-        if data is not None:
-            self.store.put(outcome, data)
-
-    def _note(self, origin: Origin) -> None:
-        self._sha256[origin.file_url] = origin.sha256
-        wanted = self.request.license
-        allowed = not wanted or any(
-            licenses.allows(known, wanted) for known in (origin.license, origin.asked)
-        )
-        if not self._searched or (allowed and not origin.listed):
-            self._ways.add((origin.sha256, origin.file_url))
-            self._first.setdefault(origin.sha256, origin)
 
 
 def collect(
-    source: Source, request: Request, out: Path, earlier: Mapping[Path, str], on_progress: OnProgress
-) -> dict[str, int]:
+    source: Source,
+    request: Request,
+    out: Path,
+    earlier: Mapping[Path, str],
+    on_progress: OnProgress,
+    *,
+    replaces: Path | None = None,
+    only: Sequence[str] = (),
+) -> dict[str, object]:
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for people.
 
-    Asks the source until `request.limit` good pictures are listed (0: the source's own default). Unless it is
-    local, what comes goes into the store of the class under `request.root`, of which `out` is a view, and what is
-    there is not loaded again. `earlier`: see `store.opened`.
+    Asks the source, or those of a list in turn, until `request.limit` good pictures are listed (0: the source's own
+    default). Unless it is local, what comes goes into the store of the class under `request.root`, of which `out` is a
+    view, and what is there is not loaded again. `earlier`: see `store.opened`. `only`: names of those of a list that
+    are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success.
 
-    Raises SourceError if the source brings nothing, or fewer than MINIMUM pictures are left.
+    A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`.
+
+    Raises SourceError if fewer than MINIMUM pictures are there in the end, those of before among them.
     """
     source.check(request)
     request = replace(request, limit=request.limit or source.default_limit)
@@ -165,18 +62,39 @@ def collect(
         before = frozenset(pictures.pictures)
         collection = Collection(source, request, pictures)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() if source.local else THREADS))
-        for batch in _batches(source.candidates(request), collection):
-            collection.take(batch, pool)
+
+        def on_batch() -> None:
             goal = request.limit or len(collection.listed) + WINDOW
             on_progress(min(len(collection.listed) / goal, 0.99), str(collection))
+
+        for part in source.each:
+            if collection.missing > 0 and (not only or part.name in only):
+                collection.ask(part, pool, on_batch)
+        if replaces and (only or collection.failed):
+            collection.refusals += _refused_before(replaces, collection)
         collection.refusals += collection.damaged()
         _require_enough(collection)
-        ended = f"; it ended early: {collection.interruption}" if collection.interruption else ""
-        on_progress(1, f"{collection}{ended}")
-        return _write(out, pictures.folder, collection.rows(), collection.refusals, before)
+        counts = _write(out, pictures.folder, collection.rows(), collection.refusals, before)
+        if collection.failed:
+            counts |= {
+                "retry": [*collection.failed],
+                "warning": f"{collection.faults()}; asked again the next day",
+            }
+        on_progress(1, "; ".join(filter(None, [str(collection), collection.faults()])))
+        return counts
 
 
-def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, int] | None:
+def _refused_before(output: Path, collection: Collection) -> list[Refusal]:
+    """The refusals of an earlier output but for addresses that have been listed now."""
+    try:
+        before = read_jsonl(output / REJECTED, Refusal)
+    except (FileNotFoundError, ContractError):
+        return []
+    now = {*collection.listed.values(), *(refusal.file_url for refusal in collection.refusals)}
+    return [refusal for refusal in before if refusal.file_url not in now and refusal.reason != "damaged"]
+
+
+def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, object] | None:
     """Fill `out` as `collect` does, with the pictures of an earlier collection of the same class, judged and hashed by
     today's code: no source is asked for anything.
 
@@ -198,32 +116,18 @@ def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, int] 
 
 def _write(
     out: Path, pictures: Path, rows: Sequence[PictureRow], refusals: Sequence[Refusal], before: Container[str]
-) -> dict[str, int]:
+) -> dict[str, object]:
     """Link the pictures of these rows and write the manifests. Returns counts for people; new is what was not there
-    `before`, by sha256."""
+    `before`, by sha256; sources says which brought how many, where these are several."""
     if pictures != out / "pictures":
         for row in rows:
             link(pictures / Path(row.file).name, out / row.file)
     write_jsonl(out / MANIFEST, rows)
     write_jsonl(out / REJECTED, refusals)
     new = sum(row.sha256 not in before for row in rows)
-    return {"pictures": len(rows), "new": new, "refused": len(refusals)}
-
-
-def _batches(candidates: Iterator[Candidate], collection: Collection) -> Iterator[list[Candidate]]:
-    """No more candidates than are missing, until none is missing or the source ends."""
-    limit = collection.request.limit
-    while (missing := limit - len(collection.listed) if limit else WINDOW) > 0:
-        batch: list[Candidate] = []
-        try:
-            for candidate in itertools.islice(candidates, min(missing, WINDOW)):
-                batch.append(candidate)
-        except Interrupted as fault:
-            collection.interruption = str(fault)
-            collection.refusals.append(Refusal("interrupted", str(fault)))
-        if not batch:
-            return
-        yield batch
+    engines = by_engine(rows)
+    sources = {"sources": engines} if len(engines) > 1 else {}
+    return {"pictures": len(rows), "new": new, "refused": len(refusals), **sources}
 
 
 def _least(request: Request) -> int:
@@ -233,18 +137,21 @@ def _least(request: Request) -> int:
 def _require_enough(collection: Collection) -> None:
     """Raises SourceError if there is too little to go on with."""
     source, request, rows = collection.source.name, collection.request, collection.rows()
-    if collection.listed and len(rows) >= _least(request):
+    if len(rows) >= _least(request):
         return
-    reasons = Counter(refusal.reason for refusal in collection.refusals if refusal.reason != "interrupted")
-    refused = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"
+    reasons = Counter(refusal.reason for refusal in collection.refusals)
+    refused = counted(dict(reasons.most_common())) or "none"
     searched = f" (searched for as {request.query!r})" if request.query != request.label else ""
-    early = f" It ended early: {collection.interruption}." if collection.interruption else ""
+    faults = f" {collection.faults()}." if collection.failed else ""
     if rows and not collection.listed:
-        early += f" The {len(rows)} earlier pictures are still there."
-    others = [f"--source {name}" for name in ("bing", "openverse", "folder") if name != source]
+        faults += f" The {len(rows)} earlier pictures are still there."
+    if stand_in := collection.source.stand_in:
+        faults += f" {stand_in.name} stands in only where no network answers and no class has pictures."
+    asked = {part.name for part in collection.source.each}
+    others = [f"--source {name}" for name in ("openverse", "bing", "folder", "sample") if name not in asked]
     raise SourceError(
         f"the source {source!r} brought {len(collection.listed) or 'no'} pictures of {request.label!r}{searched}; "
-        f"{request.limit or 'all'} were asked for and at least {_least(request)} are needed. Refused: {refused}.{early}"
-        f" Try another query, another source ({', '.join(others)}), or your own pictures in --folder",
-        passing=bool(collection.interruption) or PASSING.search(" ".join(reasons)) is not None,
+        f"{request.limit or 'all'} were asked for and at least {_least(request)} are needed. Refused: {refused}."
+        f"{faults} Try another query, another source ({', '.join(others)}), or your own pictures in --folder",
+        passing=collection.broke_off or PASSING.search(" ".join(reasons)) is not None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from greenr_luigi.sources.source import Source, SourceError
+from greenr_luigi.sources.source import Source, SourceError, in_turn
 from greenr_luigi.text import did_you_mean
 
 #: The module of each, imported when the source is asked for.
@@ -22,8 +22,19 @@ SOURCES = {
 }
 
 
-def find(name: str) -> Source:
-    """The source of that name. Raises SourceError naming the nearest one."""
+def find(text: str) -> Source:
+    """The source of that name; for names with commas between them, those search engines in turn. Raises SourceError for
+    an unknown one, naming the nearest, and for what does not go together."""
+    found = [_find_one(name) for name in names(text)]
+    return found[0] if len(found) == 1 else in_turn(found)
+
+
+def names(text: str) -> list[str]:
+    """Each once, in their order."""
+    return [*dict.fromkeys(filter(None, map(str.strip, text.split(","))))] or [text]
+
+
+def _find_one(name: str) -> Source:
     if name not in SOURCES:
         raise SourceError(f"there is no source {name!r}: {did_you_mean(name, [*SOURCES])}")
     source: Source = importlib.import_module(SOURCES[name]).SOURCE

@@ -20,5 +20,9 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
 
 SOURCE = Source(
-    "sample", "pictures drawn here, to try the pipeline without a network", candidates, local=True
+    "sample",
+    "pictures drawn here, to try the pipeline without a network",
+    candidates,
+    local=True,
+    stands_in=True,
 )

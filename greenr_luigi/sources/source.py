@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,9 @@ class Candidate:
 @dataclass(frozen=True)
 class Source:
     """All that the pipeline knows of a source. Each module of a source defines its own as `SOURCE`, and imports
-    nothing heavy before `candidates` is called. The defaults are those of a search engine."""
+    nothing heavy before `candidates` is called. The defaults are those of a search engine.
+
+    A list of sources is one, too, by `in_turn`."""
 
     name: str
     hint: str
@@ -85,9 +88,16 @@ class Source:
     default_limit: int = 200
     #: The files and folders from outside that it reads for (label, --folder, data root), by the name to call them.
     reads: Callable[[str, Path | None, Path], Mapping[str, Path]] = lambda label, folder, root: {}
+    #: Whether it may stand last in a list of search engines, to take their place where no network answers.
+    stands_in: bool = False
+    #: Of a list: the search engines, and what takes their place.
+    parts: tuple[Source, ...] = ()
+    stand_in: Source | None = None
 
     def check(self, request: Request) -> None:
-        """Raises SourceError for what this source cannot be asked."""
+        """Raises SourceError for what this source, or one of its list, cannot be asked."""
+        for part in self.parts:
+            part.check(request)
         if self.needs_folder and request.folder is None:
             raise SourceError(f"the source {self.name!r} needs --folder: {self.hint}")
         if self.needs_folder and request.folder and not request.folder.exists():
@@ -98,10 +108,41 @@ class Source:
             )
         if request.license and request.license not in self.licenses:
             raise SourceError(
-                f"the source {self.name!r} cannot filter for licence {request.license!r}: use flickr or bing, or none"
+                f"the source {self.name!r} cannot filter for licence {request.license!r}: use openverse, flickr or "
+                "bing, or ask for none"
             )
 
     @property
+    def each(self) -> tuple[Source, ...]:
+        """Those that are asked, in this order."""
+        return self.parts or (self,)
+
+    @property
     def module(self) -> str:
-        """Its code, which is what makes a collection stale when it is edited."""
         return self.candidates.__module__
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Its code, which is what makes a collection stale when it is edited."""
+        return tuple(one.module for one in (*self.each, self.stand_in) if one)
+
+
+def in_turn(sources: Sequence[Source]) -> Source:
+    """Search engines of which the next one is asked where those before it brought too little. Raises SourceError for
+    what is none, or cannot stand in its place."""
+    stand_in = sources[-1] if sources[-1].stands_in else None
+    engines = tuple(sources[:-1] if stand_in else sources)
+    names = ",".join(source.name for source in sources)
+    if alone := next((source for source in engines if source.local or source.is_list), None):
+        place = "behind all others" if alone.stands_in else "alone"
+        raise SourceError(
+            f"the sources {names} cannot be asked in turn, as search engines can: name {alone.name!r} {place}"
+        )
+    return Source(
+        names,
+        "search engines, asked in turn until there are enough pictures",
+        lambda request: itertools.chain.from_iterable(engine.candidates(request) for engine in engines),
+        default_limit=max(engine.default_limit for engine in engines),
+        parts=engines,
+        stand_in=stand_in,
+    )

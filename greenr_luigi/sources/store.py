@@ -234,6 +234,11 @@ def _sound(path: Path, sha256: str) -> bytes | None:
     return data if door.sha256(data) == sha256 else None
 
 
+def is_empty(root: Path) -> bool:
+    """Whether no class has ever got a picture from the web."""
+    return not any((root / FOLDER).glob(f"*/{ORIGINS}"))
+
+
 def sizes(root: Path) -> dict[Path, int]:
     """The bytes that the store of each class takes, by its folder."""
     folders = sorted(path.parent for path in (root / FOLDER).glob(f"*/{ORIGINS}"))

@@ -14,11 +14,11 @@ from tests.stamped import finish, made_from
 
 def test_the_line_to_run_again_holds_what_is_not_configured_and_no_more(tmp_path):
     configured = {name: p.task_value("DeployApp", name) for name, p in tasks.DeployApp.get_params()}
-    assert configured["source"] == "bing" and configured["host"]
+    assert configured["source"] == "openverse,commons,bing" and configured["host"]
     plain = f"luigi --module tasks DeployApp --local-scheduler --root {tmp_path}"
     assert command_to_run_again(tmp_path) == plain
     parameters = {
-        "source": "bing",
+        "source": "openverse,commons,bing",
         "host": "",
         "query": "a b",
         "epochs": str(configured["epochs"]),

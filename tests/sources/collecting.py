@@ -14,7 +14,7 @@ from tests.progress import quiet
 def collect_from(
     source: str, label: str, out: Path, limit: int = 0, folder: Path | None = None, *, query: str = "",
     root: Path | None = None, on_progress: OnProgress = quiet,
-) -> dict[str, int]:  # fmt: skip
+) -> dict[str, object]:  # fmt: skip
     """`out` is made if it is not there, and the data root is beside it if none is given."""
     out.mkdir(exist_ok=True)
     request = Request(label, query or label, limit, folder, root or out.parent / "data")

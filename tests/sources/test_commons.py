@@ -48,7 +48,9 @@ def test_openverse(internet: Internet, tmp_path: Path) -> None:
 
 def test_openverse_says_when_it_is_asked_too_often(internet: Internet, tmp_path: Path) -> None:
     internet.hosts["api.openverse.org"] = lambda path, query: (429, b'{"detail": "Request was throttled."}')
-    with pytest.raises(SourceError, match=r"ended early: https://api\.openverse\.org: it answered 429"):
+    with pytest.raises(
+        SourceError, match=r"openverse brought nothing: https://api\.openverse\.org: it answered 429"
+    ):
         collected("openverse", tmp_path / "out", 10)
 
 

@@ -1,0 +1,168 @@
+"""What is used of a store for a request: what a source lists is loaded, checked, and named by its content."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.examine import examine
+from greenr_luigi.pictures.manifest import PictureRow, Refusal
+from greenr_luigi.sources import licenses
+from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, Unavailable
+from greenr_luigi.sources.store import Origin, Store
+
+#: Pictures loaded at once; each may take 200 MB while it is decoded.
+WINDOW = 64
+
+
+class Collection:
+    """What is used of a store for a request to a source, as far as the source has been asked. `source`: one, or a list
+    of those that are asked in turn."""
+
+    def __init__(self, source: Source, request: Request, pictures: Store) -> None:
+        self.source, self.request, self.store = source, request, pictures
+        self.refusals: list[Refusal] = []
+        #: The address of each good picture that the source has listed, by sha256.
+        self.listed: dict[str, str] = {}
+        #: What went wrong with a search engine, by its name.
+        self.failed: dict[str, str] = {}
+        #: Whether any of it may have passed when it is asked again.
+        self.broke_off = False
+        self._searched = not (source.local or source.is_list)
+        self._sha256: dict[str | None, str] = {}
+        #: The ways in which pictures came by which they may be used: sha256 and address, and the first way by sha256.
+        self._ways: set[tuple[str, str | None]] = set()
+        self._first: dict[str, Origin] = {}
+        for origin in pictures.origins:
+            self._note(origin)
+
+    def __str__(self) -> str:
+        rows, refused = self.rows(), f", {len(self.refusals)} refused" if self.refusals else ""
+        engines = f" ({counted(by_engine(rows))})" if self.source.parts and rows else ""
+        return f"{self.request.label}: {len(rows)} pictures{engines}{refused}"
+
+    def rows(self) -> list[PictureRow]:
+        """The pictures that are used: all of the store that may be, or those that the source has listed."""
+        return [
+            self._first[sha256].as_row(file=f"pictures/{row.file}", dhash=row.dhash, phash=row.phash)
+            for sha256 in (self._first if self._searched else self.listed)
+            if isinstance(row := self.store.pictures.get(sha256), PictureRow)
+        ]
+
+    def damaged(self) -> list[Refusal]:
+        """What might be used if its file were still what came, and has not come again."""
+        words = f"was edited in {self.store.folder}, and did not come again"
+        return [
+            Refusal("damaged", f"{origin.file} {words}", origin.file_url)
+            for sha256, origin in self._first.items()
+            if sha256 not in self.store.pictures
+        ]
+
+    @property
+    def missing(self) -> int:
+        """How many more are to be listed; without a limit there is always something."""
+        return self.request.limit - len(self.listed) if self.request.limit else WINDOW
+
+    def ask(self, part: Source, pool: Executor, on_batch: Callable[[], None]) -> None:
+        """Take what one source lists, until nothing is missing or it ends. A search engine that is no use has failed:
+        where its pages are no longer understood, it may look as if it had found nothing."""
+        candidates, fault, useful = part.candidates(self.request), "", False
+        while self.missing > 0:
+            batch: list[Candidate] = []
+            try:
+                for candidate in itertools.islice(candidates, min(self.missing, WINDOW)):
+                    batch.append(candidate)
+            except Interrupted as error:
+                fault = str(error)
+            if not batch:
+                break
+            useful |= self._take_all(batch, part, pool)
+            on_batch()
+        if fault or (self._searched and not useful):
+            ended = "ended early" if useful else "brought nothing"
+            self.broke_off |= bool(fault)
+            self.failed[part.name] = f"{ended}: {fault or 'it lists no picture that can be used'}"
+
+    def faults(self) -> str:
+        """What went wrong, for a person."""
+        return "; ".join(f"{name} {words}" for name, words in self.failed.items())
+
+    def _take_all(self, batch: Sequence[Candidate], part: Source, pool: Executor) -> bool:
+        """Take what a source lists next; what is in the store is not loaded. Returns whether any can be used."""
+        unknown, useful = [], False
+        for candidate in batch:
+            if outcome := self.store.pictures.get(self._sha256.get(candidate.file_url, "")):
+                useful |= self._take(candidate, part, outcome, None)
+            else:
+                unknown.append(candidate)
+        load = functools.partial(self._load, part)
+        for candidate, (outcome, data) in zip(unknown, pool.map(load, unknown), strict=True):
+            useful |= self._take(candidate, part, outcome, data)
+        self.store.save()
+        return useful
+
+    def _load(self, part: Source, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | None]:
+        """Load a candidate and let it through the door, or say why not."""
+        try:
+            data = candidate.load()
+            row = examine(data, self.request.label, part.name)
+        except (Unavailable, door.UnusablePicture) as error:
+            return Refusal(error.reason, str(error), candidate.file_url), None
+        if self.source.local:
+            return row, data
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return replace(row, fetched=now), data
+
+    def _take(
+        self, candidate: Candidate, part: Source, outcome: PictureRow | Refusal, data: bytes | None
+    ) -> bool:
+        if isinstance(outcome, PictureRow) and outcome.sha256 in self.store.pictures:
+            outcome, data = self.store.pictures[outcome.sha256], None
+        url = candidate.file_url
+        if isinstance(outcome, Refusal):
+            self.refusals.append(replace(outcome, file_url=url))
+            return False
+        if (same := self.listed.get(outcome.sha256, url)) != url:
+            self.refusals.append(Refusal("duplicate", f"the same file as {same}", url))
+        self.listed.setdefault(outcome.sha256, url)
+        if (outcome.sha256, url) not in self._ways:
+            origin = Origin.of(
+                outcome,
+                engine=part.name,
+                query=self.request.query if self._searched else None,
+                page_url=candidate.page_url,
+                file_url=url,
+                license=candidate.license,
+                asked=self.request.license,
+                listed=self.source.is_list,
+            )
+            self.store.add(origin)
+            self._note(origin)
+        if data is not None:
+            self.store.put(outcome, data)
+        return True
+
+    def _note(self, origin: Origin) -> None:
+        self._sha256[origin.file_url] = origin.sha256
+        wanted = self.request.license
+        allowed = not wanted or any(
+            licenses.allows(known, wanted) for known in (origin.license, origin.asked)
+        )
+        if not self._searched or (allowed and not origin.listed):
+            self._ways.add((origin.sha256, origin.file_url))
+            self._first.setdefault(origin.sha256, origin)
+
+
+def by_engine(rows: Iterable[PictureRow]) -> dict[str, int]:
+    """How many pictures each source has brought first, the most first."""
+    return dict(Counter(row.engine for row in rows).most_common())
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in numbers.items())

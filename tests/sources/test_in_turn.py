@@ -1,0 +1,317 @@
+"""Search engines that are asked in turn, and that may fail: what is there stays, and they are asked the next day."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import luigi
+import pytest
+
+from greenr_luigi import config_check
+from greenr_luigi.about import DEFAULTS
+from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
+from greenr_luigi.sources import answering, download, registry
+from greenr_luigi.sources.source import Request, SourceError
+from greenr_luigi.staleness.stage import Stage, logger
+from tasks import DownloadImages
+from tasks.download import require_all_drawn_or_none
+from tests.sources.conftest import Answer, Internet, picture
+from tests.sources.test_commons import commons_page, openverse_pages
+from tests.sources.test_search_engines import bing_page
+
+DEAD: Answer = (429, b"slow down")
+#: A page that is no longer understood, and one that looks as if there were nothing.
+GARBAGE: Answer = b"<html>Please enable JavaScript</html>"
+HOSTS = {"openverse": "api.openverse.org", "bing": "www.bing.com", "commons": "commons.wikimedia.org"}
+LIST = "openverse,commons,bing"
+
+
+class Root:
+    """DownloadImages in a data root of its own; engines show pictures of these numbers, or answer so."""
+
+    def __init__(self, root: Path, internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.internet, self.patch = root, internet, monkeypatch
+        self.time, self.days = time.time, 0.0
+        self.later(0)
+        # What passes is not waited for.
+        monkeypatch.setattr(
+            download,
+            "session",
+            lambda allow=(), agent=download.AGENT: download.Session(agent, allow, waits=()),
+        )
+        upload, pictures = "upload.wikimedia.org", internet.hosts["pictures.example"]
+        internet.hosts[upload] = lambda path, query: pictures(path.replace("/thumb", ""), query)
+
+    def show(self, **engines: Sequence[int] | Answer) -> None:
+        for name, shown in engines.items():
+            if isinstance(shown, bytes | tuple):
+                pages = [shown]
+            elif name == "openverse":
+                pages = [openverse_pages([list(shown)])[1], b'{"results": []}']
+            elif name == "commons":
+                pages = [commons_page(list(shown)), b'{"batchcomplete": ""}']
+            else:
+                pages = [bing_page(shown), bing_page([])]
+            self.internet.hosts[HOSTS[name]] = lambda path, query, pages=pages: pages[
+                0
+                if {query.get("page", "1"), query.get("first", "0"), query.get("gsroffset", "0")}
+                <= {"0", "1"}
+                else -1
+            ]
+
+    def task(self, label: str = "grass", source: str = LIST, **options: object) -> DownloadImages:
+        parameters = {"folder": None, "limit": 12, "license": "", "refresh_days": 30, "query": ""}
+        return DownloadImages(root=self.root, label=label, source=source, **parameters | options)
+
+    def run(self, *args: str, **options: object) -> list[str]:
+        """The engines that a run asked, in their order."""
+        self.internet.asked.clear()
+        self.task(*args, **options).run()
+        asked = [name for url in self.internet.asked for name, host in HOSTS.items() if f"//{host}/" in url]
+        return [*dict.fromkeys(asked)]
+
+    def later(self, days: float) -> None:
+        """A build begins, so many days after the one before."""
+        self.days += days
+        self.patch.setattr(time, "time", lambda: self.time() + self.days * 86400)
+        self.patch.setattr(Stage, "build_began", time.time())
+
+    def engines(self, *args: str, **options: object) -> dict[str, int]:
+        rows = read_jsonl(self.task(*args, **options).output_folder / "manifest.jsonl", PictureRow)
+        return {name: [row.engine for row in rows].count(name) for name in {row.engine for row in rows}}
+
+
+@pytest.fixture
+def root(tmp_path: Path, internet: Internet, monkeypatch: pytest.MonkeyPatch) -> Root:
+    return Root(tmp_path / "data", internet, monkeypatch)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What stages warned of."""
+    lines: list[str] = []
+    monkeypatch.setattr(logger, "warning", lambda words, *args: lines.append(words % args))
+    return lines
+
+
+def test_the_next_is_asked_for_what_is_missing(root: Root) -> None:
+    root.show(openverse=range(5), commons=range(3, 10), bing=range(10, 40))
+    assert root.run() == ["openverse", "commons", "bing"]
+    assert root.engines() == {"openverse": 5, "commons": 5, "bing": 2}
+    summary = root.task().stamp().summary
+    assert (summary["pictures"], summary["sources"]) == (12, {"openverse": 5, "commons": 5, "bing": 2})
+    assert "warning" not in summary
+    # Who brings enough leaves nothing to the others.
+    root.show(openverse=range(100, 130))
+    assert root.run("moss") == ["openverse"] and "sources" not in root.task("moss").stamp().summary
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("bing,folder", "name 'folder' alone"),
+        ("urls,bing", "name 'urls' alone"),
+        ("sample,bing", "name 'sample' behind all others"),
+        ("bing,feedback,sample", "name 'feedback' alone"),
+        ("bing,opnverse", "did you mean openverse"),
+        ("", "there is no source"),
+        (",", "there is no source"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(source: str, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        registry.find(source)
+
+
+def test_a_licence_is_asked_of_each_or_of_none(tmp_path: Path) -> None:
+    request = Request("grass", "grass", 1, license="commercial", root=tmp_path)
+    with pytest.raises(SourceError, match="'baidu' cannot filter"):
+        registry.find("openverse,baidu,bing").check(request)
+    registry.find("openverse,commons,bing,sample").check(request)
+
+
+def test_the_same_list_by_other_words(root: Root) -> None:
+    assert root.task(source=" openverse, commons,bing,openverse,").source == LIST
+    assert root.task(limit=200).output_folder == root.task(limit=0).output_folder
+
+
+@pytest.mark.parametrize(
+    "answer", [DEAD, GARBAGE, (200, b""), range(3000, 3012)], ids=["busy", "page", "empty", "useless"]
+)
+@pytest.mark.parametrize("failing", [LIST, "bing"])
+def test_a_search_that_fails_keeps_what_is_there(
+    root: Root, failing: str, answer: Answer, said: list[str]
+) -> None:
+    root.show(openverse=[*range(6), 1001], commons=range(6, 9), bing=range(9, 16))
+    root.run()
+    made = root.task().stamp()
+    root.later(31)
+    root.show(**dict.fromkeys(failing.split(","), answer))
+    assert luigi.build([root.task()], local_scheduler=True, log_level="WARNING")
+    stamp = root.task().stamp()
+    # Nothing that follows runs, as no byte differs.
+    if not isinstance(answer, range):
+        assert stamp.digest == made.digest
+    assert (stamp.summary["pictures"], stamp.summary["new"]) == (12, 0)
+    assert stamp.summary["retry"] == failing.split(",")
+    for name in failing.split(","):
+        assert f"{name} brought nothing: " in stamp.summary["warning"]
+    assert f"DownloadImages(grass): {failing.split(',')[0]} brought nothing" in "".join(said)
+
+
+def test_who_failed_is_asked_the_next_day_and_the_others_are_not(root: Root) -> None:
+    root.show(openverse=DEAD, commons=range(8), bing=range(8, 20))
+    assert root.run() == ["openverse", "commons", "bing"]
+    root.later(0.5)
+    assert root.task().stale_because() is None
+    root.later(0.4)
+    assert root.task().stale_because() == "openverse failed 22 hours ago"
+    # New code examines what is at hand only while nobody is to be asked.
+    root.show(bing=range(30, 50))
+    assert root.run() == ["openverse"] and root.task().stale_because() is None
+    assert root.engines() == {"commons": 8, "bing": 4}
+    root.later(1)
+    root.show(openverse=[*range(20, 24), 1001])
+    assert root.run() == ["openverse"]
+    assert root.engines() == {"openverse": 4, "commons": 8, "bing": 4}
+    stamp = root.task().stamp()
+    assert "warning" not in stamp.summary and stamp.summary["refused"] == 1
+    # The month counts from when all were asked.
+    root.later(28)
+    assert root.task().stale_because() is None
+    root.later(1)
+    assert root.task().stale_because() == "collected 31 days ago, refresh_days is 30"
+    assert root.run() == ["openverse", "commons"]
+
+
+def test_only_a_class_without_enough_pictures_fails(root: Root) -> None:
+    root.show(openverse=range(9), commons=DEAD, bing=GARBAGE)
+    with pytest.raises(
+        SourceError, match=r"brought 9 pictures.* at least 10 .*commons brought nothing.*bing brought"
+    ) as e:
+        root.run()
+    assert e.value.passing
+    root.show(commons=range(8, 10))
+    root.run()
+    root.show(openverse=DEAD, commons=DEAD)
+    root.run(query="lawn")
+    assert len(root.task(query="lawn").stamp().summary["retry"]) == 3 and root.engines(query="lawn")
+
+
+def test_new_code_asks_nobody_and_forgets_no_failure(root: Root) -> None:
+    root.show(openverse=DEAD, commons=range(8), bing=range(8, 20))
+    root.run()
+    made = root.task().stamp()
+    stamp = root.task().output_folder / "stamp.json"
+    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"libraries": {"pillow": "1"}}))
+    assert root.run() == []
+    again = root.task().stamp()
+    assert again.summary == {**made.summary, "new": 0, "searched": made.finished}
+    assert again.digest == made.digest
+
+
+def test_a_changed_default_asks_nobody_for_what_is_young(root: Root) -> None:
+    assert root.task().source == LIST == config_check.read(DEFAULTS).get("DownloadImages", "source")
+    root.show(openverse=range(20), commons=range(20), bing=range(12))
+    root.run(source="bing")
+    made = root.task(source="bing").stamp()
+    assert root.task(source="bing").complete()
+    root.later(20)
+    assert root.task().stale_because() == f"parameter source: bing -> {LIST}"
+    assert root.run() == [] and root.engines() == {"bing": 12}
+    assert root.task().stamp().digest == made.digest
+    root.later(11)
+    assert root.task().stale_because() == "collected 31 days ago, refresh_days is 30"
+    assert root.run() == ["openverse"]
+    # Who names others has them asked.
+    assert root.run(source="openverse,bing") == ["openverse"]
+    assert root.run(limit=13) == ["openverse"]
+
+
+DRAWING = f"{LIST},sample"
+
+
+def no_network(root: Root, *names: str) -> None:
+    for name in names or HOSTS:
+        root.internet.hosts.pop(HOSTS[name], None)
+
+
+@pytest.mark.slow
+def test_where_no_network_answers_all_classes_are_drawn_and_it_is_said(root: Root, said: list[str]) -> None:
+    no_network(root)
+    tasks = [root.task(label, DRAWING) for label in ("grass", "moss")]
+    assert luigi.build(tasks, local_scheduler=True, log_level="WARNING")
+    assert "DownloadImages(grass): DRAWN, not photographed: no network answered" in "".join(said)
+    assert all(root.engines(task.label, DRAWING) == {"sample": 12} for task in tasks)
+    made = tasks[0].stamp()
+    root.later(1)
+    assert tasks[0].stale_because() == "openverse and commons and bing failed 24 hours ago"
+    assert luigi.build(tasks, local_scheduler=True, log_level="WARNING")
+    assert tasks[0].stamp().digest == made.digest
+    # Once there is a network, there are photographs; and never drawings again.
+    root.show(openverse=range(12))
+    root.later(1)
+    assert root.run("grass", DRAWING) == ["openverse"]
+    assert (
+        root.engines("grass", DRAWING) == {"openverse": 12}
+        and "drawn" not in root.task("grass", DRAWING).stamp().summary
+    )
+    assert str(tasks[1].stale_because()).startswith("it is drawn")
+    with pytest.raises(SourceError, match="drawn, since no network answered: moss") as error:
+        require_all_drawn_or_none(tasks)
+    assert error.value.passing
+    no_network(root)
+    with pytest.raises(
+        SourceError, match="sample stands in only where no network answers and no class has pictures"
+    ):
+        root.run("moss", DRAWING)
+    root.later(31)
+    root.run("grass", DRAWING)
+    assert root.engines("grass", DRAWING) == {"openverse": 12}
+
+
+def test_a_network_that_swallows_everything_is_given_up_within_seconds(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "SECONDS", 0.05)
+    ends = threading.Event()
+    for host in HOSTS.values():
+        root.internet.hosts[host] = lambda path, query: (ends.wait(60), b"")[1]
+    try:
+        began = root.task().build_began
+        root.run("grass", DRAWING)
+        asked = len(root.internet.asked)
+        # Another class in the same run does not wait at all.
+        root.run("moss", DRAWING)
+        assert root.internet.asked == [] and asked and began == root.task().build_began
+    finally:
+        ends.set()
+    assert root.engines("grass", DRAWING) == root.engines("moss", DRAWING) == {"sample": 12}
+
+
+def test_without_being_named_nothing_is_drawn_and_a_network_that_answers_is_used(root: Root) -> None:
+    no_network(root, "openverse", "bing")
+    root.show(commons=range(20))
+    root.run("grass", DRAWING)
+    assert root.engines("grass", DRAWING) == {"commons": 12}
+    no_network(root)
+    with pytest.raises(SourceError, match="brought no pictures of 'moss'"):
+        root.run("moss")
+
+
+@pytest.mark.parametrize("source", ["folder", "bing"])
+def test_a_root_with_photographs_gets_no_drawings(root: Root, source: str, tmp_path: Path) -> None:
+    (tmp_path / "moss").mkdir()
+    for number in range(12):
+        (tmp_path / "moss" / f"{number}.jpg").write_bytes(picture(number))
+    root.show(bing=range(12))
+    root.run("moss", source, folder=tmp_path)
+    no_network(root)
+    shutil.rmtree(root.root / "collected", ignore_errors=True)
+    with pytest.raises(SourceError, match="stands in only where"):
+        root.run("grass", DRAWING)
