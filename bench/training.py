@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
 from greenr_luigi.training import architectures, features, finetuning, heads
 from greenr_luigi.training.libraries import fv
@@ -269,10 +269,7 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
             flips = np.random.default_rng(seed).permutation(len(rest))[: round(share * len(rest))]
             noisy = y.clone()
             noisy[flips] = 1 - noisy[flips]
-            rows = [
-                SplitRow(str(i), classes[int(k)], "", "", 0, 0, 0, "", side="train")
-                for i, k in enumerate(noisy)
-            ]
+            rows = [LabelRow(str(i), classes[int(k)], "", "train") for i, k in enumerate(noisy)]
             others = label_issues.out_of_fold_probabilities(x[rest], noisy.numpy(), seed)
             found = {
                 int(s.file): classes.index(s.suggested)

@@ -21,6 +21,8 @@ class ExportModel(PipelineStage):
     )
 
     uses_inherited = ()
+    #: The report, which is told to MLflow, shapes no model.
+    uses_notes = ()
     code = ("greenr_luigi.export.onnx_export",)
     # What torch exports with.
     libraries = ("onnxscript",)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from greenr_luigi.dataset.rows import NOTES
 from greenr_luigi.errors import SettingError
 from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesParameter
 from greenr_luigi.sources import registry
@@ -30,6 +31,7 @@ class SplitDataset(SourceParameters, PipelineStage):
     )
 
     uses_inherited = ()
+    notes = NOTES
     code = ("greenr_luigi.dataset.split",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -28,6 +28,7 @@ class TrainModel(PipelineStage):
     )
 
     uses_inherited = ("seed",)
+    uses_notes = ()
     code = ("greenr_luigi.training.train",)
 
     def work(self, out: Path) -> Mapping[str, object]:

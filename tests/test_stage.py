@@ -12,6 +12,8 @@ import tasks
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import status
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness import requirements, stage
+from tests.sources.conftest import picture
 
 
 class Text(PipelineStage):
@@ -93,3 +95,34 @@ def test_a_stage_declares_which_inherited_parameters_it_uses(tmp_path, name):
 
 def test_a_stage_with_effects_outside_its_folder_takes_no_output():
     assert not {"DownloadImages", "DeployApp"} & {*TAKING} and "TrainModel" in TAKING
+
+
+def test_what_a_picture_is_called_and_what_lies_beside_it_trains_nothing_again(tmp_path):
+    folder, root = tmp_path / "mine", tmp_path / "data"
+    for label in ("dandelion", "grass"):
+        (folder / label).mkdir(parents=True)
+        for number in range(12):
+            (folder / label / f"{number}.png").write_bytes(picture(20 * (label == "grass") + number))
+    options = ["--classes", "dandelion,grass", "--source", "folder", "--folder", str(folder)]
+    training = status.build("TrainModel", options, root)
+    (split,) = training.inputs().values()
+
+    def seen():
+        """What training depends on, what the report does, and the side of each picture."""
+        stage.forget()
+        assert luigi.build([split], local_scheduler=True, log_level="WARNING")
+        labels = (split.output_folder / "labels.csv").read_bytes()
+        return requirements.as_input(training, split, split.stamp())["digest"], split.stamp().digest, labels
+
+    digest, whole, labels = seen()
+    grass = folder / "grass"
+    for change in (
+        lambda: (grass / "3.png").rename(grass / "zebra.png"),
+        lambda: (grass / "readme.txt").write_text("bought in Kiel"),
+        lambda: (grass / "again.png").write_bytes((grass / "4.png").read_bytes()),
+    ):
+        change()
+        before, (now, whole, same) = whole, seen()
+        assert now == digest and whole != before and same == labels
+    (grass / "5.png").write_bytes(picture(90))
+    assert seen()[0] != digest

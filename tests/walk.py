@@ -96,6 +96,8 @@ def make(folder: Path) -> None:
     for output in folders:
         output.mkdir()
     drawn(folders.dataset)
+    # What a stage does not name in `uses_notes` is not there for it.
+    (folders.dataset / "manifest.csv").rename(folders.dataset / "labels.csv")
     train.train(
         folders.dataset,
         folders.model,
@@ -108,7 +110,10 @@ def make(folder: Path) -> None:
     evaluate.evaluate(
         folders.dataset, folders.model, folders.evaluation, on_progress=quiet, command="luigi X"
     )
+    report = (folders.evaluation / "report.html").rename(folder / "report.html")
     onnx_export.export(folders.dataset, folders.model, folders.evaluation, folders.export, on_progress=quiet)
+    report.rename(folders.evaluation / "report.html")
+    (folders.dataset / "labels.csv").rename(folders.dataset / "manifest.csv")
 
 
 def write_with_other_head(path: Path, change: Callable[[FloatArray, FloatArray], None]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from greenr_luigi.dataset.rows import SplitRow, read_split
+from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door
 
@@ -26,11 +26,11 @@ class DataSetError(GreenrError):
     """A data set that no model can be trained on, or judged by."""
 
 
-def read_rows(dataset: Path, *sides: str) -> list[SplitRow]:
+def read_rows(dataset: Path, *sides: str) -> list[LabelRow]:
     """The rows of a SplitDataset folder on the given sides ("train", "valid", "test"), sorted by file.
 
     Raises DataSetError if one of the sides has no picture."""
-    rows = read_split(dataset, *sides)
+    rows = read_labels(dataset, *sides)
     if missing := set(sides) - {row.side for row in rows}:
         raise DataSetError(
             f"{dataset}: no picture is on the side {min(missing)!r}, expected at least one; ask for more pictures"

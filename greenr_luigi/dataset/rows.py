@@ -6,15 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import contracts
+from greenr_luigi.contracts import Name
 from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.manifest import PictureRow
 
-SPLIT, EXCLUDED, REFUSED = "manifest.csv", "excluded.csv", "refused.json"
+SPLIT, LABELS, EXCLUDED, REFUSED = "manifest.csv", "labels.csv", "excluded.csv", "refused.json"
+#: What a picture was called where it was found, and what was left out, is no part of what a model learns.
+NOTES = (SPLIT, EXCLUDED, REFUSED)
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """What a model is told of a picture of the data set, a line of labels.csv. `side`: train, valid (validation) or
+    test."""
+
+    file: Name
+    label: str
+    sha256: str
+    side: str
 
 
 @dataclass(frozen=True)
 class SplitRow(PictureRow):
-    """A picture of the data set, a line of manifest.csv. `side`: train, valid (validation) or test."""
+    """All that is known of a picture of the data set, a line of manifest.csv. `side`: as of a LabelRow."""
 
     side: str = ""
 
@@ -47,10 +61,17 @@ class RefusedKind:
     examples: list[RefusedFile]
 
 
-def read_split(dataset: Path, *sides: str) -> list[SplitRow]:
-    """The rows of a SplitDataset folder on the given sides, sorted by file."""
-    rows = manifest.read_csv(dataset / SPLIT, SplitRow)
+def read_labels(dataset: Path, *sides: str) -> list[LabelRow]:
+    """The rows of a SplitDataset folder on the given sides, sorted by file. A data set that was made by hand may have
+    no more than a manifest.csv."""
+    path = dataset / LABELS
+    rows = manifest.read_csv(path if path.exists() else dataset / SPLIT, LabelRow)
     return sorted((row for row in rows if row.side in sides), key=lambda row: row.file)
+
+
+def read_manifest(dataset: Path) -> list[SplitRow]:
+    """All rows of a SplitDataset folder, sorted by file."""
+    return sorted(manifest.read_csv(dataset / SPLIT, SplitRow), key=lambda row: row.file)
 
 
 def read_excluded(dataset: Path) -> list[Excluded]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.dataset import cleaning, decisions, rows
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture, Reason, leave_out
-from greenr_luigi.dataset.rows import Excluded, SplitRow
+from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
@@ -73,6 +73,7 @@ def split(
     _check(downloads, pictures, sides, excluded)
     split_rows = _link_pictures(pictures, sides, out, on_progress)
     write_csv(out / rows.SPLIT, split_rows, SplitRow)
+    write_csv(out / rows.LABELS, split_rows, LabelRow)
     write_csv(out / rows.EXCLUDED, excluded, Excluded)
     contracts.write(out / rows.REFUSED, cleaning.refused_files(downloads))
     counts = Counter(row.side for row in split_rows)

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from greenr_luigi import contracts
-from greenr_luigi.dataset import pixels
+from greenr_luigi.dataset.rows import read_manifest
 from greenr_luigi.deployment import provenance
 from greenr_luigi.pictures.thumbnail import thumbnail
 
@@ -17,7 +17,7 @@ PER_CLASS = 200
 
 def write_gallery(dataset: Path, out: Path) -> None:
     """From a SplitDataset folder, write `pictures/<sha16>.jpg` of its test pictures, and `sources.json`."""
-    rows = pixels.read_rows(dataset, "train", "valid", "test")
+    rows = read_manifest(dataset)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     shown: Counter[str] = Counter()
     for row in rows:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.calibration import Bools
 from greenr_luigi.evaluation.comparison import Comparison, Score, Verdict, compare, score
@@ -73,7 +73,7 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
     )
 
 
-def seen_alike(candidate: Path, serving: Path, rows: list[SplitRow]) -> tuple[Bools, Bools]:
+def seen_alike(candidate: Path, serving: Path, rows: list[LabelRow]) -> tuple[Bools, Bools]:
     """Which of the rows the serving model has not learned from, and which are of a class that both models know."""
     learned = set(read_provenance(serving).learned_from or ())
     known = set(read_card(candidate).classes) & set(read_card(serving).classes)
@@ -96,7 +96,7 @@ def incomparable(unseen: Bools, known: Bools) -> str:
     )
 
 
-def named_rightly(release: Path, dataset: Path, rows: list[SplitRow]) -> Bools:
+def named_rightly(release: Path, dataset: Path, rows: list[LabelRow]) -> Bools:
     """For each row, whether the class that the release finds most probable is the picture's label."""
     card, session = read_card(release), open_session(release / "model.onnx")
     numbers = [
@@ -109,7 +109,7 @@ def named_rightly(release: Path, dataset: Path, rows: list[SplitRow]) -> Bools:
     return np.array([label == row.label for label, row in zip(named, rows, strict=True)])
 
 
-def too_low(own: Score, rows: list[SplitRow], floor: float) -> str:
+def too_low(own: Score, rows: list[LabelRow], floor: float) -> str:
     """Why a model's own accuracy is too low; empty if it is not."""
     counts = Counter(row.label for row in rows)
     accuracy, guessing = 1 - own.error, max(counts.values()) / len(rows)
@@ -143,7 +143,7 @@ def praise(own: Score, comparison: Comparison | None) -> str:
     return f"It is {how} the serving model: {in_numbers(comparison)}."
 
 
-def never_found(rows: list[SplitRow], right: Bools) -> str:
+def never_found(rows: list[LabelRow], right: Bools) -> str:
     """A warning of the classes of which no picture is named rightly; empty if there are none."""
     never = {row.label for row in rows} - {row.label for row in compress(rows, right)}
     return f" It finds none of the held-out pictures of {', '.join(sorted(never))}." if never else ""

@@ -13,7 +13,7 @@ import numpy as np
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues, predictions, report
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Metrics
@@ -132,7 +132,7 @@ def class_metrics(classes: list[str], confusion: Ints) -> dict[str, ClassMetrics
     }
 
 
-def count_data(rows: list[SplitRow]) -> DataCounts:
+def count_data(rows: list[LabelRow]) -> DataCounts:
     """From the rows of all sides."""
     lines = "".join(f"{row.side}\t{row.label}\t{row.sha256}\n" for row in rows)
     counts = Counter((row.side, row.label) for row in rows)

@@ -11,7 +11,7 @@ import numpy as np
 
 from greenr_luigi import tables
 from greenr_luigi.contracts import Name
-from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.pictures import manifest
@@ -60,7 +60,7 @@ def out_of_fold_probabilities(features: torch.Tensor, labels: Ints, seed: int) -
 
 
 def find_label_issues(
-    rows: Sequence[SplitRow], probabilities: Floats, classes: list[str]
+    rows: Sequence[LabelRow], probabilities: Floats, classes: list[str]
 ) -> list[LabelIssue]:
     """Pictures whose most probable class, by out-of-fold probabilities (pictures, classes), is not their label; the
     one with the least probable label first. cleanlab finds them.

@@ -82,9 +82,9 @@ def _inputs_changed(stage: Stage, recorded: Mapping[str, InputTrace]) -> str | N
             return f"input {name} is stale: {cause}"
         if name not in recorded:
             return f"input {name} is new"
-        stamp = task.stamp()
-        if stamp.digest != recorded[name]["digest"]:
-            change = traces.entries_changed("", recorded[name]["summary"], stamp.summary)
+        now = requirements.as_input(stage, task, task.stamp())
+        if now["digest"] != recorded[name]["digest"]:
+            change = traces.entries_changed("", recorded[name]["summary"], now["summary"])
             return f"input {name} changed: {change or 'other content, same counts'}"
     plain = [task for task in requirements.required(stage) if task not in inputs.values()]
     return next((f"input {task} is not complete" for task in plain if not task.complete()), None)

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import code, data_root, errors, examination, libraries, loaded, traces
+from . import code, data_root, errors, examination, libraries, loaded, requirements, traces
 from .output_folder import atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace, next_number, stamps
 
@@ -156,7 +156,10 @@ def _trace_of(stage: Stage, modules: Mapping[str, Path]) -> Trace:
     """What an output would be made from now. `modules`: the source files that shape it."""
     return Trace(
         parameters=stage.parameters,
-        inputs={name: _made(stage, task).as_input() for name, task in stage.inputs().items()},
+        inputs={
+            name: requirements.as_input(stage, task, _made(stage, task))
+            for name, task in stage.inputs().items()
+        },
         reads={name: traces.snapshot(path) for name, path in stage.all_reads().items()},
         code=code.snapshot(modules),
         libraries=libraries.versions({*libraries.imported(modules), *stage.libraries}),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import luigi
 from luigi.task import flatten
+
+if TYPE_CHECKING:
+    from .stage import Stage
+    from .stamp import InputTrace, Stamp
 
 
 def required(task: luigi.Task) -> Iterator[luigi.Task]:
@@ -16,6 +21,12 @@ def required(task: luigi.Task) -> Iterator[luigi.Task]:
             yield from required(each)
         else:
             yield each
+
+
+def as_input(stage: Stage, required: Stage, made: Stamp) -> InputTrace:
+    """What a stage depends on of the output of one that it requires: all of it, but for notes that it does not read."""
+    unread = () if stage.uses_notes is None else {*required.notes}.difference(stage.uses_notes)
+    return made.as_input(unread)
 
 
 def local_files(plain: Iterable[luigi.Task]) -> dict[str, Path]:

@@ -31,7 +31,8 @@ def _faults(stage: Stage) -> Iterator[str]:
         inspect.signature(kind.work).bind(stage, "out")
     except TypeError as error:
         yield f"its `work` cannot be called ({error}): it takes `self` and `out`, the folder to fill"
-    for name, value in (("code", stage.code), ("libraries", stage.libraries)):
+    for name in ("code", "libraries", "notes", "uses_notes"):
+        value = getattr(stage, name) if name != "uses_notes" else stage.uses_notes or ()
         if isinstance(value, str):
             yield f"its `{name}` is text: write ({value!r},)"
         elif not isinstance(value, Collection) or not all(isinstance(each, str) for each in value):

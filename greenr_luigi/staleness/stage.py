@@ -119,6 +119,11 @@ class Stage(luigi.Task):
     #: more than fill its folder.
     uses_inherited: ClassVar[Collection[str] | None] = None
 
+    #: Files of the output, relative to it, that only tell about the rest: where it came from, what was left out.
+    notes: ClassVar[Collection[str]] = ()
+    #: Of the notes of the stages that it requires, those that `work` reads: the others make it never stale. None: all.
+    uses_notes: ClassVar[Collection[str] | None] = None
+
     @property
     def title(self) -> str:
         """What to call this stage among others of its graph."""

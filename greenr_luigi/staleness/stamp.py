@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,7 +21,8 @@ ADDED: dict[str, object] = {"accepted": [], "number": 0, "changed_meanwhile": No
 
 
 class InputTrace(TypedDict):
-    """What the output of a required stage was: the digest of its files, and its summary for people."""
+    """What the output of a required stage was: the digest of its files, as far as they are read, and its summary for
+    people."""
 
     digest: str
     summary: dict[str, Any]
@@ -98,9 +99,10 @@ class Stamp(Trace):
         """Higher for an output that was done later."""
         return self.number, self.finished
 
-    def as_input(self) -> InputTrace:
-        """What the stamp of a stage that requires this one records of it."""
-        return {"digest": self.digest, "summary": self.summary}
+    def as_input(self, unread: Collection[str] = ()) -> InputTrace:
+        """What the stamp of a stage that requires this one records of it. `unread`: files that it does not read."""
+        read = {name: file for name, file in self.files.items() if name not in unread} if unread else None
+        return {"digest": self.digest if read is None else digest(read), "summary": self.summary}
 
     def write(self, folder: Path) -> None:
         beside = folder / f".{STAMP}"

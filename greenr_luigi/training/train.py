@@ -13,7 +13,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.text import did_you_mean
@@ -77,7 +77,7 @@ def train(
     return training
 
 
-def trainable_classes(dataset: Path, train_rows: list[SplitRow], valid_rows: list[SplitRow]) -> list[str]:
+def trainable_classes(dataset: Path, train_rows: list[LabelRow], valid_rows: list[LabelRow]) -> list[str]:
     """The sorted classes of a data set that can be trained on; raises DataSetError otherwise."""
     counts = Counter(row.label for row in train_rows)
     if len(counts) < 2:

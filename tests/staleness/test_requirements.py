@@ -131,3 +131,24 @@ def test_an_input_that_has_no_output_is_told(root):
         StalenessError, match=r"Merge requires Read\(a\), which has no output: run that first"
     ):
         toys.Merge(root=root).run()
+
+
+@pytest.mark.parametrize(
+    ("uses", "runs"),
+    [(None, ["Count", "Final"]), ({"origin"}, ["Count", "Final"]), ({"other"}, []), ((), [])],
+)
+def test_a_note_makes_only_those_stale_that_use_it(root, monkeypatch, uses, runs):
+    def work(self, out):
+        toys.ran.append("Merge")
+        (out / "text").write_text("always the same")
+        (out / "origin").write_text(self.text(self.requires()[0]))
+
+    monkeypatch.setattr(toys.Merge, "work", work)
+    monkeypatch.setattr(toys.Merge, "notes", ("origin",))
+    for kind in (toys.Count, toys.Final):
+        monkeypatch.setattr(kind, "uses_notes", uses)
+    build(root)
+    (root / "inputs" / "a").write_text("adam")
+    assert build(root) == ["Read(a)", "Merge", *runs]
+    monkeypatch.setattr(toys.Merge, "notes", ())
+    assert (cause(root, toys.Count) is None) == bool(runs)  # What is no note is read.
