@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 import socket
@@ -27,7 +28,7 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from greenr_luigi.text import Network
+from greenr_luigi.text import Network, harmless
 
 MOST_REDIRECTS = 3
 #: Characters of an address.
@@ -36,8 +37,9 @@ MOST_CHARACTERS = 2048
 MOST_OVERHEAD = 2**19
 #: Look-ups of names at a time; one may go on when its fetch has been given up, since the system cannot end it.
 LOOK_UPS = 64
-#: Public by number, yet inside: Azure's metadata and health service.
-DENIED = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
+#: Public by number, yet inside, or nowhere: Azure's metadata and health service, what networks keep for themselves
+#: (such as relays of 6to4), and examples.
+DENIED = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 ISATAP = (0x00005EFE, 0x02005EFE)
 
@@ -48,10 +50,11 @@ Gives = TypeVar("Gives")
 
 class Unfetched(Exception):
     """Why there is nothing from an address. `reason`: "address" (it is not one to ask), "inside" (it is not public),
-    "network", "slow", "too-large", "packed" or "http-<status>"; the message is for a person and names no remedy."""
+    "network", "slow", "too-large", "packed" or "http-<status>"; the message is for a person and names no remedy. A host
+    may have written some of it."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(harmless(message))
         self.reason = reason
 
 
@@ -161,16 +164,15 @@ async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
 class CountedAnswer(ResponseHandler):
     """Ends a connection on which too much comes, of whatever kind: a host may send heads without end."""
 
-    def __init__(self, most_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.most_bytes, self.left = most_bytes, MOST_OVERHEAD
+        self.arrived = 0
         self.body: StreamReader | None = None
 
     def data_received(self, data: bytes) -> None:
-        self.left -= len(data)
-        if self.left >= 0:
-            super().data_received(data)
-        elif self.transport:
+        self.arrived += len(data)
+        super().data_received(data)
+        if self.transport and self.arrived - (self.body.total_bytes if self.body else 0) > MOST_OVERHEAD:
             error = TooMuch("too much came that is no picture")
             self.set_exception(error)
             # Or the end of the connection would pass for that of the picture.
@@ -186,7 +188,6 @@ class CountedAnswer(ResponseHandler):
         """A head has come, and what follows is its body, unless it is one like `100 Continue`."""
         head, body = data
         if not 100 <= head.code < 200 and self.body is None:
-            self.left += self.most_bytes
             self.body = body
         super().feed_data(data, size)
 
@@ -228,7 +229,11 @@ class SystemResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         if not self._free.acquire(blocking=False):
             raise OSError("too many names are being looked up")
-        found = in_thread(self._look_up, host, port, family)
+        try:
+            found = in_thread(self._look_up, host, port, family)
+        except OSError:
+            self._free.release()
+            raise
         return [
             ResolveResult(hostname=host, host=str(at[0]), port=port, family=family, proto=protocol, flags=0)
             for family, _, protocol, _, at in await asyncio.wrap_future(found)
@@ -246,7 +251,8 @@ class SystemResolver(AbstractResolver):
 
 
 def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwargs) -> Future[Gives]:
-    """Call in a thread that nobody waits for, not even the end of the program."""
+    """Call in a thread that nobody waits for, not even the end of the program. Raises OSError where the system gives
+    none."""
     future: Future[Gives] = Future()
 
     def run() -> None:
@@ -256,7 +262,10 @@ def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwa
             except BaseException as error:  # noqa: BLE001  It is raised where the result is asked for.
                 future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True, name="fetching").start()
+    try:
+        threading.Thread(target=run, daemon=True, name="fetching").start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
     return future
 
 
@@ -269,7 +278,7 @@ def _session(rules: Rules, public: PublicResolver | None) -> aiohttp.ClientSessi
         force_close=True,
     )
     # No parameter takes it; a test sees that it counts.
-    connector._factory = functools.partial(CountedAnswer, rules.most_bytes, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+    connector._factory = functools.partial(CountedAnswer, loop=asyncio.get_running_loop())  # type: ignore[assignment]
     return aiohttp.ClientSession(
         connector=connector,
         trust_env=False,
@@ -325,4 +334,6 @@ def _plain(error: BaseException) -> str:
     """What went wrong, of no more length than a sentence: a host may have written some of it."""
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
-    return f"{type(error).__name__}: {error!s:.200}"
+    # By itself, it tells the whole address, which may hold a key.
+    words = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return f"{type(error).__name__}: {words:.200}"

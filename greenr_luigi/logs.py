@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from greenr_luigi.staleness import locks
+from greenr_luigi.text import harmless
 
 #: Characters of a line, and lines of a traceback, of which the last ones stay.
 MOST_LINE, MOST_LINES = 1000, 60
@@ -28,10 +29,7 @@ class OneLine(logging.Formatter):
 
 def bounded(line: str) -> str:
     """A line of at most MOST_LINE characters, without what changes a terminal."""
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in line[: MOST_LINE + 1]
-    )
+    shown = harmless(line[: MOST_LINE + 1])
     return shown if len(shown) <= MOST_LINE else f"{shown[:MOST_LINE]}…"
 
 

@@ -58,7 +58,7 @@ LITERALS = [
     "[2002:a00:1::1]", "[2002:a9fe:a9fe::]", "[2002:c0a8:101::1]", "[2001:0:7f00:1::]",
     "[2001:0:5db8:d822:0:0:80ff:fffe]", "[2001:db8::1]", "[fc00::1]", "[fd00::1]", "[fd00:ec2::254]",
     "[fe80::1]", "[fe80::1%25lo]", "[fec0::1]", "[ff02::1]", "[ff05::1:3]", "[100::1]", "[5f00::1]",
-    "[2a00:1450::5efe:127.0.0.1]", "[::ffff:168.63.129.16]", "[64:ff9b::168.63.129.16]",
+    "[2a00:1450::5efe:127.0.0.1]", "192.88.99.1", "[3fff::1]", "[::ffff:168.63.129.16]", "[64:ff9b::168.63.129.16]",
 ]  # fmt: skip
 #: What is no address to ask at all.
 WORDS = [
@@ -351,6 +351,52 @@ def test_what_comes_without_end_is_not_read(
         monkeypatch.setattr(module, "MAX_BYTES", 100_000)
     host = repeating(start, again)
     assert host.fetch(user) in (UNREACHABLE, TOO_LARGE)
+
+
+@both
+def test_a_picture_in_chunks_of_a_byte_each_is_not_read_to_its_end(user: User) -> None:
+    """Of 20 MB so, each fetch took 3.5 s of a core."""
+    assert (
+        answering(ok(b"1\r\nx\r\n" * 150_000 + b"0\r\n\r\n", "Transfer-Encoding: chunked")).fetch(user)
+        == UNREACHABLE
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 \xff\x1b]0;mine\x07\xe2\x80\xae\r\n\r\n",
+        ok(b"", "Content-Encoding: \x1b]0;mine"),
+        b"HTTP/1.1 200 OK\r\n\xff\x1b\r\n\r\n",
+        to("http://\x9b31m/"),
+    ],
+)
+def test_what_a_host_says_can_be_shown_and_stored(answer: bytes) -> None:
+    """A byte that is no character ended the crawl when the refusals were written. Nor does a refusal tell an address,
+    which may hold a key."""
+
+    def ask(address: str, *_: object) -> str:
+        rules = guarded_http.Rules(9, 5, {}, ports=range(1, 2**16), allow=HERE)
+        with pytest.raises(guarded_http.Unfetched) as why:
+            asyncio.run(guarded_http.fetch(address, rules))
+        return str(why.value)
+
+    said = answering(answer).fetch(ask, "/?api_key=secret")
+    assert isinstance(said, str) and said.isprintable() and "secret" not in said
+
+
+def test_where_no_thread_is_to_be_had_a_look_up_fails_and_no_place_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(guarded_http.LOOK_UPS + 1):
+        with pytest.raises(OSError, match="can't start new thread"):
+            asyncio.run(guarded_http.SystemResolver().resolve("private.test"))
+    with pytest.raises(Unavailable, match="can't start new thread"):
+        download.fetch(replace(download.session(), waits=()), "http://private.test/")
 
 
 @both

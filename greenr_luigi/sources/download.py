@@ -56,9 +56,11 @@ class Session:
         for wait in (*self.waits, 0):
             try:
                 rules = replace(rules, seconds=max(ends - time.monotonic(), 0))
-                return Answer(guarded_http.in_thread(asyncio.run, guarded_http.fetch(url, rules)).result())
+                return Answer(guarded_http.in_thread(_fetch, url, rules).result())
             except guarded_http.Unfetched as error:
                 why = error
+            except OSError as error:  # No thread, or no more open files.
+                why = guarded_http.Unfetched("network", str(error))
             if why.reason not in PASSING:
                 break
             time.sleep(wait)
@@ -66,6 +68,10 @@ class Session:
             ": name your own network in --allow-networks to fetch from it" if why.reason == "inside" else ""
         )
         raise Unavailable(why.reason, f"{why}{remedy}")
+
+
+def _fetch(url: str, rules: Rules) -> bytes:
+    return asyncio.run(guarded_http.fetch(url, rules))
 
 
 def session(allow: Sequence[Network] = (), agent: str = AGENT) -> Session:

@@ -21,7 +21,9 @@ def candidates(request: Request) -> Iterator[Candidate]:
         )
     top = label_folder(request.folder, request.label)
     if top is None:
-        names = [path.name for path in request.folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        names = [
+            printable(path.name) for path in request.folder.iterdir() if path.is_dir() and path.name[0] != "."
+        ]
         meant = did_you_mean(request.label, sorted(names)) if names else "it holds no sub-folder"
         raise SourceError(f"--folder {request.folder} has no sub-folder {request.label!r}: {meant}")
     yield from files_below(top)

@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 
 from greenr_luigi.sources import download
-from greenr_luigi.sources.results import UNEXPECTED, Answer, Result, said
+from greenr_luigi.sources.results import MOST, UNEXPECTED, Answer, Result, said
 from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
 #: What a page says; raises any of UNEXPECTED if it is no such page.
@@ -21,7 +21,7 @@ MOST_CHARACTERS = 2048
 def candidates(
     name: str, session: download.Session, pages: Iterable[str], read: Reader
 ) -> Iterator[Candidate]:
-    """The results of page after page, each address once, until two pages in a row bring nothing new.
+    """The results of page after page, each address once, until two pages in a row bring nothing new, at most MOST.
 
     A result whose address is none is a candidate that cannot be loaded. Raises Interrupted when a page cannot be had
     or read.
@@ -36,6 +36,8 @@ def candidates(
                 seen.add(candidate.file_url)
                 fruitless = 0
                 yield candidate
+                if len(seen) == MOST:
+                    return
         if fruitless == 2:
             return
 
@@ -72,5 +74,5 @@ def _results(name: str, session: download.Session, url: str, read: Reader) -> li
     try:
         return read(answer)
     except UNEXPECTED as error:
-        words = f"{type(error).__name__}: {error!s:.200}"
+        words = f"{type(error).__name__}: {said(error)}"
         raise Interrupted(f"a result page of {name} is in another format than expected ({words})") from None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from greenr_luigi.text import harmless
+
 #: A result as an engine sent it, unchecked: `file_url`, and where known `page_url` and `license`.
 Result = Mapping[str, object]
+#: No engine shows more results, on a page and in all: of more, which may cost half a minute each, none is looked at.
+MOST = 1000
 #: What reading a page in another format than expected raises, in our code and in icrawler's.
 UNEXPECTED = (
     KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError
@@ -26,8 +31,8 @@ class Answer:
 
 
 def each(items: Iterable[Any], read: Callable[[Any], Result | None]) -> list[Result]:
-    """The results that `read` finds in the items of a page, None for no picture. An item that it cannot read is a
-    result without an address."""
+    """The results that `read` finds in the first MOST items of a page, None for no picture. An item that it cannot read
+    is a result without an address."""
 
     def one(item: Any) -> Result | None:
         try:
@@ -35,7 +40,7 @@ def each(items: Iterable[Any], read: Callable[[Any], Result | None]) -> list[Res
         except UNEXPECTED:
             return {"file_url": item}
 
-    return [result for result in map(one, items) if result is not None]
+    return [result for result in map(one, itertools.islice(items, MOST)) if result is not None]
 
 
 def at(value: Any, *keys: str) -> object:
@@ -47,4 +52,4 @@ def at(value: Any, *keys: str) -> object:
 
 def said(what: object) -> str:
     """What an engine says for itself, in a length for people, and nothing that a terminal obeys."""
-    return "".join(c if c.isprintable() else "?" for c in str(what)[:200])
+    return harmless(str(what)[:200])[:200]

@@ -16,10 +16,9 @@ from typing import Any
 from icrawler.utils import Signal
 
 from greenr_luigi.sources import download, paging
+from greenr_luigi.sources.results import MOST
 from greenr_luigi.sources.source import Candidate, Request
 
-#: No engine shows more results.
-MOST = 1000
 #: The engines give programs they do not know another page, or none.
 BROWSER = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from greenr_luigi.pictures.manifest import Refusal, read_jsonl, write_jsonl
 from greenr_luigi.sources import baidu, bing, commons, download, flickr, google, openverse, paging
-from greenr_luigi.sources.results import Answer
+from greenr_luigi.sources.results import MOST, Answer, Result
 from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
 URL = "http://127.0.0.1/1.jpg"
@@ -140,14 +140,51 @@ def test_an_address_that_is_none_is_refused(name: str, address: object) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("google", b"<script>" + b"http" * 10_000 + b"</script>"),
+        ("google", b"<script>" + b"http" * 250_000 + b"</script>"),
         ("bing", b"<div class=imgpt><a m=1></div>" * 10_000),
+        ("bing", b"<div class='" + b" a" * 500_000 + b"'>" + b"<a m=1></a>" * 20_000),
+        ("bing", b"<div class=imgpt>" * 200 + b"<a m=1></a>" * 100_000),
         ("bing", b""),
     ],
-    ids=["google", "bing", "empty"],
+    ids=["google", "bing", "long class", "nested", "empty"],
 )
 def test_no_page_takes_minutes_to_read(name: str, content: bytes) -> None:
-    """icrawler's pattern took 17 s for 40 KB."""
+    """icrawler's pattern took 17 s for 40 KB, and a search of the tree hours."""
     began = time.process_time()
     listed(name, content)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_no_page_has_more_results_than_an_engine_shows(name: str) -> None:
+    """A page has room for a million, and each may cost half a minute."""
+    read, page, item = ENGINES[name]
+    assert len(read(Answer(page([item] * 2 * MOST)))) == MOST
+
+
+def test_all_pages_have_no_more_results_than_an_engine_shows() -> None:
+    class Session(download.Session):
+        def get(self, url: str, most_bytes: int = 0, **headers: str) -> Answer:
+            return Answer(url.encode())
+
+    def read(answer: Answer) -> list[Result]:
+        return [{"file_url": f"{answer.content.decode()}/{number}"} for number in range(MOST - 1)]
+
+    pages = (f"https://one.example/{number}" for number in range(9))
+    assert len([*paging.candidates("bing", Session(), pages, read)]) == MOST
+    assert next(pages) == "https://one.example/2"
+
+
+@pytest.mark.parametrize(
+    ("script", "addresses"),
+    [
+        ('["https://a.b/1.jpg",6,8],["https://a.b/2.png?w=1",1]', ["https://a.b/1.jpg", "https://a.b/2.png"]),
+        ('"https://a.b/1.gif","https://a.b/2.bmp"', ["https://a.b/2.bmp"]),
+        (r'"https:\/\/a.b\/\u0041.jpg\x3fw=1"', ["https://a.b/A.jpg"]),
+        ('"https://encrypted-tbn0.gstatic.com/1.jpg"', []),
+    ],
+)
+def test_addresses_in_a_script_of_google(script: str, addresses: list[str]) -> None:
+    page = f"<script>var a;</script><p>http://a.b/no.jpg</p><script nonce=x>{script}</script><script>http://a.b/9.jpg</script>"
+    expected = addresses or ["http://a.b/9.jpg"]
+    assert [result["file_url"] for result in google.results(Answer(page.encode()))] == expected
