@@ -70,31 +70,33 @@ class Review:
     decided: dict[int, Decided] = field(default_factory=dict)
 
     def decide(self, number: int, verdict: str) -> None:
-        """A later verdict on a case overrules the earlier."""
-        self.take_back(number)
-        case, copy = self.cases[number], None
+        """A later verdict on a case overrules the earlier, which stays where the later one cannot be taken."""
+        case, earlier, copy = self.cases[number], self.decided.get(number), None
         case.read()
         label = self._label(case, verdict)
         if verdict == REJECT:
             lines = curation.reject(self.root, [case.path])
         elif case.probability is None:
             added = curation.add(self.root, label, case.path, "a visitor's")
-            lines, copy = added.lines, added.copy if added.is_new else None
+            ours = added.is_new or (earlier is not None and added.copy == earlier.copy)
+            lines, copy = added.lines, added.copy if ours else None
         elif label == case.label:
             lines = curation.keep(self.root, [case.sha256])
         else:
             lines = curation.relabel(self.root, label, [case.sha256])
+        self.take_back(number)
         self.decided[number] = Decided(verdict, lines, copy)
 
     def take_back(self, number: int) -> None:
         """All is as it was before the decision: a picture that a person added themselves, before or since, stays."""
         if number in self.decided:
-            verdict, lines, copy = self.decided.pop(number)
+            verdict, lines, copy = self.decided[number]
             decisions.take_back(self.root, lines)
             case = self.cases[number]
             label = self._label(case, verdict)
             if copy is not None and not decisions.says_added(self.root, case.sha256, label):
                 copy.unlink(missing_ok=True)
+            del self.decided[number]
 
     @staticmethod
     def _label(case: Case, verdict: str) -> str:

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from greenr_luigi.about import STATIC
-from greenr_luigi.errors import GreenrError
+from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.http_security import SecurityHeaders, same_origin
 from greenr_luigi.pictures import door
 from greenr_luigi.review.cases import Review, remove_decided_feedback
@@ -63,17 +63,18 @@ def create(review: Review, token: str) -> Starlette:
         async with request.form(max_files=0, max_fields=4) as form:
             verdict = str(form.get("verdict", ""))
             at = case_number(str(form.get("at", "")), len(review.cases))
-        if verdict == "undo":
-            last = next(reversed(review.decided), at)
-            review.take_back(last)
-            return RedirectResponse(f"./?at={last}", 303)
-        if at >= len(review.cases) or verdict not in review.cases[at].verdicts(review.classes):
+        undo = verdict == "undo"
+        if not undo and (at >= len(review.cases) or verdict not in review.cases[at].verdicts(review.classes)):
             raise HTTPException(400, f"{verdict!r} is no verdict on picture {at + 1}: use the page's buttons")
         try:
-            review.decide(at, verdict)
+            with os_refusals_explained():
+                if undo:
+                    review.take_back(at := next(reversed(review.decided), at))
+                else:
+                    review.decide(at, verdict)
         except GreenrError as error:
             raise HTTPException(409, str(error)) from None
-        return RedirectResponse(f"./?at={review.next_undecided(at)}", 303)
+        return RedirectResponse(f"./?at={at if undo else review.next_undecided(at)}", 303)
 
     routes = [
         Route("/", index),

@@ -298,6 +298,40 @@ def test_undo_leaves_a_line_that_a_person_made_a_comment_of(place: Place) -> Non
     assert path.read_text() == edited
 
 
+@pytest.mark.parametrize("colour", ["lime", "gold"])
+def test_an_earlier_verdict_stays_where_a_later_one_cannot_be_taken(place: Place, colour: str) -> None:
+    """A visitor's picture, and one of the data set."""
+    waiting = place.waiting()
+    walk = cases.Review(place.root, waiting, ["dandelion", "grass"])
+    at = next(n for n, case in enumerate(waiting) if case.sha256 == place.sha[colour])
+    data = waiting[at].path.read_bytes()
+    walk.decide(at, "keep")
+    lines, before = (place.root / decisions.FILE).read_bytes(), dict(walk.decided)
+    waiting[at].path.write_bytes(b"another")
+    for verdict in ("reject", "=dandelion", "=grass"):
+        with pytest.raises(decisions.CurationError, match="is no longer the picture"):
+            walk.decide(at, verdict)
+    assert (place.root / decisions.FILE).read_bytes() == lines and walk.decided == before
+    waiting[at].path.write_bytes(data)
+    (place.root / decisions.FILE).write_bytes(lines + b"reject\n")
+    with pytest.raises(decisions.CurationError, match="cells in 'reject'"):
+        walk.decide(at, "reject")
+    assert (place.root / decisions.FILE).read_bytes() == lines + b"reject\n" and walk.decided == before
+
+
+def test_a_verdict_said_twice_is_taken_back_at_once(place: Place) -> None:
+    waiting = place.waiting()
+    walk = cases.Review(place.root, waiting, ["dandelion", "grass"])
+    at = next(n for n, case in enumerate(waiting) if case.sha256 == place.sha["lime"])
+    for verdict in ("keep", "keep", "=dandelion", "=dandelion"):
+        walk.decide(at, verdict)
+        assert [path.parent.name for path in place.root.glob("added/*/*")] == [
+            "grass" if verdict == "keep" else "dandelion"
+        ]
+    walk.take_back(at)
+    assert not [*place.root.glob("added/*/*")] and place.curation() == decisions.Curation()
+
+
 def test_undo_leaves_lines_that_came_after_or_were_edited(place: Place) -> None:
     review = cases.Review(place.root, place.waiting(), ["dandelion", "grass"])
     path = place.root / decisions.FILE
