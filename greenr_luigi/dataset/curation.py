@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from greenr_luigi import files
+from greenr_luigi.contracts import read_log
 from greenr_luigi.dataset.decisions import ADDED, CurationError, append
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine, examine_file
@@ -81,10 +82,11 @@ def picture(file: Path, label: str) -> tuple[bytes, PictureRow]:
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> str:
-    rows = []
-    for sha256, hashes in (_find(root, item) for item in items):
-        look = hashes if action == "reject" else ""
-        rows.append({"action": action, "sha256": sha256, "look": look, **cells})
+    rows, newest = [], _newest(root) if action == "reject" else ""
+    for sha256, hashes in [_find(root, item) for item in items]:
+        rows.append({"action": action, "sha256": sha256, **cells})
+        if action == "reject":
+            rows[-1] |= {"look": hashes, "newest": newest}
     return append(root, rows)
 
 
@@ -108,6 +110,12 @@ def _find(root: Path, item: str | Path) -> tuple[str, str]:
             f"{item} names {len(matching)} of the {len(known)} pictures under {root}: give its whole sha256"
         )
     return matching[0], known[matching[0]]
+
+
+def _newest(root: Path) -> str:
+    """When the last of all pictures from the web came, by what they say themselves; empty if there are none."""
+    paths = root.glob(f"*/*/{MANIFEST}")
+    return max((row.fetched or "" for path in paths for row in read_log(path, PictureRow)), default="")
 
 
 def _known(root: Path) -> dict[str, str]:

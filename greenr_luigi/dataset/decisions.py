@@ -3,14 +3,15 @@
 
 `curation.csv` under the data root holds a decision a line, the later ones overruling the earlier:
 
-    action,sha256,label,to,when,comment,look
-    reject,5f0c...,,,2026-01-02T10:00:00+00:00,blurred,81c3...
+    action,sha256,label,to,when,comment,look,newest
+    reject,5f0c...,,,2026-01-02T10:00:00+00:00,blurred,81c3...,2025-12-24T18:00:00+00:00
     relabel,91ab...,,grass,2026-01-02T10:01:00+00:00,
     restore,5f0c...,,,2026-01-03T09:00:00+00:00,not that bad
     add,77de...,dandelion,,2026-01-03T09:05:00+00:00,from my garden
     keep,c40d...,,,2026-01-03T09:06:00+00:00,looked at and right
 
-`look` holds the perceptual hashes of what is rejected, by which a copy of it is known when a later search finds one.
+`look` holds the perceptual hashes of what is rejected, by which a copy of it is known when a later search finds one;
+`newest` is when the newest picture from the web had come by then: `when` may be told by a clock that is wrong.
 Lines may be edited, added and removed by hand; empty ones and those that start with # mean nothing.
 """
 
@@ -30,7 +31,7 @@ from greenr_luigi.pictures.manifest import PerceptualHash
 from greenr_luigi.text import did_you_mean
 
 FILE, ADDED = "curation.csv", "added"
-COLUMNS = ("action", "sha256", "label", "to", "when", "comment", "look")
+COLUMNS = ("action", "sha256", "label", "to", "when", "comment", "look", "newest")
 ACTIONS = ("reject", "relabel", "restore", "add", "keep")
 
 
@@ -58,7 +59,7 @@ class Curation:
     withdrawn: set[str] = field(default_factory=set)
     #: All that a decision is about and that was not taken back.
     decided: set[str] = field(default_factory=set)
-    #: Of rejected pictures, with the time of that (ISO, UTC).
+    #: Of rejected pictures, with the time (ISO, UTC) after which a copy has come since.
     rejected_hashes: dict[PerceptualHash, str] = field(default_factory=dict)
 
 
@@ -91,7 +92,7 @@ def read_curation(path: Path) -> Curation:
     now.decided = {sha256 for sha256, action in last.items() if action != "restore"}
     for record in rejections.values():
         if look := record["look"]:
-            now.rejected_hashes[PerceptualHash(look[:16], look[16:])] = record["when"]
+            now.rejected_hashes[PerceptualHash(look[:16], look[16:])] = record["newest"] or record["when"]
     return now
 
 

@@ -39,6 +39,8 @@ class Collection:
         #: The ways in which pictures came by which they may be used: sha256 and address, and the first way by sha256.
         self._ways: set[tuple[str, str | None]] = set()
         self._first: dict[str, Origin] = {}
+        #: Later than all that was there before, whatever the clock says: what comes after a decision is told by it.
+        self._earliest = _second_after(max((origin.fetched or "" for origin in pictures.origins), default=""))
         for origin in pictures.origins:
             self._note(origin)
 
@@ -117,7 +119,7 @@ class Collection:
         if self.source.local:
             return row, data
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return replace(row, fetched=now), data
+        return replace(row, fetched=max(now, self._earliest)), data
 
     def _take(
         self, candidate: Candidate, part: Source, outcome: PictureRow | Refusal, data: bytes | None
@@ -157,6 +159,14 @@ class Collection:
         if not self._searched or (allowed and not origin.listed):
             self._ways.add((origin.sha256, origin.file_url))
             self._first.setdefault(origin.sha256, origin)
+
+
+def _second_after(time: str) -> str:
+    """A time in the same form (ISO, UTC); empty for none, or what is no time."""
+    try:
+        return (datetime.datetime.fromisoformat(time) + datetime.timedelta(seconds=1)).isoformat()
+    except (ValueError, OverflowError):
+        return ""
 
 
 def by_engine(rows: Iterable[PictureRow]) -> dict[str, int]:

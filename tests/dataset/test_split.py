@@ -230,6 +230,19 @@ def test_a_copy_of_what_was_rejected_does_not_come_back(root: Path, tmp_path: Pa
     assert fetched("2999-01-01T00:00:00+00:00") == (True, [])
 
 
+@pytest.mark.parametrize("newest", ["2020-01-01T00:00:00+00:00", "2998-01-01T00:00:00+00:00"])
+def test_what_came_since_a_rejection_is_told_by_no_clock(root: Path, tmp_path: Path, newest: str) -> None:
+    """It was ahead of, or behind, that by which pictures came."""
+    collected(root / "DownloadImages", [replace(one, fetched=newest) for one in BASE])
+    (tmp_path / "rejected.jpg").write_bytes(picture(5, 128))
+    (tmp_path / "again.jpg").write_bytes(picture(5, 300))
+    curation.reject(root, [tmp_path / "rejected.jpg"])
+    again = replace(examine_file(tmp_path / "again.jpg", "", "bing"), file="pictures/again.jpg", label="a")
+    for when, stays in ((newest, True), (newest.replace("01-01", "01-02"), False)):
+        kept, _ = divided([*BASE, replace(again, fetched=when)], curation=root / "curation.csv")
+        assert (again.sha256 in kept) == stays
+
+
 def test_relabelling_settles_an_ambiguity(root: Path) -> None:
     curation.relabel(root, "b", [row(0).sha256])
     kept, out = divided([*BASE, row(0, "b")], curation=root / "curation.csv")

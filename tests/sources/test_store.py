@@ -8,6 +8,7 @@ import functools
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -342,6 +343,17 @@ def test_a_full_disk_parts_no_picture_from_its_line(
     assert len(web.rows(limit=12)) == len(there) + 12
     lines = (web.store / "origins.jsonl").read_bytes().splitlines()
     assert len(lines) == len(set(lines)) == len(there) + 12
+
+
+def test_what_comes_later_says_so_though_a_clock_was_ahead(web: Web) -> None:
+    web.show(range(12))
+    web.run()
+    log = web.store / "origins.jsonl"
+    edit(log, re.sub(rb'"fetched":"\d{4}', b'"fetched":"2999', log.read_bytes()))
+    web.show(range(13))
+    web.run(limit=13)
+    *before, last = sorted(str(row.fetched) for row in web.rows(limit=13))
+    assert before[0][:4] == last[:4] == "2999" and last > before[-1]
 
 
 def test_what_a_person_deleted_stays_away(web: Web) -> None:
