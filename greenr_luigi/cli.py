@@ -28,14 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and arguments.run not in TAKES_OPTIONS:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.rest, arguments.root_named = rest, arguments.root is not None
-        luigi_cfg.check()
-        with os_refusals_explained(), _needed_settings(arguments.run):
-            arguments.root = data_root_of(arguments)
-            if arguments.root.exists() and not arguments.root.is_dir():
-                raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
-            status = arguments.run(arguments) or 0
-            print(end="", flush=True)
-            return status
+        with _told(arguments):
+            luigi_cfg.check()
+            with os_refusals_explained(), _needed_settings(arguments.run):
+                arguments.root = data_root_of(arguments)
+                if arguments.root.exists() and not arguments.root.is_dir():
+                    raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
+                status = arguments.run(arguments) or 0
+                print(end="", flush=True)
+                return status
     except GreenrError as error:
         print(f"greenr: {error}", file=sys.stderr)
         return 1
@@ -43,6 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read has seen enough, as `| head` has. Python would flush the rest when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+def _told(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Nobody may look at what ends `greenr run` before there is a run."""
+    if arguments.run is not commands.run_pipeline:
+        return contextlib.nullcontext()
+    from greenr_luigi.operations.notify import Watch
+
+    return Watch(lambda: arguments.root, lambda words: print(f"greenr: {words}", file=sys.stderr))
 
 
 def data_root_of(arguments: argparse.Namespace) -> Path:
@@ -119,6 +129,7 @@ SCHEDULE: Sequence[Option] = (
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", commands.init_folder, INIT, [FOLDER]),
     ("run", commands.run_pipeline, RUN, []),
+    ("notify", commands.send_test, "send a message to whom luigi.cfg names under [notify], to see that it comes", []),
     ("schedule", commands.schedule_runs, "have cron run this folder daily, and start its page at boot", SCHEDULE),
     ("status", commands.show_status, STATUS, [JSON]),
     ("accept", commands.accept_stage, ACCEPT, [STAGE]),

@@ -161,6 +161,18 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     return run_unattended(arguments.root, arguments.rest, arguments.module, Show())
 
 
+def send_test(arguments: argparse.Namespace) -> int:
+    from greenr_luigi.operations import notifier, notify
+
+    refused = 0
+    for address in notifier.needed():
+        address.check()
+        why_not = address.send(*notify.TEST)
+        print(f"{address.name}: {why_not or 'sent'}")
+        refused += why_not is not None
+    return min(refused, 1)
+
+
 def schedule_runs(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import schedule
 

@@ -14,6 +14,7 @@ from typing import Any
 import luigi
 import luigi.configuration
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
+from luigi.parameter import ParameterVisibility
 from luigi.task_register import Register
 
 from greenr_luigi import luigi_cfg
@@ -24,6 +25,10 @@ from greenr_luigi.text import did_you_mean
 
 #: The section with the page's settings.
 SERVER = "server"
+
+
+#: Those of `greenr run`, which are classes below.
+OURS = ("run", "notify")
 
 
 class Default(str):
@@ -37,6 +42,16 @@ class run(luigi.Config):
     minutes = NumberParameter(float, 0, description="Minutes between two tries.")
     keep = NumberParameter(int, 0, description="Outputs of each stage, and releases, that a good run leaves.")
     logs = NumberParameter(int, 1, description="Logs of runs that are kept.")
+
+
+class notify(luigi.Config):
+    """Section [notify] of luigi.cfg. It is read by operations.notifier, also where the file does not parse."""
+
+    urls = luigi.Parameter(
+        default="",
+        visibility=ParameterVisibility.PRIVATE,
+        description="Apprise's addresses of who hears that a run failed, and that it is mended.",
+    )
 
 
 @functools.cache
@@ -100,9 +115,11 @@ def wrong_values(config: Any) -> Iterator[SettingError]:
             written = config.get(section, option, raw=True)
             if isinstance(written, Default):
                 continue
-            if section == "run" and option not in {*parameters, *config.defaults()}:
+            if section in OURS and option not in {*parameters, *config.defaults()}:
                 expected = did_you_mean(option, [*parameters])
-                yield SettingError(f"{luigi_cfg.file_of(section)}: [run] {option} is no setting: {expected}")
+                yield SettingError(
+                    f"{luigi_cfg.file_of(section)}: [{section}] {option} is no setting: {expected}"
+                )
             parameter = parameters.get(option.replace("-", "_"))
             read = parameter and (
                 lambda text, parameter=parameter: parameter.normalize(parameter.parse(text))
@@ -115,7 +132,7 @@ def wrong_values(config: Any) -> Iterator[SettingError]:
 
 def _why_wrong(config: Any, section: str, option: str, read: Callable[[str], object] | None) -> str | None:
     """`read`: what makes a value of the text, or raises ValueError or GreenrError."""
-    written = config.get(section, option, raw=True)
+    written = luigi_cfg.shown(section, option, config.get(section, option, raw=True))
     try:
         value = config.get(section, option)
         if read is not None:
@@ -134,8 +151,8 @@ def _why_wrong(config: Any, section: str, option: str, read: Callable[[str], obj
 def wrong_sections(
     config: Any, stages: Sequence[type[luigi.Task]], packaged: Sequence[str]
 ) -> Iterator[SettingError]:
-    names = [stage.get_task_family() for stage in stages]
-    for section in sorted(set(config.sections()) - {*packaged, *Register.task_names()}):
+    names = [*(stage.get_task_family() for stage in stages), SERVER, *OURS]
+    for section in sorted(set(config.sections()) - {SERVER, *packaged, *Register.task_names()}):
         close = difflib.get_close_matches(section, names, 1, 0.8)
         # A stage that another package has yet to define may be called TrainModel2.
         if close and not re.fullmatch(rf"{close[0]}\d+", section):

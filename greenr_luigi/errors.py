@@ -7,6 +7,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+from greenr_luigi.staleness.errors import FULL
 from greenr_luigi.staleness.holders import belongs
 
 
@@ -44,8 +45,11 @@ def os_refusals_explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or error.errno == errno.ENOENT:
+        # Where a write fails, the system names no file.
+        is_unnamed = error.filename is None and error.errno not in FULL
+        if is_unnamed or error.errno == errno.ENOENT:
             raise
         remedy = REMEDIES.get(error.errno or 0, f"{error.strerror}: look at it and try again")
         whose = belongs(Path(error.filename)) if error.errno == errno.EACCES else ""
-        raise GreenrError(f"{error.filename}{whose}: {remedy}") from error
+        named = f"{error.filename}{whose}: " if error.filename else ""
+        raise GreenrError(f"{named}{remedy}") from error

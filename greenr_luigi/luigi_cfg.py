@@ -4,9 +4,11 @@ of them does not parse, and leaves out one that it may not read."""
 from __future__ import annotations
 
 import configparser
+import contextlib
 import io
 import locale
 import os
+import re
 from pathlib import Path
 
 from greenr_luigi.errors import SettingError
@@ -14,6 +16,8 @@ from greenr_luigi.errors import SettingError
 #: Later ones hold. As in Luigi, which may not have been imported yet.
 NAMES = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
 BOM = b"\xef\xbb\xbf"
+#: Options, here or of Luigi, whose values are for nobody else to see: an address to notify is a password.
+SECRET = re.compile(r"urls|.*(pass|secret|token|key|connection)", re.IGNORECASE)
 
 
 def paths() -> list[Path]:
@@ -46,6 +50,33 @@ def file_of(section: str) -> str:
     return "luigi.cfg"
 
 
+def readable() -> configparser.ConfigParser:
+    """What can be read of the files although not all of it parses."""
+    found = configparser.ConfigParser(strict=False)
+    found.optionxform = str  # type: ignore[assignment,method-assign]
+    for path in paths():
+        with contextlib.suppress(OSError, configparser.Error):
+            text = path.read_bytes().decode(errors="replace")
+            # A line above the first section would be the end of it.
+            found.read_string(
+                re.sub(r"\A.*?^(?=\[[^]\n]+\])", "", text, count=1, flags=re.DOTALL | re.MULTILINE)
+            )
+    return found
+
+
+def shown(section: str, option: str, value: str) -> str:
+    """A value as it may be told to whoever reads a log. In [notify], a wrong name has an address behind it, too."""
+    return "…" if section == "notify" or SECRET.match(option) else value
+
+
+def _shown(line: str) -> str:
+    """A line that is not what it should be, and so any part of it may be the value of what is secret."""
+    option = re.split(r"[\s=:]", line, maxsplit=1)[0]
+    if SECRET.match(option):
+        return f"{option} …"
+    return re.sub(r"://.*", "://…", line)
+
+
 def _parse(path: Path) -> configparser.RawConfigParser:
     """A file as Luigi parses it. Raises SettingError where that cannot be."""
     file, lines = configparser.RawConfigParser(), [*io.StringIO(_read(path), newline=None)]
@@ -54,7 +85,7 @@ def _parse(path: Path) -> configparser.RawConfigParser:
         file.read_file(lines, str(path))
     except configparser.Error as error:
         number = error.lineno if hasattr(error, "lineno") else error.errors[0][0]  # type: ignore[attr-defined]
-        line = lines[number - 1].strip()
+        line = _shown(lines[number - 1].strip())
         raise SettingError(f"{path}, line {number}: {line}: {_remedy(error)}") from None
     for section in file.sections():
         # Luigi takes both for one option, and then only the first.

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from greenr_luigi import contracts
+from greenr_luigi.staleness.errors import FULL
 
 FILE = "history.jsonl"
+FULL_DISK = "full disk"
 #: The run of this process and of those that it forks. Who starts it may have named it, to find its lines.
 RUN_VARIABLE = "_GREENR_RUN"
 RUN = os.environ.get(RUN_VARIABLE) or uuid.uuid4().hex[:12]
@@ -27,7 +29,7 @@ Outcome = Literal["made", "taken", "deployed", "unchanged", "refused", "failed"]
 class Event:
     """How a stage or a run ended. `name`: the title of the stage, or of the one that the run was asked for; `because`:
     the cause to run, or the error; `ended`: ISO 8601, UTC; `passing`: what failed may do later, and nothing else need
-    change, as after a fault of the network.
+    change, as after a fault of the network; `faults`: which (`fault_of`).
 
     `summary`: of a stage, what its `work` returned; of a run that deployed or was refused, "pictures" in the data set,
     "accuracy" on the test pictures (a fraction), and the digest of the "release"."""
@@ -39,11 +41,28 @@ class Event:
     because: str = ""
     summary: dict[str, Any] = field(default_factory=dict)
     passing: bool = False
+    faults: list[str] = field(default_factory=list)
     ended: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
     host: str = field(default_factory=socket.gethostname)
     run: str = RUN
+
+
+def fault_of(where: str, error: BaseException) -> str:
+    """A name for what went wrong: where, and which kind of cause. It is the same as long as the same goes on, whichever
+    class, file or number the message names. A full disk is one fault wherever it shows first."""
+    if any(isinstance(each, OSError) and each.errno in FULL for each in (error, error.__cause__)):
+        return FULL_DISK
+    kind = type(error).__name__
+    # A class of its own says which kind it is; these say nothing.
+    said = kind in ("GreenrError", "StageError", "SettingError", "StalenessError")
+    return fault_in_words(f"{where} {kind} {error}") if said else f"{where} {kind}"
+
+
+def fault_in_words(words: str) -> str:
+    """As `fault_of` where there are only words, of which those with a number are not the same from day to day."""
+    return " ".join(word for word in words.split() if not any(map(str.isdigit, word)))[:120]
 
 
 def append(root: Path, event: Event, tell: Callable[[str], None]) -> None:
@@ -71,6 +90,7 @@ def of_run(name: str, seconds: float, stages: Sequence[Event], stale: str | None
     else:
         outcome = "refused" if any(event.outcome == "refused" for event in bad) else "failed"
         words = [f"{event.name}: {event.because}" for event in bad] or [stale]
+    faults = {fault for event in bad for fault in event.faults}
     return Event(
         kind="run",
         name=name,
@@ -78,6 +98,7 @@ def of_run(name: str, seconds: float, stages: Sequence[Event], stale: str | None
         seconds=round(seconds, 3),
         because="; ".join(words),
         passing=stale is not None and bool(bad) and all(event.passing for event in bad),
+        faults=sorted(faults) or ([fault_in_words(stale)] if stale is not None else []),
     )
 
 

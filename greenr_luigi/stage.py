@@ -142,10 +142,12 @@ def note_failure(stage: PipelineStage, error: BaseException) -> None:
     from greenr_luigi.deployment.deploy import Refused
 
     outcome: run_history.Outcome = "refused" if isinstance(error, Refused) else "failed"
+    # Of one stage a class, such as DownloadImages, it is the same fault whichever of them it shows in.
+    faults = [run_history.fault_of(stage.task_family, error)]
     if isinstance(error, GreenrError):
-        note(stage, outcome, str(error), passing=error.passing)
+        note(stage, outcome, str(error), passing=error.passing, faults=faults)
     else:
-        note(stage, outcome, f"{type(error).__name__}: {error}")
+        note(stage, outcome, f"{type(error).__name__}: {error}", faults=faults)
 
 
 for event, handler in (

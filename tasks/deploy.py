@@ -108,15 +108,20 @@ class DeployApp(PipelineStage):
         cls.serve_on(root, {}, tell)
 
     @classmethod
-    def serve_on(cls, root: Path, otherwise: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    def serve_on(
+        cls, root: Path, otherwise: Mapping[str, str], tell: Callable[[str], None]
+    ) -> GreenrError | OSError | None:
         """However a run ends, the last good release serves: also where nothing did, as after a reboot. It does so where
-        the last deployment served it, since the run has not brought the one that is asked for."""
+        the last deployment served it, since the run has not brought the one that is asked for. Returns what kept it
+        from serving, which `tell` has got in words."""
         from greenr_luigi.deployment import deploy
 
         try:
             deploy.serve_on(cls.last_service(root, otherwise), tell)
         except (GreenrError, OSError) as error:
             tell(f"nothing serves meanwhile: {error}")
+            return error
+        return None
 
     def reads(self) -> dict[str, Path]:
         return ASSETS

@@ -20,6 +20,13 @@ HEAD = """\
 # What is run in this folder, each line under the stage that owns it. The command line goes before it, and what stands
 # in neither is as the defaults have it: `luigi --module {module} {family} --help`.
 """
+#: Left for a person to fill in.
+NOTIFY = """
+[notify]
+# Who hears that `greenr run` failed, and that it is mended: by mail, Slack, ntfy, a webhook, as https://appriseit.com
+# writes it (pip install 'greenr_luigi[notify]'). `greenr notify` tries it. It is a secret: chmod 600 this file.
+# urls = mailto://user:password@example.org, ntfy://ntfy.sh/a-name-that-nobody-guesses
+"""
 #: Without it, Luigi looks for a luigid.
 SCHEDULER = """
 [core]
@@ -44,7 +51,7 @@ def init(folder: Path, options: Sequence[str], module: str = "tasks") -> Path:
         )
     text = content(stages, {name: value for name, value in task.to_str_params().items() if name in given})
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(path, (HEAD.format(module=module, family=family) + text + SCHEDULER).encode())
+    files.write(path, (HEAD.format(module=module, family=family) + text + NOTIFY + SCHEDULER).encode())
     return path
 
 

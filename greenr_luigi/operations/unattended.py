@@ -11,49 +11,63 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 import luigi
 
 from greenr_luigi import config_check, files, logs, run_history
-from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.logs import RotatedFile
-from greenr_luigi.operations import prune
+from greenr_luigi.operations import notifier, notify, prune
+from greenr_luigi.operations.notices import Found
+from greenr_luigi.operations.notify import Ended
 from greenr_luigi.operations.stages import deploying_stage
 from greenr_luigi.operations.terminal import Show
 from greenr_luigi.run_history import RUN_VARIABLE, Event
 from greenr_luigi.staleness import data_root
+from greenr_luigi.staleness.errors import why_full
 
 LOGS, LOCK = "logs", "run.lock"
 #: By a number, since a clock may be set back: otherwise the newest could be taken for the oldest.
 LOG_NAME = re.compile(r"run-(\d{6})-\d{8}T\d{6}Z-\d+\.log(\.1)?")
 #: Bytes of a log after which it begins again; what was before stays as `.1`, what was before that does not.
 LOG_BYTES = 10 << 20
+#: Luigi's own mails, of [email] in luigi.cfg, would say the same once more, and every day.
+NO_MAIL = ("--email-format", "none")
 
 
 def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) -> int:
     """Bring the page up if it is down, and run the pipeline as `luigi --module MODULE DeployApp OPTIONS` does, again
     when something passing was at fault. A good run then prunes. What Luigi says goes to a file in the folder `logs`.
+    Whom luigi.cfg names under [notify] is told what matters.
 
     Returns Luigi's exit status. Another such run under the root is waited for."""
     stage = deploying_stage(module)
     data_root.mark(root)
     with files.locked(root / LOCK, lambda who: show.say(f"waits for {who}")):
-        getattr(stage, "serve_on", lambda *_: None)(root, {}, show.say)
-        policy = _policy()
+        down: Exception | None = getattr(stage, "serve_on", lambda *_: None)(root, {}, show.say)
+        policy, to = _policy(), notifier.addresses()
+        for address in to:
+            address.check()
         with _log(root, policy.logs) as log:
             command = [sys.executable, "-m", "luigi", "--module", module, stage.get_task_family()]
-            command += [f"--root={root}", *_scheduler(), *options]
+            command += [f"--root={root}", *_scheduler(), *(NO_MAIL if to else ()), *options]
             for left in reversed(range(policy.retries + 1)):
-                status, event = _try(command, root, stage.get_task_family(), log, show)
+                tried = _try(command, root, stage.get_task_family(), log, show)
+                status, event = tried.status, tried.event
                 if status == 0 or not event.passing or not left:
                     break
                 show.say(f"{event.because}; tries again in {policy.minutes:g} minutes")
                 time.sleep(60 * policy.minutes)
             show.end(event, log.path)
+            if not tried.interrupted:
+                found = _found(tried, down)
+                ended = Ended(root, found, status == 0, event.outcome, log.path, [*tried.tail])
+                notify.tell(ended, to, log.write, show.say)
         if status == 0 and event.outcome == "deployed":
             try:
                 freed = sum(removal.bytes for removal in prune.prune(root, policy.keep, False, module))
@@ -62,6 +76,15 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
             except GreenrError as error:
                 show.say(f"not pruned: {error}")
     return status
+
+
+def _found(tried: Try, down: Exception | None) -> dict[str, Found]:
+    """What the last try says is wrong. `down`: why the page did not serve before; a good run mends that."""
+    if tried.status == 0:
+        return {}
+    faults = tried.event.faults or [f"status {tried.status}"]
+    page = {run_history.fault_of("page", down): Found(f"the page is down: {down}")} if down else {}
+    return page | {fault: Found(tried.event.because) for fault in faults}
 
 
 def _policy() -> config_check.run:
@@ -98,9 +121,20 @@ def _log(root: Path, most: int) -> Iterator[RotatedFile]:
         yield log
 
 
-def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show) -> tuple[int, Event]:
-    """Run the command; returns its exit status and the line that the run has in the history."""
-    number, began, last = uuid.uuid4().hex[:12], time.monotonic(), ""
+@dataclass(frozen=True)
+class Try:
+    """`status`: Luigi's exit status; `event`: the line that the run has in the history; `tail`: the end of what was
+    said; `interrupted`: by whoever ended us."""
+
+    status: int
+    event: Event
+    tail: Sequence[str]
+    interrupted: bool
+
+
+def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show) -> Try:
+    """Run the command."""
+    number, began, last, tail = uuid.uuid4().hex[:12], time.monotonic(), "", deque[str](maxlen=notify.LINES)
     log.write(f"$ {' '.join(command)}")
     environment = {**os.environ, RUN_VARIABLE: number, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
@@ -108,28 +142,35 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
         subprocess.Popen(
             command, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
         ) as child,
-        _interrupting(child),
+        _interrupting(child) as interrupted,
     ):
         for line in child.stdout or ():
-            log.write(logs.bounded(line.rstrip()))
+            tail.append(logs.bounded(line.rstrip()))
+            log.write(tail[-1])
             show.line(line.rstrip())
             last = line.strip() or last
     events = [event for event in run_history.read(root) if event.run == number]
     if events and events[-1].kind == "run":
-        return child.returncode, events[-1]
-    # It was killed, ended before it was a run, or its stages are not ours.
-    words = last if child.returncode >= 0 else f"it was ended by signal {-child.returncode}"
-    event = run_history.of_run(name, time.monotonic() - began, events, words if child.returncode else None)
-    event = replace(event, run=number)
+        return Try(child.returncode, events[-1], tail, bool(interrupted))
+    # It was killed, ended before it was a run, could not note that, or its stages are not ours.
+    full = why_full(root)
+    if child.returncode < 0:
+        last = f"it was ended by signal {-child.returncode} ({signal.strsignal(-child.returncode)})"
+    elif full:
+        last = f"{root}: {REMEDIES[full]}"
+    event = run_history.of_run(name, time.monotonic() - began, events, last if child.returncode else None)
+    event = replace(event, run=number, faults=[run_history.FULL_DISK] if full else event.faults)
     run_history.append(root, event, show.say)
-    return child.returncode, event
+    return Try(child.returncode, event, tail, bool(interrupted))
 
 
 @contextlib.contextmanager
-def _interrupting(child: subprocess.Popen[str]) -> Iterator[None]:
-    """Whoever ends us ends the child, and lets it see that the last good release serves."""
+def _interrupting(child: subprocess.Popen[str]) -> Iterator[list[int]]:
+    """Whoever ends us ends the child, and lets it see that the last good release serves. Yields the signals so far."""
+    came: list[int] = []
 
     def interrupt(number: int, _: FrameType | None) -> None:
+        came.append(number)
         child.send_signal(signal.SIGINT)
 
     # A terminal sends Ctrl-C to both.
@@ -138,11 +179,11 @@ def _interrupting(child: subprocess.Popen[str]) -> Iterator[None]:
         for number, how in (
             (signal.SIGTERM, interrupt),
             (signal.SIGHUP, interrupt),
-            (signal.SIGINT, lambda *_: None),
+            (signal.SIGINT, lambda number, _: came.append(number)),
         )
     ]
     try:
-        yield
+        yield came
     finally:
         for number, handler in before:
             signal.signal(number, handler)

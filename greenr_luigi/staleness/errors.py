@@ -60,12 +60,12 @@ def full_disk_told(output: Path) -> Iterator[None]:
             raise
         # A library may have removed the file that did not fit, and kept the system's words.
         told = (number for number in FULL if os.strerror(number) in str(error))
-        if number := _why_full(output.parent) or next(told, None):
+        if number := why_full(output.parent) or next(told, None):
             raise OSError(number, os.strerror(number), str(output)) from error
         raise
 
 
-def _why_full(folder: Path) -> int | None:
+def why_full(folder: Path) -> int | None:
     """One of `FULL` where a folder has no room for a MiB more, as after a failure to write; else None."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
