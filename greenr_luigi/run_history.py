@@ -29,7 +29,8 @@ Outcome = Literal["made", "taken", "deployed", "unchanged", "refused", "failed"]
 class Event:
     """How a stage or a run ended. `name`: the title of the stage, or of the one that the run was asked for; `because`:
     the cause to run, or the error; `ended`: ISO 8601, UTC; `passing`: what failed may do later, and nothing else need
-    change, as after a fault of the network; `faults`: which (`fault_of`).
+    change, as after a fault of the network; `faults`: which (`fault_of`); `warnings`: what the stages of a run
+    went on without, each after whose it is.
 
     `summary`: of a stage, what its `work` returned; of a run that deployed or was refused, "pictures" in the data set,
     "accuracy" on the test pictures (a fraction), and the digest of the "release"."""
@@ -42,6 +43,7 @@ class Event:
     summary: dict[str, Any] = field(default_factory=dict)
     passing: bool = False
     faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     ended: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )

@@ -175,6 +175,8 @@ def note_run(deployment: DeployApp) -> None:
     if event.outcome in ("deployed", "refused"):
         # One that was refused left the stamp of the deployment before it, and so its release.
         event.summary.update(deployment.outcome(released=event.outcome == "deployed"))
+    if event.outcome != "failed":
+        event.warnings.extend(deployment.warnings())
     run_history.append(root, event, deployment.tell)
 
 

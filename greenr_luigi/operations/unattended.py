@@ -80,11 +80,18 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
 
 def _found(tried: Try, down: Exception | None) -> dict[str, Found]:
     """What the last try says is wrong. `down`: why the page did not serve before; a good run mends that."""
-    if tried.status == 0:
-        return {}
-    faults = tried.event.faults or [f"status {tried.status}"]
-    page = {run_history.fault_of("page", down): Found(f"the page is down: {down}")} if down else {}
-    return page | {fault: Found(tried.event.because) for fault in faults}
+    found: dict[str, Found] = {}
+    for words in tried.event.warnings:
+        # Of one stage a class, it is the same whichever of them it shows in.
+        fault = f"{re.split(r'[^a-zA-Z0-9_]', words)[0]} warning"
+        before = f"{found[fault].because}\n" if fault in found else ""
+        found[fault] = Found(before + words, patient=True)
+    if tried.status != 0:
+        if down:
+            found[run_history.fault_of("page", down)] = Found(f"the page is down: {down}")
+        for fault in tried.event.faults or [f"status {tried.status}"]:
+            found[fault] = Found(tried.event.because)
+    return found
 
 
 def _policy() -> config_check.run:

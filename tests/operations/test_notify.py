@@ -18,9 +18,11 @@ from luigi.configuration import LuigiConfigParser
 
 from greenr_luigi import cli, config_check, luigi_cfg, run_history
 from greenr_luigi.errors import GreenrError, SettingError
-from greenr_luigi.operations import notifier, notify
+from greenr_luigi.operations import notifier, notify, unattended
 from greenr_luigi.operations.notices import Found
 from greenr_luigi.operations.notify import Ended
+from greenr_luigi.operations.unattended import Try
+from greenr_luigi.run_history import Event
 from greenr_luigi.serving import history
 from greenr_luigi.staleness import data_root
 from tests.operations.test_unattended import run, toy  # noqa: F401
@@ -338,6 +340,27 @@ def test_for_how_long_the_page_has_been_on_its_model(alone):
         )
         patch.setattr(notify.time, "time", lambda: 0.0)
         assert "for 0 days" in notify.page(root)
+
+
+def test_what_is_found_of_a_run():
+    """A warning waits for a week; what the page kept down is told only where the run did not mend it."""
+    warned = [
+        "DownloadImages(a): bing is down",
+        "DownloadImages(b), DownloadImages(c): flickr is down",
+        "Split: few",
+    ]
+    event = Event(kind="run", name="DeployApp", outcome="failed", seconds=1, because="x", warnings=warned)
+    good = unattended._found(Try(0, event, [], False), OSError(98, "taken"))
+    assert good == {
+        "DownloadImages warning": Found("\n".join(warned[:2]), patient=True),
+        "Split warning": Found("Split: few", patient=True),
+    }
+    bad = unattended._found(Try(30, event, [], False), GreenrError("port 8008 is taken"))
+    more = {
+        "page GreenrError port is taken": Found("the page is down: port 8008 is taken"),
+        "status 30": Found("x"),
+    }
+    assert bad == good | more
 
 
 class Busy(GreenrError):
