@@ -1,7 +1,7 @@
 """DownloadImages: pictures of one class."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import luigi
@@ -16,7 +16,7 @@ from greenr_luigi.parameters import (
 )
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources import registry
-from greenr_luigi.sources.source import Request, Source, SourceError
+from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.output_folder import KEY
@@ -27,10 +27,6 @@ from greenr_luigi.text import networks
 RETRY_HOURS = 20
 #: What of a stamp's summary holds for as long as no source is asked.
 SAID_OF_SEARCH = ("drawn", "retry", "warning")
-DRAWN = (
-    "DRAWN, not photographed: no network answered. It is a toy, to see the pipeline move; where there is a network, "
-    "run it again with --force DownloadImages. The next day it asks by itself"
-)
 
 
 class SourceParameters:
@@ -123,14 +119,12 @@ class DownloadImages(SourceParameters, PipelineStage):
             if counts := examine_again(request, out, folder):
                 said = {name: stamp.summary[name] for name in SAID_OF_SEARCH if name in stamp.summary}
                 return {**counts, **said, "searched": searched(stamp)}
-        if source.stand_in and not self._has_photographs() and not self._any_answers(source, request):
-            counts = collect(source.stand_in, request, out, {}, self.on_progress())
-            return {
-                **counts,
-                "drawn": counts["pictures"],
-                "retry": [s.name for s in source.each],
-                "warning": DRAWN,
-            }
+        if source.stand_in and not self._has_photographs():
+            from greenr_luigi.sources import standing_in
+
+            if standing_in.nobody_answers(source, request, self._classes(), self.build_began):
+                counts = collect(source.stand_in, request, out, {}, self.on_progress())
+                return {**counts, **standing_in.said(source, counts["pictures"])}
         before = None if self.task_family in self.force else Stamp.if_any(self.output_folder)
         only = before.summary.get("retry", []) if before and not self._grown_old(before) else []
         more = {"searched": searched(before)} if before and only else {}
@@ -144,6 +138,11 @@ class DownloadImages(SourceParameters, PipelineStage):
             only=only,
         )
         return {**counts, **more}
+
+    def _has_photographs(self) -> bool:
+        from greenr_luigi.sources.standing_in import has_photographs
+
+        return has_photographs(Path(self.root), self._classes())
 
     def _collected_before(self) -> Mapping[Path, str]:
         """The outputs for this label of whatever parameters, with the licence that was asked for."""
@@ -179,35 +178,11 @@ class DownloadImages(SourceParameters, PipelineStage):
             and sources.issuperset(registry.names(stamp.parameters.get("source", "")))
         }
 
-    def _has_photographs(self) -> bool:
-        """Whether any class under the root has other pictures than drawn ones."""
-        from greenr_luigi.sources import store
-
-        return not store.is_empty(Path(self.root)) or any(
-            "drawn" not in stamp.summary and stamp.parameters.get("source") != "sample"
-            for stamp in stamps(self.output_folder.parent).values()
-        )
-
-    def _any_answers(self, source: Source, request: Request) -> bool:
-        """Whether the network answers; no, if another class has found so in this run: all are drawn, or none."""
-        from greenr_luigi.sources.answering import any_answers
-
-        others = stamps(self.output_folder.parent).values()
-        drawn = any("drawn" in stamp.summary and stamp.finished >= self.build_began for stamp in others)
-        return not drawn and any_answers(source, request)
+    def _classes(self) -> list[Stamp]:
+        """The stamps of all collections, whatever was asked for."""
+        return [*stamps(self.output_folder.parent).values()]
 
 
 def searched(stamp: Stamp) -> float:
     """When the source was asked, in seconds since 1970: earlier, if its pictures have only been examined anew since."""
     return float(stamp.summary.get("searched", stamp.finished))
-
-
-def require_all_drawn_or_none(classes: Sequence[DownloadImages]) -> None:
-    """Raises SourceError where the network came or went between two classes: a model would tell drawings from
-    photographs."""
-    drawn = [task.label for task in classes if "drawn" in task.stamp().summary]
-    if 0 < len(drawn) < len(classes):
-        raise SourceError(
-            f"drawn, since no network answered: {', '.join(drawn)}; the other classes are not: run it again",
-            passing=True,
-        )

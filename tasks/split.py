@@ -10,7 +10,7 @@ from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesPa
 from greenr_luigi.sources import registry
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
-from tasks.download import DownloadImages, SourceParameters, require_all_drawn_or_none
+from tasks.download import DownloadImages, SourceParameters
 
 
 class SplitDataset(SourceParameters, PipelineStage):
@@ -59,8 +59,9 @@ class SplitDataset(SourceParameters, PipelineStage):
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.dataset.split import split
+        from greenr_luigi.sources.standing_in import require_all_drawn_or_none
 
-        require_all_drawn_or_none(self.requires())
+        require_all_drawn_or_none([task.stamp() for task in self.requires()])
         return split(
             {task.label: task.output_folder for task in self.requires()},
             out,

@@ -18,6 +18,7 @@ STAGE = r"INFO: (?P<stage>\w+(?:\(.*?\))?)"
 PROGRESS = re.compile(rf"{STAGE} +(?P<percent>\d{{1,3}}) %  (?P<words>.*)")
 BEGINS = re.compile(rf"{STAGE} (?:runs:|takes) (?P<words>.*)")
 LIVE = re.compile(r"INFO: (your classifier is live: .*)")
+WARNS = re.compile(r"WARNING: (.*)")
 
 
 class Show:
@@ -47,6 +48,8 @@ class Show:
         """A line of Luigi's log."""
         if live := LIVE.fullmatch(line):
             self.live = live[1]
+        elif warns := WARNS.fullmatch(line):
+            self.say(f"warning: {warns[1]}")
         elif found := PROGRESS.fullmatch(line) or BEGINS.fullmatch(line):
             percent = int(found.groupdict().get("percent", 0))
             self._move(found["stage"], percent, found["words"])

@@ -6,7 +6,7 @@ import datetime
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.sources import licenses
-from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, Unavailable
+from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError, Unavailable
 from greenr_luigi.sources.store import Origin, Store
 
 #: Pictures loaded at once; each may take 200 MB while it is decoded.
@@ -74,13 +74,17 @@ class Collection:
     def ask(self, part: Source, pool: Executor, on_batch: Callable[[], None]) -> None:
         """Take what one source lists, until nothing is missing or it ends. A search engine that is no use has failed:
         where its pages are no longer understood, it may look as if it had found nothing."""
-        candidates, fault, useful = part.candidates(self.request), "", False
+        candidates, fault, useful = self._candidates(part), "", False
         while self.missing > 0:
             batch: list[Candidate] = []
             try:
                 for candidate in itertools.islice(candidates, min(self.missing, WINDOW)):
                     batch.append(candidate)
             except Interrupted as error:
+                fault, self.broke_off = str(error), True
+            except SourceError as error:
+                if not self._searched:
+                    raise
                 fault = str(error)
             if not batch:
                 break
@@ -88,8 +92,10 @@ class Collection:
             on_batch()
         if fault or (self._searched and not useful):
             ended = "ended early" if useful else "brought nothing"
-            self.broke_off |= bool(fault)
             self.failed[part.name] = f"{ended}: {fault or 'it lists no picture that can be used'}"
+
+    def _candidates(self, part: Source) -> Iterator[Candidate]:
+        yield from part.candidates(self.request)
 
     def faults(self) -> str:
         """What went wrong, for a person."""

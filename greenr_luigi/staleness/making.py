@@ -27,6 +27,7 @@ def make_if_stale(stage: Stage) -> None:
     if words := data_root.why_not_ours(Path(stage.root)):
         raise stage.error(words)
     with _locks(stage, stage.tell):
+        stage.did = None
         if not (cause := stage.stale_because()):
             stage.tell(f"{stage.title} is up to date: its inputs came out the same, or another run made it")
         elif _take(stage, cause):

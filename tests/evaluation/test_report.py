@@ -80,8 +80,10 @@ def test_the_comparison_shows_what_changed_with_label_and_answer(tmp_path):
     serving, candidate = np.array([True, True, False]), np.array([False, False, True])
     compared = compare(files[:3], candidate, serving)
     verdict = Verdict(False, "worse", compared.candidate, 0.0, compared, False)
-    report.write_report(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e", verdict=verdict)
+    warned = {"verdict": verdict, "warnings": ["DownloadImages(<b>): bing brought nothing"]}
+    report.write_report(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e", **warned)
     page = (tmp_path / "r.html").read_text()
+    assert "<b>Warning.</b> DownloadImages(&lt;b&gt;): bing brought nothing" in page
     assert page.count('alt="Newly wrong: labelled disc, called three"') == 2
     assert page.count('alt="Newly right: labelled disc, called disc"') == 1
     answer = 'labelled <b>disc</b><br>it says <span class="said">three</span>'

@@ -12,14 +12,14 @@ from pathlib import Path
 import luigi
 import pytest
 
-from greenr_luigi import config_check
+from greenr_luigi import cli, config_check, run_history
 from greenr_luigi.about import DEFAULTS
+from greenr_luigi.operations import status
 from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
-from greenr_luigi.sources import answering, download, registry
+from greenr_luigi.sources import download, registry, standing_in
 from greenr_luigi.sources.source import Request, SourceError
 from greenr_luigi.staleness.stage import Stage, logger
 from tasks import DownloadImages
-from tasks.download import require_all_drawn_or_none
 from tests.sources.conftest import Answer, Internet, picture
 from tests.sources.test_commons import commons_page, openverse_pages
 from tests.sources.test_search_engines import bing_page
@@ -262,8 +262,8 @@ def test_where_no_network_answers_all_classes_are_drawn_and_it_is_said(root: Roo
         and "drawn" not in root.task("grass", DRAWING).stamp().summary
     )
     assert str(tasks[1].stale_because()).startswith("it is drawn")
-    with pytest.raises(SourceError, match="drawn, since no network answered: moss") as error:
-        require_all_drawn_or_none(tasks)
+    with pytest.raises(SourceError, match="drawn, since no network answered: DownloadImages") as error:
+        standing_in.require_all_drawn_or_none([task.stamp() for task in tasks])
     assert error.value.passing
     no_network(root)
     with pytest.raises(
@@ -278,7 +278,7 @@ def test_where_no_network_answers_all_classes_are_drawn_and_it_is_said(root: Roo
 def test_a_network_that_swallows_everything_is_given_up_within_seconds(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "SECONDS", 0.05)
+    monkeypatch.setattr(standing_in, "SECONDS", 0.05)
     ends = threading.Event()
     for host in HOSTS.values():
         root.internet.hosts[host] = lambda path, query: (ends.wait(60), b"")[1]
@@ -292,6 +292,20 @@ def test_a_network_that_swallows_everything_is_given_up_within_seconds(
     finally:
         ends.set()
     assert root.engines("grass", DRAWING) == root.engines("moss", DRAWING) == {"sample": 12}
+
+
+def test_an_engine_that_is_not_set_up_fails_no_class_that_has_pictures(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under cron, which has not the variable that holds the key."""
+    monkeypatch.delenv("FLICKR_APIKEY", raising=False)
+    root.show(bing=range(12))
+    root.run(source="flickr,bing")
+    assert "FLICKR_APIKEY" in root.task(source="flickr,bing").stamp().summary["warning"]
+    no_network(root)
+    with pytest.raises(SourceError, match="FLICKR_APIKEY") as error:
+        root.run("moss", "flickr")
+    assert not error.value.passing
 
 
 def test_without_being_named_nothing_is_drawn_and_a_network_that_answers_is_used(root: Root) -> None:
@@ -315,3 +329,44 @@ def test_a_root_with_photographs_gets_no_drawings(root: Root, source: str, tmp_p
     shutil.rmtree(root.root / "collected", ignore_errors=True)
     with pytest.raises(SourceError, match="stands in only where"):
         root.run("grass", DRAWING)
+
+
+@pytest.mark.slow
+def test_what_people_added_is_learned_in_a_month_when_all_engines_are_dead(
+    root: Root, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> list[str]:
+        """What it made, by the history."""
+        before = len(run_history.read(root.root))
+        options = ["--classes", "grass,moss", "--limit", "20", "--root", str(root.root)]
+        task = status.build("SplitDataset", options, root.root)
+        assert luigi.build([task], local_scheduler=True, log_level="WARNING")
+        return [event.name for event in run_history.read(root.root)[before:]]
+
+    collections = ["DownloadImages(grass)", "DownloadImages(moss)"]
+    dead = dict.fromkeys(HOSTS, DEAD)
+    for first, host in ((0, "grass"), (40, "moss")):
+        root.show(**dead | {"bing": range(first, first + 20)})
+        root.run(host, limit=20)
+    root.show(**dead)
+    assert run() == ["SplitDataset"]
+    root.later(31)
+    assert sorted(run()) == collections
+    assert run() == []
+    file = root.root / "mine.jpg"
+    file.write_bytes(picture(90))
+    assert cli.main(["--root", str(root.root), "add", "--new", "grass", str(file)]) == 0
+    assert run() == ["SplitDataset"]
+    root.later(1)
+    file.write_bytes(picture(91))
+    assert cli.main(["--root", str(root.root), "add", "--new", "grass", str(file)]) == 0
+    assert sorted(run()) == [*collections, "SplitDataset"]
+    capsys.readouterr()
+    parameters = ["SplitDataset", "--classes", "grass,moss", "--limit", "20"]
+    assert cli.main(["--root", str(root.root), "status", *parameters]) == 0
+    assert capsys.readouterr().out.count("complete  warning: openverse brought nothing: https://") == 2
+    assert cli.main(["--root", str(root.root), "history"]) == 0
+    assert "warning openverse brought nothing: https://" in capsys.readouterr().out
+    task = status.build("SplitDataset", parameters[1:], root.root)
+    (warning,) = task.warnings()
+    assert warning.startswith("DownloadImages(grass), DownloadImages(moss): openverse brought nothing")
