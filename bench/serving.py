@@ -197,7 +197,7 @@ def swaps(
 
 def replaced(run_dir: Path, digest: str, pids: list[int]) -> None:
     """How long until a worker that was killed has a successor that answers."""
-    processes.kill(pids[0], signal.SIGKILL, 10)
+    processes.kill(processes.Process(pids[0], *processes.origin(pids[0])), signal.SIGKILL, 10)
     began = time.perf_counter()
     while pids[0] in (now := server.wait_for_release(run_dir, digest, 30).workers) or len(now) < len(pids):
         continue

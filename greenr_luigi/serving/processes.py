@@ -73,15 +73,18 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
             entries = file.read().split(b"\0")
     except PermissionError:
         # The command line, which names the log, may be read.
-        if os.fsencode(run_dir / LOG) not in (proc / "cmdline").read_bytes().split(b"\0"):
-            return None
-        return Process(pid, *origin(pid), user=proc.stat().st_uid)
+        command = (proc / "cmdline").read_bytes()
+        user = proc.stat().st_uid
+        is_server = os.fsencode(run_dir / LOG) in command.split(b"\0") and GUNICORN.search(command)
+        return Process(pid, *origin(pid), user=user) if is_server and _may_serve(user, run_dir) else None
     environment = {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in entries)}
     # Whoever exports the variable, as for a server of their own, has it in every process.
     if "GREENR_RUN_DIR" not in environment or not GUNICORN.search((proc / "cmdline").read_bytes()):
         return None
     at_home = run_dir.is_dir() and (proc / "cwd").samefile(run_dir)
-    if not at_home and environment["GREENR_RUN_DIR"] != str(run_dir):
+    if not (at_home or environment["GREENR_RUN_DIR"] == str(run_dir)):
+        return None
+    if not _may_serve(proc.stat().st_uid, run_dir):
         return None
     # In another container pids and addresses are others.
     if (proc / "ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
@@ -90,6 +93,15 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
     with contextlib.suppress(KeyError, ValueError):
         note = msgspec.convert(json.loads(environment[NOTE]), ServerNote)
     return Process(pid, *origin(pid), note, at_home)
+
+
+def _may_serve(user: int, run_dir: Path) -> bool:
+    """Whether a user's process can be a server of a run_dir, which is for its owner alone. Any process can look like
+    one, and would keep others from deploying."""
+    try:
+        return user in (0, os.geteuid(), run_dir.stat().st_uid)
+    except OSError:  # It was deleted.
+        return True
 
 
 def origin(pid: int) -> tuple[int, int]:
@@ -122,10 +134,10 @@ def end(run_dir: Path, keep: Collection[str] = ()) -> bool:
     pids = {process.pid for process in doomed}
     for process in doomed:
         if process.parent not in pids:
-            kill(process.pid, signal.SIGTERM, GRACE)
+            kill(process, signal.SIGTERM, GRACE)
     for process in find(run_dir):
         if process.note.launch not in keep:
-            kill(process.pid, signal.SIGKILL, KILLED)
+            kill(process, signal.SIGKILL, KILLED)
     return bool(doomed)
 
 
@@ -139,11 +151,14 @@ def refuse_foreign(run_dir: Path, processes: Iterable[Process]) -> None:
             )
 
 
-def kill(pid: int, sign: signal.Signals, timeout: float) -> None:
-    """Send a signal and wait until the process is gone, at most `timeout` seconds."""
-    with contextlib.suppress(ProcessLookupError):
-        handle = os.pidfd_open(pid)
+def kill(process: Process, sign: signal.Signals, timeout: float) -> None:
+    """Send a signal and wait until the process is gone, at most `timeout` seconds. Another one that has its pid by now
+    is left alone."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        handle = os.pidfd_open(process.pid)
         try:
+            if origin(process.pid)[1] != process.started:
+                return
             signal.pidfd_send_signal(handle, sign)
             ended = select.poll()  # select() knows no more than 1,024 files.
             ended.register(handle, select.POLLIN)

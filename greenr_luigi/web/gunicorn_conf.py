@@ -24,8 +24,6 @@ timeout = 60
 keepalive = 5
 # gunicorn would open a socket in the home folder to be controlled by; signals are enough.
 control_socket_disable = True
-# A slow disk must not stop a worker's heartbeat.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 # Connections take a descriptor each; shells still give 1024 (systemd's default, for select()).
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -15,10 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.text import harmless
 from greenr_luigi.web.model import ModelError, load
 
 #: How the process ends where it says why: the release must not serve, or something failed that may pass.
 REFUSED, FAILED = 3, 4
+#: Characters of what it says: a release may have names of any length.
+MOST_SAID = 2000
 #: Seconds between two looks whether a trial is still wanted.
 POLL = 0.1
 #: prctl(2).
@@ -76,7 +79,7 @@ def main(parent: str, store: str, digest: str, int8: str) -> int:
     try:
         load(Path(store), digest, bool(int(int8)))
     except (GreenrError, OSError, MemoryError) as error:
-        print(str(error) or type(error).__name__, end="")
+        print(harmless(str(error)[:MOST_SAID]) or type(error).__name__, end="")
         return REFUSED if isinstance(error, GreenrError) else FAILED
     return 0
 

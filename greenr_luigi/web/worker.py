@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import uvicorn
+from gunicorn.workers import base, workertmp  # type: ignore[import-untyped]
 from uvicorn_worker import UvicornWorker
 
 from greenr_luigi.serving.sockets import BACKLOG
@@ -22,8 +24,8 @@ from greenr_luigi.web.settings import from_environment
 log = logging.getLogger("greenr")
 #: Before it takes another connection a worker waits so many seconds for each that it has, and never longer than this.
 ACCEPT_DELAY, MOST_ACCEPT_DELAY = 0.001, 0.004
-#: Seconds until a worker that could not take a connection tries again.
-ACCEPT_RETRY = 1.0
+#: Seconds until a worker that could not take a connection tries again; and when another one has made room.
+ACCEPT_RETRY, ROOM_DELAY = 1.0, 0.05
 #: Connections of a worker; for one more, who has gone longest without progress makes room.
 MOST_CONNECTIONS = 512
 #: Bytes of answers that wait for their readers, and seconds that a reader may stand still.
@@ -69,8 +71,12 @@ class Server(uvicorn.Server):
         except (BlockingIOError, ConnectionAbortedError):
             return  # Another worker was quicker, or the visitor has gone.
         except OSError as error:
-            log.error("no connection can be taken: %s", error)
-            delay = ACCEPT_RETRY
+            # No more files may be open, by a limit below MOST_CONNECTIONS.
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self.make_room():
+                delay = ROOM_DELAY
+            else:
+                log.error("no connection can be taken: %s", error)
+                delay = ACCEPT_RETRY
         else:
             held = len(self.server_state.connections) + len(self.connecting)
             if held > MOST_CONNECTIONS:
@@ -83,10 +89,12 @@ class Server(uvicorn.Server):
     def connections(self) -> list[Connection]:
         return [one for one in self.server_state.connections if isinstance(one, Connection)]
 
-    def make_room(self) -> None:
+    def make_room(self) -> bool:
+        """Have whoever has gone longest without progress give way; False if nobody can."""
         waiting = [one for one in self.connections() if one.waits_for_client()]
         if waiting:
             min(waiting, key=lambda one: one.moved).give_way()
+        return bool(waiting)
 
     def look_after_readers(self) -> None:
         """An answer that nobody reads must not be held for long, nor many of them."""
@@ -119,6 +127,18 @@ class Server(uvicorn.Server):
             listening.close()
         await asyncio.gather(*self.connecting, return_exceptions=True)
         await super().shutdown(sockets)
+
+
+class Heartbeat(workertmp.WorkerTmp):  # type: ignore[misc]
+    """What gunicorn sees a worker's heartbeat by, in memory alone: where the folder for its file was full, which anyone
+    may fill, a worker that ended had no successor, and gunicorn ended with it."""
+
+    def __init__(self, _: Any) -> None:
+        self._tmp = os.fdopen(os.memfd_create("heartbeat"), "w+b", 0)
+
+
+# gunicorn has no setting for it; a test sees that it counts.
+base.WorkerTmp = Heartbeat
 
 
 class Worker(UvicornWorker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,11 @@ def served(port: int) -> str | None:
 def masters(place: Path) -> list[int]:
     """The pids of the running servers."""
     return [running.pid for running in processes.servers(place / "server")]
+
+
+def kill(pid: int) -> None:
+    """End a process by force, and wait until it is gone."""
+    processes.kill(processes.Process(pid, *processes.origin(pid)), signal.SIGKILL, 10)
 
 
 def ours(pid: int, place: Path) -> bool:

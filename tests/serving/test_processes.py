@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,6 +154,39 @@ def test_the_server_of_another_user_is_named_and_stays() -> None:
             assert served(running.port) == running.digest
         finally:
             server.stop(place / "server")
+
+
+@root_only
+def test_no_other_user_can_look_like_a_server(place: Path) -> None:
+    """Deployments were refused while somebody else's process named the log, and done again and again for one that had
+    our variable."""
+    run_dir = place / "server"
+    run_dir.mkdir(mode=0o700)
+    waiting = ["sh", "-c", "read _", "gunicorn", str(run_dir / processes.LOG)]
+    environment = {"GREENR_RUN_DIR": str(run_dir)}
+
+    def started(user: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(waiting, stdin=subprocess.PIPE, env=environment, user=user)
+
+    def seen() -> list[int]:
+        return [one.pid for one in processes.find(run_dir)]
+
+    with started(65534) as stranger, started(0) as ours:
+        until(lambda: ours.pid in seen())
+        assert seen() == [ours.pid]
+        os.chown(run_dir, 65534, -1)
+        assert set(seen()) == {ours.pid, stranger.pid}
+        for process in (stranger, ours):
+            process.communicate(b"\n")
+
+
+def test_another_process_that_has_the_pid_by_now_is_left_alone() -> None:
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        parent, began = processes.origin(bystander.pid)
+        processes.kill(processes.Process(bystander.pid, parent, began - 1), signal.SIGKILL, 1)
+        assert bystander.poll() is None
+        processes.kill(processes.Process(bystander.pid, parent, began), signal.SIGKILL, 10)
+        assert bystander.wait(10) == -signal.SIGKILL
 
 
 def test_a_pid_file_that_lies_harms_nobody(place: Path) -> None:

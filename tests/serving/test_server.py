@@ -18,7 +18,7 @@ import pytest
 from greenr_luigi.operations.usage import served_releases
 from greenr_luigi.serving import launch, processes, releases, server
 from tests import tiny_release
-from tests.serving.looking import get, greenr, masters, ours, served, until, visitor
+from tests.serving.looking import get, greenr, kill, masters, ours, served, until, visitor
 from tests.tiny_release import serve
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
 def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest)
-    processes.kill(running.pid, signal.SIGKILL, 10)
+    kill(running.pid)
     again = serve(place, digest, running.port)
     assert again.pid != running.pid and again.port == running.port
     assert not set(again.workers) & set(running.workers)
@@ -105,7 +105,7 @@ def test_killed_master_is_mended_on_the_same_port(place: Path) -> None:
 def test_killed_worker_comes_back(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest, workers=2)
-    processes.kill(running.workers[0], signal.SIGKILL, 10)
+    kill(running.workers[0])
     again = serve(place, digest, workers=2)
     assert again.pid == running.pid and len(again.workers) == 2
     while running.workers[0] in again.workers:
