@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from greenr_luigi.web.intake import SHARE, STEP, Share
+from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem, made_room
 from greenr_luigi.web.settings import Settings
 
@@ -18,10 +20,27 @@ MOST_FRAMING = 128 * 1024
 #: Headers of a request, and requests that are sent before the answer to the first: each takes a hundred times the
 #: memory of its few bytes.
 MOST_HEADERS, MOST_PIPELINED = 200, 16
+#: Chunks of a body, and one more for each so many bytes: one of a few bytes takes as long as one of 64 KB.
+MOST_CHUNKS, CHUNK = 1000, 256
 
 
 class TooMany(ValueError):
     """Raised where the parser calls, which ends the request."""
+
+
+class Transport:
+    """A connection's, on which what is written once it has closed is lost: uvloop raises an error then, before uvicorn
+    learns that the visitor has gone."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
 
 class Connection(HttpToolsProtocol):
@@ -32,7 +51,7 @@ class Connection(HttpToolsProtocol):
     header_timer: asyncio.TimerHandle | None = None
     ending = False
     #: Bytes of the current request, and of what came last without the bodies in it.
-    framing = body = arrived = 0
+    framing = body = arrived = chunks = 0
     #: Whether a head has begun, and not come to its end.
     in_head = False
     #: When it was further by STEP bytes, a request or an answer, by time.monotonic(); bytes since, and of the answer
@@ -41,7 +60,9 @@ class Connection(HttpToolsProtocol):
     since = unread_then = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Transport(transport))  # type: ignore[arg-type]
+        #: Whose turn it is.
+        self.visitor = client({"client": self.client})
         self.start_header_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -70,6 +91,11 @@ class Connection(HttpToolsProtocol):
         self.arrived -= len(body)
         super().on_body(body)
 
+    def on_chunk_header(self) -> None:
+        self.chunks += 1
+        if self.chunks > MOST_CHUNKS + self.body // CHUNK:
+            raise TooMany
+
     def start_header_timer(self) -> None:
         self.progress()
         self.header_timer = self.loop.call_later(self.header_seconds, self.end_head)
@@ -96,7 +122,7 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_PIPELINED:
             raise TooMany
         super().on_message_begin()
-        self.framing, self.body = self.arrived, 0
+        self.framing, self.body, self.chunks = self.arrived, 0, 0
         self.in_head = True
         self.progress()
         if self.header_timer is None:

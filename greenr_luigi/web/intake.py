@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
@@ -24,7 +26,7 @@ from greenr_luigi.web.settings import Settings
 Read = TypeVar("Read")
 #: Room for the parts' headers and the small fields beside the pictures.
 OVERHEAD = 64 * 1024
-MAX_FIELD = 4096
+MAX_FIELD, MAX_FIELDS = 4096, 8
 #: Bytes that count as progress, and seconds without it after which an upload makes room for others.
 STEP, HALTED = 4096, 2.0
 #: Where a request's share of the budget stands in its state.
@@ -46,7 +48,7 @@ class Upload:
 async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
     """The picture behind an address. Raises Problem as Fetcher.fetch does, and 503 "busy"."""
     intake, fetcher = request.state["intake"], request.state["fetcher"]
-    with intake.share() as share:
+    with intake.share(client(request.scope)) as share:
         with fetcher.place(client(request.scope)):
             async with share.coming(None):
                 data = await fetcher.fetch(address, share.add)
@@ -57,8 +59,8 @@ async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
 async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
     """The 1 to `most` pictures in the form fields `file`. Raises Problem: 400, 408, 413 or 503 "busy"."""
     intake: Intake = request.state["intake"]
-    with intake.hold(request, most_bytes(most)) as (limited, share):
-        reading = limited.form(max_files=most, max_fields=8, max_part_size=MAX_FIELD)
+    with intake.hold(request, most_bytes(most), mark(request), most) as (limited, share):
+        reading = limited.form(max_files=most, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
         form = await intake.read(share, reading)
         try:
             files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
@@ -70,16 +72,15 @@ async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload
             # Or each picture would be in memory twice.
             await form.close()
         if not pictures:
-            message = "no picture came: choose one and send it in the form field 'file'"
-            raise Problem(400, "no-picture", message)
+            raise no_picture()
         yield Upload(pictures, form)
 
 
 class Share:
     """What one request has of a worker's budget: the bytes of its pictures, from their coming to their answer."""
 
-    def __init__(self, intake: Intake) -> None:
-        self.intake = intake
+    def __init__(self, intake: Intake, visitor: str = "") -> None:
+        self.intake, self.visitor = intake, visitor
         self.size = 0
         #: When it was further by STEP bytes, by time.monotonic(), and how many there were then.
         self.moved, self.size_then = time.monotonic(), 0
@@ -133,8 +134,8 @@ class Intake:
         self.shares: set[Share] = set()
 
     @contextlib.contextmanager
-    def share(self) -> Iterator[Share]:
-        share = Share(self)
+    def share(self, visitor: str = "") -> Iterator[Share]:
+        share = Share(self, visitor)
         self.shares.add(share)
         try:
             yield share
@@ -143,14 +144,20 @@ class Intake:
             share.give_back()
 
     def make_room(self, share: Share, more: int) -> None:
-        """For what a share has and `more` bytes: whoever has gone longest without progress makes it. Raises Problem:
-        503 "busy" if all go on."""
+        """For what a share has and `more` bytes: the visitor who has most makes it, if that is more than this one would
+        have, and else whoever has halted; each by what has gone longest without progress. Raises Problem: 503 "busy"
+        if it cannot be made."""
         while share.size < self.held and self.held + more > self.settings.held_bytes:
+            held = Counter[str]()
+            for one in self.shares:
+                held[one.visitor] += one.size
             others = [one for one in self.shares if one.size and one.is_coming() and one is not share]
-            longest = min(others, key=lambda one: one.moved, default=None)
-            if longest is None or time.monotonic() - longest.moved < HALTED:
+            most = max((held[one.visitor] for one in others), default=0)
+            leaving = [one for one in others if held[one.visitor] == most > held[share.visitor] + more]
+            leaving = leaving or [one for one in others if time.monotonic() - one.moved >= HALTED]
+            if not leaving:
                 raise busy("uploads")
-            longest.give_way()
+            min(leaving, key=lambda one: one.moved).give_way()
 
     async def body(self, request: Request[Any]) -> bytes:
         """A small body, such as JSON. Raises Problem as `uploaded` does."""
@@ -158,25 +165,34 @@ class Intake:
             return await self.read(share, limited.body())
 
     @contextlib.contextmanager
-    def hold(self, request: Request[Any], most: int) -> Iterator[tuple[Request, Share]]:
-        """The request, with a body that is counted while it comes, whatever its Content-Length claims."""
+    def hold(
+        self, request: Request[Any], most: int, mark: bytes = b"", pictures: int = 0
+    ) -> Iterator[tuple[Request, Share]]:
+        """The request, with a body that is counted while it comes, whatever its Content-Length claims. So are its
+        parts, if it is a form of so many `pictures`, by the `mark` that is between them."""
         message = f"more than {most:,} bytes in one request: send fewer or smaller pictures, of a movie a screenshot"
         too_large = Problem(413, "upload-too-large", message)
-        claimed, arrived = content_length(request, most), 0
+        claimed, arrived, marks = content_length(request, most), 0, 0
 
         async def counted() -> Message:
-            nonlocal arrived
+            nonlocal arrived, marks
             message = await request.receive()
-            size = len(message.get("body", b""))
+            body = message.get("body", b"")
+            size = len(body)
             arrived += size
             if arrived > most:
                 raise too_large
+            # The parser takes a microsecond for each, and a second for all that fit into a few megabytes.
+            marks += body.count(mark) if mark else 0
+            if marks > pictures + MAX_FIELDS + 1:
+                many = f"the form has more parts than {pictures} pictures and {MAX_FIELDS} fields: send fewer"
+                raise Problem(400, "upload-too-many", many)
             share.add(size)
             return message
 
         if claimed > most:
             raise too_large
-        with self.share() as share:
+        with self.share(client(request.scope)) as share:
             # For the worker, which may need the connection.
             request.scope["state"][SHARE] = share
             # Only what has come is counted as held: a claim alone must not keep others out.
@@ -207,6 +223,18 @@ class Intake:
 def most_bytes(pictures: int) -> int:
     """The most bytes of one request with so many pictures; never more than three of the largest take."""
     return MAX_BYTES * min(pictures, 3) + OVERHEAD
+
+
+def mark(request: Request[Any]) -> bytes:
+    """What stands between the parts of a form (RFC 2046, 5.1.1). Raises Problem for what holds no files."""
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        raise no_picture()
+    return b"\r\n--" + options.get(b"boundary", b"")
+
+
+def no_picture() -> Problem:
+    return Problem(400, "no-picture", "no picture came: choose one and send it in the form field 'file'")
 
 
 def without_charset(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

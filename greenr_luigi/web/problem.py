@@ -62,5 +62,5 @@ def busy(what: str) -> Problem:
 
 
 def made_room() -> Problem:
-    message = "nothing came for a while, and others needed the room: send it again"
+    message = "others needed the room meanwhile: send it again"
     return Problem(503, "busy", message, retry_after=1)

@@ -7,8 +7,10 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,16 +24,24 @@ from greenr_luigi.web.connection import Connection
 from greenr_luigi.web.settings import from_environment
 
 log = logging.getLogger("greenr")
-#: Before it takes another connection a worker waits so many seconds for each that it has, and never longer than this.
-ACCEPT_DELAY, MOST_ACCEPT_DELAY = 0.001, 0.004
+#: Before it takes another connection a worker waits so many seconds for each that it has, and never longer than this;
+#: not when so many in a row had another one waiting behind them, or a flood of one visitor's would hold up all others'.
+ACCEPT_DELAY, MOST_ACCEPT_DELAY, CROWD = 0.001, 0.004, 64
 #: Seconds until a worker that could not take a connection tries again; and when another one has made room.
 ACCEPT_RETRY, ROOM_DELAY = 1.0, 0.05
-#: Connections of a worker; for one more, who has gone longest without progress makes room.
+#: Connections of a worker; for one more, of the visitor who has most the one longest without progress makes room.
 MOST_CONNECTIONS = 512
 #: Bytes of answers that wait for their readers, and seconds that a reader may stand still.
 MOST_UNREAD, UNREAD_SECONDS = 64 * 2**20, 20.0
 #: Ticks of a tenth of a second from one heartbeat to the next; gunicorn ends a worker that has none for its `timeout`.
 HEARTBEAT = 10
+
+
+def is_readable(listening: socket.socket) -> bool:
+    """Whether a connection waits to be taken."""
+    poll = select.poll()
+    poll.register(listening, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Server(uvicorn.Server):
@@ -44,6 +54,10 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, notify: Callable[[], None]) -> None:
         super().__init__(config)
         self.notify = notify
+        #: How many connections were taken in a row with another one waiting behind.
+        self.crowd = 0
+        #: Connections that make room for others, the first one last, and when each was further.
+        self.leaving: list[tuple[Connection, float]] = []
 
     async def on_tick(self, counter: int) -> bool:
         # uvicorn's own heartbeat goes by the time of day: a clock set back by two hours would stop it for two hours.
@@ -81,7 +95,8 @@ class Server(uvicorn.Server):
             held = len(self.server_state.connections) + len(self.connecting)
             if held > MOST_CONNECTIONS:
                 self.make_room()
-            delay = min(ACCEPT_DELAY * held, MOST_ACCEPT_DELAY)
+            self.crowd = self.crowd + 1 if is_readable(listening) else 0
+            delay = min(ACCEPT_DELAY * held, MOST_ACCEPT_DELAY) if self.crowd < CROWD else 0
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
         loop.call_later(delay, self.listen, listening)
@@ -90,11 +105,22 @@ class Server(uvicorn.Server):
         return [one for one in self.server_state.connections if isinstance(one, Connection)]
 
     def make_room(self) -> bool:
-        """Have whoever has gone longest without progress give way; False if nobody can."""
+        """End one connection; False if all are being answered."""
+        while self.leaving or self.rank():
+            one, moved = self.leaving.pop()
+            if one.moved == moved and one.waits_for_client():
+                one.give_way()
+                return True
+        return False
+
+    def rank(self) -> bool:
+        """Find who leaves next, if any: some at a time, since to look at all takes as long as to take ten more."""
         waiting = [one for one in self.connections() if one.waits_for_client()]
-        if waiting:
-            min(waiting, key=lambda one: one.moved).give_way()
-        return bool(waiting)
+        held = Counter(one.visitor for one in self.connections())
+        most = max((held[one.visitor] for one in waiting), default=0)
+        longest = sorted((one.moved, id(one), one) for one in waiting if held[one.visitor] == most)
+        self.leaving = [(one, moved) for moved, _, one in reversed(longest[: 1 + most // 8])]
+        return bool(self.leaving)
 
     def look_after_readers(self) -> None:
         """An answer that nobody reads must not be held for long, nor many of them."""

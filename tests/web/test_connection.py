@@ -7,15 +7,23 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from greenr_luigi.web import app, worker
-from greenr_luigi.web.connection import MOST_FRAMING, MOST_HEADERS, MOST_PIPELINED, Connection
+from greenr_luigi.web.connection import (
+    MOST_CHUNKS,
+    MOST_FRAMING,
+    MOST_HEADERS,
+    MOST_PIPELINED,
+    Connection,
+)
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.worker import Server
 from tests import tiny_release
@@ -37,8 +45,10 @@ class Page:
         self.server, self.port = server, port
         self.clients: list[asyncio.StreamWriter] = []
 
-    async def send(self, data: bytes) -> asyncio.StreamReader:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1000)
+    async def send(self, data: bytes, who: str = "127.0.0.1") -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, limit=1000, local_addr=(who, 0)
+        )
         self.clients.append(writer)
         before = sum(one.since + one.moved for one in self.server.connections())
         writer.write(data)
@@ -77,12 +87,13 @@ async def serving(root: Path, seconds: float = 15) -> AsyncIterator[Page]:
             await running
 
 
-def run(root: Path, asked: Callable[[Page], Awaitable[None]], **how: float) -> None:
+def run(root: Path, asked: Callable[[Page], Awaitable[None]], loop: Any = None, **how: float) -> None:
     async def ask() -> None:
         async with asyncio.timeout(30), serving(root, **how) as page:
             await asked(page)
 
-    asyncio.run(ask())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(ask())
 
 
 @pytest.mark.parametrize("still", [STILL, HEAD], ids=["a body", "a head"])
@@ -98,6 +109,46 @@ def test_who_stands_still_longest_makes_room_and_is_told_so(
         assert told.startswith(b"HTTP/1.1 503 ") and b"send it again" in told
         assert b"retry-after: 1" in told.lower() and b"connection: close" in told.lower()
         assert not any(one.at_eof() for one in others)
+
+    run(tmp_path, ask)
+
+
+def test_of_who_has_most_connections_one_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MOST_CONNECTIONS", 3)
+
+    async def ask(page: Page) -> None:
+        alone = await page.send(STILL, "127.0.0.2")
+        first = await page.send(STILL)
+        await page.send(STILL)
+        assert b'"label":"dandelion"' in await page.upload()
+        assert b"send it again" in await first.read() and not alone.at_eof()
+
+    run(tmp_path, ask)
+
+
+def test_a_flood_of_connections_is_taken_without_a_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else those that come behind it wait for all of it."""
+    monkeypatch.setattr(worker, "CROWD", 3)
+    waits: list[float] = []
+
+    async def ask(page: Page) -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def call_later(delay: float, work: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+            if work == page.server.listen:
+                waits.append(delay)
+            return later(delay, work, *arguments)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+        with contextlib.ExitStack() as crowd:
+            for _ in range(9):
+                crowd.enter_context(socket.create_connection(("127.0.0.1", page.port)))
+            while len(waits) < 9:
+                await asyncio.sleep(0.005)
+        assert waits[0] > 0 and waits[2:8] == [0] * 6 and waits[8] > 0
 
     run(tmp_path, ask)
 
@@ -154,6 +205,56 @@ def test_requests_are_sent_ahead_in_small_numbers(tmp_path: Path) -> None:
         assert answers.count(b"alive") <= 1 and len(page.server.connections()) == 1
 
     run(tmp_path, ask)
+
+
+def test_chunks_are_not_many_and_small(tmp_path: Path) -> None:
+    """Six connections with chunks of 5 bytes had all others wait for 1.5 s."""
+
+    async def ask(page: Page) -> None:
+        for size, least in ((5, 1), (1000, 2000)):
+            await page.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+            (connection,) = page.server.connections()
+            for _ in range(2000):
+                connection.data_received(b"%x\r\n%b\r\n" % (size, bytes(size)))
+                if connection.transport.is_closing():
+                    break
+            assert least <= connection.chunks < 2 * MOST_CHUNKS + least
+            assert connection.transport.is_closing() is (size == 5)
+            page.clients[-1].transport.abort()
+            while page.server.connections():
+                await asyncio.sleep(0.005)
+
+    run(tmp_path, ask)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/x-www-form-urlencoded"])
+def test_a_form_of_many_parts_is_refused_before_it_is_parsed(tmp_path: Path, kind: str) -> None:
+    """Each `&` and each mark takes a microsecond: six connections had all others wait for 6 s."""
+
+    async def ask(page: Page) -> None:
+        body = b"\r\n--bx&&&&" * 10_000
+        head = HEAD.replace(b"multipart/form-data; boundary=b", kind.encode())
+        answer = await page.send(head + b"Content-Length: %d\r\n\r\n" % (len(body) + 1) + body)
+        told = await answer.readuntil(b"}}")
+        assert told.startswith(b"HTTP/1.1 400 ")
+        assert (b"upload-too-many" if "multipart" in kind else b"no-picture") in told
+
+    run(tmp_path, ask)
+
+
+def test_who_leaves_before_the_answer_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each one wrote two tracebacks into the log."""
+
+    async def ask(page: Page) -> None:
+        await page.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        (connection,) = page.server.connections()
+        connection.transport.abort()
+        connection.transport.write(b"x")
+        while page.server.connections():
+            await asyncio.sleep(0.005)
+
+    run(tmp_path, ask, uvloop.new_event_loop)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_headers_are_few(tmp_path: Path) -> None:

@@ -61,6 +61,32 @@ def test_who_stands_still_longest_makes_room(monkeypatch: pytest.MonkeyPatch) ->
     run(crowd)
 
 
+def test_the_many_uploads_of_one_visitor_keep_no_other_out() -> None:
+    """None of them stands still; but of whoever has most, the one that has gone longest without progress makes room."""
+
+    async def crowd() -> None:
+        ours = small()
+        with (
+            ours.share("a") as first,
+            ours.share("a") as second,
+            ours.share("b") as other,
+            ours.share("c") as own,
+            pytest.raises(Problem, match="others needed the room"),
+        ):
+            async with first.coming(20), second.coming(20), own.coming(20):
+                for share, size in ((own, 200), (first, 400), (second, 400)):
+                    share.add(size)
+                with pytest.raises(Problem, match="busy with other uploads"):
+                    second.add(100)
+                with pytest.raises(Problem, match="busy with other uploads"):
+                    ours.make_room(other, 900)
+                ours.make_room(other, 300)
+                assert [share.size for share in (first, second, own)] == [0, 500, 200]
+                await asyncio.sleep(1)
+
+    run(crowd)
+
+
 @pytest.mark.parametrize(("steps", "goes"), [((100,) * 4, True), ((1,) * 4, False)], ids=["goes on", "drips"])
 def test_who_goes_on_is_not_put_out(
     monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...], goes: bool

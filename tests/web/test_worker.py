@@ -59,7 +59,10 @@ def test_whoever_stands_still_makes_room_when_no_more_files_may_be_open(
 
     def connection(name: str, moved: float, waits: bool = True) -> Any:
         return SimpleNamespace(
-            moved=moved, waits_for_client=lambda: waits, give_way=lambda: gone.append(name)
+            visitor="a",
+            moved=moved,
+            waits_for_client=lambda: waits,
+            give_way=lambda: gone.append(name),
         )
 
     def full(_: socket.socket) -> None:
