@@ -101,6 +101,12 @@ def exists(module: str) -> bool:
     return _spec(module) is not None
 
 
+def location(module: str) -> Path | None:
+    """The file that an import of a module would run; None for a namespace, or what is not there."""
+    found = _file(module)
+    return found[1] if found else None
+
+
 def _spec(module: str) -> ModuleSpec | None:
     """Where Python would find a module, asked without importing it or its parents."""
     if not module or (folders := _folders(module.rpartition(".")[0])) == []:

@@ -91,6 +91,10 @@ def _make(stage: Stage, cause: str) -> None:
         raise stage.error(
             f"{stage.title}: {name} was edited after this process had loaded it: start a new process, which runs it"
         )
+    if words := libraries.upgraded(trace.libraries):
+        raise stage.error(
+            f"{stage.title}: {words} after this process had loaded it: start a new process, which runs it"
+        )
     if stale := loaded.stale_bytecode(modules):
         raise stage.error(
             f"{stage.title}: Python takes the bytecode {stale[1]} for that of {stale[0]}, but it is of other code: "

@@ -1,9 +1,12 @@
 """Which installed distributions an output depends on: what the code imports, and what a stage names besides."""
 
+import base64
 import configparser
 import functools
+import hashlib
 import importlib
 import re
+import shutil
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
@@ -12,6 +15,7 @@ import pytest
 import tasks
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import code, libraries
+from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.pipeline import REPOSITORY
 from tests.toys import build, cause
@@ -142,6 +146,70 @@ def test_a_compiled_module_imports_what_nobody_can_see(root, count_imports):
     build(root)
     assert any("fast" in name for name in toys.Count(root=root).stamp().code)
     assert recorded(root) >= {"numpy"}
+
+
+@pytest.fixture
+def install(monkeypatch, tmp_path_factory):
+    """Installs a distribution of the module toy_library, whose content tells its version, as pip does: over
+    what is there."""
+    site = tmp_path_factory.mktemp("site")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "toy_library", raising=False)
+
+    def install(name, version, instead_of=""):
+        for old in site.glob(f"{instead_of or 'nothing'}-*.dist-info"):
+            shutil.rmtree(old)
+        source = f"VERSION = {version!r}\n"
+        (site / "toy_library.py").write_text(source)
+        told = site / f"{name}-{version}.dist-info"
+        told.mkdir()
+        (told / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(source.encode()).digest()).decode().rstrip("=")
+        (told / "RECORD").write_text(f"toy_library.py,sha256={digest},{len(source)}\n")
+        importlib.invalidate_caches()
+        return source
+
+    return install
+
+
+def test_a_library_upgraded_between_two_stages_of_a_process_counts(root, count_imports, install):
+    count_imports("import toy_library\n")
+    install("toy_one", "1.0")
+    build(root)
+    install("toy_one", "2.0", instead_of="toy_one")
+    assert cause(root, toys.Count) == "version of toy_one: 1.0 -> 2.0"
+    assert build(root) == ["Count"]
+    importlib.import_module("toy_library")
+    install("toy_one", "3.0", instead_of="toy_one")
+    with pytest.raises(
+        StalenessError, match=r"Count: toy_one was upgraded \(2.0 -> 3.0\) after this process had lo"
+    ):
+        toys.Count(root=root).run()
+    del sys.modules["toy_library"]
+    assert build(root) == ["Count"]
+
+
+@pytest.mark.parametrize(("first", "last"), [("toy_one", "toy_two"), ("toy_two", "toy_one")])
+def test_of_two_that_provide_a_module_the_one_that_is_imported_counts(
+    root, count_imports, install, first, last
+):
+    count_imports("import toy_library\n")
+    install(first, "1.0")
+    install(last, "2.0")
+    assert libraries.versions(["toy_library"]) == {"toy_library": "2.0"}
+    build(root)
+    assert recorded(root) >= {last} and first not in recorded(root)
+    install(last, "3.0", instead_of=last)
+    assert cause(root, toys.Count) == f"version of {last}: 2.0 -> 3.0"
+
+
+@pytest.mark.parametrize("order", [("1.0", "2.0"), ("2.0", "1.0")])
+def test_what_an_upgrade_that_was_cut_short_left_counts_for_nothing(install, order):
+    for version in order:
+        install("toy_one", version)
+    assert libraries.versions(["toy_one", "toy_library"]) == dict.fromkeys(
+        ["toy_one", "toy_library"], order[1]
+    )
 
 
 @functools.cache
