@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from greenr_luigi.staleness import locks
+from greenr_luigi.staleness.holders import user_name
 from greenr_luigi.staleness.locks import PATIENCE, OnWait
 
 #: Seconds to wait for others who update a file, each of whom takes milliseconds.
@@ -75,6 +76,15 @@ def refuse_link(*paths: Path) -> None:
             )
 
 
+def refuse_strange_link(*paths: Path) -> None:
+    """Raises OSError if one of the files or folders that we write to is another user's link, which may lead anywhere. A
+    person may keep one of their own elsewhere, and link to it."""
+    for path in paths:
+        if path.is_symlink() and (user := path.lstat().st_uid) not in (0, os.geteuid()):
+            whose = f"is a link of user {user_name(user)}, and what is written would go elsewhere: remove it"
+            raise OSError(errno.ELOOP, whose, str(path))
+
+
 def own(folder: Path, name: str) -> Path | None:
     """The regular file of this name in a folder of ours; None if there is none, or if the name or a link leads
     elsewhere. Whoever may write there must not have us show, copy or delete what lies elsewhere."""
@@ -113,8 +123,12 @@ def make_private(path: Path) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """A folder for its owner alone, made if there is none."""
+    """A folder for its owner alone, made if there is none. Raises OSError if it is another user's, who may look into
+    it, or that user's link."""
+    refuse_strange_link(path)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.geteuid() not in (0, path.stat().st_uid):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     make_private(path)
     return path
 
@@ -122,33 +136,31 @@ def private_folder(path: Path) -> Path:
 def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Replace the content of a file by what `change` makes of it; of nothing, if there is no file. Others who update it
     wait. When `change` raises, or the disk is full, all is as it was. Raises OSError if what was written does not read
-    back, and LockTimeoutError if somebody holds the file for long: whoever may read it can."""
+    back, if the file is another user's link, and LockTimeoutError if another process is at it for long."""
+    refuse_strange_link(path)
     path = path.resolve()
     with _alone(path):
-        # Read back before the rename: after it, the new file can be had by another.
-        write(path, change(path.read_bytes()), read_back=True)
+        write(path, change(path.read_bytes() if path.exists() else b""), read_back=True)
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[IO[bytes]]:
-    """A file for whoever changes it, while others who do wait. It is made if there is none, and then removed if the
-    block raises."""
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else changes a file meanwhile. What is locked is a file of its own, beside it and as long as this takes:
+    whoever may read a file can hold a lock on it."""
+    lock = path.with_name(f".{path.name}.lock")
     while True:
-        was_there = path.exists()
-        with path.open("ab+", buffering=0) as file:
-            locks.take(file.fileno(), path, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
-            # Another may have replaced it while this one waited.
-            if not locks.is_at(file.fileno(), path):
-                continue
-            try:
-                yield file
-            except BaseException:
-                # Where another came first there are lines by now.
-                is_empty = file.seek(0, os.SEEK_END) == 0
-                if not was_there and is_empty and locks.is_at(file.fileno(), path):
-                    path.unlink()
-                raise
-            return
+        descriptor = locks.opened(lock)
+        try:
+            locks.take(descriptor, lock, fcntl.LOCK_EX, lambda _: None, UPDATE, among_threads=True)
+            # Whoever was waited for has removed it.
+            if locks.is_at(descriptor, lock):
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)
 
 
 def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
@@ -162,7 +174,7 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
     read, and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the
     disk is full, all is as it was."""
     refuse_link(path)
-    with _alone(path) as file:
+    with _alone(path), _opened_or_made(path) as file:
         end = file.seek(0, os.SEEK_END)
         last = os.pread(file.fileno(), longest, max(0, end - longest))
         begins = b"" if last.endswith(b"\n") or not last else b"\n"
@@ -174,6 +186,19 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
                 os.fsync(file.fileno())
         except OSError:
             file.truncate(end)
+            raise
+
+
+@contextlib.contextmanager
+def _opened_or_made(path: Path) -> Iterator[IO[bytes]]:
+    """A file to add to; if there was none, it is removed when the block raises."""
+    was_there = path.exists()
+    with path.open("ab+", buffering=0) as file:
+        try:
+            yield file
+        except BaseException:
+            if not was_there:
+                path.unlink(missing_ok=True)
             raise
 
 

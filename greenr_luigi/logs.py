@@ -46,7 +46,7 @@ class RotatedFile(logging.Handler):
         self.torn = False
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -7,12 +7,17 @@ import multiprocessing
 import os
 import resource
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from greenr_luigi import files
+from greenr_luigi.dataset import curation
+from greenr_luigi.serving import feedback_store
+from greenr_luigi.sources import store
+from tests import tiny_release
 
 
 def add_lines(path: Path, name: int) -> None:
@@ -35,17 +40,19 @@ def test_processes_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_one_that_comes_right_after_another_is_no_failure_of_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock is of the file that has been replaced: the new one can be had at once."""
+    """It waits until the other one has ended."""
     path, replace = tmp_path / "log", Path.replace
+    other = threading.Thread(target=files.append, args=(path, lambda _: b"two\n"))
 
     def followed(beside: Path, place: Path) -> Path:
         replaced = replace(beside, place)
         monkeypatch.setattr(Path, "replace", replace)
-        files.append(path, lambda _: b"two\n")
+        other.start()
         return replaced
 
     monkeypatch.setattr(Path, "replace", followed)
     files.append(path, lambda _: b"one\n")
+    other.join()
     assert path.read_text() == "one\ntwo\n"
 
 
@@ -184,6 +191,38 @@ def test_only_a_file_inside_is_our_own(tmp_path: Path) -> None:
         "sub/../sub/ours",
     ):
         assert files.own(folder, name) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making another user's link needs root")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda place: files.append(place / "link", lambda _: b"echo mine\n"),
+        lambda place: files.private_folder(place / "link"),
+        lambda place: curation.add(place, "grass", place / "picture", ""),
+        lambda place: store.opened(place, "grass", {}, pytest.fail).__enter__(),
+        lambda place: feedback_store.keep(place / "link", (place / "picture").read_bytes(), "grass", "", ""),
+    ],
+    ids=["lines", "private", "added", "collected", "feedback"],
+)
+def test_nothing_is_written_where_another_users_link_leads(
+    tmp_path: Path, write: Callable[[Path], object]
+) -> None:
+    """It may be the start file of a shell; what a person has linked themselves is followed."""
+    elsewhere, place = tmp_path / "elsewhere", tmp_path / "place"
+    place.mkdir()
+    (place / "picture").write_bytes(tiny_release.picture())
+    links = [place / name for name in ("link", "added", "collected")]
+    for link in links:
+        link.symlink_to(elsewhere)
+        os.lchown(link, 65534, 65534)
+    with pytest.raises(OSError, match=r"is a link of user \w+, and what is written would go elsewhere"):
+        write(place)
+    assert not elsewhere.exists()
+    elsewhere.mkdir()
+    with pytest.raises(OSError, match=r"is a link of user \w+, and what is written would go elsewhere"):
+        write(place)
+    assert not [*elsewhere.iterdir()]
 
 
 def test_a_line_is_added_in_place_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -58,6 +58,7 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
     """
     data, row = picture(file, label)
     copy = root / ADDED / folder_name(label) / row.file
+    files.refuse_strange_link(root / ADDED, copy.parent)
     if is_new := not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
         files.write(copy, data)

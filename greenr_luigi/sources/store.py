@@ -88,6 +88,7 @@ class Store:
     def add(self, origin: Origin) -> None:
         """Note a way in which a picture came, before the picture is put."""
         if self.log:
+            files.refuse_link(self.log.with_name(UNSAVED))
             with self.log.with_name(UNSAVED).open("ab") as file:
                 file.write(msgspec.json.encode(origin) + b"\n")
                 file.flush()
@@ -132,6 +133,7 @@ def _from_web(earlier: Mapping[Path, str]) -> list[Found]:
 @contextlib.contextmanager
 def _locked(root: Path, label: str, on_wait: OnWait) -> Iterator[Path]:
     folder = root / FOLDER / folder_name(label)
+    files.refuse_strange_link(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
         for path in folder.iterdir():

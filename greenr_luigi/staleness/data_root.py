@@ -46,7 +46,9 @@ def mark(root: Path) -> None:
     if not path.exists() or (
         CONTENT.encode() != (there := path.read_bytes()) and CONTENT.encode().startswith(there)
     ):
-        path.write_text(CONTENT)
+        # Not through a link: it may lead anywhere.
+        with open(path, "w", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+            file.write(CONTENT)
 
 
 def hold(root: Path, on_wait: OnWait, patience: float = PATIENCE) -> None:

@@ -36,8 +36,16 @@ class LockTimeoutError(TimeoutError):
 
 
 def opened(path: Path) -> int:
-    """The descriptor of a lock file, made if there is none. One of ours is closed to others."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    """The descriptor of a lock file, made if there is none. One of ours is closed to others. One that root makes
+    belongs to whose folder it lies in, who could not open it otherwise."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags | os.O_EXCL, 0o600)
+        if os.geteuid() == 0:
+            folder = path.parent.stat()
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    except FileExistsError:
+        descriptor = os.open(path, flags, 0o600)
     status = os.fstat(descriptor)
     if status.st_uid == os.geteuid() and status.st_mode & 0o077:
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o700)

@@ -80,13 +80,28 @@ def test_who_waits_is_told_again_and_again(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_of_lines_that_is_held_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever may read it can hold it."""
     monkeypatch.setattr(files, "UPDATE", 0.05)
     path = tmp_path / "log"
     path.write_text("one\n")
-    with held(path, "flock") as pid, pytest.raises(locks.LockTimeoutError, match=f"by process {pid} on"):
+    with (
+        held(tmp_path / ".log.lock", "flock", "a") as pid,
+        pytest.raises(locks.LockTimeoutError, match=f"by process {pid} on"),
+    ):
         files.append(path, lambda _: b"two\n")
     files.append(path, lambda _: b"two\n")
+    assert path.read_text() == "one\ntwo\n" and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("add", [files.append, files.append_line])
+def test_whoever_may_read_a_file_of_lines_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add: Callable[..., None]
+) -> None:
+    """A neighbour who locked a history could keep others from deploying."""
+    monkeypatch.setattr(files, "UPDATE", 0.05)
+    path = tmp_path / "log"
+    path.write_text("one\n")
+    with held(path, "flock"), held(path, "lockf"):
+        add(path, lambda *_: b"two\n")
     assert path.read_text() == "one\ntwo\n"
 
 
@@ -107,6 +122,24 @@ def test_locks_are_private_and_those_of_earlier_versions_become_so(tmp_path: Pat
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         path.chmod(0o664)
     assert {stat.S_IMODE(path.stat().st_mode) for path in make_all_locks(tmp_path)} == {0o600}
+
+
+@root_only
+def test_a_lock_that_root_makes_belongs_to_whose_folder_it_lies_in(tmp_path: Path) -> None:
+    """Its owner could not open it otherwise."""
+    os.chown(tmp_path, NOBODY, -1)
+    for _ in range(2):
+        with files.locked(tmp_path / "lock"):
+            assert (tmp_path / "lock").stat().st_uid == NOBODY
+
+
+def test_a_marker_is_not_written_through_a_link(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / data_root.MARKER).symlink_to(tmp_path / "nologin")
+    with pytest.raises(OSError, match="symbolic links"):
+        data_root.mark(root)
+    assert not (tmp_path / "nologin").exists()
 
 
 @root_only
