@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from greenr_luigi import luigi_cfg
 from greenr_luigi.errors import SettingError
-from greenr_luigi.text import did_you_mean
+from greenr_luigi.text import did_you_mean, printable
 
 SECTION, OPTION = "notify", "urls"
 WHERE = f"luigi.cfg: [{SECTION}] {OPTION}"
@@ -45,6 +45,8 @@ class Address:
 
     def send(self, title: str, body: str, kind: Kind) -> str | None:
         """Send a message. Returns why it was not taken, None if it was."""
+        # A line break would end the head of a mail, and what is no Unicode ends it all.
+        title, body = printable(" ".join(title.split())), "\n".join(map(printable, body.splitlines()))
         ended: list[str | None] = []
         # Whoever takes a byte at a time may take for ever. What hangs ends with the process.
         thread = threading.Thread(target=lambda: ended.append(self._send(title, body, kind)), daemon=True)

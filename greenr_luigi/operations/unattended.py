@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ from greenr_luigi.operations import notifier, notify, prune
 from greenr_luigi.operations.notices import Found
 from greenr_luigi.operations.notify import Ended
 from greenr_luigi.operations.stages import deploying_stage
-from greenr_luigi.operations.terminal import Show
+from greenr_luigi.operations.terminal import BEGINS, Show
 from greenr_luigi.run_history import RUN_VARIABLE, Event
 from greenr_luigi.staleness import data_root
 from greenr_luigi.staleness.errors import why_full
@@ -36,6 +36,10 @@ LOGS, LOCK = "logs", "run.lock"
 LOG_NAME = re.compile(r"run-(\d{6})-\d{8}T\d{6}Z-\d+\.log(\.1)?")
 #: Bytes of a log after which it begins again; what was before stays as `.1`, what was before that does not.
 LOG_BYTES = 10 << 20
+#: Whose signal it mostly is.
+KILLED: Mapping[int, str] = {
+    signal.SIGKILL: ": where nobody did that, memory was short (`dmesg` tells): free some, or take a smaller --arch"
+}
 #: Luigi's own mails, of [email] in luigi.cfg, would say the same once more, and every day.
 NO_MAIL = ("--email-format", "none")
 
@@ -142,6 +146,7 @@ class Try:
 def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show) -> Try:
     """Run the command."""
     number, began, last, tail = uuid.uuid4().hex[:12], time.monotonic(), "", deque[str](maxlen=notify.LINES)
+    running = "luigi"
     log.write(f"$ {' '.join(command)}")
     environment = {**os.environ, RUN_VARIABLE: number, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
@@ -155,18 +160,22 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
             tail.append(logs.bounded(line.rstrip()))
             log.write(tail[-1])
             show.line(line.rstrip())
+            if begins := BEGINS.fullmatch(line.rstrip()):
+                running = begins["stage"]
             last = line.strip() or last
     events = [event for event in run_history.read(root) if event.run == number]
     if events and events[-1].kind == "run":
         return Try(child.returncode, events[-1], tail, bool(interrupted))
     # It was killed, ended before it was a run, could not note that, or its stages are not ours.
-    full = why_full(root)
-    if child.returncode < 0:
-        last = f"it was ended by signal {-child.returncode} ({signal.strsignal(-child.returncode)})"
-    elif full:
-        last = f"{root}: {REMEDIES[full]}"
+    full, faults = why_full(root), []
+    if full:
+        last, faults = f"{root}: {REMEDIES[full]}", [run_history.FULL_DISK]
+    elif child.returncode < 0:
+        ended_by = signal.strsignal(-child.returncode)
+        faults = [f"{running.partition('(')[0]} {ended_by}"]
+        last = f"{running}: it was ended by signal {-child.returncode} ({ended_by}){KILLED.get(-child.returncode, '')}"
     event = run_history.of_run(name, time.monotonic() - began, events, last if child.returncode else None)
-    event = replace(event, run=number, faults=[run_history.FULL_DISK] if full else event.faults)
+    event = replace(event, run=number, faults=faults or event.faults)
     run_history.append(root, event, show.say)
     return Try(child.returncode, event, tail, bool(interrupted))
 

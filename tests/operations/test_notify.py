@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import stat
 import sys
 import threading
@@ -25,7 +26,7 @@ from greenr_luigi.operations.unattended import Try
 from greenr_luigi.run_history import Event
 from greenr_luigi.serving import history
 from greenr_luigi.staleness import data_root
-from tests.operations.test_unattended import run, toy  # noqa: F401
+from tests.operations.test_unattended import run, start, toy  # noqa: F401
 from tests.pipeline import free_port
 
 SECRET = "hunter2-of-the-hook"
@@ -95,6 +96,13 @@ def memory(tmp_path_factory, monkeypatch):
 @pytest.mark.slow
 def test_each_fault_is_told_once_to_each_and_once_when_mended(toy, hook, mailbox):  # noqa: F811
     written(toy, mailbox.url, hook.url)
+    whole = f"""[email]
+receiver = ops@example.org
+[smtp]
+host = 127.0.0.1
+port = {mailbox.port}
+{(toy / "luigi.cfg").read_text()}"""
+    (toy / "luigi.cfg").write_text(whole)
 
     def heard(words, **more):
         """What the two get in a run, and all that it says."""
@@ -121,8 +129,20 @@ def test_each_fault_is_told_once_to_each_and_once_when_mended(toy, hook, mailbox
     assert said[-1] in log.read_text()
     assert heard("killed")[:3] == (status, 0, 1), "the same; who did not hear of it does now"
 
+    # Who ends it knows.
+    (toy / "do").write_text("waits")
+    process = start()
+    while not any("waits" in path.read_text() for path in (toy / "data" / "logs").iterdir()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert "failed: " in process.communicate(timeout=60)[0] and (len(mailbox.got), len(hook.got)) == (0, 1)
+
     # Before there is a run.
-    whole = (toy / "luigi.cfg").read_text()
+    (toy / "luigi.cfg").write_text(f"{whole} slak://{SECRET}")
+    status, mails, posts, said = heard("")
+    assert (status, mails, posts) == (1, 1, 1)
+    wrong = "luigi.cfg: [notify] urls: address 3 (slak://…): there is no service slak: did you mean slack?"
+    assert said[-1] == f"greenr: {wrong}" and SECRET not in "".join(said)
     (toy / "luigi.cfg").write_text(f"torn {SECRET}://x\n{whole}")
     assert heard("")[:3] == (1, 1, 1)
     assert "luigi.cfg, line 1: torn" in mailbox.got[0][1]
@@ -250,6 +270,14 @@ def test_the_check_of_luigi_cfg_shows_nothing_secret(text, words, alone):
     mistakes = [*config_check.wrong_sections(config, (), ()), *config_check.wrong_values(config)]
     said = [str(mistake) for mistake in mistakes]
     assert f"luigi.cfg: {words}" in said and not any(SECRET in each for each in said)
+
+
+def test_no_name_breaks_a_message(hook, mailbox):
+    for url in (hook.url, mailbox.url):
+        assert notifier.Address(url, "x").send("a\nBcc: b@example.org", "a\n\udcfc <b>", "failure") is None
+    (_, posted), (subject, body) = hook.got[0], mailbox.got[0]
+    assert posted["title"] == subject == "a Bcc: b@example.org"
+    assert posted["message"] == "\n".join(body.splitlines()) == "a\n\\xfc <b>"
 
 
 def test_without_apprise_the_remedy_is_told(alone, monkeypatch, capsys):

@@ -108,7 +108,7 @@ def test_a_passing_fault_is_tried_again_and_no_other(toy):
 @pytest.mark.slow
 def test_what_was_killed_or_is_no_run_is_told(toy):
     status, said, (event,) = run(toy, "killed")
-    assert status != 0 and said[0] == "failed: it was ended by signal 9 (Killed)"
+    assert status != 0 and said[0].startswith("failed: ServeToy: it was ended by signal 9 (Killed): ")
     assert (event.outcome, event.passing) == ("failed", False)
     (toy / "toy.py").write_text(TOY.replace("settings.apply", "raise GreenrError('mend it') #"))
     status, said, _ = run(toy, "")
