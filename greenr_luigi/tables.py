@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-#: A cell whose text a spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection), or that
-#: would be read back as one. An apostrophe before it makes it text.
-FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+#: What comes before what a spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection), or
+#: would be read back as one: the cell's beginning, and what begins a cell where a semicolon or tab parts them, as in
+#: countries that write 0,5. An apostrophe makes it text.
+BEFORE, FORMULA = "(^|[;\t\r\n])", "(?='*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
+UNMARKED, MARKED = re.compile(BEFORE + FORMULA), re.compile(f"{BEFORE}'{FORMULA}")
 
 
 def write(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -46,8 +48,8 @@ class Records(csv.DictReader):  # type: ignore[type-arg]  # Python 3.11 lets no 
 def _as_text(cell: object) -> object:
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+    return UNMARKED.sub(r"\1'", cell) if isinstance(cell, str) else cell
 
 
 def _as_it_was(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+    return MARKED.sub(r"\1", cell)

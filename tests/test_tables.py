@@ -14,7 +14,9 @@ from greenr_luigi.about import PACKAGE
 
 FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 HOSTILE = [
-    *"=+-@\t\r\n'",
+    *"=+-@\t\r\n';",
+    "a;=1+1;'-",
+    "\t\t=1\t\n@",
     "=1+1",
     "@SUM(A1)",
     "\t=1",
@@ -39,6 +41,8 @@ def test_all_is_read_back_as_it_was_and_nothing_is_a_formula(cells: list[str]) -
     assert [*tables.rows(lines(line))] == [cells]
     (shown,) = csv.reader(lines(line))
     assert not any(map(FORMULA.match, shown))
+    # As a spreadsheet shows them where a semicolon or tab parts cells.
+    assert not any(map(FORMULA.match, re.split("[;\t\r\n]", "".join(lines(line)))))
     header = [str(number) for number in range(len(cells))]
     (record,) = tables.Records(lines(tables.line(header) + line))
     assert [*record.values()] == cells
