@@ -115,6 +115,14 @@ STATUS = (
 )
 ACCEPT = "let a stage's output count as made from the code, libraries and inputs of now, without a rerun"
 STAGE: Option = ("stage", {"help": "such as TrainModel; options as for status may follow"})
+RELEASE: Option = (
+    "release",
+    {
+        "nargs": "?",
+        "metavar": "RELEASE",
+        "help": "one that `greenr releases` lists; the one before if absent",
+    },
+)
 FOLDER: Option = (
     "folder",
     {"nargs": "?", "type": Path, "default": Path(), "metavar": "DIR", "help": "this one if absent"},
@@ -141,7 +149,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("restore", commands.curate("restore"), "take back what was said of pictures, or that they were added", [PICTURES]),
     ("add", commands.curate("add"), "add pictures of your own to a class", LABELLED),
     ("review", commands.review_pictures, "go through doubtful pictures on a local page, with keys", [PORT]),
-    ("rollback", commands.rollback, "let the server serve the release before this one", []),
+    ("rollback", commands.rollback, "let the server serve the release before this one, or any other", [RELEASE]),
     ("releases", commands.list_releases, "list the releases, oldest first", []),
     ("server", commands.show_server, "print where the page answers, since when, and how it was started", [JSON]),
     ("start", commands.start_server, "serve the last good release, as after a reboot", []),

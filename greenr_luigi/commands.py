@@ -145,7 +145,10 @@ def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.serving import processes, releases, server
 
     data_root.hold(arguments.root, print)
-    earlier, run_dir = releases.rollback(arguments.root / "releases", print), arguments.root / "server"
+    earlier, run_dir = (
+        releases.rollback(arguments.root / "releases", print, arguments.release),
+        arguments.root / "server",
+    )
     if not processes.servers(run_dir):
         print(f"release {earlier} will be served when a server runs: `greenr start` starts one")
     else:

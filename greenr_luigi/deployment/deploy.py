@@ -109,7 +109,9 @@ def serve_on(service: Service, tell: Callable[[str], None]) -> None:
     Raises as `serve`."""
     store, run_dir = service.store, service.run_dir
     good = releases.last_good(store)
-    if good is None or (good == releases.current(store) and processes.servers(run_dir)):
+    if (good is None and not releases.releases(store)) or (
+        good == releases.current(store) and processes.servers(run_dir)
+    ):
         return
     with releases.locked(store, tell):
         digest = point_to_last_good(store)
@@ -122,7 +124,7 @@ def serve_on(service: Service, tell: Callable[[str], None]) -> None:
 def point_to_last_good(store: Path) -> str:
     digest = releases.last_good(store)
     if digest is None:
-        raise ReleaseError(f"no sound release in {store}: run `luigi --module tasks DeployApp`")
+        raise releases.none_has_served(store)
     releases.point(store, digest)
     return digest
 

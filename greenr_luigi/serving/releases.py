@@ -211,11 +211,28 @@ def last_good(store: Path) -> str | None:
     return next((digest for digest in candidates if digest and is_sound(store, digest)), None)
 
 
-def rollback(store: Path, on_wait: Callable[[str], None] = lambda _: None) -> str:
-    """Point `current` at the last sound release before it; returns its digest. `on_wait`: as in `locked`. Raises
-    ReleaseError if there is none."""
+def none_has_served(store: Path) -> ReleaseError:
+    """What to do where `last_good` gives none. With `current` and the history both lost, no release is taken by a
+    guess: the newest may be one that a person had rolled back."""
+    sound = {
+        digest: read_note(store, digest).created for digest in releases(store) if is_sound(store, digest)
+    }
+    if not sound:
+        return ReleaseError(f"no sound release in {store}: run `luigi --module tasks DeployApp`")
+    listed = ", ".join(f"{digest} of {sound[digest]}" for digest in sorted(sound, key=sound.__getitem__))
+    return ReleaseError(
+        f"it is not known which release in {store} served last, for `current` and {history.FILE} do not say so; sound "
+        f"are {listed}: choose one with `greenr rollback RELEASE`"
+    )
+
+
+def rollback(store: Path, on_wait: Callable[[str], None] = lambda _: None, to: str | None = None) -> str:
+    """Point `current` at a release, or at the last sound one before it; returns its digest. `on_wait`: as in `locked`.
+    Raises ReleaseError if there is none."""
     with locked(store, on_wait):
-        earlier = next((digest for digest in served_before(store) if is_sound(store, digest)), None)
+        if to is None and releases(store) and last_good(store) is None:
+            raise none_has_served(store)
+        earlier = to or next((digest for digest in served_before(store) if is_sound(store, digest)), None)
         if earlier is None:
             raise ReleaseError(
                 f"nothing to roll back to: no sound release in {store} has served before"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi.deployment import deploy
 from greenr_luigi.serving import history, releases
 from tests import tiny_release
 
@@ -175,6 +176,28 @@ def test_nothing_to_roll_back_to(tmp_path: Path) -> None:
     releases.point(tmp_path / "s", only)
     with pytest.raises(releases.ReleaseError, match=f"has served before {only}; deploy another one"):
         releases.rollback(tmp_path / "s")
+
+
+def test_where_nothing_tells_what_served_a_person_chooses(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    a, b, c = three(store)
+    (store / b / "model.onnx").write_text("B")
+    for name in ("current", "history.jsonl"):
+        (store / name).unlink()
+    assert releases.last_good(store) is None
+    for ask in (lambda: releases.rollback(store), lambda: deploy.point_to_last_good(store)):
+        with pytest.raises(releases.ReleaseError, match="choose one with `greenr rollback RELEASE`") as told:
+            ask()
+        assert all(digest in str(told.value) for digest in (a, c)) and b not in str(told.value)
+    with pytest.raises(releases.ReleaseError, match=r"model\.onnx is not the file"):
+        releases.rollback(store, to=b)
+    with pytest.raises(releases.ReleaseError, match="no release 0000000000000000 in"):
+        releases.rollback(store, to="0" * 16)
+    assert releases.current(store) is None
+    assert releases.rollback(store, to=a) == a == releases.current(store) == releases.last_good(store)
+    assert releases.rollback(store, to=c) == c == releases.last_good(store) and not history.rolled_back(
+        store, c
+    )
 
 
 @pytest.mark.parametrize("end", [OSError, Interrupted])
