@@ -7,9 +7,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from greenr_luigi import commands, luigi_cfg
 from greenr_luigi.commands import Command
@@ -20,7 +20,62 @@ from greenr_luigi.errors import GreenrError, os_refusals_explained
 Option = tuple[str, dict[str, Any]]
 
 
+class Output:
+    """The standard output. It drops what cannot be written, as at a full disk, and notes that: no run ends because
+    nobody listens."""
+
+    def __init__(self, on: TextIO) -> None:
+        self.on = on
+        self.fault: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.on, name)
+
+    def write(self, text: str) -> int:
+        with self._noting():
+            self.on.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._noting():
+            self.on.flush()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.fault = error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # What is opened next would get the number of the closed one, and what a child process says.
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115
+    output = Output(sys.stdout)
+    with contextlib.redirect_stdout(output):
+        try:
+            status = _main(argv)
+            output.flush()
+        except SystemExit:
+            output.flush()
+            if output.fault is None:
+                raise
+            status = 0
+    if output.fault is None:
+        return status
+    # Or Python would say it in its own words when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+    if isinstance(output.fault, BrokenPipeError):
+        return status or 128 + signal.SIGPIPE  # Whoever read has seen enough, as `| head` has.
+    print(
+        f"greenr: the standard output cannot be written ({output.fault.strerror}): mend that", file=sys.stderr
+    )
+    return status or 1
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     try:
         defaults = argparse.Namespace(root=None, module="tasks")
@@ -28,22 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and arguments.run not in TAKES_OPTIONS:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.rest, arguments.root_named = rest, arguments.root is not None
+        luigi_cfg.check_working_directory()
         with _told(arguments):
             luigi_cfg.check()
-            with os_refusals_explained(), _needed_settings(arguments.run):
+            with _needed_settings(arguments.run):
                 arguments.root = data_root_of(arguments)
-                if arguments.root.exists() and not arguments.root.is_dir():
-                    raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
-                status = arguments.run(arguments) or 0
-                print(end="", flush=True)
-                return status
+                with os_refusals_explained(arguments.root):
+                    if arguments.root.exists() and not arguments.root.is_dir():
+                        raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
+                    return arguments.run(arguments) or 0
     except GreenrError as error:
         print(f"greenr: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Whoever read has seen enough, as `| head` has. Python would flush the rest when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
 
 
 def _told(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:

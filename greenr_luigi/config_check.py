@@ -21,6 +21,7 @@ from greenr_luigi import luigi_cfg
 from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import NumberParameter
+from greenr_luigi.staleness import regular
 from greenr_luigi.text import did_you_mean
 
 #: The section with the page's settings.
@@ -107,23 +108,72 @@ def _or_empty(read: Callable[[str], object]) -> Callable[[str], object]:
     return lambda text: text and read(text)
 
 
+def truth(text: str) -> bool:
+    try:
+        return configparser.RawConfigParser.BOOLEAN_STATES[text.lower()]
+    except KeyError:
+        raise ValueError("expected true or false") from None
+
+
+def logging_file(text: str) -> None:
+    """Raises ValueError for what Luigi cannot set its log up by."""
+    written = configparser.RawConfigParser()
+    try:
+        written.read_string(regular.read(Path(text)).decode() if text else "")
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror}): correct it, or leave it out") from None
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"it cannot be read ({' '.join(str(error).split())}): mend it") from None
+    lacking = {"loggers", "handlers", "formatters"} - {*written.sections()}
+    if text and lacking:
+        raise ValueError(f"it has no section [{min(lacking)}]: mend it, or leave it out")
+
+
+#: What Luigi reads of [core] past its parameters.
+CORE: dict[str, Callable[[str], object]] = {
+    "no_configure_logging": truth,
+    "logging_conf_file": logging_file,
+    "rpc_connect_timeout": float,
+    "rpc_retry_attempts": int,
+    "rpc_retry_wait": int,
+    "rpc_log_retries": truth,
+}
+
+
+def _readers(config: Any, section: str) -> dict[str, Callable[[str], object]]:
+    """What makes a value of the text of each option of a section that Luigi reads, or raises ValueError or GreenrError;
+    none for a section that it does not read."""
+    if section == "resources":
+        return {option: int for option in config.options(section) if option not in config.defaults()}
+    known = section in Register.task_names()
+    parameters = dict(Register.get_task_cls(section).get_params()) if known else {}
+    # By an earlier name, such as [core] default-scheduler-port.
+    for kind in luigi.Config.__subclasses__():
+        for _, parameter in kind.get_params():
+            earlier = parameter._config_path
+            if earlier and earlier["section"] == section:
+                parameters.setdefault(earlier["name"].replace("-", "_"), parameter)
+    readers: dict[str, Callable[[str], object]] = {
+        name: lambda text, parameter=parameter: parameter.normalize(parameter.parse(text))  # type: ignore[misc]
+        for name, parameter in parameters.items()
+    }
+    return readers | (CORE if section == "core" else {})
+
+
 def wrong_values(config: Any) -> Iterator[SettingError]:
     """Of Luigi's and the stages' own settings."""
-    for section in sorted(set(config.sections()) & {*Register.task_names()}):
-        parameters = dict(Register.get_task_cls(section).get_params())
-        for option in config.options(section):
+    for section in sorted(config.sections()):
+        readers = _readers(config, section)
+        for option in config.options(section) if readers else ():
             written = config.get(section, option, raw=True)
             if isinstance(written, Default):
                 continue
-            if section in OURS and option not in {*parameters, *config.defaults()}:
-                expected = did_you_mean(option, [*parameters])
+            if section in OURS and option not in {*readers, *config.defaults()}:
+                expected = did_you_mean(option, [*readers])
                 yield SettingError(
                     f"{luigi_cfg.file_of(section)}: [{section}] {option} is no setting: {expected}"
                 )
-            parameter = parameters.get(option.replace("-", "_"))
-            read = parameter and (
-                lambda text, parameter=parameter: parameter.normalize(parameter.parse(text))
-            )
+            read = readers.get(option if section == "resources" else option.replace("-", "_"))
             if words := _why_wrong(config, section, option, read):
                 where = config.default_section if written == config.defaults().get(option) else section
                 # A value may go over several lines.
@@ -144,7 +194,13 @@ def _why_wrong(config: Any, section: str, option: str, read: Callable[[str], obj
     except GreenrError as error:
         return str(error).removeprefix("--")
     except (ValueError, TypeError) as error:
-        return f"{option} = {written}: {error}"
+        # Python says it in its own words.
+        numbers = {
+            "invalid literal for int": "a whole number",
+            "could not convert string to float": "a number",
+        }
+        kind = next((kind for words, kind in numbers.items() if str(error).startswith(words)), None)
+        return f"{option} = {written}: {f'expected {kind}' if kind else error}"
     return None
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.staleness import regular
 
 Contract = TypeVar("Contract")
 #: The name of a file of ours, relative to the file that names it: it leads nowhere else, whoever wrote it there. Links,
@@ -32,7 +33,7 @@ class ContractError(GreenrError):
 def read(path: Path, kind: type[Contract], remedy: str = "run the stage that makes it again") -> Contract:
     """The content of a JSON file. Raises FileNotFoundError if there is none, ContractError if it is no such file."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(regular.read(path), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(path, kind, error, remedy) from None
 
@@ -42,7 +43,7 @@ def read_tolerant(path: Path, kind: type[Contract], remedy: str, strict: Collect
     a fault in what is only shown to people does not keep a model from answering."""
     try:
         # An object of a class named NaN, for the message.
-        content = json.loads(path.read_bytes(), parse_constant=lambda name: type(name, (), {})())
+        content = json.loads(regular.read(path), parse_constant=lambda name: type(name, (), {})())
         if isinstance(content, dict):
             types = get_type_hints(kind, include_extras=True)
             for field in dataclasses.fields(kind):  # type: ignore[arg-type]
@@ -100,7 +101,7 @@ def read_log(path: Path, kind: type[Contract]) -> list[Contract]:
     """The rows of a file that holds a JSON object a line, oldest first; none if there is no file. A line that was left
     half-written is passed over."""
     rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    for line in regular.read(path).splitlines() if path.exists() else []:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             rows.append(msgspec.json.decode(line, type=kind))
     return rows

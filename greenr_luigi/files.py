@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from greenr_luigi.staleness import locks
+from greenr_luigi.staleness import locks, regular
 from greenr_luigi.staleness.holders import user_name
 from greenr_luigi.staleness.locks import PATIENCE, OnWait
 
@@ -26,13 +26,13 @@ def write(path: Path, data: bytes, read_back: bool = False) -> None:
     """Write a file that appears whole or not at all, after a power cut too. One that it replaces hands down its mode
     and, where the system permits, its owner. An OSError names `path`; with `read_back`, it is raised also if what was
     written does not read back."""
-    with _beside(path) as beside, beside.open("xb") as file:
+    with _beside(path) as beside, regular.opened(beside, "xb") as file:
         _keep_mode(path, file.fileno())
         file.write(data)
         file.flush()
         # Or a power cut after the rename leaves an empty file under the name.
         os.fsync(file.fileno())
-        if read_back and beside.read_bytes() != data:
+        if read_back and regular.read(beside) != data:
             raise OSError(errno.EIO, "what was written does not read back")
 
 
@@ -71,8 +71,8 @@ def refuse_link(*paths: Path) -> None:
     elsewhere, such as to the end of a shell's start file."""
     for path in paths:
         if path.is_symlink():
-            raise OSError(
-                errno.ELOOP, "is a link, and what is written would go elsewhere: remove it", str(path)
+            raise regular.NotAFileError(
+                errno.ELOOP, "it is a link, and what is written would go elsewhere", str(path)
             )
 
 
@@ -81,15 +81,15 @@ def refuse_strange_link(*paths: Path) -> None:
     person may keep one of their own elsewhere, and link to it."""
     for path in paths:
         if path.is_symlink() and (user := path.lstat().st_uid) not in (0, os.geteuid()):
-            whose = f"is a link of user {user_name(user)}, and what is written would go elsewhere: remove it"
-            raise OSError(errno.ELOOP, whose, str(path))
+            whose = f"it is a link of user {user_name(user)}, and what is written would go elsewhere"
+            raise regular.NotAFileError(errno.ELOOP, whose, str(path))
 
 
 def own(folder: Path, name: str) -> Path | None:
     """The regular file of this name in a folder of ours; None if there is none, or if the name or a link leads
     elsewhere. Whoever may write there must not have us show, copy or delete what lies elsewhere."""
-    path, inside = folder / name, folder.resolve()
-    real = path.resolve()
+    path, inside = folder / name, regular.real(folder)
+    real = regular.real(path)
     return path if real == inside / name and real.is_relative_to(inside) and path.is_file() else None
 
 
@@ -138,9 +138,9 @@ def update(path: Path, change: Callable[[bytes], bytes]) -> None:
     wait. When `change` raises, or the disk is full, all is as it was. Raises OSError if what was written does not read
     back, if the file is another user's link, and LockTimeoutError if another process is at it for long."""
     refuse_strange_link(path)
-    path = path.resolve()
+    path = regular.real(path)
     with _alone(path):
-        write(path, change(path.read_bytes() if path.exists() else b""), read_back=True)
+        write(path, change(regular.read(path) if path.exists() or path.is_symlink() else b""), read_back=True)
 
 
 @contextlib.contextmanager
@@ -193,7 +193,7 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
 def _opened_or_made(path: Path) -> Iterator[IO[bytes]]:
     """A file to add to; if there was none, it is removed when the block raises."""
     was_there = path.exists()
-    with path.open("ab+", buffering=0) as file:
+    with regular.opened(path, "ab+", buffering=0) as file:
         try:
             yield file
         except BaseException:
@@ -218,7 +218,7 @@ def link(old: Path, new: Path) -> None:
     """The same file under a second name where the file system can, a copy where it cannot; whole or not at all."""
     try:
         # By itself, a symbolic link would get the second name.
-        os.link(old.resolve(), new)
+        os.link(regular.real(old), new)
     except OSError:
         copy(old, new)
 

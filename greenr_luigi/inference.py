@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from greenr_luigi.staleness import regular
+
 Number = TypeVar("Number", float, NDArray[np.floating[Any]])
 
 
@@ -27,7 +29,7 @@ def open_session(model: Path, threads: int = 0) -> Any:
     options.enable_cpu_mem_arena = False
     # Where such files would lie; given a path, it would look beside the model.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    return onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(regular.read(model), options, providers=["CPUExecutionProvider"])
 
 
 def is_answer(

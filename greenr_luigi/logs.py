@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from greenr_luigi.staleness import locks
+from greenr_luigi.staleness import locks, regular
 from greenr_luigi.text import harmless
 
 #: Characters of a line, and lines of a traceback, of which the last ones stay.
@@ -46,7 +46,7 @@ class RotatedFile(logging.Handler):
         self.torn = False
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        return regular.descriptor(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -80,7 +80,7 @@ class RotatedFile(logging.Handler):
     def _rotate(self) -> None:
         try:
             # Not `self.file`, whose lock a process shares with those that it was forked from.
-            lock = os.open(self.path, os.O_RDONLY)
+            lock = regular.descriptor(self.path, os.O_RDONLY)
         except FileNotFoundError:  # It has just been renamed, or its folder was deleted.
             if not self.path.parent.is_dir():
                 os.ftruncate(self.file, 0)

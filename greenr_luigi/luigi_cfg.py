@@ -12,12 +12,15 @@ import re
 from pathlib import Path
 
 from greenr_luigi.errors import SettingError
+from greenr_luigi.staleness import regular
 
 #: Later ones hold. As in Luigi, which may not have been imported yet.
 NAMES = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
 BOM = b"\xef\xbb\xbf"
 #: Options, here or of Luigi, whose values are for nobody else to see: an address to notify is a password.
 SECRET = re.compile(r"urls|.*(pass|secret|token|key|connection)", re.IGNORECASE)
+#: Read while Luigi is imported: true or false.
+AUTOLOAD = ("autoload_range", "autoload-range")
 
 
 def paths() -> list[Path]:
@@ -25,8 +28,17 @@ def paths() -> list[Path]:
     return [Path(name) for name in (*NAMES, *([named] if named else []))]
 
 
+def check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise SettingError("the working directory was deleted: change to one that is there") from None
+
+
 def check() -> None:
-    """Raises SettingError for a file that Luigi cannot read, or would leave out without a word."""
+    """Raises SettingError for a file that Luigi cannot read, or would leave out without a word, and where there is no
+    working directory in which it could look."""
+    check_working_directory()
     if os.environ.get("LUIGI_CONFIG_PARSER") == "toml":
         raise SettingError("LUIGI_CONFIG_PARSER is toml, which luigi.cfg is not: unset it")
     named = os.environ.get("LUIGI_CONFIG_PATH")
@@ -56,7 +68,7 @@ def readable() -> configparser.ConfigParser:
     found.optionxform = str  # type: ignore[assignment,method-assign]
     for path in paths():
         with contextlib.suppress(OSError, configparser.Error):
-            text = path.read_bytes().decode(errors="replace")
+            text = regular.read(path).decode(errors="replace")
             # A line above the first section would be the end of it.
             found.read_string(
                 re.sub(r"\A.*?^(?=\[[^]\n]+\])", "", text, count=1, flags=re.DOTALL | re.MULTILINE)
@@ -93,6 +105,10 @@ def _parse(path: Path) -> configparser.RawConfigParser:
             (o for o in file[section] if "-" in o and o.replace("-", "_") in file[section]), None
         ):
             raise SettingError(f"{path}: [{section}] {option}: it stands there with _, too: keep one")
+    for option in AUTOLOAD:
+        value = file.get("core", option, fallback="true")
+        if value.lower() not in file.BOOLEAN_STATES:
+            raise SettingError(f"{path}: [core] {option} = {value}: expected true or false")
     return file
 
 
@@ -111,7 +127,7 @@ def _read(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise SettingError(f"{path}: expected a file; move what is there out of the way")
     try:
-        data = path.read_bytes()
+        data = regular.read(path)
     except OSError as error:
         raise SettingError(f"{path} cannot be read ({error.strerror}): mend that, or remove it") from None
     if data.startswith(BOM):

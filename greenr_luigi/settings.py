@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import functools
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import luigi
 import luigi.configuration
 from luigi.cmdline_parser import CmdlineParser
+from luigi.interface import core
 from luigi.parameter import MissingParameterException
 from luigi.task_register import Register
 
@@ -46,6 +48,7 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     commanded = option is not None and "luigi.cmdline" in sys.modules
     if commanded:
         sys.excepthook = functools.partial(_show_message_alone, sys.excepthook)
+        logging.getLogger("luigi-interface").addFilter(_message_alone)
     try:
         _apply(stages, defaults, complete)
         if commanded and complete:
@@ -145,6 +148,11 @@ def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
         options = [f"--{name.replace('_', '-')}" for name, _ in named[family].get_params()]
         raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, options)}")
     with CmdlineParser.global_instance(arguments, allow_override=True) as parser:
+        file = core().logging_conf_file
+        try:
+            config_check.logging_file(file)
+        except ValueError as error:
+            raise SettingError(f"--logging-conf-file {file}: {error}") from None
         try:
             task: luigi.Task = parser.get_task_obj()
         except MissingParameterException as error:
@@ -170,3 +178,21 @@ def _show_message_alone(
         print(error, file=sys.stderr)
     else:
         otherwise(kind, error, trace)
+
+
+def _message_alone(record: logging.LogRecord) -> bool:
+    """A filter for Luigi's log: without a traceback where a person can mend the error. Luigi logs one as such, or as a
+    part of a message."""
+    if record.exc_info and isinstance(error := record.exc_info[1], GreenrError):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {error}", (), None
+    elif record.levelno >= logging.WARNING:
+        names = "|".join(re.escape(f"{kind.__module__}.{kind.__qualname__}") for kind in _kinds(GreenrError))
+        record.msg = re.sub(rf"(?sm)(?<= method:\n).*^(?:{names}): ", "", record.getMessage())
+        record.args = ()
+    return True
+
+
+def _kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)

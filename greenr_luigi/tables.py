@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from greenr_luigi.staleness import regular
+
 #: What comes before what a spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection), or
 #: would be read back as one: the cell's beginning, and what begins a cell where a semicolon or tab parts them, as in
 #: countries that write 0,5. An apostrophe makes it text.
@@ -18,7 +20,7 @@ UNMARKED, MARKED = re.compile(BEFORE + FORMULA), re.compile(f"{BEFORE}'{FORMULA}
 
 def write(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with regular.opened(path, "w", newline="", encoding="utf-8") as file:
         file.write(line(names))
         file.writelines(map(line, rows))
 

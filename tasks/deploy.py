@@ -170,8 +170,16 @@ def asked_for(deployment: DeployApp, *_: object) -> None:
 def note_run(deployment: DeployApp) -> None:
     """Leave a line in the history."""
     root, seconds = Path(deployment.root), time.monotonic() - deployments[deployment]
-    stages = [event for event in run_history.read(root) if event.run == run_history.RUN]
-    event = run_history.of_run(deployment.title, seconds, stages, deployment.stale_because())
+    try:
+        stale = deployment.stale_because()
+    except GreenrError as error:
+        stale = str(error)
+    try:
+        stages = [event for event in run_history.read(root) if event.run == run_history.RUN]
+    except OSError as error:
+        deployment.tell(f"not noted in {root / run_history.FILE}: {error.strerror}")
+        return
+    event = run_history.of_run(deployment.title, seconds, stages, stale)
     if event.outcome in ("deployed", "refused"):
         # One that was refused left the stamp of the deployment before it, and so its release.
         event.summary.update(deployment.outcome(released=event.outcome == "deployed"))

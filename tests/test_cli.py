@@ -4,6 +4,7 @@ import argparse
 import ast
 import builtins
 import errno
+import functools
 import os
 import re
 import socket
@@ -16,6 +17,9 @@ from PIL import Image
 from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.operations import usage
+from greenr_luigi.review import page
+from tests.staleness.test_regular import in_the_place_of
+from tests.stamped import finish
 
 
 def commands():
@@ -78,7 +82,10 @@ def test_a_root_that_cannot_be_meant_is_one_line(name, tmp_path, capsys):
         (["add", "grass", "nowhere.jpg"], "nowhere.jpg cannot be read"),
         (["relabel", "", "nowhere.jpg"], "is empty"),
         (["reject", "a" * 300], "its name is too long: give a shorter one"),
-        (["add", "grass", "."], ". cannot be read (Is a directory): give a picture's file"),
+        (
+            ["add", "grass", "."],
+            ". cannot be read (it is a folder, where a file is expected): give a picture's file",
+        ),
         (["add", "grass", __file__], "this is a text, which is not read"),
         (["restore", "0123456789abcdef"], "0123456789abcdef names 0 of the 0 pictures"),
         (["accept", "TrainModel"], "TrainModel has no output of these parameters to accept"),
@@ -146,14 +153,25 @@ def test_what_the_operating_system_refuses_is_told_with_its_remedy(
     assert capsys.readouterr().err.startswith(f"greenr: a-file: {remedy}")
 
 
-def test_a_reader_who_has_seen_enough_is_no_fault():
-    """As `greenr --help | head`; what is read is closed at once."""
-    reads, writes = os.pipe()
+@pytest.mark.parametrize(
+    ("command", "unbuffered"), [(["history", "--root", "/nonexistent"], ""), (["--help"], "1")]
+)
+def test_a_standard_output_that_cannot_be_written(command, unbuffered):
+    """A full disk is told; a reader who has seen enough, as `head`, is no fault, nor is nobody (`>&-`)."""
+    command = [sys.executable, "-m", "greenr_luigi.cli", *command]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    reads, broken = os.pipe()
     os.close(reads)
-    command = [sys.executable, "-m", "greenr_luigi.cli", "history", "--root", "/nonexistent"]
-    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
-    os.close(writes)
-    assert (done.returncode, done.stderr) == (141, "")
+    full = os.open("/dev/full", os.O_WRONLY)
+    words = "greenr: the standard output cannot be written (No space left on device): mend that\n"
+    for output, told in ((full, (1, words)), (broken, (141, "")), (None, (0, ""))):
+        close = None if output else functools.partial(os.close, 1)
+        done = subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=close
+        )
+        assert (done.returncode, done.stderr) == told
+        if output:
+            os.close(output)
 
 
 def test_a_full_disk_is_one_line_where_the_system_names_no_file(tmp_path, monkeypatch, capsys):
@@ -206,6 +224,7 @@ INTERNAL = {
     "TooMany": "a ValueError in the parser of requests, which ends the connection",
     "ForbiddenAddress": "an OSError, as aiohttp's resolvers raise; becomes the page's own refusal",
     "LockTimeoutError": "an OSError: what could not be had may be had later",
+    "NotAFileError": "an OSError, as of a folder in the place of a file",
     "StalenessError": "the root of a room that is made to be lifted out of this project",
 }
 
@@ -229,3 +248,42 @@ def test_every_error_of_ours_has_one_root():
     astray = {name for name in errors if not ancestors(name) & {"GreenrError", *INTERNAL}}
     assert not astray
     assert not INTERNAL.keys() - errors, "no longer there"
+
+
+#: By place: commands that look there, besides those that look everywhere.
+PLACES = {
+    "data-root.json": [["prune"]],
+    "data-root.lock": [["prune"], ["rollback"]],
+    "curation.csv": [["review"], ["reject", "0" * 64], ["restore", "0" * 64]],
+    "history.jsonl": [["history"]],
+    "feedback/feedback.jsonl": [["review"]],
+    "releases/history.jsonl": [["releases"], ["rollback"]],
+    "releases/current": [["releases"], ["rollback"]],
+    "server": [["server"], ["stop"], ["prune"]],
+    "server/workers/1.json": [["server"]],
+    "DeployApp/000000000001": [["prune"]],
+    "DeployApp/000000000001/deployment.json": [["prune"]],
+    "DeployApp/000000000001/stamp.json": [["prune"]],
+    "DeployApp/000000000001.lock": [["prune"]],
+    "TrainModel": [["prune"]],
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "circle"])
+@pytest.mark.parametrize("name", PLACES)
+def test_what_lies_in_the_place_of_a_file_is_one_line_and_stays(name, kind, tmp_path, capsys, monkeypatch):
+    """Whatever a command reads or writes: no traceback, nothing waited for, and nothing of it lost."""
+    finish(tmp_path, "DeployApp", 1)
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True, parents=True)
+    if place.is_file() or place.is_symlink():
+        place.unlink()
+    in_the_place_of(place, kind)
+    before = place.lstat()
+    monkeypatch.setattr(page, "serve", lambda *_: None)
+    for command in (["status"], ["usage"], *PLACES[name]):
+        status = cli.main([*command, "--root", str(tmp_path)])
+        said = capsys.readouterr().err
+        assert status == 0 or re.fullmatch(r"greenr: .+: .+\n", said), (command, said)
+    assert place.lstat().st_ino == before.st_ino

@@ -17,6 +17,7 @@ from greenr_luigi import files
 from greenr_luigi.dataset import curation
 from greenr_luigi.serving import feedback_store
 from greenr_luigi.sources import store
+from greenr_luigi.staleness import regular
 from tests import tiny_release
 
 
@@ -57,9 +58,9 @@ def test_one_that_comes_right_after_another_is_no_failure_of_that(
 
 
 def test_what_does_not_read_back_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, read = tmp_path / "log", Path.read_bytes
+    path, read = tmp_path / "log", regular.read
     path.write_bytes(b"one\n")
-    monkeypatch.setattr(Path, "read_bytes", lambda file: read(file)[: None if file == path else -1])
+    monkeypatch.setattr(regular, "read", lambda file: read(file)[: None if file == path else -1])
     with pytest.raises(OSError, match="does not read back") as error:
         files.append(path, lambda _: b"two\n")
     assert error.value.filename == str(path)

@@ -15,6 +15,7 @@ import tasks
 from greenr_luigi import cli, luigi_cfg
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.errors import SettingError
+from greenr_luigi.staleness import regular
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,7 @@ def test_these_are_the_files_that_luigi_reads() -> None:
         (b"[SplitDataset]\nvalid-share = 0.1\nvalid_share = 0.2", "[SplitDataset] valid-share: it stands there with _"),
         (b"\xef\xbb\xbf[TrainModel]", "luigi.cfg, line 1: it begins with a byte order mark (BOM): save it without"),
         ("[TrainModel]\n# grün".encode("latin-1"), "luigi.cfg, line 2: the byte 0xfc is not UTF-8: save it as UTF-8"),
+        (b"[core]\nautoload_range = maybe", "luigi.cfg: [core] autoload_range = maybe: expected true or false"),
         ("[TrainModel]".encode("utf-16"), "luigi.cfg, line 1: the byte 0xff is not UTF-8: save it as UTF-8"),
     ],
 )  # fmt: skip
@@ -124,9 +126,22 @@ def test_what_is_no_file_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) 
         raise PermissionError(13, "Permission denied", str(path))
 
     Path("luigi.cfg").touch()
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(regular, "read", refused)
     with pytest.raises(SettingError, match=r"luigi\.cfg cannot be read \(Permission denied\): mend that"):
         luigi_cfg.check()
+
+
+def test_a_working_directory_that_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in ("status", "run", "init", "start"):
+        assert cli.main([command]) == 1
+        assert capsys.readouterr().err == (
+            "greenr: the working directory was deleted: change to one that is there\n"
+        )
 
 
 @pytest.mark.parametrize(

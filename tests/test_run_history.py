@@ -47,7 +47,9 @@ def test_a_history_that_cannot_be_written_fails_no_run(tmp_path, caplog):
     (tmp_path / run_history.FILE).mkdir()
     caplog.set_level("INFO", "luigi-interface")
     assert run(tmp_path)
-    assert f"not noted in {tmp_path / run_history.FILE}: Is a directory" in caplog.text
+    assert (
+        f"not noted in {tmp_path / run_history.FILE}: it is a folder, where a file is expected" in caplog.text
+    )
 
 
 def stage(name, outcome="made", because="", run="r", **summary):

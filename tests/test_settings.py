@@ -1,8 +1,10 @@
 """Settings: defaults below the user's own, flowing down the graph; misspellings refused."""
 
+import logging
 import os
 import subprocess
 import sys
+import traceback
 
 import luigi
 import pytest
@@ -204,13 +206,61 @@ def test_luigi_takes_a_beginning_of_module(option, tmp_path):
         ("[server]\nfetch-ports = x", "[server] fetch-ports = x: expected a whole number, 1 or more"),
         ("[server]\nroot_path = /a",
          "[server] root_path is no setting of the page: it is [DeployApp] root_path"),
-        ("[worker]\nping_interval = x", "[worker] ping_interval = x: could not convert string to float: 'x'"),
+        ("[worker]\nping_interval = x", "[worker] ping_interval = x: expected a number"),
     ],
 )  # fmt: skip
 def test_a_wrong_luigi_cfg_is_one_line(text, line, tmp_path):
     (tmp_path / "luigi.cfg").write_text(text)
     luigi_run = run(tmp_path, "-m", "luigi", "--module", "tasks", "DeployApp", "--local-scheduler")
     assert (luigi_run.returncode, luigi_run.stderr) == (1, f"luigi.cfg: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value", "words"),
+    [
+        ("core", "logging_conf_file", "nowhere", "it cannot be read (No such file or directory): correct it"),
+        ("core", "logging_conf_file", ".", "it cannot be read (it is a folder, where a file is expected)"),
+        ("core", "logging_conf_file", str(DEFAULTS), "it has no section [formatters]: mend it"),
+        ("core", "no_configure_logging", "maybe", "expected true or false"),
+        ("core", "local_scheduler", "maybe", "maybe"),
+        ("core", "rpc-retry-attempts", "x", "expected a whole number"),
+        ("core", "default-scheduler-port", "x", "expected a whole number"),
+        ("core", "worker-timeout", "soon", "expected a whole number"),
+        ("core", "log_level", "LOUD", "is not a valid choice"),
+        ("resources", "gpu", "many", "expected a whole number"),
+        ("scheduler", "retry_delay", "x", "expected a number"),
+        ("execution_summary", "summary_length", "x", "expected a whole number"),
+    ],
+)
+def test_luigis_own_options_are_checked(section, option, value, words, config):
+    config.set(section, option, value)
+    (mistake,) = config_check.wrong_values(config)
+    assert str(mistake).startswith(f"luigi.cfg: [{section}] {option} = {value}: ") and words in str(mistake)
+
+
+def test_what_luigi_is_told_of_its_log_on_the_command_line_is_checked():
+    with pytest.raises(SettingError, match="--logging-conf-file nowhere: it cannot be read"):
+        settings.build_task(STAGES, ["--module", "tests", "Below", "--logging-conf-file", "nowhere"])
+
+
+def test_luigi_logs_what_a_person_can_mend_without_a_traceback(caplog):
+    caplog.set_level("WARNING", "luigi-interface")
+    logger = logging.getLogger("luigi-interface")
+    logger.addFilter(settings._message_alone)
+    try:
+        for error in (SettingError("mend it"), ValueError("a bug")):
+            try:
+                raise error from OSError("the cause")
+            except type(error):
+                logger.exception("Worker %s failed", "x")
+                logger.warning(f"Will not run x due to error in complete() method:\n{traceback.format_exc()}")
+    finally:
+        logger.removeFilter(settings._message_alone)
+    mended, mended_too, bug, bug_too = [record.getMessage() for record in caplog.records]
+    assert mended == "Worker x failed: mend it"
+    assert mended_too == "Will not run x due to error in complete() method:\nmend it\n"
+    assert bug == "Worker x failed" and caplog.records[2].exc_info
+    assert bug_too.count("Traceback") == 1
 
 
 def test_a_notebook_that_imports_the_stages_goes_on(tmp_path):

@@ -15,6 +15,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine, examine_file
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
+from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
 
 
@@ -76,7 +77,7 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
 def picture(file: Path, label: str) -> tuple[bytes, PictureRow]:
     """Raises door.UnusablePicture if a file is none, CurationError if it cannot be read."""
     try:
-        data = file.read_bytes()
+        data = regular.read(file)
     except OSError as error:
         raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
     return data, examine(data, label, ADDED)

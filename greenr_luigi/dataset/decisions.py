@@ -28,6 +28,7 @@ from greenr_luigi import files, tables
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.pictures.manifest import PerceptualHash
+from greenr_luigi.staleness import regular
 from greenr_luigi.text import did_you_mean
 
 FILE, ADDED = "curation.csv", "added"
@@ -159,7 +160,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _records(path: Path) -> list[Record]:
-    return _parse(path, path.read_bytes())[0] if path.exists() else []
+    return _parse(path, regular.read(path))[0] if path.exists() else []
 
 
 def _parse(path: Path, content: bytes) -> tuple[list[Record], list[str]]:

@@ -9,6 +9,7 @@ from greenr_luigi import contracts
 from greenr_luigi.dataset.rows import read_manifest
 from greenr_luigi.deployment import provenance
 from greenr_luigi.pictures.thumbnail import thumbnail
+from greenr_luigi.staleness import regular
 
 #: The longest side of a picture in pixels, and how many are taken of a class at most.
 SIDE = 240
@@ -23,6 +24,6 @@ def write_gallery(dataset: Path, out: Path) -> None:
     for row in rows:
         if row.side == "test" and shown[row.label] < PER_CLASS:
             shown[row.label] += 1
-            image = thumbnail((dataset / row.file).read_bytes(), SIDE)
+            image = thumbnail(regular.read(dataset / row.file), SIDE)
             image.save(out / "pictures" / f"{Path(row.file).stem}.jpg", quality=80)
     contracts.write(out / provenance.NAME, provenance.provenance_of(rows))

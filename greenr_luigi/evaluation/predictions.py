@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from greenr_luigi import contracts, tables
+from greenr_luigi.staleness import regular
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 LOGIT = "logit:"
@@ -47,7 +48,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 def read_predictions(path: Path) -> Predictions:
     """Raises FileNotFoundError if there is no such file, ContractError if it lacks a column or a cell."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular.opened(path, "r", newline="", encoding="utf-8") as file:
             table = tables.Records(file)
             classes = [name.removeprefix(LOGIT) for name in table.fieldnames or () if name.startswith(LOGIT)]
             lines = list(table)

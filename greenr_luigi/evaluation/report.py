@@ -22,6 +22,7 @@ from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_pr
 from greenr_luigi.evaluation.trend import trend
 from greenr_luigi.pictures.thumbnail import data_address, thumbnail
 from greenr_luigi.run_history import Event
+from greenr_luigi.staleness import regular
 from greenr_luigi.training.saved_model import Epoch, Training
 
 THUMBNAIL = 224
@@ -57,7 +58,7 @@ def write_report(
 
     def picture(file: str) -> dict[str, str]:
         """A small copy of a picture of the data set, its name, and its side, the first folder of its path."""
-        small = data_address(thumbnail((dataset / file).read_bytes(), THUMBNAIL))
+        small = data_address(thumbnail(regular.read(dataset / file), THUMBNAIL))
         return {"src": small, "name": Path(file).stem, "side": Path(file).parts[0]}
 
     context = {

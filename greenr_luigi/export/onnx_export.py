@@ -27,6 +27,7 @@ from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.export.parity import check_parity
 from greenr_luigi.pictures import door
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.staleness import regular
 from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
 
@@ -143,7 +144,7 @@ def pickled_learner(learn: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "export.pkl"
         learn.export(path)
-        return path.read_bytes()
+        return regular.read(path)
 
 
 def write_onnx(served: Served, image_size: int, path: Path) -> None:

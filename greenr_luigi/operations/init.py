@@ -14,6 +14,7 @@ from greenr_luigi import files, settings
 from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
+from greenr_luigi.staleness import regular
 
 NAME = "luigi.cfg"
 HEAD = """\
@@ -71,7 +72,7 @@ def content(stages: settings.Stages, values: dict[str, str]) -> str:
 
 def reason(section: str, name: str, parameter: luigi.Parameter[object]) -> str:
     """The comment above a parameter in the packaged defaults; where there is none, what it is described as."""
-    of_section = re.search(rf"^\[{section}\]\n(.*?)(?=^\[|\Z)", DEFAULTS.read_text(), re.M | re.S)
+    of_section = re.search(rf"^\[{section}\]\n(.*?)(?=^\[|\Z)", regular.read(DEFAULTS).decode(), re.M | re.S)
     comment = re.search(rf"((?:^#.*\n)+){name} =", of_section[1] if of_section else "", re.M)
     # What Luigi adds of a number's limits has no full stop before it.
     return comment[1] if comment else f"# {(parameter.description or '').split(' permitted values:')[0]}\n"

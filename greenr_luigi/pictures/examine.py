@@ -8,6 +8,7 @@ from pathlib import Path
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
 from greenr_luigi.pictures.manifest import PictureRow
+from greenr_luigi.staleness import regular
 
 #: EXIF orientations that lay a picture on its side.
 SIDEWAYS = (5, 6, 7, 8)
@@ -32,6 +33,6 @@ def examine(data: bytes, label: str, engine: str) -> PictureRow:
 def examine_file(path: Path, label: str, engine: str) -> PictureRow:
     """The row of a picture file, under its own name. Raises door.UnusablePicture, which names the file."""
     try:
-        return dataclasses.replace(examine(path.read_bytes(), label, engine), file=path.name)
+        return dataclasses.replace(examine(regular.read(path), label, engine), file=path.name)
     except door.UnusablePicture as error:
         raise door.UnusablePicture(error.reason, f"{path}: {error}") from None

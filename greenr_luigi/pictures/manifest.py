@@ -17,6 +17,7 @@ import msgspec
 
 from greenr_luigi import tables
 from greenr_luigi.contracts import ContractError, Name
+from greenr_luigi.staleness import regular
 
 MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
 
@@ -76,7 +77,7 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 def read_jsonl(path: Path, kind: type[Row]) -> list[Row]:
     """Raises ContractError naming file and line if a line is no such row, FileNotFoundError if there is no file."""
     rows = []
-    with path.open("rb") as lines:
+    with regular.opened(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
                 rows.append(msgspec.json.decode(line, type=kind))
@@ -109,7 +110,7 @@ def read_csv(path: Path, kind: type[Row]) -> list[Row]:
     """Raises ContractError naming file and line if a line is no such row, FileNotFoundError if there is no file."""
     required = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]  # type: ignore[arg-type]
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
+    with regular.opened(path, "r", encoding="utf-8", newline="") as file:
         reader = tables.Records(file, restkey="cells too many")
         if missing := [name for name in required if name not in (reader.fieldnames or ())]:
             raise _unreadable(path, 1, kind, f"it has no column {missing[0]}")

@@ -17,6 +17,7 @@ from greenr_luigi.dataset.decisions import CurationError
 from greenr_luigi.evaluation import label_issues
 from greenr_luigi.pictures import door
 from greenr_luigi.serving import feedback_store
+from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
 
 #: Verdicts: the picture shows what its label says, or none of the classes. Another class is "=" and its name.
@@ -37,7 +38,7 @@ class Case:
 
     def read(self) -> bytes:
         """The picture. Raises CurationError if another one lies there by now."""
-        data = self.path.read_bytes() if self.path.is_file() else b""
+        data = regular.read(self.path) if self.path.is_file() else b""
         if door.sha256(data) != self.sha256:
             raise CurationError(
                 f"{self.path} is no longer the picture that was listed: start the review again"

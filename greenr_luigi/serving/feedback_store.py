@@ -19,6 +19,7 @@ from greenr_luigi import contracts, files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, labels
 from greenr_luigi.serving.releases import now
+from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
 
 #: The label of a picture that shows none of the classes; no class can be named so, since labels are not empty.
@@ -62,7 +63,7 @@ class FeedbackRow:
 
 def feedback_folder(store: Path) -> Path:
     """Where feedback about the releases of a store lies."""
-    return store.resolve().parent / "feedback"
+    return regular.real(store).parent / "feedback"
 
 
 def label_folder(label: str) -> str:

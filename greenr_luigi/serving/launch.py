@@ -18,7 +18,7 @@ from greenr_luigi.about import PACKAGE, STATIC, TEMPLATES
 from greenr_luigi.serving.processes import LOG, NOTE
 from greenr_luigi.serving.sockets import ServerError, listen
 from greenr_luigi.serving.state import ServerNote
-from greenr_luigi.staleness import code, libraries, traces
+from greenr_luigi.staleness import code, libraries, regular, traces
 
 #: The package whose code a server loads; and libraries that it does not import: a command, and what uvicorn and
 #: starlette load where it is installed.
@@ -55,7 +55,7 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
         note = replace(note, port=listening.getsockname()[1])
         for name in ("workers", note.launch):
             files.private_folder(run_dir / name)
-        with (run_dir / LOG).open("ab") as log:
+        with regular.opened(run_dir / LOG, "ab") as log:
             files.make_private(run_dir / LOG)
             note = replace(note, logged=log.tell())
             try:
@@ -126,7 +126,7 @@ def python_path() -> list[str]:
 def log_end(run_dir: Path, note: ServerNote) -> str:
     """What went wrong in a server, by the end of the log, as the end of a message."""
     try:
-        with (run_dir / LOG).open("rb") as log:
+        with regular.opened(run_dir / LOG) as log:
             end = log.seek(0, os.SEEK_END)
             # It may have been rotated since.
             begin = note.logged if note.logged <= end else 0

@@ -21,6 +21,7 @@ import msgspec
 
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote, WorkerState, read_worker_states
+from greenr_luigi.staleness import regular
 
 LOG = "gunicorn.log"
 #: The variable in which a server's processes carry their ServerNote.
@@ -57,7 +58,7 @@ class Running(Process):
 
 def find(run_dir: Path) -> list[Process]:
     """The living processes of every server of a run_dir on this machine (Linux)."""
-    run_dir = run_dir.resolve()
+    run_dir = regular.real(run_dir)
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208  a Path for each takes long
         with contextlib.suppress(OSError):  # It has just ended.

@@ -34,7 +34,7 @@ from greenr_luigi.serving.launch import ASSETS, LAUNCH, LIBRARIES, WEB, launch, 
 from greenr_luigi.serving.processes import Running
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote, worker_files
-from greenr_luigi.staleness import code, libraries, traces
+from greenr_luigi.staleness import code, libraries, regular, traces
 
 #: Seconds for one question to our own server, and between two looks at a state that is waited for.
 ASK_TIMEOUT = 2.0
@@ -72,7 +72,7 @@ class Service:
             "Python": f"{platform.python_version()} in {Path(sys.prefix).resolve()}",
         }
         workers = self.workers or len(os.sched_getaffinity(0))
-        return ServerNote(self.host, self.port, workers, str(self.store.resolve()), settings)
+        return ServerNote(self.host, self.port, workers, str(regular.real(self.store)), settings)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         raise ServerError(
             f"{service.run_dir} is a link, and what a server writes would go elsewhere: remove it"
         )
-    run_dir = service.run_dir.resolve()
+    run_dir = regular.real(service.run_dir)
     if (pointed := releases.current(service.store)) != digest:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name, label_folder
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
+from greenr_luigi.staleness import regular
 from greenr_luigi.text import did_you_mean, printable
 
 
@@ -50,8 +51,8 @@ def read(path: Path) -> bytes:
     from greenr_luigi.pictures.unusable import MAX_BYTES
 
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        with regular.opened(path) as file:
+            return bytes(file.read(MAX_BYTES + 1))
     except OSError as error:
         raise Unavailable("unreadable", f"{printable(path)} cannot be read: {error.strerror}") from None
 

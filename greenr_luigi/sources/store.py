@@ -29,6 +29,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
+from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.locks import OnWait
 
 FOLDER, ORIGINS = "collected", "origins.jsonl"
@@ -89,7 +90,7 @@ class Store:
         """Note a way in which a picture came, before the picture is put."""
         if self.log:
             files.refuse_link(self.log.with_name(UNSAVED))
-            with self.log.with_name(UNSAVED).open("ab") as file:
+            with regular.opened(self.log.with_name(UNSAVED), "ab") as file:
                 file.write(msgspec.json.encode(origin) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -199,7 +200,7 @@ def _without_line(folder: Path, label: str, names: Container[str]) -> Iterator[O
     """Lines for pictures that were put here by a run that was cut short, and are nowhere else. `names`: those that have
     a line."""
     for path in _pictures(folder):
-        if path.name not in names and door.sha256(data := path.read_bytes())[:16] == path.stem:
+        if path.name not in names and door.sha256(data := regular.read(path))[:16] == path.stem:
             came = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(
                 timespec="seconds"
             )
@@ -232,7 +233,7 @@ def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]
 
 def _sound(path: Path, sha256: str) -> bytes | None:
     """The bytes of this picture; None if the file is missing, damaged, or a link, which may lead anywhere."""
-    data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+    data = regular.read(path) if path.is_file() and not path.is_symlink() else b""
     return data if door.sha256(data) == sha256 else None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
+from greenr_luigi.staleness import regular
 from greenr_luigi.text import composed
 
 LABELS = ("label", "class")
@@ -49,7 +50,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """The lines of a list that are neither empty nor a comment, by column; without a header, the first cell is the
     address. A line of a text file is one cell."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with regular.opened(path, "r", encoding="utf-8-sig", newline="") as file:
             lines = ([line] for line in file) if path.suffix == ".txt" else csv.reader(file)
             rows = [[cell.strip() for cell in row] for row in lines]
     except (UnicodeDecodeError, csv.Error) as error:

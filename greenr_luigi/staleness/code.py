@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TypedDict
 
+from . import regular
 from .errors import StalenessError, no_python
 from .traces import sha256_if_there
 
@@ -82,7 +83,7 @@ def imported_by(files: Mapping[str, Path]) -> set[tuple[str, str | None]]:
     return {
         what
         for name, path in files.items()
-        for what in _imports_of(path, path.read_bytes(), name.rpartition("/")[0].replace("/", "."))
+        for what in _imports_of(path, regular.read(path), name.rpartition("/")[0].replace("/", "."))
     }
 
 
@@ -93,7 +94,7 @@ def if_missing(origin: str, name: str | None) -> str | None:
     if name is None or name == "*" or not _folders(origin) or exists(f"{origin}.{name}"):
         return None
     file = _file(origin)
-    return None if file and name.encode() in file[1].read_bytes() else f"{origin}.{name}"
+    return None if file and name.encode() in regular.read(file[1]) else f"{origin}.{name}"
 
 
 def exists(module: str) -> bool:
@@ -161,9 +162,9 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
     passed over, where they are imported and where they are defined."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     if own is None:
-        found: Iterable[tuple[str, str | None]] = _imports_of(path, path.read_bytes(), package)
+        found: Iterable[tuple[str, str | None]] = _imports_of(path, regular.read(path), package)
     else:
-        tree = parse(path, path.read_bytes())
+        tree = parse(path, regular.read(path))
         tree.body = [
             node
             for node in tree.body
@@ -277,7 +278,7 @@ def trace(path: Path, source: bytes) -> CodeTrace:
 
 def snapshot(files: Mapping[str, Path]) -> dict[str, CodeTrace]:
     """What source files are now."""
-    return {name: trace(path, path.read_bytes()) for name, path in files.items()}
+    return {name: trace(path, regular.read(path)) for name, path in files.items()}
 
 
 def changed(
@@ -292,7 +293,7 @@ def changed(
     now = sources(code, own)
     for name, path in now.items():
         if name not in recorded or (
-            name in edited and trace(path, path.read_bytes())["syntax"] != recorded[name]["syntax"]
+            name in edited and trace(path, regular.read(path))["syntax"] != recorded[name]["syntax"]
         ):
             return f"code of {name} changed"
     return next((f"code of {name} is gone" for name in recorded if name not in now), None)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import locks
+from . import locks, regular
 from .locks import PATIENCE, OnWait
 
 MARKER, LOCK = "data-root.json", "data-root.lock"
@@ -28,10 +28,10 @@ _held: dict[Path, int] = {}
 def why_not_ours(root: Path) -> str | None:
     """Why nothing may be deleted in a folder, in words; None if it is a data root of a format that is known here."""
     try:
-        found = json.loads((root / MARKER).read_bytes())["format"]
+        found = json.loads(regular.read(root / MARKER))["format"]
     except (FileNotFoundError, NotADirectoryError):
         return f"{root} is no data root, for it has no {MARKER}: check the path; a run there writes that file"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return f"{root / MARKER} is torn, or another program's: move it away; a run writes it anew"
     if found != FORMAT:
         return f"{root} has format {found}, and this version knows format {FORMAT} only: use the one that made it"
@@ -44,10 +44,11 @@ def mark(root: Path) -> None:
     path = root / MARKER
     # A killed writer leaves the beginning of it; what else lies there is not ours.
     if not path.exists() or (
-        CONTENT.encode() != (there := path.read_bytes()) and CONTENT.encode().startswith(there)
+        CONTENT.encode() != (there := regular.read(path)) and CONTENT.encode().startswith(there)
     ):
         # Not through a link: it may lead anywhere.
-        with open(path, "w", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(regular.descriptor(path, flags), "w") as file:
             file.write(CONTENT)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .holders import belongs
 from .locks import LockTimeoutError
+from .regular import NotAFileError
 
 
 class StalenessError(Exception):
@@ -33,12 +34,17 @@ NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 #: Said of a disk, of one's share of it, or of what one file may take (ulimit -f).
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-#: What to do about a failure to write, by errno.
+#: What to do where the operating system refuses a file, by errno.
 REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EFBIG: "no file may grow so large: raise `ulimit -f`, or choose another --root",
     errno.EROFS: "the file system is read-only: choose another --root",
+    errno.EIO: "the disk is at fault: look at what `dmesg` says of it, or choose another --root",
+    errno.EISDIR: "a folder is in the way of a file: move it away",
+    errno.ELOOP: "a link is in the way of a file: remove it",
+    errno.ENAMETOOLONG: "its name is too long: give a shorter one",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open: raise `ulimit -n`"),
     errno.ENOLCK: "its file system has no locks (NFS without its lock service?): mend that, or choose another --root",
     **dict.fromkeys(
         (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS),
@@ -77,16 +83,23 @@ def why_full(folder: Path) -> int | None:
     return None
 
 
-def explain(error: OSError, output: Path, root: Path, remedies: Mapping[int, str]) -> str | None:
-    """What failed while the output of a stage was made under `root`, and the remedy; None if it is not known."""
+def explain(
+    error: OSError, output: Path, root: Path, remedies: Mapping[int, str], verb: str = "write"
+) -> str | None:
+    """What failed while the output of a stage was made, or looked at, under `root`, and the remedy; None if it is not
+    known."""
     # Of a copy, the target is named second, and it is the one that did not fit.
     path = Path(error.filename2 or error.filename or output)
     if isinstance(error, LockTimeoutError):
         return f"waits no longer for {path}, {error.strerror}: end that, or wait until it ends, and run again"
-    if error.errno in (errno.EACCES, errno.EPERM) and not path.is_relative_to(root):
-        return f"cannot read {path}: no permission{belongs(path)}; mend its permissions, or leave it out"
+    if isinstance(error, NotAFileError):
+        return f"cannot use {path}: {error.strerror}: move it away"
+    inside = path.is_relative_to(root)
+    if error.errno in (errno.EACCES, errno.EPERM) and (verb == "read" or not inside):
+        instead = "choose another --root" if inside else "leave it out"
+        return f"cannot read {path}: no permission{belongs(path)}; mend its permissions, or {instead}"
     if error.errno in NO_FOLDER and output.parent.is_dir():
         return None  # The root is a folder: `work` misses a file of its own.
     remedy = remedies.get(error.errno or 0)
     whose = belongs(path) if error.errno == errno.EACCES else ""
-    return remedy and f"cannot write {path}{whose}: {remedy}"
+    return remedy and f"cannot {verb} {path}{whose}: {remedy}"

@@ -68,7 +68,7 @@ def _own(stage: Stage, parameters: Mapping[str, str]) -> Mapping[str, str]:
 def why_no_output(stage: Stage) -> str:
     """If the stage has run with other parameters, the first that is new to the nearest of these."""
     found = stamps(stage.output_folder.parent).values()
-    others = [stamp.parameters for stamp in found if stamp.title == stage.title]
+    others = [stamp.parameters for stamp in found if stamp.title == str(stage.title)]
     nearest = min(others, key=lambda other: len(other.items() ^ stage.parameters.items()), default=None)
     return (nearest and traces.entries_changed("parameter", nearest, stage.parameters)) or "no output yet"
 

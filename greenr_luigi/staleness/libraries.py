@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from . import regular
 from .code import exists, if_missing, imported_by, location
 
 #: In what a distribution says of itself, among the first lines.
@@ -107,7 +108,7 @@ def _is_imported(distribution: Distribution, module: str | None = None) -> bool:
 
 def _digest(path: Path) -> str:
     """As a distribution notes it of its files."""
-    return base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(hashlib.sha256(regular.read(path)).digest()).decode().rstrip("=")
 
 
 @functools.cache

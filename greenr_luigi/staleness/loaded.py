@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from . import code
+from . import code, regular
 from .traces import file_sha256
 
 #: By module: where it was loaded from, which is another object after a reload, and what lay there then. None for a
@@ -30,7 +30,7 @@ def note(packages: Collection[str]) -> None:
             noted, source = _sources.get(name, (None, None))
             if source is None or (noted is not None and noted is not spec):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    source = Path(spec.origin).read_bytes()
+                    source = regular.read(Path(spec.origin))
             if source is not None:
                 _sources[name] = spec, source
 
@@ -39,7 +39,7 @@ def note_unloaded(files: Mapping[str, Path]) -> dict[str, Path]:
     """Take down the sources, by name, of modules that are not loaded yet, and return these."""
     unloaded = {name: path for name, path in files.items() if code.module_of(name) not in sys.modules}
     for name, path in unloaded.items():
-        _sources[code.module_of(name)] = None, path.read_bytes()
+        _sources[code.module_of(name)] = None, regular.read(path)
     return unloaded
 
 
@@ -74,4 +74,4 @@ def stale_bytecode(files: Mapping[str, Path]) -> tuple[str, Path] | None:
 def _is_shadowed(path: Path, sha256: str) -> bool:
     # Remembered for each content of the file: what is loaded stays so, even when the bytecode has been deleted.
     reader = _Reader("", str(path))
-    return bool(reader.get_code("") != reader.source_to_code(path.read_bytes(), str(path)))
+    return bool(reader.get_code("") != reader.source_to_code(regular.read(path), str(path)))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from . import regular
 from .holders import process
 
 #: Gets words about who is waited for, at first and then every `TELL` seconds.
@@ -40,12 +41,12 @@ def opened(path: Path) -> int:
     belongs to whose folder it lies in, who could not open it otherwise."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, flags | os.O_EXCL, 0o600)
+        descriptor = regular.descriptor(path, flags | os.O_EXCL, 0o600)
         if os.geteuid() == 0:
             folder = path.parent.stat()
             os.fchown(descriptor, folder.st_uid, folder.st_gid)
     except FileExistsError:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = regular.descriptor(path, flags, 0o600)
     status = os.fstat(descriptor)
     if status.st_uid == os.geteuid() and status.st_mode & 0o077:
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o700)

@@ -46,7 +46,7 @@ def _take(stage: Stage, cause: str) -> bool:
     may_take = stage.uses_inherited is not None and stage.task_family not in stage.force
     others = stamps(stage.output_folder.parent) if may_take else {}
     for other, stamp in others.items():
-        if other == stage.output_folder or stamp.title != stage.title:
+        if other == stage.output_folder or stamp.title != str(stage.title):
             continue
         # Whoever waited here for another's output, while that one waited for this, would wait for ever.
         busy_or_gone = (BlockingIOError, FileNotFoundError, errors.StampError)
@@ -116,7 +116,7 @@ def _make(stage: Stage, cause: str) -> None:
             trace.changed_meanwhile = meanwhile
         Stamp(
             **vars(trace),
-            title=stage.title,
+            title=str(stage.title),
             because=cause,
             host=socket.gethostname(),
             started=started,

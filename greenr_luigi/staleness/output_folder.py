@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import regular
 from .locks import PATIENCE, OnWait, late, opened, take, thread_lock
 from .traces import STAMP
 
@@ -117,7 +118,9 @@ def lock_of(link: Path) -> Path | None:
     """The lock of an output, if there is one: a regular file that holds what `lock` writes."""
     path = link.with_name(f"{link.name}.lock")
     ours = (
-        path.is_file() and not path.is_symlink() and LOCK_CONTENT.fullmatch(path.read_text(errors="replace"))
+        path.is_file()
+        and not path.is_symlink()
+        and LOCK_CONTENT.fullmatch(regular.read(path).decode(errors="replace"))
     )
     return path if ours else None
 

@@ -204,7 +204,7 @@ class Stage(luigi.Task):
 
     def stale_because(self) -> str | None:
         """The first cause to run again, in words; None if the output is what a run would make now."""
-        with self._errors_of_its_own():
+        with self._errors_of_its_own("read"):
             return _memo.answer((type(self), tuple(self.param_kwargs.items())), self._examine)
 
     def _examine(self) -> str | None:
@@ -216,13 +216,19 @@ class Stage(luigi.Task):
         return self.task_family in self.force and _asked_for.setdefault(self.output_folder, held) == held
 
     @contextlib.contextmanager
-    def _errors_of_its_own(self) -> Iterator[None]:
+    def _errors_of_its_own(self, verb: str = "write") -> Iterator[None]:
+        """Raises `error` for what a person can mend. `verb`: what a stage does with files meanwhile."""
         try:
             yield
         except errors.StalenessError as error:
             if isinstance(error, self.error):
                 raise
             raise self.error(str(error)) from None
+        except OSError as error:
+            told = errors.explain(error, self.output_folder, Path(self.root), self.remedies, verb)
+            if told is None:
+                raise
+            raise self.error(f"{self.title} {told}") from error
 
     # Making it again
 
@@ -232,10 +238,6 @@ class Stage(luigi.Task):
         try:
             with self._errors_of_its_own():
                 making.make_if_stale(self)
-        except OSError as error:
-            if explanation := errors.explain(error, self.output_folder, Path(self.root), self.remedies):
-                raise self.error(f"{self.title} {explanation}") from error
-            raise
         finally:
             forget()
 

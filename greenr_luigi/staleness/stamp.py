@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import functools
 import json
 import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from types import UnionType
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
+from . import regular
 from .code import CodeTrace
 from .errors import StampError
 from .traces import STAMP, FileTrace, Snapshot, digest
 
 #: What stamps of earlier versions lack, as it is there.
 ADDED: dict[str, object] = {"accepted": [], "number": 0, "changed_meanwhile": None, "as_made": None}
+#: Seconds since 1970 that no clock will show, and no calendar has.
+MOST_TIME = 1e11
 
 
 class InputTrace(TypedDict):
@@ -106,7 +112,7 @@ class Stamp(Trace):
 
     def write(self, folder: Path) -> None:
         beside = folder / f".{STAMP}"
-        with beside.open("w") as file:
+        with regular.opened(beside, "w") as file:
             json.dump({"number": self.number} | vars(self), file, default=vars)
             file.flush()
             os.fsync(file.fileno())
@@ -116,13 +122,23 @@ class Stamp(Trace):
     def read(cls, folder: Path) -> Stamp:
         """Raises FileNotFoundError if there is none, StampError if it is torn."""
         try:
-            content = ADDED | json.loads((folder / STAMP).read_bytes())
-            stamp = cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
+            content = ADDED | json.loads(regular.read(folder / STAMP))
+            kind: Any = cls
+            known = _hints(kind)
+            if wrong := [name for name, each in known.items() if not _fits(content[name], each)]:
+                raise ValueError(f"{wrong[0]} is of no known form")
+            stamp = cls(**{name: content[name] for name in known})
             stamp.files = _snapshot(stamp.files)
             stamp.as_made = Trace(**content["as_made"]) if content["as_made"] else None
         except KeyError as error:
             raise StampError(f"its stamp cannot be read (it lacks {error})") from None
-        except (ValueError, TypeError, AttributeError, IsADirectoryError) as error:
+        except IsADirectoryError as error:
+            raise StampError(f"its stamp cannot be read ({error.strerror})") from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # A link that leads back to itself leads nowhere.
+                raise FileNotFoundError(errno.ENOENT, error.strerror, error.filename) from None
+            raise
+        except (ValueError, TypeError, RecursionError) as error:
             raise StampError(f"its stamp cannot be read ({error})") from None
         return stamp
 
@@ -133,6 +149,33 @@ class Stamp(Trace):
             return cls.read(folder)
         except (FileNotFoundError, NotADirectoryError, StampError):
             return None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is one of a field of this type. A float is a time, in seconds since 1970."""
+    of = get_args(kind)
+    if kind is Any:
+        return True
+    if kind is float:
+        return isinstance(value, int | float) and 0 <= value < MOST_TIME
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, each) for each in of)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(each, of[0]) for each in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_fits(each, of[1]) for each in value.values())
+    if kind is FileTrace:
+        return isinstance(value, list) and [*map(type, value)] == [*_hints(kind).values()]
+    if dataclasses.is_dataclass(kind) or is_typeddict(kind):
+        return isinstance(value, dict) and all(
+            name in value and _fits(value[name], each) for name, each in _hints(kind).items()
+        )
+    return isinstance(value, kind)
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _syntax(code: Mapping[str, CodeTrace]) -> dict[str, str]:
@@ -166,7 +209,7 @@ def next_number(root: Path) -> int:
     """The number of an output that is done now. Reads only where the number stands in a stamp, which is first."""
     numbers = [0]
     for path in root.glob(f"*/*/{STAMP}"):
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError), regular.opened(path) as file:
             if match := re.match(rb'{"number": (\d+)', file.read(40)):
                 numbers.append(int(match[1]))
     return max(numbers) + 1

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from . import regular
+
 #: The file beside an output that says what it was made from; no part of the output.
 STAMP = "stamp.json"
 UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
@@ -30,7 +32,7 @@ Snapshot = dict[str, FileTrace]
 
 def file_sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

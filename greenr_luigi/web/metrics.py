@@ -18,6 +18,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from greenr_luigi.staleness import regular
+
 log = logging.getLogger("greenr")
 #: Where gunicorn's workers count; not set, a process counts for itself.
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -66,7 +68,7 @@ class Place:
 def _reserve(path: Path, size: int) -> None:
     new = path.with_suffix(".new")
     try:
-        with new.open("wb") as file:
+        with regular.opened(new, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
         new.rename(path)
     finally:

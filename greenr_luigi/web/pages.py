@@ -15,6 +15,7 @@ from starlette.templating import Jinja2Templates
 from greenr_luigi import files, templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.pictures.door import FORMATS
+from greenr_luigi.staleness import regular
 from greenr_luigi.web import intake
 from greenr_luigi.web.layers import client
 from greenr_luigi.web.model import Model
@@ -30,7 +31,7 @@ PAGES = Jinja2Templates(env=templating.environment())
 @cache
 def version(name: str) -> str:
     """Changes with an asset's content, so that browsers may keep it for a year."""
-    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(regular.read(STATIC / name)).hexdigest()[:12]
 
 
 def path_prefix(request: Request[State]) -> str:

@@ -52,17 +52,50 @@ def test_a_torn_one_is_one_clear_error_and_none_among_others(tmp_path, text, wor
     assert list(stamps(tmp_path / "Merge")) == [whole]
 
 
-def test_one_whose_files_are_not_files(tmp_path):
-    link = finish(tmp_path, "Merge", 1, files={"text": [3, 4]})
-    with pytest.raises(StampError, match="its stamp cannot be read"):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"files": {"text": [3, 4]}},
+        {"files": {"text": [1, 2, None]}},
+        {"number": None},
+        {"number": []},
+        {"finished": 1e300},
+        {"finished": -1.0},
+        {"started": float("nan")},
+        {"parameters": {"least": 1}},
+        {"inputs": {"Read(a)": {"digest": "5"}}},
+        {"code": {"toys.py": {"bytes": None, "syntax": ""}}},
+        {"accepted": {}},
+        {"title": None},
+        {"as_made": {"parameters": {}}},
+    ],
+    ids=str,
+)
+def test_one_of_another_form_is_torn(wrong, tmp_path):
+    link = finish(tmp_path, "Merge", 1)
+    written = json.loads((link / "stamp.json").read_text())
+    (link / "stamp.json").write_text(json.dumps(written | wrong))
+    with pytest.raises(
+        StampError, match=f"its stamp cannot be read .*{next(iter(wrong))} is of no known form"
+    ):
         Stamp.read(link)
+    assert stamps(tmp_path / "Merge") == {}
+
+
+def test_one_behind_a_link_that_goes_in_a_circle_is_none(tmp_path):
+    link = finish(tmp_path, "Merge", 1)
+    link.unlink()
+    link.symlink_to(link.name)
+    with pytest.raises(FileNotFoundError):
+        Stamp.read(link)
+    assert stamps(tmp_path / "Merge") == {}
 
 
 def test_a_folder_in_its_place_is_none(tmp_path):
     link = finish(tmp_path, "Merge", 1)
     (link / "stamp.json").unlink()
     (link / "stamp.json").mkdir()
-    with pytest.raises(StampError, match=r"its stamp cannot be read .*Is a directory"):
+    with pytest.raises(StampError, match=r"its stamp cannot be read .*it is a folder"):
         Stamp.read(link)
     assert stamps(tmp_path / "Merge") == {}
     assert next_number(tmp_path) == 1

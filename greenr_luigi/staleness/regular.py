@@ -1,0 +1,52 @@
+"""Regular files, opened: only here. Who opens a pipe waits for whoever writes to it, and a device may have no end: what
+somebody has put in the place of a file must neither hold us up nor fill the memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotAFileError(IsADirectoryError):
+    """What lies in the place of a file is something else, a folder or not; `strerror` says what."""
+
+
+def descriptor(path: str | Path, flags: int, mode: int = 0o666) -> int:
+    """As os.open. Raises NotAFileError for what is no regular file, nor a link to one."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116  `open` may give a text
+    except FileNotFoundError:
+        kind = stat.S_IFREG
+    if kind != stat.S_IFREG:
+        what = f"it is {KINDS.get(kind, 'something else')}, where a file is expected"
+        raise NotAFileError(errno.EISDIR, what, str(path))
+    # What has come in its place since is not waited for either.
+    return os.open(path, flags | os.O_NONBLOCK, mode)
+
+
+def opened(path: Path, mode: str = "rb", **how: Any) -> Any:
+    """As Path.open. Raises NotAFileError as `descriptor`."""
+    return open(path, mode, opener=descriptor, **how)
+
+
+def read(path: Path) -> bytes:
+    """As Path.read_bytes. Raises NotAFileError as `descriptor`."""
+    with opened(path) as file:
+        return bytes(file.read())
+
+
+def real(path: Path) -> Path:
+    """As Path.resolve, which before Python 3.13 raises RuntimeError for a link that leads back to itself; here such a
+    link stays as it is."""
+    return Path(os.path.realpath(path))
