@@ -347,6 +347,9 @@ def test_malformed_forms(live: Live, body: bytes) -> None:
                 b"/model/pictures/..%2f..%2fmodel.json",
                 b"/model/pictures/%00",
                 b"/%ff%fe",
+                b"/metrics%0a",
+                b"/readyz%0A",
+                b"/%0a",
             )
         ),
         (b"BREW /", b"400"),

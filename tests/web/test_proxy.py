@@ -94,5 +94,12 @@ def test_answers_with_and_without_a_page(proxied):
 def test_what_is_for_this_network_only_is_closed(proxied):
     for path in ("/app/metrics", "/app/readyz", "/app//metrics", "/app/%6detrics", "/app/x/../readyz"):
         assert requests.get(proxied + path, timeout=10).status_code == 403
-    for path in ("/app/app/metrics", "/app/app/readyz", "/app/app%2fmetrics"):
+    for path in (
+        "/app/metrics%0a",
+        "/app/readyz%0A",
+        "/app/%0ametrics",
+        "/app/app/metrics",
+        "/app/app/readyz",
+        "/app/app%2fmetrics",
+    ):
         assert requests.get(proxied + path, timeout=10).status_code == 404
