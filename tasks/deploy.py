@@ -132,8 +132,10 @@ class DeployApp(PipelineStage):
         return why_not_serving(self.service, self.output_folder)
 
     def work(self, out: Path) -> dict[str, object]:
+        from greenr_luigi.dataset.rows import read_manifest
         from greenr_luigi.deployment.deploy import Candidate, deploy
         from greenr_luigi.deployment.gate import Limits
+        from greenr_luigi.sources.listed import by_engine, counted
 
         candidate = Candidate(*map(self.input_folder, ("dataset", "model", "evaluation", "export")))
         limits = Limits(self.floor, self.margin, force=self.task_family in self.force)
@@ -141,6 +143,7 @@ class DeployApp(PipelineStage):
         deployment = deploy(candidate, self.service, limits, out, self.on_progress(), warnings)
         address, report = deployment.address, self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
+        self.tell(f"its pictures came from {counted(by_engine(read_manifest(self.input_folder('dataset'))))}")
         for words in warnings:
             logger.warning(words)
         return {"release": deployment.release}

@@ -17,7 +17,7 @@ SECONDS = 4.0
 #: What the stamp of a drawn class warns of.
 WARNING = (
     "DRAWN, not photographed: no network answered. It is a toy, to see the pipeline move; where there is a network, "
-    "run it again with --force DownloadImages. The next day it asks by itself"
+    "run it again with --force DownloadImages. A run of the next day asks by itself"
 )
 
 
