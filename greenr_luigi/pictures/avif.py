@@ -6,6 +6,7 @@ each of another size. 13 frames of 12 megapixels, of which one is shown, fit int
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ MAX_COST, BYTE = 30_000_000, 1.4
 PROFILES = (1.0, 1.6, 1.6)
 #: Boxes, items, extents, and units of AV1 data: most files have some twenty, and a grid of tiles some hundred.
 MAX_PARTS = 5_000
+#: Transfer functions of video, which browsers show as sRGB's.
+VIDEO, SRGB = (1, 6, 14, 15), 13
 #: Kinds of units in AV1 data.
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6
 
@@ -46,6 +49,20 @@ def check(data: bytes) -> None:
         raise broken("its boxes are damaged or cut off") from None
     if cost > MAX_COST:
         raise too_large(f"to decode the picture costs as much as {cost:,.0f} pixels", MAX_COST)
+
+
+def colours(data: bytes) -> tuple[int, int] | None:
+    """The numbers of its primaries and its transfer function (ITU-T H.273), where no ICC profile tells of them."""
+    start, end = 0, len(data)
+    with contextlib.suppress(StopIteration, struct.error, IndexError):
+        for name, skipped in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
+            inside = boxes(data, start, end)
+            start, end = next((first + skipped, last) for found, first, last in inside if found == name)
+        told = {data[at : at + 4]: at + 4 for name, at, _ in boxes(data, start, end) if name == b"colr"}
+        if [*told] == [b"nclx"]:
+            primaries, transfer = struct.unpack_from(">HH", data, told[b"nclx"])
+            return primaries, SRGB if transfer in VIDEO else transfer
+    return None
 
 
 def still(data: bytes) -> bytes:

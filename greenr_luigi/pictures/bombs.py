@@ -33,7 +33,7 @@ MAX_EXIF_SEGMENTS = 16
 #: Compressed texts and profiles of a PNG, each of which may unpack to a megabyte.
 MAX_PACKED_CHUNKS = 50
 #: Bytes of a PNG's rows, unpacked, and to unpack one of the file's takes as long as so many: 50 megapixels in 6 MB, 23
-#: in 20 MB; with transparency, 46 of a drawing.
+#: in 20 MB; with transparency, 46 of a drawing, interlaced 37.
 MAX_ROWS, PACKED_BYTE = 190_000_000, 6
 
 #: The frames of ITU T.81, Table B.1, that browsers do not read.
@@ -70,7 +70,7 @@ def check(data: bytes) -> None:
 
 def _jpeg(data: bytes) -> None:
     scans, exif, visits = 0, 0, 0
-    frame, progressive = dict[int, int](), False
+    frame, components, progressive = dict[int, int](), 0, False
     for count, (marker, begin, _) in enumerate(jpeg.segments(data)):
         body = data[begin + 4 : begin + 62]
         if count > MAX_PARTS:
@@ -88,10 +88,12 @@ def _jpeg(data: bytes) -> None:
             return
         if marker in FRAMES:
             frame, progressive = coefficients(body), marker == PROGRESSIVE
+            # Two may have the same number.
+            components = body[5] if len(body) > 5 else 0
         elif marker == SOS:
             scans += 1
             named = body[1 : 1 + 2 * body[0] : 2] if body else b""
-            if scans == 1 and not progressive and len(named) == len(frame):
+            if scans == 1 and not progressive and len(named) == components:
                 frame = {}  # Decoded as it comes, and nothing after this scan.
             if sum(frame.values()) > MAX_COEFFICIENTS:
                 raise too_large(
@@ -102,7 +104,7 @@ def _jpeg(data: bytes) -> None:
             visits += sum(frame.get(component, 0) for component in named) * visited // 64
             if visits > MAX_VISITS or scans > MAX_SCANS:
                 raise broken(f"it has {scans} scans, too many for its size")
-        elif marker == APP1 and body.startswith(b"Exif\0\0"):
+        elif marker == APP1 and body.startswith(b"Exif\0"):
             exif += 1
             if exif > MAX_EXIF_SEGMENTS:
                 raise broken(f"it has more than {MAX_EXIF_SEGMENTS} segments of EXIF data")
@@ -128,16 +130,19 @@ def coefficients(frame: bytes) -> dict[int, int]:
 
 
 def _png(data: bytes) -> None:
-    at, packed = len(png.SIGNATURE), 0
+    at, packed, rows, size, colours = len(png.SIGNATURE), 0, 0, "", False
     for _ in range(MAX_PARTS):
-        if at + 18 > len(data):
+        if at + 21 > len(data):
             return
-        length, name, width, height, depth, kind = struct.unpack_from(">I4sIIBB", data, at)
-        rows = -(-width * depth * CHANNELS.get(kind, 4) // 8) * height
-        if name == b"IHDR" and rows > (most := MAX_ROWS - PACKED_BYTE * len(data)):
-            raise too_large(
-                f"the picture has {width} x {height} pixels, {rows:,} bytes once it is unpacked", most
-            )
+        length, name, width, height, depth, kind, interlaced = struct.unpack_from(">I4sIIBBxxB", data, at)
+        if name == b"IHDR":
+            size, colours = f"{width} x {height}", kind == png.TRUECOLOUR
+            # A pixel that comes out of turn takes as long as one of a byte more.
+            rows = (-(-width * depth * CHANNELS.get(kind, 4) // 8) + width * interlaced) * height
+        elif name == b"tRNS" and colours:
+            rows, colours = rows * 4 // 3, False  # A clear colour makes it one with transparency.
+        if rows > (most := MAX_ROWS - PACKED_BYTE * len(data)):
+            raise too_large(f"the picture has {size} pixels, {rows:,} bytes once it is unpacked", most)
         packed += name in (b"zTXt", b"iTXt", b"iCCP")
         if packed > MAX_PACKED_CHUNKS:
             raise broken(f"it has more than {MAX_PACKED_CHUNKS} compressed texts and profiles")

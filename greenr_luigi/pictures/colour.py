@@ -26,6 +26,30 @@ ENDLESS, TAGS = re.compile(rb"D2B[0-3]|B2D[0-3]"), slice(128, 132 + 12 * 100)
 ROUNDING = 1
 #: Chromaticities of sRGB, x and y: white, red, green, blue.
 SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+#: Those of other screens and films, by their numbers in ITU-T H.273, Table 2.
+PRIMARIES = {
+    1: SRGB,
+    4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
+    5: (0.3127, 0.3290, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    7: (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    8: (0.310, 0.316, 0.681, 0.319, 0.243, 0.692, 0.145, 0.049),
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    22: (0.3127, 0.3290, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
+}
+#: How values become light, by Table 3: an exponent, that of screens (BT.1886) for video, or the parameters of ICC's
+#: parametric curve 3. Pictures brighter than white (16 and 18) are passed by: each browser shows them in its own way.
+TRANSFERS: dict[int, Sequence[float]] = {
+    **dict.fromkeys((1, 6, 14, 15), (2.4,)),
+    4: (2.2,),
+    5: (2.8,),
+    7: (1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912),
+    8: (1.0,),
+    13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+    17: (2.6,),
+}
 #: The white of profiles, D50, and the Bradford matrix, which adapts another white to it.
 D50 = np.array([0.9642, 1.0, 0.8249])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -79,9 +103,22 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
 _common = functools.lru_cache(maxsize=16)(_transform)
 
 
+@functools.lru_cache(maxsize=16)
+def coded(primaries: int, transfer: int) -> bytes | None:
+    """An ICC profile of what two numbers of ITU-T H.273 say, as a PNG (cICP) or an AVIF (nclx) may tell it. None for
+    numbers that are not known."""
+    curve = TRANSFERS.get(transfer)
+    return _profile(curve, PRIMARIES[primaries]) if curve and primaries in PRIMARIES else None
+
+
 def profile(gamma: float, chromaticities: Sequence[float] = SRGB) -> bytes | None:
     """An ICC profile of RGB values that are light to the power of `gamma`, as a PNG may tell it (gAMA, cHRM);
     `chromaticities` as in SRGB. None for what is no set of colours."""
+    return _profile((1 / gamma,), chromaticities) if gamma else None
+
+
+def _profile(decoding: Sequence[float], chromaticities: Sequence[float]) -> bytes | None:
+    """`decoding`: as in TRANSFERS."""
     try:
         with np.errstate(all="raise"):
             x, y = np.array(chromaticities).reshape(4, 2).T
@@ -92,13 +129,15 @@ def profile(gamma: float, chromaticities: Sequence[float] = SRGB) -> bytes | Non
                 np.linalg.inv(BRADFORD) @ np.diag((BRADFORD @ D50) / (BRADFORD @ white)) @ BRADFORD @ columns
             )
             colorants = [b"XYZ \0\0\0\0" + _fixed(column) for column in adapted.T]
-            curve = b"para" + bytes(8) + _fixed([1 / gamma])
+            curve = b"para" + struct.pack(">4xH2x", 3 if len(decoding) > 1 else 0) + _fixed(decoding)
     except (ArithmeticError, ValueError, struct.error):
         return None
     names, at = [b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"], 128 + 4 + 6 * 12
-    places = [(at, 20), (at + 20, 20), (at + 40, 20), *[(at + 60, 16)] * 3]
+    places = [(at, 20), (at + 20, 20), (at + 40, 20), *[(at + 60, len(curve))] * 3]
     tags = b"".join(struct.pack(">4sII", name, *place) for name, place in zip(names, places, strict=True))
-    head = struct.pack(">II4s4s4s4s12x4s28x", at + 76, 0, b"\4\x30\0\0", b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    head = struct.pack(
+        ">II4s4s4s4s12x4s28x", at + 60 + len(curve), 0, b"\4\x30\0\0", b"mntr", b"RGB ", b"XYZ ", b"acsp"
+    )
     return (head + _fixed(D50)).ljust(128, b"\0") + struct.pack(">I", 6) + tags + b"".join(colorants) + curve
 
 

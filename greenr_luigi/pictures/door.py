@@ -63,6 +63,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: One value of 16 bits, in EXIF data (TIFF 6.0, Section 2).
+SHORT = (3, 1)
 #: Smaller than this on one side, there is nothing to see.
 MIN_SIDE = 32
 
@@ -159,11 +161,18 @@ def _factor(image: Image.Image, at_least: int | None) -> int:
 
 
 def orientation(image: Image.Image) -> int:
-    """How a picture lies, 1 to 8, by its EXIF data alone: browsers pass XMP's by. 1 where these are torn."""
-    exif = Image.Exif()
-    with contextlib.suppress(*DECODE_ERRORS):
-        exif.load(image.info.get("exif", b""))
-        return int(exif.get(ExifTags.Base.Orientation, 1))
+    """How a picture lies, 1 to 8, by its EXIF data alone: browsers pass XMP's by. 1 where these are torn.
+
+    Not by Pillow, which reads all there is: 65,000 tags take it 0.3 s."""
+    data = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    with contextlib.suppress(struct.error):
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, values, value = struct.unpack_from(f"{order}HHIH", data, entry)
+            if tag == ExifTags.Base.Orientation:
+                return int(value) if (kind, values) == SHORT else 1
     return 1
 
 

@@ -58,7 +58,7 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
             _cross_off(missing, body, progressive)
         if scans < len(data):
             continue
-        if marker == APP1 and body.startswith(b"Exif\0\0"):
+        if marker == APP1 and body.startswith(b"Exif\0"):
             exif.append(body[6:])
         elif marker == APP2 and body.startswith(b"ICC_PROFILE\0"):
             profile.append(body[12:])

@@ -22,7 +22,9 @@ GREY, TRUECOLOUR, INDEXED = 0, 2, 3
 #: fault in a frame (fcTL) is refused here.
 WANTED = ((b"fcTL",), (b"fcTL", b"PLTE"))
 #: Chunks that tell of colours.
-COLOURS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+#: What sRGB may say.
+INTENTS = (b"\0", b"\1", b"\2", b"\3")
 
 
 class Chunk(NamedTuple):
@@ -54,10 +56,11 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
     # Where they are if the first chunk is IHDR, as it must be.
     depth, kind = data[24:26].ljust(2, b"\0")
     kept: list[bytes | memoryview] = [SIGNATURE]
-    first, info = dict[bytes, memoryview](), dict[str, Any]()
+    first, info, last = dict[bytes, memoryview](), dict[str, Any](), 0
     for name, body, whole, sound in chunks(data):
         begun = b"IDAT" in first
         if name in (b"IHDR", b"IDAT") or (name in WANTED[kind == INDEXED] and not begun):
+            last = len(kept) if name == b"IDAT" else last
             kept.append(whole)
         elif not sound:
             continue
@@ -75,12 +78,25 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
     if depth == 16:
         # Who tells of colours, tells them of all 16.
         info["bits"] = 16 if set(COLOURS) & set(first) else max(first.get(b"sBIT") or b"\0")
+    if last:
+        kept[last : last + 1] = _without_checksum(memoryview(kept[last]))
     return b"".join(kept), info
+
+
+def _without_checksum(whole: memoryview) -> list[bytes | memoryview]:
+    """The last chunk of pixels without the last byte of its data, as parts; as it is where it breaks off. That byte is
+    of a checksum, which Chromium does not look at. Without it no decoder can, nor take data that lack rows for whole.
+    """
+    length = int.from_bytes(whole[:4], "big")
+    if len(whole) < 12 + length:
+        return [whole]
+    length = max(length - 1, 0)
+    return [length.to_bytes(4, "big"), whole[4 : 8 + length], bytes(4)]
 
 
 def _transparency(body: bytes, depth: int, kind: int, entries: int) -> bytes:
     """A tRNS chunk as Pillow compares it, with values of 8 bits, or none if it does not fit the picture."""
-    if kind == INDEXED:
+    if kind == INDEXED and len(body) <= 256:
         return _chunk(b"tRNS", body[:entries]) if body[:entries] else b""
     if len(body) != {GREY: 2, TRUECOLOUR: 6}.get(kind):
         return b""
@@ -109,16 +125,19 @@ def _exif(name: bytes, body: bytes) -> bytes | None:
 
 
 def _profile(told: dict[bytes, bytes]) -> bytes | None:
-    """The ICC profile that a PNG holds, or one made of what its older chunks say."""
+    """The ICC profile that a PNG holds, or one made of what other chunks say."""
+    primaries, transfer, matrix, whole = told.get(b"cICP", b"").ljust(4, b"\0")[:4]
+    if matrix == 0 and whole and (coded := colour.coded(primaries, transfer)):
+        return coded
     packed = told.get(b"iCCP", b"").partition(b"\0")[2]
     if profile := _inflated(packed, colour.MAX_PROFILE):
         return profile
-    if b"sRGB" in told or len(told.get(b"gAMA", b"")) != 4:
+    if told.get(b"sRGB") in INTENTS or len(told.get(b"gAMA", b"")) != 4:
         return None
     gamma = int.from_bytes(told[b"gAMA"], "big") / 100_000
     if len(told.get(b"cHRM", b"")) == 32:
         return colour.profile(gamma, [value / 100_000 for value in struct.unpack(">8I", told[b"cHRM"])])
-    return None if abs(gamma - 0.45455) < 0.01 else colour.profile(gamma)
+    return None if abs(gamma / 0.45455 - 1) < 0.05 else colour.profile(gamma)
 
 
 def _inflated(packed: bytes, most: int) -> bytes | None:

@@ -11,13 +11,13 @@ import re
 import struct
 from typing import Any
 
-from greenr_luigi.pictures import jpeg, png
+from greenr_luigi.pictures import avif, colour, jpeg, png
 from greenr_luigi.pictures.bombs import Counted
 
 #: Chunks of a WebP that draw; "VP8X" comes first, and says which others there are.
 WEBP_DRAWING = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
-#: In VP8X: there is a profile, EXIF, XMP.
-WEBP_PROFILE, WEBP_TRIMMINGS = 0x20, 0x20 | 0x08 | 0x04
+#: In VP8X: there is a profile, EXIF, XMP; there are frames, and what is clear.
+WEBP_PROFILE, WEBP_TRIMMINGS, WEBP_ANIMATION, WEBP_ALPHA = 0x20, 0x20 | 0x08 | 0x04, 0x02, 0x10
 #: An entry of EXIF data among an AVIF's items (ISO/IEC 23008-12, A.2.1). What turns it are properties of their own.
 AVIF_EXIF = re.compile(rb"(infe\x02.{7})Exif", re.DOTALL)
 
@@ -33,7 +33,8 @@ def without_trimmings(data: bytes, kind: str) -> tuple[bytes, dict[str, Any]]:
     if kind == "WEBP":
         return _webp(data)
     if kind == "AVIF":
-        return AVIF_EXIF.sub(rb"\1free", data), {}
+        profile = colour.coded(*numbers) if (numbers := avif.colours(data)) else None
+        return AVIF_EXIF.sub(rb"\1free", data), {"icc_profile": profile} if profile else {}
     return _gif(data) if kind == "GIF" else _bmp(data), {}
 
 
@@ -45,7 +46,9 @@ def _webp(data: bytes) -> tuple[bytes, dict[str, Any]]:
         body = file.read(length + length % 2)
         if name == b"VP8X" and body:
             flags = body[0]
-            body = bytes([flags & ~WEBP_TRIMMINGS]) + body[1:]
+            # What the first frame of an animation leaves of its canvas is clear, whatever the frame is.
+            kept_flags = flags & ~WEBP_TRIMMINGS | (WEBP_ALPHA if flags & WEBP_ANIMATION else 0)
+            body = bytes([kept_flags]) + body[1:]
         if name in WEBP_DRAWING:
             if len(body) < length:
                 raise OSError("truncated")  # Its decoder would not say why.

@@ -62,6 +62,13 @@ def in_scans(
     return b"".join(made) + b"\xff\xd9"
 
 
+def alike(width: int, height: int, scans: int) -> bytes:
+    """A JPEG not in scans by its frame, whose three components have one number: each scan names one of them."""
+    nothing = segment(jpeg.SOS, b"\1\1\0\0\x3f\0") + bytes(-(-width // 8) * -(-height // 8) // 4)
+    frame = struct.pack(">BHHB", 8, height, width, 3) + b"\1\x11\0" * 3
+    return in_scans(64, 64, 1, 0)[:71] + segment(jpeg.BASELINE, frame) + nothing * scans + jpeg.END
+
+
 def recoded(marker: int) -> bytes:
     """A JPEG whose frame claims another coding."""
     data = encoded(drawn(), "JPEG")
@@ -115,6 +122,8 @@ def slow() -> dict[str, bytes]:
         "scans behind what stands alone": in_scans(64, 64, 3, 5_000, hide=b"\xff\x02" + b"\xff\xff"),
         "values": in_scans(6_000, 6_000, 3, 2),
         "values in CMYK": in_scans(5_000, 5_000, 4, 2),
+        "values of components alike": alike(7_000, 7_000, 100),
+        "rows with a clear colour": png(7_071, 7_071, chunk(b"tRNS", bytes(6))),
         "segments": segments(1_000_000),
         "exif": data[:2] + exif * 1_900 + data[2:],
         "chunks": chunks(500_000),
@@ -127,7 +136,10 @@ def slow() -> dict[str, bytes]:
 
 
 #: Reasons of a few that are not "broken".
-REASONS = {"runs": "format", "rows": "too-large", "values": "too-large", "values in CMYK": "too-large"}
+REASONS = {
+    "runs": "format", "rows": "too-large", "values": "too-large", "values in CMYK": "too-large",
+    "values of components alike": "too-large", "rows with a clear colour": "too-large",
+}  # fmt: skip
 
 
 def test_what_would_take_for_ever_is_refused() -> None:

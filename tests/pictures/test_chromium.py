@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import shutil
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 from greenr_luigi.pictures import colour, door
 from tests.pictures import test_colour as colours
 from tests.pictures import test_trimmings as trimmings
-from tests.pictures.test_door import drawn, encoded
+from tests.pictures.test_door import chunk, drawn, encoded
 from tests.web import browser
 
 pytestmark = [
@@ -47,9 +49,9 @@ PROFILES = {
 
 
 def cases() -> Iterator[tuple[str, bytes]]:
-    for name, chunk in trimmings.CHUNKS.items():
-        yield f"before: {name}", trimmings.png_with(before=chunk)
-        yield f"after: {name}", trimmings.png_with(after=chunk)
+    for name, told in trimmings.CHUNKS.items():
+        yield f"before: {name}", trimmings.png_with(before=told)
+        yield f"after: {name}", trimmings.png_with(after=told)
     for name, segment in trimmings.SEGMENTS.items():
         data = encoded(drawn(), "JPEG")
         yield name, data[:20] + segment + data[20:]
@@ -74,6 +76,13 @@ def cases() -> Iterator[tuple[str, bytes]]:
         clear = colours.scene().convert("RGBA")
         clear.putalpha(colours.scene().convert("L"))
         yield f"{name}, half clear", encoded(clear, "PNG", icc_profile=profile)
+    for numbers in itertools.product((1, 4, 5, 9, 11, 12), (1, 4, 5, 8, 13)):
+        told = encoded(colours.scene(), "PNG")
+        at = told.index(b"IHDR") + 21
+        yield f"cICP {numbers}", told[:at] + chunk(b"cICP", bytes([*numbers, 0, 1])) + told[at:]
+        told = encoded(colours.scene(), "AVIF", quality=100, subsampling="4:4:4")
+        at = told.index(b"colrnclx") + 8
+        yield f"nclx {numbers}", told[:at] + struct.pack(">HH", *numbers) + told[at + 4 :]
     for profile in (None, colours.printer()):
         inks = encoded(
             colours.scene().convert("CMYK"), "JPEG", quality=95, subsampling=0, icc_profile=profile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import time
 import zlib
@@ -141,10 +142,35 @@ def test_what_a_png_says_of_gamma_and_primaries_holds() -> None:
     primaries = chunk(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in colour.SRGB)))
     assert seen() == seen(gamma[45455]) == seen(primaries) == 100
     assert seen(chunk(b"sRGB", b"\0"), gamma[100_000]) == 100
+    assert seen(chunk(b"sRGB", b"\x09"), gamma[100_000]) == seen(gamma[100_000])
     for more in ((), (primaries,)):
         assert seen(gamma[55556], *more) == pytest.approx(119, abs=2)
         assert seen(gamma[100_000], *more) == pytest.approx(168, abs=1)
     assert seen(chunk(b"gAMA", bytes(4))) == seen(gamma[45455], chunk(b"cHRM", bytes(32))) == 100
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+def test_colours_told_by_the_numbers_of_video_are_followed(kind: str) -> None:
+    """As by a profile, in whose place they stand; those of sRGB and those that nobody knows change nothing."""
+    image = Image.new("RGB", (64, 64), (200, 60, 60))
+
+    def seen(primaries: int, transfer: int, **how: bytes) -> list[int]:
+        data = encoded(image, kind, quality=100, **how)
+        if kind == "AVIF":
+            told = struct.pack(">HH", primaries, transfer)
+            return pixels(re.sub(rb"(colrnclx)....", lambda found: found[1] + told, data)).mean((0, 1))
+        at = data.index(b"IHDR") + 21
+        told = chunk(b"cICP", bytes([primaries, transfer, 0, 1]))
+        return pixels(data[:at] + told + data[at:]).mean((0, 1))
+
+    plain = pixels(encoded(image, kind, quality=100)).mean((0, 1))
+    wide = pixels(encoded(image, kind, quality=100, icc_profile=colour.profile(0.45455, P3))).mean((0, 1))
+    assert np.abs(seen(12, 4) - wide).max() <= 1 < 15 < np.abs(seen(12, 13) - plain).max()
+    for numbers in ((1, 13), (2, 2), (255, 13), (9, 16)):
+        assert np.abs(seen(*numbers) - plain).max() < 1
+    assert seen(1, 8).mean() > plain.mean() + 40
+    if kind == "PNG":
+        assert np.abs(seen(1, 13, icc_profile=OLD_MAC) - plain).max() < 1
 
 
 def test_colours_are_converted_before_transparency_is_laid_on_white() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from greenr_luigi.pictures import bombs, door
 from tests.pictures.test_bombs import segment
-from tests.pictures.test_door import chunk, drawn, encoded, refusal
+from tests.pictures.test_door import chunk, drawn, encoded, png, refusal
 
 GARBAGE = bytes(range(7, 250)) * 4
 EXIF = Image.Exif()
@@ -78,6 +78,21 @@ def test_a_png_without_its_end_is_whole(lost: int) -> None:
     assert (pixels(png_with()[:-lost]) == pixels(png_with())).all()
 
 
+def pixels_of(data: bytes) -> bytes:
+    """A PNG of `drawn` with other data of its pixels."""
+    return png(96, 64, chunk(b"IDAT", data))
+
+
+def test_a_png_s_pixels_are_whole_by_their_rows_and_not_by_their_checksum() -> None:
+    for image in (drawn(), Image.new("RGB", (96, 64), "red")):
+        rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(image))
+        wrong = zlib.compress(rows)[:-4] + b"abcd"
+        for data in (zlib.compress(rows), zlib.compress(rows) + b"more", wrong):
+            assert (pixels(pixels_of(data)) == np.asarray(image)).all()
+    for lost in (1, 96 * 3, 96 * 3 + 1, len(rows) // 2):
+        assert refusal(pixels_of(zlib.compress(rows[:-lost]))) == "broken", lost
+
+
 def test_a_palette_s_transparency_holds_once_and_behind_it() -> None:
     data = png_with(mode="P")
     clear, twice = chunk(b"tRNS", bytes(3)), chunk(b"tRNS", bytes(1))
@@ -108,6 +123,34 @@ def test_orientation_comes_from_exif_alone() -> None:
         encoded(drawn(), "AVIF", xmp=xmp),
     ):
         assert door.open_picture(other).size == (96, 64)
+
+
+def entry(kind: int, values: int, value: int, order: str = "<") -> bytes:
+    """EXIF data that tell an orientation, among others."""
+    tags = [(0x0112, kind, values, value), *((tag, 2, 1, 0) for tag in range(0x200, 0x300))]
+    fields = b"".join(struct.pack(f"{order}HHIH2x", *tag) for tag in tags)
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    return head + struct.pack(f"{order}IH", 8, len(tags)) + fields
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_orientation_is_one_number_of_16_bits(order: str) -> None:
+    data = encoded(drawn(), "JPEG")
+    for told, size in (
+        ((3, 1, 6), (64, 96)),
+        ((4, 1, 6), (96, 64)),
+        ((3, 2, 6), (96, 64)),
+        ((3, 1, 99), (96, 64)),
+    ):
+        for start in (b"Exif\0\0", b"Exif\0\xff"):
+            exif = segment(0xE1, start + entry(*told, order=order))
+            assert door.open_picture(data[:2] + exif + data[2:]).size == size
+
+
+def test_65_000_tags_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow took 0.3 s to read them all."""
+    monkeypatch.setattr(Image.Exif, "load", None)
+    test_an_orientation_is_one_number_of_16_bits("<")
 
 
 SEGMENTS = {
@@ -171,6 +214,18 @@ def riff(*chunks_: tuple[bytes, bytes], flags: int = 0, size: int | None = None)
     parts = [(b"VP8X", canvas), (b"VP8L", encoded(drawn(), "WEBP", lossless=True)[20:]), *chunks_]
     body = b"".join(n + struct.pack("<I", len(b)) + b + b"\0" * (len(b) % 2) for n, b in parts)
     return b"RIFF" + struct.pack("<I", len(body) + 4 if size is None else size) + b"WEBP" + body
+
+
+def test_around_a_frame_smaller_than_its_canvas_is_paper() -> None:
+    frame = struct.pack("<I", 95)[:3] + struct.pack("<I", 63)[:3] + bytes(4)
+    body = encoded(drawn(), "WEBP", lossless=True)[12:]
+    parts = [(b"VP8X", b"\x02\0\0\0\xc7\0\0\x95\0\0"), (b"ANIM", bytes(6)),
+             (b"ANMF", b"\x0f\0\0\x0a\0\0" + frame + body)]  # fmt: skip
+    whole = b"".join(name + struct.pack("<I", len(part)) + part for name, part in parts)
+    seen = pixels(b"RIFF" + struct.pack("<I", len(whole) + 4) + b"WEBP" + whole).copy()
+    assert (seen[20:84, 30:126] == np.asarray(drawn())).all()
+    seen[20:84, 30:126] = 255
+    assert (seen == 255).all()
 
 
 def gif_with(blocks: bytes) -> bytes:
