@@ -180,16 +180,23 @@ FOLDER: Option = (
 )
 INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --limit 150, or any as for luigi"
 RUN = "run the pipeline unattended: again after a passing fault, with a log, pruning after; options as for luigi"
+SCHEDULED = "have cron or systemd run this folder daily, and start its page at boot"
 SCHEDULE: Sequence[Option] = (
     ("action", {"choices": ["install", "show", "remove"]}),
     ("--at", {"metavar": "HH:MM", "help": "when; at night, each folder at a time of its own, if absent"}),
+    (
+        "--systemd",
+        {"action": "store_true", "help": "by a timer of systemd (root's is the system's) and not by cron"},
+    ),
 )
+STAYS = "and stay while it runs, as systemd wants it; a page that `greenr stop` has stopped is not started"
+STAY: Option = ("--stay", {"action": "store_true", "help": STAYS})
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", commands.init_folder, INIT, [FOLDER]),
     ("run", commands.run_pipeline, RUN, []),
     ("notify", commands.send_test, "send a message to whom luigi.cfg names under [notify], to see that it comes", []),
-    ("schedule", commands.schedule_runs, "have cron run this folder daily, and start its page at boot", SCHEDULE),
+    ("schedule", commands.schedule_runs, SCHEDULED, SCHEDULE),
     ("status", commands.show_status, STATUS, [JSON]),
     ("accept", commands.accept_stage, ACCEPT, [STAGE]),
     ("history", commands.show_history, "print what ran, when, why and what came of it, oldest first", [JSON]),
@@ -203,7 +210,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("rollback", commands.rollback, "let the server serve the release before this one, or any other", [RELEASE]),
     ("releases", commands.list_releases, "list the releases, oldest first", []),
     ("server", commands.show_server, "print where the page answers, since when, and how it was started", [JSON]),
-    ("start", commands.start_server, "serve the last good release, as after a reboot", []),
+    ("start", commands.start_server, "serve the last good release, as after a reboot", [STAY]),
     ("stop", commands.stop_server, "stop the web classifier", []),
 )  # fmt: skip
 

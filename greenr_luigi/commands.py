@@ -179,15 +179,16 @@ def send_test(arguments: argparse.Namespace) -> int:
 def schedule_runs(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import schedule
 
-    here = Path()
+    here, nothing = Path(), "nothing is scheduled for this folder"
     if arguments.action == "install":
         root = [f"--root={arguments.root}"] if arguments.root_named else []
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
-        print(schedule.install(here, [*root, *module], arguments.at), end="")
+        words = [*root, *module]
+        print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd), end="")
     elif arguments.action == "show":
-        print(schedule.installed(here) or "nothing is scheduled for this folder\n", end="")
+        print((schedule.installed(here) or nothing).rstrip())
     else:
-        print("removed" if schedule.remove(here) else "nothing is scheduled for this folder")
+        print("removed" if schedule.remove(here) else nothing)
 
 
 def show_server(arguments: argparse.Namespace) -> None:
@@ -218,6 +219,9 @@ def start_server(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import start
     from greenr_luigi.serving import processes
 
+    if arguments.stay:
+        start.stay(arguments.root, arguments.module)
+        return
     data_root.hold(arguments.root, print)
     served = start.start(arguments.root, arguments.module)
     print(

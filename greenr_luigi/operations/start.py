@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +13,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import deploying_stage
 
 if TYPE_CHECKING:
-    from greenr_luigi.serving.server import Server
+    from greenr_luigi.serving.server import Server, Service
 
 
 def start(root: Path, module: str = "tasks") -> Server:
@@ -19,8 +23,45 @@ def start(root: Path, module: str = "tasks") -> Server:
     """
     from greenr_luigi.deployment.deploy import serve
 
+    return serve(_service(root, module), print)
+
+
+def stay(root: Path, module: str = "tasks") -> None:
+    """See that the last good release serves, unless a person has stopped the page, and stay as long as a server of the
+    root runs, whoever has started it. Whoever ends this process ends the server, for now.
+
+    Raises GreenrError if it does not come to serve, and where it has ended by itself."""
+    from greenr_luigi.deployment.deploy import serve_on
+    from greenr_luigi.serving import server
+
+    # A server would answer there, too.
+    notify = os.environ.pop("NOTIFY_SOCKET", None)
+    service = _service(root, module)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        serve_on(service, print)
+        if notify:
+            _ready(notify)
+        died = server.wait_for_end(service.run_dir)
+    except (SystemExit, KeyboardInterrupt):
+        server.stop(service.run_dir, for_now=True)
+        raise
+    if died:
+        raise GreenrError(
+            f"the server of {root} has ended: see its log in {service.run_dir}, and start it again"
+        )
+
+
+def _ready(address: str) -> None:
+    """Tell systemd that it need wait no longer (sd_notify(3))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+        sending.sendto(b"READY=1", address.replace("@", "\0", 1))
+
+
+def _service(root: Path, module: str) -> Service:
     stage = deploying_stage(module)
     last_service = getattr(stage, "last_service", None)
     if last_service is None:
         raise GreenrError(f"{stage.get_task_family()} has no server on this machine that could be started")
-    return serve(last_service(root), print)
+    service: Service = last_service(root)
+    return service

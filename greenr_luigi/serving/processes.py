@@ -155,14 +155,24 @@ def refuse_foreign(run_dir: Path, processes: Iterable[Process]) -> None:
 def kill(process: Process, sign: signal.Signals, timeout: float) -> None:
     """Send a signal and wait until the process is gone, at most `timeout` seconds. Another one that has its pid by now
     is left alone."""
+    _wait(process, sign, 1000 * timeout)
+
+
+def wait(process: Process) -> None:
+    """Wait until a process is gone."""
+    _wait(process, None, None)
+
+
+def _wait(process: Process, sign: signal.Signals | None, milliseconds: float | None) -> None:
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         handle = os.pidfd_open(process.pid)
         try:
             if origin(process.pid)[1] != process.started:
                 return
-            signal.pidfd_send_signal(handle, sign)
+            if sign is not None:
+                signal.pidfd_send_signal(handle, sign)
             ended = select.poll()  # select() knows no more than 1,024 files.
             ended.register(handle, select.POLLIN)
-            ended.poll(timeout * 1000)
+            ended.poll(milliseconds)
         finally:
             os.close(handle)

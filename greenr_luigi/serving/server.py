@@ -106,7 +106,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
     files.private_folder(run_dir)
-    with files.locked(run_dir / LOCK, patience=PATIENCE), contextlib.ExitStack() as undo:
+    with _alone(run_dir), contextlib.ExitStack() as undo:
         found = processes.servers(run_dir)
         processes.refuse_foreign(run_dir, found)
         server = adopt(run_dir, found, wanted, digest, timeout)
@@ -239,16 +239,35 @@ def find_started(run_dir: Path, note: ServerNote) -> Running:
     raise NotReady(f"gunicorn ended{log_end(run_dir, note)}")
 
 
-def stop(run_dir: Path) -> bool:
-    """Stop the server, letting it finish the requests that it holds, and have it stay so until somebody starts one;
-    False when there was none. Raises ServerError for one of another user."""
-    with files.locked(run_dir / LOCK, patience=PATIENCE) if run_dir.is_dir() else contextlib.nullcontext():
+def stop(run_dir: Path, for_now: bool = False) -> bool:
+    """Stop the server, letting it finish the requests that it holds; False when there was none. Unless `for_now`, it
+    stays so until somebody starts one. Raises ServerError for one of another user."""
+    with _alone(run_dir):
         stopped = processes.end(run_dir)
-        if run_dir.is_dir():
+        if run_dir.is_dir() and not for_now:
             (run_dir / STOPPED).touch(0o600)
         for path in [*worker_files(run_dir), run_dir / PID_FILE]:
             path.unlink(missing_ok=True)
         return stopped
+
+
+def wait_for_end(run_dir: Path) -> bool:
+    """Wait until no server of ours runs, also none that takes another's place. Returns whether one has ended that no
+    person has stopped."""
+    ran = False
+    while True:
+        for running in processes.servers(run_dir):
+            ran = True
+            processes.wait(running)
+        # Whoever has ended it may be about to start another, or to say that it stays stopped.
+        with _alone(run_dir):
+            if not processes.servers(run_dir):
+                return ran and not stays_stopped(run_dir)
+
+
+def _alone(run_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """While nobody else starts or stops a server there."""
+    return files.locked(run_dir / LOCK, patience=PATIENCE) if run_dir.is_dir() else contextlib.nullcontext()
 
 
 def stays_stopped(run_dir: Path) -> bool:

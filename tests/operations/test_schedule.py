@@ -6,13 +6,38 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from greenr_luigi import cli
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations import schedule
+from greenr_luigi.operations import crontab, schedule, unit_texts, units
+from greenr_luigi.operations.plan import next_time, plan
 
+#: Says when cron has run each of the two lines.
+TOY = """
+import pathlib
+from greenr_luigi import settings
+from greenr_luigi.stage import PipelineStage
+
+class Toy(PipelineStage):
+    role = "deployment"
+
+    @classmethod
+    def last_service(cls, root, otherwise={}):
+        pathlib.Path("started").open("w")
+
+    def work(self, out):
+        with open("stage", "a") as file:
+            file.write("made\\n")
+        (out / "deployment.json").write_text('{"release": "0", "address": "/"}')
+        pathlib.Path("ran").open("w")
+
+STAGES = (Toy,)
+settings.apply(STAGES)
+"""
 OTHERS = "# mine\nMAILTO=me\n0 5 * * * echo 100\\% # greenr in /elsewhere\n"
 
 
@@ -24,6 +49,10 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(made)
     monkeypatch.delenv("LUIGI_CONFIG_PATH", raising=False)
     return made
+
+
+def block(folder, at=None):
+    return crontab.block(plan(folder, Path("data"), [], at))
 
 
 def private(script, folder):
@@ -40,7 +69,11 @@ def private(script, folder):
     text = f'set -e; {mounting}; greenr() {{ {greenr} "$@"; }}; {script}'
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", text], cwd=folder, env=environment, text=True, capture_output=True
+        ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", text],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -55,8 +88,10 @@ def test_only_the_folders_own_lines_come_and_go(folder, tmp_path):
         greenr schedule show; echo ---
         greenr schedule remove; greenr schedule remove; crontab -l; greenr schedule show
     """
-    crontab, shown, rest = private(script, folder).split("---\n")
-    assert crontab == OTHERS + shown == OTHERS + schedule.block(folder.resolve(), [], "04:07")
+    listed, shown, rest = private(script, folder).split("---\n")
+    lines, _, next_run = shown.rpartition("next run: ")
+    assert listed == OTHERS + lines == OTHERS + block(folder, "04:07")
+    assert datetime.strptime(next_run, "%Y-%m-%d 04:07\n")
     assert (
         rest
         == f"removed\nnothing is scheduled for this folder\n{OTHERS}nothing is scheduled for this folder\n"
@@ -66,7 +101,7 @@ def test_only_the_folders_own_lines_come_and_go(folder, tmp_path):
 @pytest.mark.slow
 def test_in_the_environment_of_cron_the_lines_run(folder, tmp_path):
     """As cron does: a bare % ends the command, \\% is one, and little is set."""
-    _, run, start, _, _ = schedule.block(folder, ["--module=toy"], None).split("\n")
+    _, run, start, _, _ = crontab.block(plan(folder, Path("data"), ["--module=toy"], None)).split("\n")
     assert re.fullmatch(r"\d+ [1-5] \* \* \* cd .*", run) and start.startswith("@reboot cd ")
     (folder / "luigi.cfg").write_text("[TrainModel]\nepochs = x\n")
     command = run.split(" ", 5)[5].replace("--module=toy run", "--module=tasks status")
@@ -78,31 +113,73 @@ def test_in_the_environment_of_cron_the_lines_run(folder, tmp_path):
     assert done.stderr == "greenr: luigi.cfg: [TrainModel] epochs x: expected a whole number, at least 1\n"
 
 
-def test_each_folder_has_a_time_of_its_own(tmp_path):
-    times = {schedule.block(tmp_path / str(n), [], None).split("\n")[1].split(" * ")[0] for n in range(20)}
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime: apt-get install faketime")
+def test_cron_runs_the_lines(folder):
+    """A real one, for which it is nearly that time. What it and faketime leave is gone with their folders."""
+    (folder / "toy.py").write_text(TOY)
+    (folder / "luigi.cfg").write_text("[Toy]\nroot = data\n")
+    private(
+        f"""
+        mount -t tmpfs none /run
+        mount -t tmpfs none /dev/shm
+        echo 'PYTHONPATH="{os.pathsep.join(sys.path)}"' | crontab -
+        greenr --module toy schedule install --at 4:17 >/dev/null
+        mkfifo started ran
+        faketime -f '@2026-01-01 04:16:55' cron -f &
+        timeout 60 cat started ran
+        """,
+        folder,
+    )
+    assert (folder / "stage").read_text() == "made\n"
+
+
+def test_each_folder_has_a_time_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "luigi.cfg"))
+    times = {
+        (made.hour, made.minute) for made in (plan(tmp_path / str(n), tmp_path, [], None) for n in range(20))
+    }
     assert len(times) > 15
-    assert schedule.block(tmp_path, [], None) == schedule.block(tmp_path, [], None)
+    assert plan(tmp_path, tmp_path, [], None) == plan(tmp_path, tmp_path, [], None)
+
+
+@pytest.mark.parametrize("now, day", [((4, 16, 59), 1), ((4, 17, 0), 2), ((23, 0, 0), 2)])
+def test_when_it_runs_next(now, day):
+    assert next_time(4, 17, datetime(2026, 1, 1, *now)) == datetime(2026, 1, day, 4, 17)
 
 
 def test_a_luigi_cfg_elsewhere_is_named(folder, monkeypatch):
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "other.cfg")
-    assert f"env 'LUIGI_CONFIG_PATH={folder}/other.cfg' ".replace("%", "\\%").replace(
-        "'", ""
-    ) in schedule.block(folder, [], None).replace("'\"'\"'", "'").replace("'", "")
+    assert f"env 'LUIGI_CONFIG_PATH={folder}/other.cfg' ".replace("%", "\\%").replace("'", "") in block(
+        folder
+    ).replace("'\"'\"'", "'").replace("'", "")
 
 
 @pytest.mark.parametrize("at", ["24:00", "4", "04:60", "noon", "04:07\n"])
 def test_a_time_that_is_none(folder, at):
     with pytest.raises(GreenrError, match="expected a time of day such as 04:17"):
-        schedule.install(folder, [], at)
+        schedule.install(folder, Path("data"), [], at, False)
 
 
-def test_without_luigi_cfg_or_cron_it_says_so(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("options", [[], ["--systemd"]])
+def test_without_luigi_cfg_cron_or_systemd_it_says_so(folder, monkeypatch, capsys, options):
     monkeypatch.setenv("PATH", str(folder))
-    assert cli.main(["schedule", "install"]) == 1
+    monkeypatch.setattr(units, "BOOTED", folder / "none")
+    assert cli.main(["schedule", "install", *options]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("greenr: there is no crontab on this machine: install cron. Where something else")
-    assert schedule.block(folder.resolve(), [], None) in told
+    if options:
+        texts = unit_texts.texts(plan(folder, folder / "data", [], None))
+        assert told.startswith(
+            "greenr: systemd does not run this machine: leave out --systemd and use cron. Where"
+        )
+        assert all(f"/{name}\n{text}" in told for name, text in texts.items())
+    else:
+        assert told.startswith(
+            "greenr: there is no crontab on this machine: install cron, or use --systemd. Where"
+        )
+        assert block(folder.resolve()) in told
+    assert cli.main(["schedule", "show"]) == cli.main(["schedule", "remove"]) == 0
+    assert capsys.readouterr().out == "nothing is scheduled for this folder\n" * 2
     (folder / "luigi.cfg").unlink()
-    assert cli.main(["schedule", "install"]) == 1
+    assert cli.main(["schedule", "install", *options]) == 1
     assert "has no luigi.cfg: `greenr init` writes one" in capsys.readouterr().err

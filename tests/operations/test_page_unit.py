@@ -1,6 +1,7 @@
-"""deploy/greenr.service: how little it leaves open, and that the server runs with no more than that.
+"""The page's unit: how little it leaves open, and that the server runs with no more than that.
 
-systemd itself cannot start here, so its filters are put on by hand, as the kernel gets them from systemd."""
+Its filters are put on by hand, as the kernel gets them from systemd: that needs neither root nor a machine of its
+own."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -19,11 +20,13 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.about import PACKAGE
+from greenr_luigi.operations import unit_texts
+from greenr_luigi.operations.plan import plan
 from tests import tiny_release
-from tests.serving.looking import get, served, until
+from tests.pipeline import free_port
+from tests.serving.looking import get, masters, served, until
 from tests.serving.test_full_disk import post
 
-UNIT = PACKAGE.parent / "deploy" / "greenr.service"
 NUMBERS = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="no systemd-analyze: apt-get install systemd"
@@ -44,8 +47,8 @@ LOAD, EQUALS, HAS, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # EPERM
 
 
-def settings(name: str) -> list[str]:
-    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.M)
+def settings(unit: str, name: str) -> list[str]:
+    return re.findall(rf"^{name}=(.*)$", unit, re.M)
 
 
 def analyze(*words: str) -> str:
@@ -55,21 +58,19 @@ def analyze(*words: str) -> str:
 
 
 @pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """The unit with a program that there is."""
-    path = tmp_path / UNIT.name
-    # By a name without blanks, which a unit would have to quote.
-    program = tmp_path / "python"
-    program.symlink_to(sys.executable)
-    path.write_text(UNIT.read_text().replace("/srv/greenr/venv/bin/python", str(program)))
-    return path
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As root installs it for a user's folder."""
+    (tmp_path / "luigi.cfg").touch()
+    monkeypatch.setattr(unit_texts, "is_system", lambda: True)
+    monkeypatch.setattr(unit_texts, "owner_of", lambda _: 1000)
+    _, _, page = unit_texts.texts(plan(tmp_path, Path("data"), [], None)).values()
+    return page
 
 
-def test_it_leaves_little_open(unit: Path) -> None:
-    assert not analyze("verify", str(unit))
+def test_it_leaves_little_open(unit: str, tmp_path: Path) -> None:
+    (tmp_path / "page.service").write_text(unit)
     # In tenths.
-    analyze("security", "--offline=true", "--threshold=20", "--no-pager", str(unit))
-    assert settings("UMask") == ["0077"] and settings("RuntimeDirectoryMode") == ["0700"]
+    analyze("security", "--offline=true", "--threshold=20", "--no-pager", str(tmp_path / "page.service"))
 
 
 def calls(words: str) -> set[str]:
@@ -84,11 +85,11 @@ def calls(words: str) -> set[str]:
     return found
 
 
-def program() -> bytes:
+def program(unit: str) -> bytes:
     """The unit's filter for the kernel, in its language (seccomp(2))."""
     numbers = {name: int(number) for name, number in re.findall(r"__NR_(\w+) (\d+)", NUMBERS.read_text())}
     allowed = calls("@default")
-    for words in settings("SystemCallFilter"):
+    for words in settings(unit, "SystemCallFilter"):
         allowed = allowed - calls(words[1:]) if words.startswith("~") else allowed | calls(words)
     steps = [(LOAD, 0, 0, 0)]
     # MemoryDenyWriteExecute: the call, its third argument's bits, and all of them or one.
@@ -106,34 +107,28 @@ def program() -> bytes:
     platform.machine() != "x86_64" or not NUMBERS.exists(),
     reason="needs x86-64 and the numbers of linux-libc-dev",
 )
-def test_the_server_runs_with_no_more_than_the_unit_allows(tmp_path: Path) -> None:
-    digest, run_dir = tiny_release.deploy(tmp_path / "releases"), tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "metrics").mkdir()
-    (tmp_path / "filter").write_bytes(program())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    filtered = [sys.executable, "-c", FILTERED, str(tmp_path / "filter"), sys.executable]
-    forbidden = [*filtered, "-c", "import mmap; mmap.mmap(-1, 4096, prot=7)"]
+def test_the_server_runs_with_no_more_than_the_unit_allows(
+    unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, run_dir = tmp_path / "data", tmp_path / "data" / "server"
+    digest, port = tiny_release.deploy(root / "releases"), free_port()
+    (tmp_path / "luigi.cfg").write_text(
+        f"[DeployApp]\nport = {port}\nweb_workers = 2\n[server]\nfeedback = 1\n"
+    )
+    (tmp_path / "filter").write_bytes(program(unit))
+    filtered = [sys.executable, "-c", FILTERED, str(tmp_path / "filter")]
+    forbidden = [*filtered, sys.executable, "-c", "import mmap; mmap.mmap(-1, 4096, prot=7)"]
     refused = subprocess.run(forbidden, capture_output=True, text=True, timeout=30)
     assert "Operation not permitted" in refused.stderr
-    command = settings("ExecStart")[0].replace("127.0.0.1:8008", f"127.0.0.1:{port}").split()[1:]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(PACKAGE.parent),
-        "GREENR_STORE": str(tmp_path / "releases"),
-        "GREENR_RUN_DIR": str(run_dir),
-        "GREENR_FEEDBACK": "1",
-        "PROMETHEUS_MULTIPROC_DIR": str(run_dir / "metrics"),
-    }
-    with subprocess.Popen(
-        [*filtered, *command], env=environment, stderr=subprocess.PIPE, text=True
-    ) as gunicorn:
+    command = shlex.split(settings(unit, "ExecStart")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
+    with subprocess.Popen([*filtered, *command], stderr=subprocess.PIPE, text=True) as page:
         try:
             until(lambda: served(port) == digest, 30)
             assert post(port, "/api/predict?show=1").json()["label"] == "dandelion"
             assert post(port, "/feedback", label="grass").status_code == 200
-            newer = tiny_release.deploy(tmp_path / "releases", 1)
+            newer = tiny_release.deploy(root / "releases", 1)
             until(lambda: served(port) == newer, 30)
             worker = json.loads(next(run_dir.glob("workers/*.json")).read_text())["pid"]
             os.kill(worker, signal.SIGKILL)
@@ -142,6 +137,8 @@ def test_the_server_runs_with_no_more_than_the_unit_allows(tmp_path: Path) -> No
             )
             until(lambda: served(port) == newer, 30)
         finally:
-            gunicorn.terminate()
-            _, log = gunicorn.communicate(timeout=40)
-    assert gunicorn.returncode == 0 and "[ERROR] [" not in log and "Traceback" not in log, log
+            page.terminate()
+            _, said = page.communicate(timeout=40)
+    log = (run_dir / "gunicorn.log").read_text()
+    assert (page.returncode, said, masters(root)) == (0, "", []), said
+    assert "[ERROR] [" not in log and "Traceback" not in log, log

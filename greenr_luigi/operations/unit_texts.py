@@ -1,0 +1,171 @@
+"""What the units of a folder say: a timer, the run that it starts, and the page.
+
+Root's are the system's, and run as whoever owns the folder; those of everybody else are their own manager's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.operations.plan import Plan
+
+RUN = """\
+[Unit]
+Description=greenr run in {told}
+# However it ends, the page is seen to.
+After={name}-page.service
+OnSuccess={name}-page.service
+OnFailure={name}-page.service
+{network}
+[Service]
+Type=oneshot
+{where}
+ExecStart={greenr} run
+# A page that the run has started stays when the run ends.
+KillMode=process
+{hardening}"""
+TIMER = """\
+[Unit]
+Description=greenr daily in {told}
+
+[Timer]
+OnCalendar=*-*-* {time}:00
+# One that was missed, since the machine was off, is made up for.
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+PAGE = """\
+[Unit]
+Description=the picture classifier of {told}
+{bind}StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+{where}
+ExecStart={greenr} start --stay
+# It may wait for a deployment.
+TimeoutStartSec=infinity
+Restart=on-failure
+RestartSec=30
+# It ends the server itself, also one that a run or a person has started.
+KillMode=mixed
+TimeoutStopSec=60
+{hardening}
+[Install]
+WantedBy={boot}
+"""
+NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
+
+#: For each of them. A run has the machine's /tmp and devices: a page that it has started outlives it, and a GPU is a
+#: device. No unit has users of its own (PrivateUsers): the kernel would not tell others whose server it runs.
+HARDENED = """\
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+"""
+#: What strangers talk to. What is refused fails, as it does without the rights for it, and does not end the process. A
+#: worker loads a new model at a lower priority than it answers; what root makes is given to whom the folder belongs.
+PAGE_HARDENED = """\
+LimitNOFILE=65536
+MemoryMax=50%
+MemoryDenyWriteExecute=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallFilter=setpriority @chown
+SystemCallErrorNumber=EPERM
+"""
+#: A user's manager cannot do these.
+SYSTEM_HARDENED = """\
+ProtectSystem=full
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+"""
+SYSTEM_PAGE_HARDENED = f"""{SYSTEM_HARDENED}\
+ProtectSystem=strict
+ReadWritePaths={{root}}
+ProtectHome=read-only
+ProtectProc=invisible
+ProtectClock=yes
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateMounts=yes
+"""
+
+
+def texts(plan: Plan) -> dict[str, str]:
+    """The units by their names: the run, its timer, the page. They rely on no PATH, HOME, locale or time zone."""
+    for text in (str(plan.folder), str(plan.root), *plan.greenr, *plan.environment.values()):
+        if not text.isprintable():
+            raise GreenrError(f"{text!r}: a unit of systemd has no way to name such a folder: rename it")
+    system, owner = is_system(), owner_of(plan.folder)
+    # Without the slash, a backslash at the end would take the next line in.
+    told = f"{_percent(plan.folder)}/"
+    where = [f"User={owner}"] if system else []
+    where.append(f"WorkingDirectory={told}")
+    where += [f"Environment={_quoted(f'{name}={value}')}" for name, value in plan.environment.items()]
+    run, page = HARDENED, HARDENED + PAGE_HARDENED
+    if system:
+        run += SYSTEM_HARDENED
+        page += SYSTEM_PAGE_HARDENED.format(root=_quoted(f"-{plan.root}"))
+        # Root's server may have been started with all capabilities, and who has fewer may not look into it.
+        page += "CapabilityBoundingSet=\n" if owner else ""
+    name, (program, *words) = name_of(plan.folder), plan.greenr
+    values = {
+        "told": told,
+        "name": name,
+        "network": NETWORK if system else "",
+        "bind": "After=network.target\n" if system else "",
+        "where": "\n".join(where),
+        # No variable is looked for in the first word.
+        "greenr": " ".join([_quoted(program), *(_quoted(word).replace("$", "$$") for word in words)]),
+        "time": f"{plan.hour:02}:{plan.minute:02}",
+        "boot": "multi-user.target" if system else "default.target",
+    }
+    head = head_of(plan.folder)
+    return {
+        f"{name}.service": head + RUN.format(**values, hardening=run),
+        f"{name}.timer": head + TIMER.format(**values),
+        f"{name}-page.service": head + PAGE.format(**values, hardening=page),
+    }
+
+
+def is_system() -> bool:
+    """Whether the units are the system's."""
+    return os.geteuid() == 0
+
+
+def owner_of(folder: Path) -> int:
+    return folder.stat().st_uid
+
+
+def name_of(folder: Path) -> str:
+    """Of a folder's units: readable, and the folder's alone."""
+    readable = re.sub("[^A-Za-z0-9]+", "-", folder.name).strip("-")[:40]
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    return "-".join(filter(None, ["greenr", readable, digest]))
+
+
+def head_of(folder: Path) -> str:
+    return f"# greenr in {folder}/: `greenr schedule remove` takes this file away\n"
+
+
+def _percent(text: object) -> str:
+    return str(text).replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    """A word of a unit's line (systemd.syntax(7))."""
+    escaped = _percent(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,140 @@
+"""A machine that systemd runs: this one's files under an overlay, in namespaces of its own. What happens there leaves
+nothing behind here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.about import PACKAGE
+from greenr_luigi.operations.units import BOOTED
+from tests.serving.looking import until
+
+#: The overlay is gone when the shell that holds it ends. Each line that it reads starts the machine.
+HOLD = """
+set -e
+{enter}
+mount -t tmpfs none {place}
+mkdir {place}/upper {place}/work {place}/root
+mount -t overlay none -o lowerdir=/,upperdir={place}/upper,workdir={place}/work {place}/root
+cd {place}/root
+{prepare}
+cd /
+while read line; do
+    systemd-nspawn --quiet --directory={place}/root {options} /lib/systemd/systemd --unit=multi-user.target
+    echo off
+done
+"""
+#: No service but the ones that login and timers need; and who is no root may see the program.
+PREPARE = """
+rm -rf etc/systemd/system/*.wants etc/systemd/user/*.wants
+mkdir -p etc/systemd/system.conf.d etc/systemd/user.conf.d
+printf '[Manager]\\nDefaultEnvironment="PYTHONPATH={path}"\\n' \
+    | tee etc/systemd/system.conf.d/test.conf > etc/systemd/user.conf.d/test.conf
+chmod o+x .{open}
+chroot . useradd --create-home --home-dir /home/{user} {user}
+"""
+CGROUPS = [Path("/sys/fs/cgroup", name) for name in ("", "unified", "systemd")]
+USER = "greenr-test"
+
+
+class Machine:
+    def __init__(self, holder: subprocess.Popen[str]) -> None:
+        self.holder = holder
+
+    def start(self) -> None:
+        assert self.holder.stdin is not None
+        self.holder.stdin.write("start\n")
+        self.holder.stdin.flush()
+        until(lambda: self.says("systemctl", "is-active", "multi-user.target") == "active", 20)
+
+    def stop(self) -> None:
+        """As a person shuts a machine down."""
+        self.run("systemctl", "poweroff")
+        assert self.holder.stdout is not None
+        while self.holder.stdout.readline() != "off\n":
+            assert self.holder.poll() is None
+
+    def run(self, *command: str, user: str = "root", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Of a user who has just logged in, but that systemd does not know of it."""
+        (shell,) = children(self.holder.pid)
+        (nspawn,) = children(shell)
+        (init,) = children(nspawn)
+        words = ["nsenter", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid"]
+        words += [
+            "env",
+            "-i",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            f"PYTHONPATH={PACKAGE.parent}",
+            "runuser",
+            "-u",
+            user,
+            "--",
+        ]
+        done = subprocess.run([*words, *command], text=True, capture_output=True, timeout=120, cwd="/")
+        assert done.returncode == 0 or not check, f"{shlex.join(command)}: {done.stdout}{done.stderr}"
+        return done
+
+    def says(self, *command: str, user: str = "root") -> str:
+        with contextlib.suppress(ValueError):  # It is about to start.
+            return self.run(*command, user=user, check=False).stdout.strip()
+        return ""
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """It is off."""
+    if os.geteuid() != 0 or shutil.which("systemd-nspawn") is None:
+        pytest.skip("needs root, and `sh setup.sh test`, which installs systemd-container")
+    place = tmp_path / "machine"
+    place.mkdir()
+    program = Path(sys.executable).resolve()
+    bound = {PACKAGE.parent, Path(sys.prefix), program.parents[1]}
+    device = Path("/").stat().st_dev
+    hidden = (path for path in bound if path.parts[1] in ("tmp", "run") or path.stat().st_dev != device)
+    options = [f"--bind-ro={path}" for path in sorted(hidden)]
+    options += ["--private-network", "--register=no", *([] if BOOTED.is_dir() else ["--keep-unit"])]
+    opened = [*program.parents, *PACKAGE.parents]
+    prepare = PREPARE.format(path=PACKAGE.parent, open=" .".join(sorted(map(str, opened))), user=USER)
+    command = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-c"]
+    with own_cgroup() as enter:
+        script = HOLD.format(place=place, prepare=prepare, options=shlex.join(options), enter=enter)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen([*command, script], text=True, **pipes) as process:
+            try:
+                yield Machine(process)
+            finally:
+                process.kill()
+
+
+@contextlib.contextmanager
+def own_cgroup() -> Iterator[str]:
+    """How a shell enters control groups that are removed in the end; systemd does that by itself where it runs."""
+    bases = [path for path in CGROUPS if (path / "cgroup.procs").exists() and not BOOTED.is_dir()]
+    groups = [base / f"greenr-test-{os.getpid()}" for base in bases]
+    for group in groups:
+        group.mkdir()
+    try:
+        yield "; ".join(f"echo 0 > {group}/cgroup.procs" for group in groups)
+    finally:
+        # What it holds takes a moment to be gone.
+        until(lambda: not any(map(still_there, groups)))
+
+
+def still_there(group: Path) -> bool:
+    for path in sorted([group, *filter(Path.is_dir, group.rglob("*"))], reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    return group.exists()
