@@ -77,7 +77,7 @@ class Address:
             missing = f"{WHERE} needs {error.name}: pip install 'greenr_luigi[notify]', or leave it empty"
             raise SettingError(missing) from None
         with _Heard():
-            plugin = apprise.Apprise.instantiate(self.url)
+            plugin = apprise.Apprise.instantiate(self.url, apprise.AppriseAsset(app_id="greenr"))
         if plugin is not None:
             return plugin
         schema = re.match(r"([\w.+-]+)://", self.url)
@@ -113,7 +113,7 @@ def addresses() -> list[Address]:
         raise SettingError(f"{WHERE}: there is no environment variable {error.args[0]}: set it") from None
     # As Apprise parts them: a comma may stand in an address.
     urls = [url for url in re.split(r"[\s,;]+(?=[\w.+-]+://)", text.strip(" \t\n,;")) if url]
-    return [Address(url, _name(number, url)) for number, url in enumerate(urls, 1)]
+    return [Address(url, _name(number, url)) for number, url in enumerate(dict.fromkeys(urls), 1)]
 
 
 def needed() -> list[Address]:

@@ -95,7 +95,7 @@ class Watch:
             to = addresses()
         except GreenrError as unreadable:
             return self.say(f"nobody is told: {unreadable}")
-        ended = Ended(self.root() or _probable_root(), {fault: Found(words)}, well=False)
+        ended = Ended(self.root() or _probable_root(), {fault: Found(f"greenr run: {words}")}, well=False)
         tell(ended, to, lambda _: None, self.say)
 
 
@@ -131,6 +131,8 @@ def message(ended: Ended, due: Notice) -> tuple[str, str, Kind]:
 def page(root: Path) -> str:
     """For how long the page has been on its model."""
     store = root / "releases"
+    if missing := data_root.why_not_ours(root):
+        return f"What the page serves cannot be told: {missing}"
     try:
         entries = history.read(store)
         is_up = bool(processes.servers(root / "server"))

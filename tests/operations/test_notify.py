@@ -198,7 +198,7 @@ def alone(tmp_path, monkeypatch, memory):
     [
         ("[notify]\nurls = json://a/b,\n  slack://c", ["json://a/b", "slack://c"]),
         ("[notify]\nurls = mailto://a@b?to=c,d; json://a%%40b ntfy://e", ["mailto://a@b?to=c,d", "json://a%40b", "ntfy://e"]),
-        ("[notify]\nurls = json://${TOKEN}@a", ["json://t0k3n@a"]),
+        ("[notify]\nurls = json://${TOKEN}@a json://t0k3n@a", ["json://t0k3n@a"]),
         ("[notify]\nurls =\n", []),
         ("", []),
         # What does not parse elsewhere, above and below.
@@ -270,6 +270,12 @@ def test_the_check_of_luigi_cfg_shows_nothing_secret(text, words, alone):
     mistakes = [*config_check.wrong_sections(config, (), ()), *config_check.wrong_values(config)]
     said = [str(mistake) for mistake in mistakes]
     assert f"luigi.cfg: {words}" in said and not any(SECRET in each for each in said)
+
+
+def test_of_a_message_that_is_too_long_the_beginning_comes(hook):
+    assert notifier.Address(hook.url, "x").send("a", f"begins{'x' * 10**6}", "info") is None
+    (_, posted) = hook.got[0]
+    assert posted["message"].startswith("begins") and len(posted["message"]) < 10**5
 
 
 def test_no_name_breaks_a_message(hook, mailbox):
@@ -356,6 +362,7 @@ def test_a_folder_of_another_in_memory_is_left_alone(alone):
 
 def test_for_how_long_the_page_has_been_on_its_model(alone):
     root, digest = alone / "data", "0123456789abcdef"
+    assert "cannot be told" in notify.page(alone / "nothing")
     (root / "releases").mkdir()
     assert notify.page(root) == "The page has no model yet."
     (root / "releases" / "current").symlink_to(digest)
