@@ -88,7 +88,7 @@ def all_cores(name: str, files: list[bytes]) -> None:
 
 
 def recall(files: list[bytes]) -> None:
-    images = [door.open_picture(data) for data in files]
+    images = [door.open_picture(data, door.MAX_PIXELS) for data in files]
     originals = [perceptual_hash(image) for image in images]
     print(
         "| copy | recall, dhash alone (6 bits) | recall | precision | median and 99th percentile of differing bits |"

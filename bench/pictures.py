@@ -153,7 +153,7 @@ def measure(data: bytes, side: int) -> dict[str, Any]:
     least = high_water()
     refused = ""
     try:
-        door.square(door.open_picture(data, side or None), 224)
+        door.square(door.open_picture(data, side or door.MAX_PIXELS), 224)
     except door.UnusablePicture as error:
         refused = str(error)
     return {"seconds": time.process_time() - began, "memory": high_water() - least, "refused": refused}

@@ -81,7 +81,7 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def open_picture(data: bytes, at_least: int | None = None, version: int = VERSION) -> Image.Image:
+def open_picture(data: bytes, at_least: int, version: int = VERSION) -> Image.Image:
     """Decode bytes to an upright image in sRGB; the first frame of an animation, transparency laid on white.
 
     `at_least`: see `decode`. `version`: the door whose pixels are wanted, of version.VERSIONS. Raises UnusablePicture
@@ -126,7 +126,7 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
     return image
 
 
-def decode(image: ImageFile.ImageFile, at_least: int | None = None) -> Image.Image:
+def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
     """The pixels behind a header, as `open_picture` gives them.
 
     `at_least`: the side in pixels that the caller will shrink to. A JPEG larger than that is decoded at a half, a
@@ -137,8 +137,7 @@ def decode(image: ImageFile.ImageFile, at_least: int | None = None) -> Image.Ima
     with _refusing():
         file, frame = image.fp, image.tile[0].extents if image.format == "GIF" else None
         assert isinstance(file, io.BytesIO)
-        if at_least is not None:
-            image.draft("RGB", (at_least, at_least))
+        image.draft("RGB", (at_least, at_least))
         image.load()
         # Of a long and narrow one there is no room for a second.
         if "open" in told and (
@@ -153,9 +152,9 @@ def decode(image: ImageFile.ImageFile, at_least: int | None = None) -> Image.Ima
         return pixels.transpose(TURNS[turn]) if turn in TURNS else pixels
 
 
-def _factor(image: Image.Image, at_least: int | None) -> int:
+def _factor(image: Image.Image, at_least: int) -> int:
     """By how much a decoded picture is shrunk while it is flattened."""
-    if at_least is None or image.width * image.height <= LARGE:
+    if image.width * image.height <= LARGE:
         return 1
     return max(min(image.size) // (2 * at_least), math.ceil(math.sqrt(image.width * image.height / KEPT)))
 

@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 
-def decode(image: Image.Image, at_least: int | None, factor: Callable[[], int]) -> Image.Image:
+def decode(image: Image.Image, at_least: int, factor: Callable[[], int]) -> Image.Image:
     """As door.decode, of what Pillow opened with all its trimmings. `factor`: by how much it is shrunk once decoded."""
-    if at_least is not None:
-        image.draft("RGB", (at_least, at_least))
+    image.draft("RGB", (at_least, at_least))
     image.load()
     if (by := factor()) > 1:
         return ImageOps.exif_transpose(_shrink(image, by))

@@ -97,7 +97,7 @@ def _profile(parts: list[bytes]) -> dict[str, bytes]:
     return {"icc_profile": b"".join(part[2:] for part in parts)}
 
 
-def has_all_rows(file: bytes, image: Image.Image, at_least: int | None) -> bool:
+def has_all_rows(file: bytes, image: Image.Image, at_least: int) -> bool:
     """Whether the pixels of an ended file are all its own. libjpeg fills up what is missing and says nothing; noise in
     its place makes another picture. `image`: as decoded, with `at_least` as in door.decode."""
     scan = file.rfind(bytes([0xFF, SOS]))
@@ -107,8 +107,7 @@ def has_all_rows(file: bytes, image: Image.Image, at_least: int | None) -> bool:
     restarts = RESTARTS[following:] + RESTARTS[:following]
     noise = NOISE + b"".join(restart + NOISE for restart in restarts)
     other = Image.open(io.BytesIO(file.removesuffix(END) + noise + END), formats=("JPEG",))
-    if at_least is not None:
-        other.draft("RGB", (at_least, at_least))
+    other.draft("RGB", (at_least, at_least))
     other.load()
     # Part by part: a third and a fourth of the size would not fit.
     step = max(COMPARED // image.width, 1)

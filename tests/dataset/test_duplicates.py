@@ -18,6 +18,7 @@ from greenr_luigi.dataset import duplicates
 from greenr_luigi.dataset.duplicates import copy_limit, hash_matrix, near_pairs
 from greenr_luigi.pictures import door, hashing
 from tests.photographs import PHOTOS, needs_photos
+from tests.pictures import WHOLE
 
 WORDS = st.lists(st.integers(0, 2**48 - 1), min_size=4, max_size=4)
 FLIPS = st.lists(st.integers(0, 4 * 48 - 1), max_size=60)
@@ -94,7 +95,7 @@ def test_hashes_are_digits_of_known_length() -> None:
 def saved(image: Image.Image, **options: object) -> Image.Image:
     buffer = io.BytesIO()
     image.save(buffer, str(options.pop("format", "JPEG")), **options)
-    return door.open_picture(buffer.getvalue())
+    return door.open_picture(buffer.getvalue(), WHOLE)
 
 
 def cropped(image: Image.Image, share: float = 0.05) -> Image.Image:
@@ -131,7 +132,7 @@ COPIES: dict[str, tuple[Callable[[Image.Image], Image.Image], float]] = {
 
 @pytest.fixture(scope="module")
 def photographs() -> list[Image.Image]:
-    return [door.open_picture(path.read_bytes()) for path in sorted(Path(PHOTOS).glob("*/*.jpg"))]
+    return [door.open_picture(path.read_bytes(), WHOLE) for path in sorted(Path(PHOTOS).glob("*/*.jpg"))]
 
 
 @pytest.mark.slow

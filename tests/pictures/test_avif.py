@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from greenr_luigi.pictures import avif, door
 from greenr_luigi.pictures.door import UnusablePicture
+from tests.pictures import WHOLE
 from tests.pictures.test_door import drawn, encoded, refusal
 
 
@@ -49,10 +50,10 @@ def test_each_frame_counts_and_each_byte() -> None:
 
 def test_frames_that_nobody_sees_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = hidden(6)
-    assert door.open_picture(data).size == (256, 256)
+    assert door.open_picture(data, WHOLE).size == (256, 256)
     monkeypatch.setattr(avif, "MAX_COST", 5 * 256 * 256)
     assert refusal(data) == "too-large"
-    door.open_picture(hidden(3))
+    door.open_picture(hidden(3), WHOLE)
 
 
 def test_a_size_that_is_not_that_of_the_data_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

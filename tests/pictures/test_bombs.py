@@ -14,6 +14,7 @@ from PIL import Image
 
 from greenr_luigi.pictures import bombs, door, jpeg
 from tests.photographs import PHOTOS, needs_photos
+from tests.pictures import WHOLE
 from tests.pictures.test_door import chunk, drawn, encoded, png, refusal
 
 
@@ -155,13 +156,13 @@ def test_what_would_take_for_ever_is_refused() -> None:
     [(progressive, bombs.MAX_SCANS), (segments, 2_000), (chunks, 20_000), (blocks, 2_000)],
 )
 def test_up_to_the_limit_they_are_read(make, most) -> None:  # type: ignore[no-untyped-def]
-    assert door.open_picture(make(most)).size[0] > 90
+    assert door.open_picture(make(most), WHOLE).size[0] > 90
 
 
 def test_junk_in_a_jpeg_is_passed_by_at_once() -> None:
     """Before Pillow sees it."""
     began = time.process_time()
-    assert door.open_picture(junk("JPEG")) == door.open_picture(encoded(drawn(), "JPEG"))
+    assert door.open_picture(junk("JPEG"), WHOLE) == door.open_picture(encoded(drawn(), "JPEG"), WHOLE)
     assert time.process_time() - began < 0.3
 
 
@@ -185,14 +186,14 @@ def test_fifty_megapixels_as_cameras_sample_colour_pass_in_ten_scans() -> None:
 )
 def test_a_jpeg_that_no_browser_reads_is_told_so(marker: int, words: str) -> None:
     with pytest.raises(door.UnusablePicture, match=f"{words}.*save it") as found:
-        door.open_picture(recoded(marker))
+        door.open_picture(recoded(marker), WHOLE)
     assert found.value.reason == "format"
 
 
 def test_a_jpeg_of_12_bits_is_told_so() -> None:
     data = recoded(jpeg.EXTENDED).replace(b"\xff\xc1\0\x11\x08", b"\xff\xc1\0\x11\x0c")
     with pytest.raises(door.UnusablePicture, match=r"of 12 bits a value.*save it"):
-        door.open_picture(data)
+        door.open_picture(data, WHOLE)
 
 
 @pytest.mark.parametrize("kind", door.FORMATS)

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 
 from greenr_luigi.pictures import colour, door, flatten, thumbnail
 from greenr_luigi.pictures.door import open_picture
+from tests.pictures import WHOLE
 from tests.pictures.test_door import chunk, drawn, encoded, png
 
 #: Chromaticities: white, red, green, blue.
@@ -58,7 +59,7 @@ def printer(more: bytes = b"") -> bytes:
 
 
 def pixels(data: bytes, **how: int) -> np.ndarray:
-    return np.asarray(open_picture(data, **how)).astype(int)
+    return np.asarray(open_picture(data, **{"at_least": WHOLE, **how})).astype(int)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
@@ -121,10 +122,10 @@ def test_steps_without_end_are_passed_by_and_the_rest_of_a_profile_holds() -> No
 def test_inks_are_converted_by_their_profile_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
     image = scene(1200, 900).convert("CMYK")
     bare, data = (encoded(image, "JPEG", icc_profile=profile, quality=95) for profile in (None, printer()))
-    whole = open_picture(data)
+    whole = open_picture(data, WHOLE)
     assert np.abs(np.asarray(whole).astype(int) - pixels(bare)).mean() > 8
     monkeypatch.setattr(flatten, "STRIP", 50_000)
-    assert open_picture(data) == whole
+    assert open_picture(data, WHOLE) == whole
     monkeypatch.setattr(door, "LARGE", 1000)
     # An eighth by the decoder, and a fifth of that.
     small, expected = pixels(data, at_least=10), np.asarray(whole.reduce(40)).astype(int)
@@ -265,7 +266,7 @@ def test_pixels_as_of_the_first_door_are_those_that_older_releases_know() -> Non
     assert np.abs(pixels(profiled, version=door.VERSION) - np.asarray(scene())).mean() > 8
     assert pixels(sixteen(np.full((64, 64), 4095)), version=1).max() == 15
     xmp = encoded(drawn(), "JPEG", xmp=b'<x tiff:Orientation="6"/>')
-    assert open_picture(xmp, version=1).size == (64, 96)
+    assert open_picture(xmp, WHOLE, version=1).size == (64, 96)
     large = encoded(drawn(size=(2600, 2000)), "PNG", icc_profile=OLD_MAC)
     assert (
         open_picture(large, at_least=100, version=1).size

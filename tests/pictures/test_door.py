@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from greenr_luigi.pictures import door, flatten, hashing
 from greenr_luigi.pictures.door import UnusablePicture, open_picture, square
+from tests.pictures import WHOLE
 
 
 def drawn(mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Image.Image:
@@ -46,7 +47,7 @@ def refusal(data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", door.FORMATS)
 def test_every_format_of_the_list_comes_in_as_rgb(kind: str) -> None:
-    image = open_picture(encoded(drawn(), kind))
+    image = open_picture(encoded(drawn(), kind), WHOLE)
     assert image.mode == "RGB" and image.size == (96, 64)
     left, right = image.getpixel((20, 40)), image.getpixel((80, 40))
     assert left[0] > 200 > 60 > left[2] and right[2] > 200 > 60 > right[0]
@@ -54,7 +55,7 @@ def test_every_format_of_the_list_comes_in_as_rgb(kind: str) -> None:
 
 def test_formats_come_in_where_nothing_else_has_loaded_pillow() -> None:
     """In a fresh process, as a web worker is: Pillow knows only the plugins that were asked for."""
-    code = "import sys; from greenr_luigi.pictures.door import open_picture\nopen_picture(sys.stdin.buffer.read())"
+    code = "import sys; from greenr_luigi.pictures.door import open_picture\nopen_picture(sys.stdin.buffer.read(), 64)"
     for kind in door.FORMATS:
         subprocess.run([sys.executable, "-c", code], input=encoded(drawn(), kind), check=True)
 
@@ -69,22 +70,24 @@ def test_every_mode_comes_in_as_rgb(mode: str, kind: str) -> None:
         source = Image.fromarray((np.arange(96 * 64, dtype=np.uint16) * 10).reshape(64, 96))
     else:
         source = drawn(mode)
-    image = open_picture(encoded(source, kind))
+    image = open_picture(encoded(source, kind), WHOLE)
     assert image.mode == "RGB" and image.size == (96, 64)
 
 
 def test_16_bit_is_scaled_and_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
-    seen = np.asarray(open_picture(encoded(Image.fromarray(ramp), "PNG")))[..., 0]
+    seen = np.asarray(open_picture(encoded(Image.fromarray(ramp), "PNG"), WHOLE))[..., 0]
     assert abs(int(seen[32, 0]) - 128) <= 1 and seen.min() == 0 and seen.max() == 255
 
 
 def test_transparency_is_laid_on_white() -> None:
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
-    assert open_picture(encoded(clear, "PNG")).getpixel((30, 30)) == (255, 255, 255)
+    assert open_picture(encoded(clear, "PNG"), WHOLE).getpixel((30, 30)) == (255, 255, 255)
     palette = drawn("P")
     assert (
-        open_picture(encoded(palette, "GIF", transparency=palette.getpixel((80, 40)))).getpixel((80, 40))
+        open_picture(encoded(palette, "GIF", transparency=palette.getpixel((80, 40))), WHOLE).getpixel(
+            (80, 40)
+        )
         == (255,) * 3
     )
 
@@ -103,14 +106,14 @@ def test_every_orientation_comes_in_upright(orientation: int) -> None:
 def test_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert open_picture(data).getpixel((30, 30))[0] > 200
+    assert open_picture(data, WHOLE).getpixel((30, 30))[0] > 200
 
 
 def test_a_large_jpeg_is_decoded_small_yet_never_too_small() -> None:
     data = encoded(drawn(size=(4000, 3000)), "JPEG")
     assert min(open_picture(data, at_least=224).size) >= 224
     assert open_picture(data, at_least=224).width <= 1000
-    whole = square(open_picture(data), 224).astype(int)
+    whole = square(open_picture(data, WHOLE), 224).astype(int)
     assert np.abs(square(open_picture(data, at_least=224), 224).astype(int) - whole).mean() < 2
 
 
@@ -127,7 +130,7 @@ def test_a_large_picture_of_any_mode_is_shrunk_as_it_is_flattened(
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(image, "PNG", exif=exif)
-    whole = door.open_picture(data)
+    whole = door.open_picture(data, WHOLE)
     monkeypatch.setattr(door, "LARGE", 100_000)
     monkeypatch.setattr(flatten, "STRIP", 64)
     small = door.open_picture(data, at_least=100)
@@ -166,7 +169,9 @@ def test_pictures_opened_at_once_leave_the_filters_of_warnings_as_they_are(
         return pillow_open(*arguments, **options)
 
     monkeypatch.setattr(Image, "open", paused_open)
-    threads = {name: threading.Thread(target=open_picture, args=(PARTS[0],), name=name) for name in inside}
+    threads = {
+        name: threading.Thread(target=open_picture, args=(PARTS[0], WHOLE), name=name) for name in inside
+    }
     for name, thread in threads.items():
         thread.start()
         assert inside[name].wait(30)
@@ -242,7 +247,7 @@ def test_bombs_are_refused_before_they_go_off() -> None:
         assert len(data) < 2 * 2**20, name
         # Neither is unpacked beyond its limit, and the picture is whole.
         if name in ("png text", "png profile"):
-            assert open_picture(data).size == (64, 64)
+            assert open_picture(data, WHOLE).size == (64, 64)
         else:
             assert refusal(data) in ("too-large", "broken", "format"), name
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -277,7 +282,7 @@ def test_hashes_and_endings(tmp_path: Path) -> None:
     data = encoded(drawn(), "JPEG", quality=95)
     other = encoded(drawn(), "JPEG", quality=60)
     assert door.sha256(data) != door.sha256(other)
-    first, second = (int(hashing.dhash(open_picture(one)), 16) for one in (data, other))
+    first, second = (int(hashing.dhash(open_picture(one, WHOLE)), 16) for one in (data, other))
     assert (first ^ second).bit_count() <= 6
     assert [door.suffix(encoded(drawn(), kind)) for kind in ("JPEG", "PNG", "WEBP")] == [
         ".jpg",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.pictures import door, kinds
+from tests.pictures import WHOLE
 from tests.pictures.test_door import drawn, encoded
 
 
@@ -108,7 +109,7 @@ def test_what_came_is_named_with_what_to_do(name: str) -> None:
 def test_a_movie_is_named_before_its_size_is() -> None:
     data = box("isom", "mp41") + b"abcd" * (door.MAX_BYTES // 4 + 1)
     with pytest.raises(door.UnusablePicture, match="a movie"):
-        door.open_picture(data)
+        door.open_picture(data, WHOLE)
 
 
 @pytest.mark.parametrize("kind", door.FORMATS)

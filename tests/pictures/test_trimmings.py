@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from greenr_luigi.pictures import bombs, door
+from tests.pictures import WHOLE
 from tests.pictures.test_bombs import segment
 from tests.pictures.test_door import chunk, drawn, encoded, png, refusal
 
@@ -21,7 +22,7 @@ TURNED = EXIF.tobytes()
 
 
 def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(door.open_picture(data))
+    return np.asarray(door.open_picture(data, WHOLE))
 
 
 def png_with(before: bytes = b"", after: bytes = b"", mode: str = "RGB") -> bytes:
@@ -113,16 +114,17 @@ def test_an_animation_whose_first_frame_is_damaged_is_refused(body: bytes) -> No
 def test_orientation_comes_from_exif_alone() -> None:
     tall, xmp = (64, 96), b'<x tiff:Orientation="6"/>'
     for told in (chunk(b"eXIf", TURNED[6:]), chunk(b"tEXt", text_of(TURNED)), chunk(b"eXIf", TURNED)):
-        assert door.open_picture(png_with(told)).size == door.open_picture(png_with(after=told)).size == tall
+        for data in (png_with(told), png_with(after=told)):
+            assert door.open_picture(data, WHOLE).size == tall
     for kind in ("JPEG", "WEBP", "AVIF"):
-        assert door.open_picture(encoded(drawn(), kind, exif=EXIF)).size == tall
+        assert door.open_picture(encoded(drawn(), kind, exif=EXIF), WHOLE).size == tall
     for other in (
         png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)),
         encoded(drawn(), "JPEG", xmp=xmp),
         encoded(drawn(), "WEBP", xmp=xmp),
         encoded(drawn(), "AVIF", xmp=xmp),
     ):
-        assert door.open_picture(other).size == (96, 64)
+        assert door.open_picture(other, WHOLE).size == (96, 64)
 
 
 def entry(kind: int, values: int, value: int, order: str = "<") -> bytes:

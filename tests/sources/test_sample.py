@@ -13,6 +13,7 @@ from greenr_luigi.dataset.duplicates import hash_matrix, near_pairs
 from greenr_luigi.pictures import door, hashing
 from greenr_luigi.sources import drawn, sample
 from greenr_luigi.sources.source import Request
+from tests.pictures import WHOLE
 from tests.sources.collecting import collect_from
 
 
@@ -23,7 +24,7 @@ def test_a_hundred_and_no_two_alike() -> None:
         for candidate in itertools.islice(sample.candidates(Request(label, label)), 50):
             data = candidate.load()
             files.add(data)
-            image = door.open_picture(data)
+            image = door.open_picture(data, WHOLE)
             hashes.append(hashing.perceptual_hash(image))
     assert len(files) == len(set(hashes)) == 100
     assert len(near_pairs(hash_matrix(hashes))[0]) == 0
