@@ -5,6 +5,7 @@ Only what the server names is closed, and of that only what belongs to its user:
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,13 @@ def _of_server(run_dir: Path) -> Iterator[Path]:
 
 
 def _of_feedback(folder: Path) -> Iterator[Path]:
-    yield folder
+    with contextlib.suppress(FileNotFoundError):
+        if not folder.stat().st_mode & 0o077:
+            return  # Nobody else gets to what is in it, which may be a great many pictures.
     yield folder / feedback_store.LOG
     for label in sorted(folder.glob("*/")):
         if kept := [path for path in label.glob("*") if KEPT.fullmatch(path.name)]:
             yield label
             yield from kept
+    # Last: where this is cut short, the next start goes on.
+    yield folder

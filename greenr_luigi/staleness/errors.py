@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,6 +46,10 @@ REMEDIES: Mapping[int, str] = {
     errno.EISDIR: "a folder is in the way of a file: move it away",
     errno.ELOOP: "a link is in the way of a file: remove it",
     errno.ENAMETOOLONG: "its name is too long: give a shorter one",
+    **dict.fromkeys(
+        (errno.ESTALE, errno.EREMOTEIO, errno.EUCLEAN),
+        "its file system is out of order: mend that, or choose another --root",
+    ),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open: raise `ulimit -n`"),
     errno.ENOLCK: "its file system has no locks (NFS without its lock service?): mend that, or choose another --root",
     **dict.fromkeys(
@@ -88,6 +94,8 @@ def explain(
 ) -> str | None:
     """What failed while the output of a stage was made, or looked at, under `root`, and the remedy; None if it is not
     known."""
+    if isinstance(error, shutil.Error):
+        error = _first_of(error)
     # Of a copy, the target is named second, and it is the one that did not fit.
     path = Path(error.filename2 or error.filename or output)
     if isinstance(error, LockTimeoutError):
@@ -99,7 +107,19 @@ def explain(
         instead = "choose another --root" if inside else "leave it out"
         return f"cannot read {path}: no permission{belongs(path)}; mend its permissions, or {instead}"
     if error.errno in NO_FOLDER and output.parent.is_dir():
-        return None  # The root is a folder: `work` misses a file of its own.
+        # The root is a folder. In what it fills, `work` misses a file of its own, or is in its own way.
+        beside = inside and not path.is_relative_to(output.parent)
+        told = beside and error.errno != errno.ENOENT
+        return f"cannot write {path}: a file is in the way of a folder: move it away" if told else None
     remedy = remedies.get(error.errno or 0)
     whose = belongs(path) if error.errno == errno.EACCES else ""
     return remedy and f"cannot {verb} {path}{whose}: {remedy}"
+
+
+def _first_of(error: shutil.Error) -> OSError:
+    """The first failure of a copy of a whole folder: each is a source, a target and words that tell the errno."""
+    failures = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    for _, target, words in failures:
+        if number := re.match(r"\[Errno (\d+)\]", str(words)):
+            return OSError(int(number[1]), os.strerror(int(number[1])), str(target))
+    return error

@@ -40,6 +40,17 @@ def test_what_earlier_versions_left_open_is_closed_and_nothing_else(tmp_path: Pa
     assert {mode(tmp_path / name) for name in [*FOREIGN, "elsewhere"]} == {0o644}
 
 
+def test_what_lies_in_a_folder_that_is_closed_is_not_looked_at(tmp_path: Path) -> None:
+    """One look a picture would hold up each start of the server."""
+    kept = tmp_path / "feedback" / "grass" / "0123456789abcdef.jpg"
+    kept.parent.mkdir(parents=True)
+    kept.touch(0o644)
+    for folder, left in ((0o700, 0o644), (0o750, 0o600)):
+        (tmp_path / "feedback").chmod(folder)
+        privacy.close_to_others(tmp_path / "releases", None)
+        assert (mode(kept), mode(tmp_path / "feedback")) == (left, 0o700)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
 def test_what_belongs_to_another_user_stays(tmp_path: Path) -> None:
     path = tmp_path / "server" / "gunicorn.log"

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,71 @@ def test_of_a_copy_that_does_not_fit_the_target_is_named(root, monkeypatch):
     assert run(toys.Read(root=root, name="a")) == (
         f"Read(a) cannot write {root}/target: the disk is full: free some space"
     )
+
+
+def loop(path):
+    path.symlink_to(path.name)
+    (path / "x").write_text("")
+
+
+def loop_in_a_copied_folder(path):
+    path.mkdir()
+    (path / "x").symlink_to("x")
+    source = path.with_name("source")
+    source.mkdir()
+    (source / "x").write_text("")
+    shutil.copytree(source, path, dirs_exist_ok=True)
+
+
+def file_in_the_way(path):
+    path.write_text("")
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (loop, "{}/x: a link is in the way of a file: remove it"),
+        (loop_in_a_copied_folder, "{}/x: a link is in the way of a file: remove it"),
+        (file_in_the_way, "{}: a file is in the way of a folder: move it away"),
+        (lambda path: (path / ("x" * 300)).mkdir(parents=True), None),
+    ],
+)
+def test_what_is_in_the_way_beside_the_outputs_is_told(root, monkeypatch, fail, told):
+    monkeypatch.setattr(toys.Toy, "work", lambda self, out: fail(root / "refused"))
+    said = run(toys.Read(root=root, name="a"))
+    assert (
+        said == f"Read(a) cannot write {told.format(root / 'refused')}"
+        if told
+        else "name is too long" in said
+    )
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ESTALE, "mend that"), (errno.EMFILE, "ulimit -n")])
+def test_a_picture_that_cannot_be_read_is_told(root, monkeypatch, number, told):
+    monkeypatch.setattr(toys.Toy, "work", refuse(number, "/pictures/x.jpg"))
+    said = run(toys.Read(root=root, name="a"))
+    assert said.startswith("Read(a) cannot write /pictures/x.jpg: ") and told in said
+
+
+def test_what_work_does_wrong_in_its_own_folder_is_a_fault_of_the_program(root, monkeypatch):
+    monkeypatch.setattr(toys.Toy, "work", lambda self, out: file_in_the_way(out / "x"))
+    with pytest.raises(FileExistsError):
+        toys.Read(root=root, name="a").run()
+    monkeypatch.setattr(toys.Toy, "work", refuse(errno.ETIMEDOUT))
+    with pytest.raises(TimeoutError):
+        toys.Read(root=root, name="a").run()
+
+
+def test_an_output_that_is_a_link_to_itself_is_made_again(root):
+    build(root)
+    output = toys.Merge(root=root).output_folder
+    output.unlink()
+    output.symlink_to(output.name)
+    assert cause(root, toys.Merge) == "no output yet"
+    assert build(root) == ["Merge"]
+    lock = output.with_name(f"{output.name}.lock")
+    lock.unlink()
+    lock.symlink_to(lock.name)
+    (output / "text").unlink()
+    assert "a link is in the way of a file: remove it" in run(toys.Merge(root=root))
