@@ -95,7 +95,7 @@ class DownloadImages(SourceParameters, PipelineStage):
         failed, hours = stamp.summary.get("retry", []), (self.build_began - stamp.finished) / 3600
         due = failed and abs(hours) > RETRY_HOURS
         return self._grown_old(stamp) or (
-            f"{' and '.join(failed)} failed {hours:.0f} hours ago" if due else None
+            f"{' and '.join(failed)} failed {abs(hours):.0f} hours ago" if due else None
         )
 
     def _grown_old(self, stamp: Stamp) -> str | None:

@@ -143,6 +143,7 @@ LINES = [
     "INFO: DownloadImages(maine coon) runs: no output yet",
     "INFO: DownloadImages(maine coon)   7 %  maine coon: 20 pictures [of 300]",
     "INFO: DownloadImages(maine coon) 100 %  maine coon: 300 pictures",
+    "WARNING: DownloadImages(maine coon): bing brought nothing",
     "INFO: your classifier is live: http://127.0.0.1:8008/  (about the model: x)",
 ]
 
@@ -159,7 +160,8 @@ def shown(is_terminal, outcome):
 
 def test_without_a_terminal_a_line_a_stage():
     live = "your classifier is live: http://127.0.0.1:8008/  (about the model: x)\n"
-    done = f"DownloadImages(maine coon)  maine coon: 300 pictures\n{live}"
+    warning = "warning: DownloadImages(maine coon): bing brought nothing\n"
+    done = f"DownloadImages(maine coon)  maine coon: 300 pictures\n{warning}{live}"
     assert shown(False, "deployed") == done
     assert shown(False, "failed") == f"{done}failed: x [red]y[/red]\nAll that was said: run.log\n"
 

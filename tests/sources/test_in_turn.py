@@ -141,9 +141,10 @@ def test_the_same_list_by_other_words(root: Root) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [DEAD, GARBAGE, (200, b""), range(3000, 3012)], ids=["busy", "page", "empty", "useless"]
+    ("failing", "answer"),
+    [(LIST, DEAD), (LIST, GARBAGE), (LIST, (200, b"")), (LIST, range(3000, 3012)), ("bing", GARBAGE)],
+    ids=["busy", "page", "empty", "useless", "one"],
 )
-@pytest.mark.parametrize("failing", [LIST, "bing"])
 def test_a_search_that_fails_keeps_what_is_there(
     root: Root, failing: str, answer: Answer, said: list[str]
 ) -> None:
