@@ -40,6 +40,7 @@ class Show:
         )  # fmt: skip
         self.bars: dict[str, TaskID] = {}
         self.live = ""
+        self.held: list[str] = []
 
     def say(self, words: str) -> None:
         self.console.print(words, markup=False)
@@ -49,12 +50,24 @@ class Show:
         if live := LIVE.fullmatch(line):
             self.live = live[1]
         elif warns := WARNS.fullmatch(line):
-            self.say(f"warning: {warns[1]}")
+            self._tell(f"warning: {warns[1]}")
         elif found := PROGRESS.fullmatch(line) or BEGINS.fullmatch(line):
             percent = int(found.groupdict().get("percent", 0))
             self._move(found["stage"], percent, found["words"])
             if percent == 100 and not self.is_terminal:
-                self.say(f"{found['stage']}  {found['words']}")
+                self._tell(f"{found['stage']}  {found['words']}", goes_on="(" not in found["stage"])
+
+    def _tell(self, words: str, goes_on: bool = False) -> None:
+        """Where nobody looks, a search that brought nothing new is no news, such as each day while an engine is down:
+        what it says waits until a stage behind it has done something (`goes_on`), or the run ends otherwise."""
+        self.held.append(words)
+        if self.is_terminal or goes_on:
+            self._tell_held()
+
+    def _tell_held(self) -> None:
+        for words in self.held:
+            self.say(words)
+        self.held = []
 
     def _move(self, stage: str, percent: int, words: str) -> None:
         if not self.bars:
@@ -66,6 +79,8 @@ class Show:
     def end(self, event: Event, log: Path) -> None:
         """How the run ended. Where nobody looks and nothing was stale, nothing."""
         self.progress.stop()
+        if event.outcome != "unchanged":
+            self._tell_held()
         if self.live:
             self.say(self.live)
         if event.outcome in ("failed", "refused"):

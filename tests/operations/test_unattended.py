@@ -163,6 +163,7 @@ def test_without_a_terminal_a_line_a_stage():
     warning = "warning: DownloadImages(maine coon): bing brought nothing\n"
     done = f"DownloadImages(maine coon)  maine coon: 300 pictures\n{warning}{live}"
     assert shown(False, "deployed") == done
+    assert shown(False, "unchanged") == live
     assert shown(False, "failed") == f"{done}failed: x [red]y[/red]\nAll that was said: run.log\n"
 
 
