@@ -132,6 +132,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "GIF of noise, interlaced": lambda: encoded(noise(SIDE, SIDE, 1, 4), "GIF", interlace=1, transparency=0),
     "GIF, 65,500 x 763": lambda: encoded(noise(WIDE, 763, 1, 3), "GIF", transparency=0),
     "BMP of 8 bits": lambda: encoded(noise(4_550, 4_550, 1), "BMP"),
+    "BMP of 4 bits a colour and alpha": lambda: colours.in_fields(
+        noise(3_230, 3_230), *colours.FIELDS["4444"]
+    ),
     "BMP of 1 bit": lambda: encoded(Image.new("1", (SIDE, SIDE)), "BMP"),
     "WebP of noise": lambda: encoded(noise(4_000, 4_000), "WEBP", quality=75, method=0, exif=EXIF),
     "WebP of noise, half clear": lambda: encoded(

@@ -57,7 +57,7 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
     depth, kind = data[24:26].ljust(2, b"\0")
     kept: list[bytes | memoryview] = [SIGNATURE]
     first, info, last = dict[bytes, memoryview](), dict[str, Any](), 0
-    for name, body, whole, sound in chunks(data):
+    for name, body, whole, sound in _shown([*chunks(data)], data[16:24]):
         begun = b"IDAT" in first
         if name in (b"IHDR", b"IDAT") or (name in WANTED[kind == INDEXED] and not begun):
             last = len(kept) if name == b"IDAT" else last
@@ -81,6 +81,23 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
     if last:
         kept[last : last + 1] = _without_checksum(memoryview(kept[last]))
     return b"".join(kept), info
+
+
+def _shown(found: list[Chunk], size: bytes) -> list[Chunk]:
+    """The chunks of a picture; of an animation that has another one for those who show none (IDAT before the first
+    fcTL), these of its first frame, if that is as large (`size`: as in IHDR)."""
+    names = [one.name for one in found]
+    if not {b"acTL", b"IDAT", b"fcTL", b"fdAT"} <= {*names}:
+        return found
+    control, drawing, frame = (names.index(name) for name in (b"acTL", b"IDAT", b"fcTL"))
+    frames = int.from_bytes(found[control].body[:4], "big")
+    if not (control < drawing < frame and frames and found[frame].body[4:20] == size + bytes(8)):
+        return found
+    last = names.index(b"fcTL", frame + 1) if b"fcTL" in names[frame + 1 :] else len(names)
+    body = b"".join(one.body[4:] for one in found[frame:last] if one.name == b"fdAT")
+    whole = memoryview(b"".join([struct.pack(">I", len(body)), b"IDAT", body, bytes(4)]))
+    found[drawing] = Chunk(b"IDAT", whole[8:-4], whole, True)
+    return [one for at, one in enumerate(found) if at == drawing or one.name not in (b"acTL", b"IDAT")]
 
 
 def _without_checksum(whole: memoryview) -> list[bytes | memoryview]:
@@ -130,7 +147,8 @@ def _profile(told: dict[bytes, bytes]) -> bytes | None:
     if matrix == 0 and whole and (coded := colour.coded(primaries, transfer)):
         return coded
     packed = told.get(b"iCCP", b"").partition(b"\0")[2]
-    if profile := _inflated(packed, colour.MAX_PROFILE):
+    profile = _inflated(packed, colour.MAX_PROFILE)
+    if profile and profile[36:40] == b"acsp":  # Its signature (ICC.1:2022, 7.2.12).
         return profile
     if told.get(b"sRGB") in INTENTS or len(told.get(b"gAMA", b"")) != 4:
         return None

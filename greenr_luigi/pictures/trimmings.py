@@ -11,7 +11,7 @@ import re
 import struct
 from typing import Any
 
-from greenr_luigi.pictures import avif, colour, jpeg, png
+from greenr_luigi.pictures import avif, bmp, colour, jpeg, png
 from greenr_luigi.pictures.bombs import Counted
 
 #: Chunks of a WebP that draw; "VP8X" comes first, and says which others there are.
@@ -35,7 +35,7 @@ def without_trimmings(data: bytes, kind: str) -> tuple[bytes, dict[str, Any]]:
     if kind == "AVIF":
         profile = colour.coded(*numbers) if (numbers := avif.colours(data)) else None
         return AVIF_EXIF.sub(rb"\1free", data), {"icc_profile": profile} if profile else {}
-    return _gif(data) if kind == "GIF" else _bmp(data), {}
+    return bmp.without_trimmings(data) if kind == "BMP" else (_gif(data), {})
 
 
 def _webp(data: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -73,12 +73,3 @@ def _gif(data: bytes) -> bytes:
         if mark[1:] == b"\xf9":
             kept.append(data[begin : file.tell()])
     return b"".join([*kept, mark, file.read()])
-
-
-def _bmp(data: bytes) -> bytes:
-    """With no more colours in its table than its pixels can name (BITMAPINFOHEADER)."""
-    if len(data) >= 54:
-        size, bits, colours = *struct.unpack_from("<I10xH", data, 14), *struct.unpack_from("<I", data, 46)
-        if size >= 40 and bits <= 8 and colours > 1 << bits:
-            return data[:46] + bytes(4) + data[50:]
-    return data

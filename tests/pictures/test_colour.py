@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from greenr_luigi.pictures import colour, door, flatten, thumbnail
+from greenr_luigi.pictures import bmp, colour, door, flatten, thumbnail
 from greenr_luigi.pictures.door import open_picture
 from tests.pictures import WHOLE
-from tests.pictures.test_door import chunk, drawn, encoded, png
+from tests.pictures.test_door import chunk, drawn, encoded, png, refusal
 
 #: Chromaticities: white, red, green, blue.
 APPLE = (0.3127, 0.3290, 0.625, 0.340, 0.280, 0.595, 0.155, 0.070)
@@ -147,6 +147,7 @@ def test_what_a_png_says_of_gamma_and_primaries_holds() -> None:
     for more in ((), (primaries,)):
         assert seen(gamma[55556], *more) == pytest.approx(119, abs=2)
         assert seen(gamma[100_000], *more) == pytest.approx(168, abs=1)
+    assert seen(chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(300))), gamma[100_000]) == seen(gamma[100_000])
     assert seen(chunk(b"gAMA", bytes(4))) == seen(gamma[45455], chunk(b"cHRM", bytes(32))) == 100
 
 
@@ -172,6 +173,58 @@ def test_colours_told_by_the_numbers_of_video_are_followed(kind: str) -> None:
     assert seen(1, 8).mean() > plain.mean() + 40
     if kind == "PNG":
         assert np.abs(seen(1, 13, icc_profile=OLD_MAC) - plain).max() < 1
+
+
+FIELDS = {
+    "565": (16, (0xF800, 0x7E0, 0x1F)),
+    "1555": (16, (0x7C00, 0x3E0, 0x1F, 0x8000)),
+    "4444": (16, (0xF00, 0xF0, 0xF, 0xF000)),
+    "332": (16, (0xE0, 0x1C, 0x3)),
+    "blue first": (32, (0xFF, 0xFF00, 0xFF0000)),
+    "10 bits": (32, (0x3FF00000, 0xFFC00, 0x3FF, 0xC0000000)),
+    "11 bits": (32, (0xFFE00000, 0x1FFC00, 0x3FF)),
+    "no green": (32, (0xFF0000, 0, 0xFF)),
+}
+
+
+def in_fields(image: Image.Image, bits: int, masks: tuple[int, ...], header: int = 124) -> bytes:
+    """A BMP whose colours lie in any bits."""
+    words = np.zeros((image.height, image.width), f"<u{bits // 8}")
+    for band, mask in zip((*np.moveaxis(np.asarray(image), -1, 0), 255), masks, strict=False):
+        low = mask & -mask
+        words |= (np.uint64(mask // (low or 1)) * band // 255 * low).astype(words.dtype)
+    told = struct.pack(f"<{len(masks)}I", *masks)
+    head = struct.pack(
+        "<IiiHHI20x", header, image.width, -image.height, 1, bits, 3 if header > 40 or len(masks) < 4 else 6
+    )
+    head = (head + told).ljust(header, b"\0")
+    return b"BM" + struct.pack("<8xI", 14 + len(head)) + head + words.tobytes()
+
+
+@pytest.mark.parametrize("header", [40, 124])
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_bmp_has_its_colours_in_any_bits(name: str, header: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bmp, "STRIP", 1000)
+    bits, masks = FIELDS[name]
+    seen = pixels(in_fields(scene(), bits, masks, header))
+    for place, mask in enumerate(masks[:3]):
+        steps = 1 << mask.bit_count()
+        expected = np.asarray(scene())[..., place] if mask else 0
+        assert np.abs(seen[..., place] - expected).max() <= 255 / max(steps - 1, 1) + 1
+
+
+def test_a_bmp_s_clear_pixels_and_its_profile_count() -> None:
+    data = in_fields(Image.new("RGB", (64, 64)), *FIELDS["1555"])
+    assert pixels(data[:138] + bytes(2) + data[140:]).sum() == 3 * 255
+    plain = encoded(scene(), "BMP")
+    head = struct.pack("<I36s", 124, plain[18:54]).ljust(56, b"\0") + b"DEBM" + bytes(52)
+    head += struct.pack("<III", 124 + len(plain) - 54, len(OLD_MAC), 0)
+    told = plain[:10] + struct.pack("<I", 138) + head + plain[54:] + OLD_MAC
+    assert (pixels(told) == pixels(encoded(scene(), "PNG", icc_profile=OLD_MAC))).all()
+
+
+def test_a_bmp_in_fields_that_lacks_pixels_is_refused() -> None:
+    assert refusal(in_fields(scene(), *FIELDS["4444"])[:-1]) == "broken"
 
 
 def test_colours_are_converted_before_transparency_is_laid_on_white() -> None:

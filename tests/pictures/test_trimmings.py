@@ -102,6 +102,25 @@ def test_a_palette_s_transparency_holds_once_and_behind_it() -> None:
     assert (pixels(png_with(clear + twice, mode="P")) == pixels(png_with(clear, mode="P"))).all()
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_of_an_animation_that_has_another_picture_for_those_who_show_none_the_first_frame_counts(
+    shown: bool,
+) -> None:
+    fallback, *frames = (
+        zlib.compress(b"".join(b"\0" + bytes(row) for row in np.full((64, 96 * 3), value, np.uint8)))
+        for value in (10, 200, 90)
+    )
+    size = (96, 64) if shown else (48, 32)
+    data = png(96, 64, chunk(b"acTL", struct.pack(">II", 2, 0)), chunk(b"IDAT", fallback), *(
+        chunk(name, struct.pack(">I", 3 * number + place) + body)
+        for number, frame in enumerate(frames)
+        for place, (name, body) in enumerate([
+            (b"fcTL", struct.pack(">4I6x", *size, 0, 0)), (b"fdAT", frame[:40]), (b"fdAT", frame[40:])
+        ])
+    ))  # fmt: skip
+    assert (pixels(data) == (200 if shown else 10)).all()
+
+
 @pytest.mark.parametrize("body", [bytes(25), bytes(26), struct.pack(">5I", 0, 900, 900, 0, 0) + bytes(6)])
 def test_an_animation_whose_first_frame_is_damaged_is_refused(body: bytes) -> None:
     """As Chromium does."""
@@ -146,7 +165,7 @@ def test_an_orientation_is_one_number_of_16_bits(order: str) -> None:
     ):
         for start in (b"Exif\0\0", b"Exif\0\xff"):
             exif = segment(0xE1, start + entry(*told, order=order))
-            assert door.open_picture(data[:2] + exif + data[2:]).size == size
+            assert door.open_picture(data[:2] + exif + data[2:], WHOLE).size == size
 
 
 def test_65_000_tags_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
