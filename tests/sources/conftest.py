@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from greenr_luigi.sources import openverse
+
 #: Signed by itself for the hosts that the tests play, and trusted by nobody else.
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
@@ -59,6 +61,7 @@ def picture(number: int, side: int = 64) -> bytes:
 @pytest.fixture
 def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
     net = Internet()
+    openverse._asked.clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
 

@@ -54,6 +54,15 @@ def test_openverse_says_when_it_is_asked_too_often(internet: Internet, tmp_path:
         collected("openverse", tmp_path / "out", 10)
 
 
+def test_openverse_is_asked_no_more_often_than_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = 1000.0, list[float]()
+    monkeypatch.setattr(openverse, "_asked", type(openverse._asked)(maxlen=openverse.A_MINUTE))
+    monkeypatch.setattr(openverse.time, "monotonic", lambda: now + sum(waits))
+    monkeypatch.setattr(openverse.time, "sleep", waits.append)
+    assert len([*openverse._paced(map(str, range(30)))]) == 30
+    assert [wait for wait in waits if wait] == [61]
+
+
 def commons_page(numbers: list[int], license: str = "CC BY-SA 4.0") -> bytes:
     def page(place: int, number: int) -> dict[str, object]:
         info = {"url": f"https://upload.wikimedia.org/huge/{number}.tif",
