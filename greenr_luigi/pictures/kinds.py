@@ -33,13 +33,14 @@ CHOOSE = f"choose a picture in {NAMES}"
 #: How a file begins, what it is, and what to do. The first row that fits counts.
 ROWS = [
     (rb"\0\0\0.ftyp(.{4}){0,60}?(hei[cxms]|hev[cxms])", "a HEIC photograph, as phones take them", PHONE),
-    (rb".{4}ftyp(mif1|msf1|heif)", "a HEIF picture", PHONE),
+    (rb".{4}ftyp(mif1|msf1|miaf|heif|avc[is]|j2k[is])", "a HEIF picture", PHONE),
+    (rb".PNG(\r\n|\n|\r)|\x89PNG", "a PNG that was taken for a text on its way", "copy or download it again, as it is"),
     (rb".{4}ftypcrx|(II\*\0|MM\0\*).{4}CR|II\x1a\0.{4}HEAP|FUJIFILMCCD-RAW|II(R[OS]|U\0)|MMOR|FOVb|\0MRM",
      "a camera's raw file", EXPORT),
     (rb".{4}ftyp(M4[AB]|F4A)|RIFF.{4}WAVE|FORM.{4}AIF|ID3|\xff[\xf1-\xf3\xf9-\xfb]|OggS|fLaC|MThd|#!AMR",
      "a sound recording", CHOOSE),
     (rb".{4}(ftyp|moov|mdat)|\0.{3}(wide|free|skip|pnot)|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|"
-     rb"0&\xb2u|(G.{187}){2}G", "a movie", SINGLE),
+     rb"0&\xb2u|(G.{187}){2}G|[FCZ]WS[\x01-\x40]", "a movie", SINGLE),
     (rb"II[*+]\0|MM\0[*+]", "a TIFF picture", SAVE),
     (rb"\0\0\0\x0cJXL |\xff\x0a", "a JPEG XL picture", SAVE),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture", SAVE),
@@ -48,10 +49,12 @@ ROWS = [
      "a picture in a format that browsers do not show", SAVE),
     (rb"8BP[SB]", "a Photoshop document (PSD)", EXPORT),
     (rb"gimp xcf", "a GIMP document (XCF)", EXPORT),
-    (rb"\0\0[\x01\x02]\0[^\0]\0|icns", "an icon (ICO, CUR or ICNS)", SAVE),
+    (rb"\0\0[\x01\x02]\0[^\0]\0|icns|RIFF.{4}ACON", "an icon (ICO, CUR, ANI or ICNS)", SAVE),
     (rb"%!PS|\xc5\xd0\xd3\xc6|\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", "a drawing (EPS, PostScript, WMF or EMF)", SAVE),
     (rb".{128}DICM", "a medical picture (DICOM)", EXPORT),
     (rb".{0,1000}?%PDF-", "a PDF document", TAKE_OUT),
+    (rb"AT&TFORM", "a DjVu document", TAKE_OUT),
+    (rb"\s*data:image/", "the address of a picture (data:)", "open it in a browser, and save the picture"),
     (rb"PK\x03\x04.{26}(mimetype|\[Content_Types\]|_rels/|docProps/|word/|ppt/|xl/)|\xd0\xcf\x11\xe0|\{\\rtf",
      "a document of an office program", TAKE_OUT),
     (rb"PK[\x03\x05\x07]|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar",
@@ -84,7 +87,8 @@ def what_else(data: bytes) -> str:
             return f"this is {what}, which is not read: {remedy}"
     if not _is_text(head):
         return f"this is not a picture in a known format: {CHOOSE}"
-    if found := MARKUP.search(head):
+    # Every other byte of UTF-16 is zero there.
+    if found := MARKUP.search(head.replace(b"\0", b"")):
         what, remedy = ("an SVG drawing", SAVE) if found[1].lower() == b"svg" else ("a web page", ITSELF)
     else:
         what, remedy = "a text", CHOOSE

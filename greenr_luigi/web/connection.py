@@ -21,7 +21,7 @@ MOST_FRAMING = 128 * 1024
 #: memory of its few bytes.
 MOST_HEADERS, MOST_PIPELINED = 200, 16
 #: Chunks of a body, and one more for each so many bytes: one of a few bytes takes as long as one of 64 KB.
-MOST_CHUNKS, CHUNK = 1000, 256
+MOST_CHUNKS, CHUNK = 1000, 64
 
 
 class TooMany(ValueError):
