@@ -59,7 +59,7 @@ async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
 async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
     """The 1 to `most` pictures in the form fields `file`. Raises Problem: 400, 408, 413 or 503 "busy"."""
     intake: Intake = request.state["intake"]
-    with intake.hold(request, most_bytes(most), mark(request), most) as (limited, share):
+    with intake.hold(request, most_bytes(most), most) as (limited, share):
         reading = limited.form(max_files=most, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
         form = await intake.read(share, reading)
         try:
@@ -165,11 +165,9 @@ class Intake:
             return await self.read(share, limited.body())
 
     @contextlib.contextmanager
-    def hold(
-        self, request: Request[Any], most: int, mark: bytes = b"", pictures: int = 0
-    ) -> Iterator[tuple[Request, Share]]:
-        """The request, with a body that is counted while it comes, whatever its Content-Length claims. So are its
-        parts, if it is a form of so many `pictures`, by the `mark` that is between them."""
+    def hold(self, request: Request[Any], most: int, pictures: int = 0) -> Iterator[tuple[Request, Share]]:
+        """The request, with a body that is counted while it comes, whatever its Content-Length claims; and so are its
+        parts, if it is a form of so many `pictures`."""
         message = f"more than {most:,} bytes in one request: send fewer or smaller pictures, of a movie a screenshot"
         too_large = Problem(413, "upload-too-large", message)
         claimed, arrived, marks = content_length(request, most), 0, 0
@@ -183,7 +181,7 @@ class Intake:
             if arrived > most:
                 raise too_large
             # The parser takes a microsecond for each, and a second for all that fit into a few megabytes.
-            marks += body.count(mark) if mark else 0
+            marks += body.count(between) if pictures else 0
             if marks > pictures + MAX_FIELDS + 1:
                 many = f"the form has more parts than {pictures} pictures and {MAX_FIELDS} fields: send fewer"
                 raise Problem(400, "upload-too-many", many)
@@ -192,6 +190,7 @@ class Intake:
 
         if claimed > most:
             raise too_large
+        between = mark(request) if pictures else b""
         with self.share(client(request.scope)) as share:
             # For the worker, which may need the connection.
             request.scope["state"][SHARE] = share
