@@ -15,6 +15,7 @@ from luigi.task_register import Register
 from greenr_luigi.errors import SettingError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.sources import registry
+from greenr_luigi.sources.licenses import RIGHTS
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness.stage import NamesParameter, Stage
 from greenr_luigi.text import composed, did_you_mean, networks
@@ -92,13 +93,28 @@ class SourceParameter(CheckedParameter[str]):
             raise SettingError(f"{self._option} {value}: {error}") from None
 
 
+class LicenseParameter(CheckedParameter[str]):
+    """What pictures must be free for, by licenses.RIGHTS, its words in any order; empty, or `any`, for anything."""
+
+    def check(self, value: Any) -> str:
+        words = {word.strip().lower() for word in str(value or "").split(",")} - {"", "any"}
+        for name in ("", *RIGHTS):
+            if words == set(filter(None, name.split(","))):
+                return name
+        expected = did_you_mean(str(value), [*RIGHTS, "any"])
+        raise SettingError(f"{self._option} {value}: there is no such licence: {expected}")
+
+
 class FolderParameter(CheckedParameter[Path]):
-    """A folder, made absolute. `~` is expanded: a shell does not do so in luigi.cfg or behind `=`."""
+    """A folder, made absolute, by one name however it is written. `~` is expanded: a shell does not do so in luigi.cfg
+    or behind `=`."""
 
     expected = "a path in full, from / on, since there is no such user"
 
     def check(self, value: Any) -> Path:
-        return Path(value).expanduser().absolute()
+        # Two slashes at the beginning are no other place than one.
+        path = Path("/", *Path(value).expanduser().absolute().parts[1:])
+        return path.resolve() if ".." in path.parts else path
 
 
 class OptionalFolderParameter(CheckedParameter[Path | None]):
@@ -107,7 +123,7 @@ class OptionalFolderParameter(CheckedParameter[Path | None]):
     expected = FolderParameter.expected
 
     def check(self, value: Any) -> Path | None:
-        return Path(value).expanduser().absolute() if value else None
+        return FolderParameter.check(cast(Any, self), value) if value else None
 
     def serialize(self, value: Path | None) -> str:
         return str(value or "")
@@ -150,8 +166,10 @@ class QueriesParameter(CheckedParameter[Mapping[str, str]], luigi.DictParameter)
             isinstance(words, str) and words.strip() for words in queries.values()
         ):
             raise ValueError
-        named = {composed(name).strip(): words for name, words in sorted(queries.items())}
-        frozen: Mapping[str, str] = luigi.freezing.recursively_freeze(named)
+        named = sorted((composed(name).strip(), words.strip()) for name, words in queries.items())
+        # What is searched for by its name anyway says nothing.
+        told = {name: words for name, words in named if words != name}
+        frozen: Mapping[str, str] = luigi.freezing.recursively_freeze(told)
         return frozen
 
 

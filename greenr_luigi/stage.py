@@ -17,6 +17,7 @@ from luigi.parameter import MissingParameterException
 from greenr_luigi import run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
+from greenr_luigi.sources import registry
 from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.stage import Stage, logger
 from greenr_luigi.staleness.stamp import Stamp
@@ -57,6 +58,16 @@ class PipelineStage(Stage):
 
     #: When it was last started, by the monotonic clock.
     began = 0.0
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """A limit that is the default of the source counts as none, in every stage that inherits these two."""
+        parameters = super().parameters
+        if "source" in parameters and parameters.get("limit") == str(
+            registry.find(parameters["source"]).default_limit
+        ):
+            parameters["limit"] = "0"
+        return parameters
 
     @property
     def patience(self) -> float:

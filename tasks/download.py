@@ -9,6 +9,7 @@ import luigi
 from greenr_luigi import config_check
 from greenr_luigi.about import DEFAULTS
 from greenr_luigi.parameters import (
+    LicenseParameter,
     NetworksParameter,
     NumberParameter,
     OptionalFolderParameter,
@@ -41,7 +42,7 @@ class SourceParameters:
     limit = NumberParameter(
         int, 0, description="Pictures a class; 0 for all of a folder, 200 of a search engine."
     )
-    license = luigi.Parameter(
+    license = LicenseParameter(
         description="Only pictures of this licence, where the source can tell: any of its names, or empty for all."
     )
     refresh_days = NumberParameter(
@@ -77,8 +78,6 @@ class DownloadImages(SourceParameters, PipelineStage):
     def parameters(self) -> dict[str, str]:
         """The same request by other words has the same output."""
         parameters = super().parameters
-        if self.limit == registry.find(self.source).default_limit:
-            parameters["limit"] = "0"
         if self.query == self.label:
             parameters["query"] = ""
         return parameters

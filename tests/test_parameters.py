@@ -133,3 +133,30 @@ def test_classes_survive_the_way_to_the_scheduler_and_back(names):
     except SettingError:
         return
     assert parameter.parse(parameter.serialize(value)) == value
+
+
+EQUAL = [
+    ("queries", '{"grass": "lawn", "dandelion": "weed"}', '{"dandelion": "weed ", "grass": "lawn"}'),
+    ("queries", "{}", '{"grass": "grass"}'),
+    ("license", "", "any"),
+    ("license", "commercial,modify", " Modify, commercial"),
+    ("folder", "/mine", "//mine/./"),
+    ("folder", "/mine", "/mine/other/.."),
+    ("valid-share", "0.2", "0.20"),
+    ("limit", "0", "200"),
+    ("classes", "dandelion,grass", '["grass", "dandelion "]'),
+    ("root-path", "/app", "/app/"),
+]
+
+
+@pytest.mark.parametrize(("option", "one", "other"), EQUAL)
+def test_a_value_counts_and_not_how_it_is_written(tmp_path, option, one, other):
+    classes = [] if option == "classes" else ["--classes", "dandelion,grass"]
+    stages = [
+        [
+            (task.title, task.parameters)
+            for task in status.run_order(status.build("DeployApp", options, tmp_path))
+        ]
+        for options in ([*classes, "--source", "bing", f"--{option}={value}"] for value in (one, other))
+    ]
+    assert stages[0] == stages[1]

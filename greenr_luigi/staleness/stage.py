@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import luigi
 from luigi.parameter import ParameterVisibility
@@ -36,6 +36,16 @@ forget = _memo.forget
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _serialized(kind: luigi.Parameter[Any], value: object) -> str:
+    """A parameter as text, in which the order of the keys of a mapping counts for nothing."""
+    text = str(kind.serialize(value))
+    if isinstance(kind, luigi.DictParameter | luigi.ListParameter):
+        # A class derived from one of these may write it as something else.
+        with contextlib.suppress(ValueError):
+            return json.dumps(json.loads(text), sort_keys=True)
+    return text
 
 
 class NamesParameter(luigi.Parameter[tuple[str, ...]]):
@@ -141,7 +151,7 @@ class Stage(luigi.Task):
         """The parameters that shape the output. Not the root: a data folder may be moved. Of a private one, which Luigi
         shows nobody, a digest."""
         kinds = dict(self.get_params())
-        texts = {name: kinds[name].serialize(value) for name, value in self.param_kwargs.items()}
+        texts = {name: _serialized(kinds[name], value) for name, value in self.param_kwargs.items()}
         return {
             name: _digest(text) if kinds[name].visibility == ParameterVisibility.PRIVATE else text
             for name, text in texts.items()

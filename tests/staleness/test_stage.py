@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from luigi.parameter import ParameterVisibility
+from luigi.task_register import Register
 
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.staleness import stage
@@ -424,3 +425,18 @@ def _damage(output, how):
         (output / "more").write_text("")
     else:
         (output / "stamp.json").write_text("{")
+
+
+class Mapped(Stage):
+    words = luigi.DictParameter(default={}, description="Words for words.")
+    lists = luigi.ListParameter(default=(), description="Whose order counts.")
+
+
+def test_the_order_of_keys_counts_for_nothing_and_that_of_a_list_does(tmp_path):
+    def place(words, lists):
+        Register.clear_instance_cache()  # As another process has none.
+        return Mapped.from_str_params({"root": str(tmp_path), "words": words, "lists": lists}).output_folder
+
+    assert place('{"a": 1, "b": {"c": 2, "d": 3}}', "[]") == place('{"b": {"d": 3, "c": 2}, "a": 1}', "[]")
+    assert place("{}", '[{"a": 1, "b": 2}, 3]') == place("{}", '[{"b": 2, "a": 1}, 3]')
+    assert place("{}", "[1, 2]") != place("{}", "[2, 1]")
