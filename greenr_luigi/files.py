@@ -20,6 +20,8 @@ from greenr_luigi.staleness.locks import PATIENCE, OnWait
 
 #: Seconds to wait for others who update a file, each of whom takes milliseconds.
 UPDATE = 30.0
+#: Errors of opening that say that nothing lies under a name, or something else than a file: ENXIO, a socket.
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 
 
 def write(path: Path, data: bytes, read_back: bool = False) -> None:
@@ -88,9 +90,34 @@ def refuse_strange_link(*paths: Path) -> None:
 def own(folder: Path, name: str) -> Path | None:
     """The regular file of this name in a folder of ours; None if there is none, or if the name or a link leads
     elsewhere. Whoever may write there must not have us show, copy or delete what lies elsewhere."""
-    path, inside = folder / name, regular.real(folder)
-    real = regular.real(path)
-    return path if real == inside / name and real.is_relative_to(inside) and path.is_file() else None
+    if (file := opened_own(folder, name)) is None:
+        return None
+    file.close()
+    return folder / name
+
+
+def opened_own(folder: Path, name: str) -> IO[bytes] | None:
+    """The file that `own` finds, open to be read: it stays that one, whatever is put in its place or a folder's."""
+    *folders, last = name.split("/")
+    if {"", ".", ".."} & {*folders, last}:
+        return None
+    with contextlib.ExitStack() as opened:
+        try:
+            at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, at)
+            for part in folders:
+                at = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+                opened.callback(os.close, at)
+            # A pipe is not waited for.
+            file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                return None
+            raise
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return os.fdopen(file, "rb")
+    os.close(file)
+    return None
 
 
 def _keep_mode(path: Path, descriptor: int) -> None:

@@ -177,6 +177,7 @@ def test_only_a_file_inside_is_our_own(tmp_path: Path) -> None:
     (folder / "link").symlink_to(mine)
     (folder / "inside").symlink_to("sub/ours")
     (folder / "linked").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
     (tmp_path / "root").symlink_to(folder)
     assert files.own(folder, "sub/ours") == folder / "sub/ours"
     assert files.own(tmp_path / "root", "sub/ours") is not None
@@ -188,6 +189,8 @@ def test_only_a_file_inside_is_our_own(tmp_path: Path) -> None:
         "linked/mine",
         "sub",
         "none",
+        "pipe",
+        "sub//ours",
         "sub/../../mine",
         "sub/../sub/ours",
     ):
@@ -224,6 +227,29 @@ def test_nothing_is_written_where_another_users_link_leads(
     with pytest.raises(OSError, match=r"is a link of user \w+, and what is written would go elsewhere"):
         write(place)
     assert not [*elsewhere.iterdir()]
+
+
+def test_what_was_opened_is_not_swapped_for_what_lies_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write there may do so between two looks: here, after the folder was opened."""
+    folder, elsewhere, real = tmp_path / "folder", tmp_path / "elsewhere", os.open
+    for place, content in ((folder / "sub", b"ours"), (elsewhere, b"secret")):
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(content)
+
+    def swapped(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        opened = real(path, flags, mode, dir_fd=dir_fd)
+        if path == "sub":
+            (folder / "sub").rename(folder / "old")
+            (folder / "sub").symlink_to(elsewhere)
+        return opened
+
+    monkeypatch.setattr(os, "open", swapped)
+    file = files.opened_own(folder, "sub/file")
+    assert file is not None and file.read() == b"ours"
+    file.close()
+    assert files.opened_own(folder, "sub/file") is None
 
 
 def test_a_line_is_added_in_place_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, files
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import flush
@@ -86,7 +86,7 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
         for name, source in sorted(chosen.items()):
             copy = unfinished / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+            _copy(source, name, copy)
             flush(copy)
             listing[name] = ReleasedFile(file_sha256(copy), copy.stat().st_size)
         digest = listing_digest(listing)
@@ -96,6 +96,17 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return digest
+
+
+def _copy(source: Path, name: str, copy: Path) -> None:
+    """Copy the file of a release that is called so. Raises ReleaseError for a link in its place, or a folder's."""
+    original = files.opened_own(source.parents[name.count("/")], name)
+    if original is None:
+        raise ReleaseError(
+            f"{source} is a link, and may lead anywhere: expected a file of the model; remove it"
+        )
+    with original, copy.open("xb") as new:
+        shutil.copyfileobj(original, new)
 
 
 def files_by_name(sources: Iterable[Path]) -> dict[str, Path]:
@@ -108,10 +119,6 @@ def files_by_name(sources: Iterable[Path]) -> dict[str, Path]:
             name = path.relative_to(source.parent).as_posix()
             if name in LEFT_OUT or not path.is_file():
                 continue
-            if path.is_symlink():
-                raise ReleaseError(
-                    f"{path} is a link, and may lead anywhere: expected a file of the model; remove it"
-                )
             if chosen.setdefault(name, path) != path:
                 raise ReleaseError(
                     f"two files for {name!r} in a release, {chosen[name]} and {path}: leave one out"

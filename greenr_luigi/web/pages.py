@@ -6,15 +6,18 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from greenr_luigi import files, templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.pictures.door import FORMATS
+from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.staleness import regular
 from greenr_luigi.web import intake
 from greenr_luigi.web.layers import client
@@ -119,12 +122,21 @@ async def picture(request: Request[State]) -> Response:
     shown = await request.state["classifier"].submit(client(request.scope), release_page, request, model)
     if name not in shown.pictures:
         raise Problem(404, "not-found", f"the release has no picture {name!r}: start from the model page")
-    path = files.own(request.state["settings"].store / model.digest, f"pictures/{name}")
-    if path is None:
+    if not (
+        data := await run_in_threadpool(small_picture, request.state["settings"].store / model.digest, name)
+    ):
         raise Problem(
             404, "not-found", f"the release has lost its picture {name!r}: start from the model page"
         )
-    return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=86400"})
+
+
+def small_picture(release: Path, name: str) -> bytes:
+    """Empty if there is none, or a link in its place."""
+    if (file := files.opened_own(release, f"pictures/{name}")) is None:
+        return b""
+    with file:
+        return file.read(MAX_BYTES)
 
 
 def release_page(request: Request[State], model: Model) -> ModelPage:

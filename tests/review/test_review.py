@@ -221,7 +221,9 @@ def test_only_its_own_page_decides(place: Place, address: str) -> None:
         assert (place.root / decisions.FILE).exists() == (status == 303), (headers, verdict)
 
 
-@pytest.mark.parametrize("path", ["?at=7", "?at=-1", "?at=x", "picture/6", "picture/../../etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["?at=7", "?at=-1", "?at=x", f"?at={'9' * 5000}", "picture/6", "picture/../../etc/passwd"]
+)
 def test_what_is_not_there(unchanged: str, path: str) -> None:
     page = urllib.parse.urlsplit(unchanged)
     assert get(page.netloc, page.path + path) == 404
