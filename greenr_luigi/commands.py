@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import shlex
@@ -85,11 +86,14 @@ def told(event: run_history.Event) -> str:
 def _shown(name: str, value: object) -> str:
     if isinstance(value, dict):
         return f"({', '.join(f'{key} {number}' for key, number in value.items())})"
-    return f"{value:.1%}" if name == "accuracy" else str(value)
+    return f"{value:.1%}" if name == "accuracy" and isinstance(value, int | float) else str(value)
 
 
 def local_time(iso: str) -> str:
-    return datetime.datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
+    """As it is, if somebody has written something else there."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
+    return iso
 
 
 def show_usage(arguments: argparse.Namespace) -> None:

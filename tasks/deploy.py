@@ -14,7 +14,7 @@ import luigi
 from luigi.util import requires
 
 from greenr_luigi import config_check, run_history
-from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.errors import GreenrError, SettingError, os_refusals_explained
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import PipelineStage
@@ -103,7 +103,7 @@ class DeployApp(PipelineStage):
         try:
             root = options.parse_known_args(arguments)[0].root or cls.configured("root")
             cls.last_service(root)
-        except GreenrError:
+        except (GreenrError, OSError):
             return  # It says what is refused anyway.
         cls.serve_on(root, {}, tell)
 
@@ -117,9 +117,10 @@ class DeployApp(PipelineStage):
         from greenr_luigi.deployment import deploy
 
         try:
-            deploy.serve_on(cls.last_service(root, otherwise), tell)
+            with os_refusals_explained(root):
+                deploy.serve_on(cls.last_service(root, otherwise), tell)
         except (GreenrError, OSError) as error:
-            tell(f"nothing serves meanwhile: {error}")
+            tell(f"the page stays as it is: {error}")
             return error
         return None
 

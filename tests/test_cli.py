@@ -5,6 +5,7 @@ import ast
 import builtins
 import errno
 import functools
+import json
 import os
 import re
 import socket
@@ -252,7 +253,7 @@ def test_every_error_of_ours_has_one_root():
 
 #: By place: commands that look there, besides those that look everywhere.
 PLACES = {
-    "data-root.json": [["prune"]],
+    "data-root.json": [["prune"], ["run"]],
     "data-root.lock": [["prune"], ["rollback"]],
     "curation.csv": [["review"], ["reject", "0" * 64], ["restore", "0" * 64]],
     "history.jsonl": [["history"]],
@@ -267,6 +268,13 @@ PLACES = {
     "DeployApp/000000000001.lock": [["prune"]],
     "TrainModel": [["prune"]],
 }
+
+
+def test_a_history_in_which_somebody_has_written_is_printed(tmp_path, capsys):
+    line = {"kind": "run", "name": "DeployApp", "outcome": "deployed", "seconds": 1, "ended": "yesterday"}
+    (tmp_path / "history.jsonl").write_text(json.dumps({**line, "summary": {"accuracy": "good"}}))
+    assert cli.main(["history", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "yesterday  deployed  1.0 s  accuracy good\n"
 
 
 @pytest.mark.timeout(60)

@@ -143,8 +143,9 @@ def page(root: Path) -> str:
         return "The page has no model yet."
     began = next((entry.when for entry in reversed(entries) if entry.digest == digest and entry.when), None)
     lasting = ""
-    if began is not None:
-        lasting = f" for {_days(time.time() - datetime.datetime.fromisoformat(began).timestamp())}"
+    # What somebody has written there is no time.
+    with contextlib.suppress(ValueError, OverflowError):
+        lasting = f" for {_days(time.time() - datetime.datetime.fromisoformat(str(began)).timestamp())}"
     down = "" if is_up else ", and is down"
     return f"The page has been on its model, release {digest},{lasting}{down}."
 

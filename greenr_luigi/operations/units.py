@@ -12,6 +12,7 @@ from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.plan import Plan
 from greenr_luigi.operations.unit_texts import head_of, is_system, name_of, texts
+from greenr_luigi.staleness import regular
 
 SYSTEM = Path("/etc/systemd/system")
 #: That systemd runs this machine (sd_booted(3)).
@@ -79,7 +80,7 @@ def installed(folder: Path) -> str:
 
 
 def _ours(path: Path, folder: Path) -> bool:
-    return path.is_file() and path.read_text(errors="replace").startswith(head_of(folder))
+    return path.is_file() and regular.read(path).decode(errors="replace").startswith(head_of(folder))
 
 
 def _there(folder: Path) -> list[Path]:

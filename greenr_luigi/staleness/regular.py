@@ -28,6 +28,10 @@ def descriptor(path: str | Path, flags: int, mode: int = 0o666) -> int:
         kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116  `open` may give a text
     except FileNotFoundError:
         kind = stat.S_IFREG
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotAFileError(errno.ELOOP, "a link there leads back to itself", str(path)) from None
+        raise
     if kind != stat.S_IFREG:
         what = f"it is {KINDS.get(kind, 'something else')}, where a file is expected"
         raise NotAFileError(errno.EISDIR, what, str(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import json
 import os
@@ -134,10 +133,6 @@ class Stamp(Trace):
             raise StampError(f"its stamp cannot be read (it lacks {error})") from None
         except IsADirectoryError as error:
             raise StampError(f"its stamp cannot be read ({error.strerror})") from None
-        except OSError as error:
-            if error.errno == errno.ELOOP:  # A link that leads back to itself leads nowhere.
-                raise FileNotFoundError(errno.ENOENT, error.strerror, error.filename) from None
-            raise
         except (ValueError, TypeError, RecursionError) as error:
             raise StampError(f"its stamp cannot be read ({error})") from None
         return stamp
