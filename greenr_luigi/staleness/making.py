@@ -87,14 +87,14 @@ def _make(stage: Stage, cause: str) -> None:
     modules = code.sources(stage.code, stage.own_classes())
     changed_meanwhile = _watch(stage, modules)
     trace = _trace_of(stage, modules)
-    if name := loaded.edited(trace.code):
-        raise stage.error(
-            f"{stage.title}: {name} was edited after this process had loaded it: start a new process, which runs it"
-        )
-    if words := libraries.upgraded(trace.libraries):
-        raise stage.error(
+    edited = loaded.edited(trace.code)
+    if words := f"{edited} was edited" if edited else libraries.upgraded(trace.libraries):
+        error = stage.error(
             f"{stage.title}: {words} after this process had loaded it: start a new process, which runs it"
         )
+        # Whoever runs it may do that by itself.
+        vars(error)["passing"] = True
+        raise error
     if stale := loaded.stale_bytecode(modules):
         raise stage.error(
             f"{stage.title}: Python takes the bytecode {stale[1]} for that of {stale[0]}, but it is of other code: "
