@@ -21,6 +21,7 @@ if [ "${1:-}" = test ]; then
     command -v crontab >/dev/null || missing="$missing cron"
     command -v faketime >/dev/null || missing="$missing faketime"
     command -v systemd-nspawn >/dev/null || missing="$missing systemd-container dbus-user-session libpam-systemd"
+    command -v cc >/dev/null || missing="$missing gcc libc6-dev"
     command -v npm >/dev/null || missing="$missing npm"
     [ -z "$missing" ] || apt_install $missing
     .venv/bin/python -m pip install -q -c constraints.txt -e '.[test]'

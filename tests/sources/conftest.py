@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import ssl
@@ -58,10 +59,9 @@ def picture(number: int, side: int = 64) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
-    net = Internet()
-    openverse._asked.clear()
+@contextlib.contextmanager
+def online(net: Internet) -> Iterator[dict[str, str]]:
+    """The environment in which the internet is `net`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
 
@@ -105,11 +105,18 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
     with Server(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, address)
-            monkeypatch.setenv(name.upper(), address)
+        names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+        yield {**dict.fromkeys(names, address), "REQUESTS_CA_BUNDLE": str(CERTIFICATE)}
+        server.shutdown()
+
+
+@pytest.fixture
+def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
+    net = Internet()
+    openverse._asked.clear()
+    with online(net) as environment:
         for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         yield net
-        server.shutdown()
