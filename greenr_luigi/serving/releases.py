@@ -31,6 +31,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import flush
 from greenr_luigi.serving import history
+from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.output_folder import lock
 from greenr_luigi.staleness.traces import file_sha256
 
@@ -105,7 +106,7 @@ def _copy(source: Path, name: str, copy: Path) -> None:
         raise ReleaseError(
             f"{source} is a link, and may lead anywhere: expected a file of the model; remove it"
         )
-    with original, copy.open("xb") as new:
+    with original, regular.opened(copy, "xb") as new:
         shutil.copyfileobj(original, new)
 
 
