@@ -212,11 +212,27 @@ def show_server(arguments: argparse.Namespace) -> None:
 
 
 def list_releases(arguments: argparse.Namespace) -> None:
-    from greenr_luigi.serving import releases
+    """With what a choice between them needs."""
+    from greenr_luigi.serving import history, releases
 
     store = arguments.root / "releases"
+    current = releases.current(store)
+    since = {entry.digest: local_time(entry.when) for entry in history.read(store) if entry.when}
     for digest in releases.releases(store):
-        print(digest, "  serves now" if digest == releases.current(store) else "")
+        words = [digest, f"{since.get(digest, 'has not served'):16}", _accuracy(store / digest)]
+        print("  ".join([*words, *(["serves now"] if digest == current else [])]).rstrip())
+
+
+def _accuracy(release: Path) -> str:
+    from greenr_luigi.export.model_card import read_card
+
+    try:
+        measured = read_card(release).metrics
+    except (OSError, contracts.ContractError):
+        return "its model.json cannot be read"
+    if measured is None:
+        return "not measured"
+    return f"accuracy {measured.accuracy:.1%} of {measured.pictures.test} held-out pictures"
 
 
 def start_server(arguments: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.operations import usage
 from greenr_luigi.review import page
+from greenr_luigi.serving import releases
+from tests import tiny_release
 from tests.staleness.test_regular import in_the_place_of
 from tests.stamped import finish
 
@@ -228,6 +230,19 @@ INTERNAL = {
     "NotAFileError": "an OSError, as of a folder in the place of a file",
     "StalenessError": "the root of a room that is made to be lifted out of this project",
 }
+
+
+def test_releases_are_listed_with_what_a_choice_between_them_needs(tmp_path, capsys):
+    store = tmp_path / "releases"
+    first, second, third = (tiny_release.deploy(store, variant) for variant in range(3))
+    releases.point(store, second)
+    (store / third / "model.json").unlink()
+    assert cli.main(["releases", "--root", str(tmp_path)]) == 0
+    words = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    told = f"accuracy {tiny_release.METRICS.accuracy:.1%} of {tiny_release.METRICS.pictures.test} held-out pictures"
+    assert re.fullmatch(rf"{first}  \d{{4}}-\d\d-\d\d \d\d:\d\d  {told}", words[first])
+    assert words[second].endswith(f"{told}  serves now")
+    assert words[third].endswith("its model.json cannot be read")
 
 
 def test_every_error_of_ours_has_one_root():
