@@ -28,7 +28,8 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from greenr_luigi.text import Network, harmless
+from greenr_luigi.staleness.shown import harmless
+from greenr_luigi.text import Network
 
 MOST_REDIRECTS = 3
 #: Characters of an address.

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from greenr_luigi.staleness import locks, regular
-from greenr_luigi.text import harmless
+from greenr_luigi.staleness.shown import harmless
 
 #: Characters of a line, and lines of a traceback, of which the last ones stay.
 MOST_LINE, MOST_LINES = 1000, 60

@@ -39,14 +39,3 @@ def composed(text: str) -> str:
 def networks(text: str) -> tuple[Network, ...]:
     """Networks with commas between them, such as "10.1.0.0/16,fd00::/8". Raises ValueError."""
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
-
-
-def printable(path: object) -> str:
-    """A path or file name as text. File systems take any bytes for a name; those that are no UTF-8 become \\xfc."""
-    return harmless(str(path).encode(errors="surrogateescape").decode(errors="backslashreplace"))
-
-
-def harmless(text: str) -> str:
-    """What a stranger wrote, as text that a file can hold and a terminal shows: what is no character, turns the text
-    around or changes the terminal is an escape, such as \\x1b."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

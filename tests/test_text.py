@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenr_luigi.text import composed, did_you_mean, percent, printable
+from greenr_luigi.text import composed, did_you_mean, percent
 
 
 @pytest.mark.parametrize(
@@ -42,16 +42,3 @@ def test_did_you_mean_puts_the_dashes_of_an_option_before_it():
 
 def test_a_name_is_composed_in_one_way():
     assert composed("Lo\u0308we") == composed("Löwe") == "L\u00f6we"
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("Löwe 🦁.jpg", "Löwe 🦁.jpg"),
-        ("\udcfc.jpg", "\\xfc.jpg"),
-        ("\x1b]0;mine\x07", "\\x1b]0;mine\\x07"),
-        ("\x9b31m\u202egpj.exe\n", "\\x9b31m\\u202egpj.exe\\n"),
-    ],
-)
-def test_no_name_of_a_file_changes_a_terminal(name, shown):
-    assert printable(name) == shown

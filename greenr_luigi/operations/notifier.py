@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from greenr_luigi import luigi_cfg
 from greenr_luigi.errors import SettingError
-from greenr_luigi.text import did_you_mean, printable
+from greenr_luigi.staleness.shown import printable
+from greenr_luigi.text import did_you_mean
 
 SECTION, OPTION = "notify", "urls"
 WHERE = f"luigi.cfg: [{SECTION}] {OPTION}"

@@ -10,7 +10,8 @@ from pathlib import Path
 from greenr_luigi.pictures.labels import folder_name, label_folder
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
 from greenr_luigi.staleness import regular
-from greenr_luigi.text import did_you_mean, printable
+from greenr_luigi.staleness.shown import printable
+from greenr_luigi.text import did_you_mean
 
 
 def candidates(request: Request) -> Iterator[Candidate]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from greenr_luigi.text import harmless
+from greenr_luigi.staleness.shown import harmless
 
 #: A result as an engine sent it, unchecked: `file_url`, and where known `page_url` and `license`.
 Result = Mapping[str, object]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import regular
+from .shown import printable
 
 #: The file beside an output that says what it was made from; no part of the output.
 STAMP = "stamp.json"
@@ -103,7 +104,7 @@ def files_changed(what: str, recorded: Snapshot | None, path: Path) -> str | Non
     base = path.parent if path.is_file() else path
 
     def subject(name: str) -> str:
-        return f"{what} file {name}" if path.is_dir() else what
+        return f"{what} file {printable(name)}" if path.is_dir() else what
 
     there = set()
     for name, status in walk(path):

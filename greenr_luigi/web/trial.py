@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.text import harmless
+from greenr_luigi.staleness.shown import harmless
 from greenr_luigi.web.model import ModelError, load
 
 #: How the process ends where it says why: the release must not serve, or something failed that may pass.
