@@ -71,15 +71,16 @@ def _superfluous_outputs(
     at_hand = [name for name in registry.SOURCES if registry.find(name).local]
     kept = collections.Counter[str]()
     for output, row in zip(outputs, output_usage(root, outputs), strict=True):
-        if output.folder.parent not in stage_folders:
+        folder = output_folder.folder_of(output.folder)
+        # A person's copy, as of `cp -rL`, stays, and takes the place of none that is kept.
+        if output.folder.parent not in stage_folders or folder is None:
             continue
         kept[row["stage"]] += 1
         from_web = output.role == "pictures" and output.stamp.parameters.get("source") not in at_hand
         if row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep):
             continue
-        if folder := output_folder.folder_of(output.folder):
-            lock = output_folder.lock_of(output.folder)
-            yield Removal(row["stage"], row["bytes"], (output.folder, folder, *([lock] if lock else [])))
+        lock = output_folder.lock_of(output.folder)
+        yield Removal(row["stage"], row["bytes"], (output.folder, folder, *([lock] if lock else [])))
 
 
 def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:

@@ -358,10 +358,18 @@ def releases(store: Path) -> list[str]:
 
 
 def superfluous(store: Path, keep: int, serving: Collection[str] = ()) -> list[str]:
-    """All but the last `keep` of `releases`, the current, the one before it and those `serving`."""
-    digests = releases(store)
+    """All but the last `keep` of `releases`, the current, the one before it and those `serving`. A copy that a person
+    made under another name is none of ours, and takes the place of none that is kept."""
+    digests = [digest for digest in releases(store) if _is_named_by_its_files(store, digest)]
     kept = {current(store), previous(store), *serving, *digests[max(0, len(digests) - keep) :]}
-    return [digest for digest in digests if digest not in kept and not (store / digest).is_symlink()]
+    return [digest for digest in digests if digest not in kept]
+
+
+def _is_named_by_its_files(store: Path, digest: str) -> bool:
+    try:
+        return not (store / digest).is_symlink() and listing_digest(read_note(store, digest).files) == digest
+    except (ReleaseError, OSError):
+        return False
 
 
 def leftovers(store: Path) -> list[Path]:

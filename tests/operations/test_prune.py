@@ -84,6 +84,23 @@ def test_outputs_in_a_folder_of_no_stage_are_a_persons_or_another_modules(tmp_pa
     assert everything(tmp_path / name) == before and links[1].exists()
 
 
+def test_copies_that_a_person_made_stay_and_take_the_place_of_none_that_is_kept(tmp_path):
+    links = [finish(tmp_path, "TrainModel", number) for number in (1, 2)]
+    store = tmp_path / "releases"
+    made = [releases.publish(store, export(tmp_path / "exported", text).iterdir()) for text in "abc"]
+    copies = [tmp_path / "TrainModel" / f"{9:012}", tmp_path / "TrainModel" / "mine", store / DIGEST]
+    for copy, of in zip(copies, (links[1], links[1], store / made[2]), strict=True):
+        shutil.copytree(of, copy)
+    (tmp_path / "TrainModel" / f"{8:012}").symlink_to(links[1].readlink())
+    before = everything(*copies)
+    prune(tmp_path, 1)
+    assert everything(*copies) == before
+    assert (links[1].exists(), links[0].exists()) == (True, False)
+    assert releases.releases(store)[-2:] == [made[2], DIGEST] and not {*made[:2]} & {
+        *releases.releases(store)
+    }
+
+
 @pytest.mark.parametrize("ask", [usage, lambda root: prune(root, 0)])
 def test_a_missing_deployment_json_is_one_sentence(tmp_path, ask):
     link = finish(tmp_path, "DeployApp", 1)
