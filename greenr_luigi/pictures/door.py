@@ -53,6 +53,8 @@ MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 16_000_000}
 LARGE = 4_000_000
 #: Of what is shrunk, no more pixels are kept, however long and narrow it is.
 KEPT = 8_000_000
+#: Bytes of a JPEG in scans that has an end and is decoded twice all the same.
+MAX_TWICE = 4 * 2**20
 #: What makes an orientation upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -133,23 +135,28 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
     quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is LARGE then
     is shrunk to no less than twice that, or to KEPT pixels.
     """
-    told, turn = image.info, orientation(image)
+    told, turn, pixels = image.info, orientation(image), image.width * image.height
     with _refusing():
         file, frame = image.fp, image.tile[0].extents if image.format == "GIF" else None
         assert isinstance(file, io.BytesIO)
         image.draft("RGB", (at_least, at_least))
         image.load()
-        # Of a long and narrow one there is no room for a second.
-        if "open" in told and (
-            image.width * image.height > KEPT or not jpeg.has_all_rows(file.getvalue(), image, at_least)
-        ):
+        # Of a long and narrow one there is no room for a second, and one in scans takes long.
+        small = image.width * image.height <= KEPT
+        if "open" in told:
+            doubtful = True
+        else:
+            many = pixels > KEPT or len(file.getvalue()) > MAX_TWICE
+            quick = small and not ("progressive" in told and many)
+            doubtful = image.format == "JPEG" and quick and jpeg.ends_flat(image)
+        if doubtful and not (small and jpeg.has_all_rows(file.getvalue(), image, at_least)):
             raise broken("truncated")
         to_srgb = colour.conversion(told.get("icc_profile"), image.mode)
         whole = depth.brightened(image, file.getvalue()) if "bits" in told else image
-        pixels = flatten(whole, _factor(image, at_least), frame, to_srgb)
+        flat = flatten(whole, _factor(image, at_least), frame, to_srgb)
         # What they told of the file does not hold for the pixels, and Pillow would write it into copies.
-        pixels.info = {}
-        return pixels.transpose(TURNS[turn]) if turn in TURNS else pixels
+        flat.info = {}
+        return flat.transpose(TURNS[turn]) if turn in TURNS else flat
 
 
 def _factor(image: Image.Image, at_least: int) -> int:

@@ -25,6 +25,8 @@ TRIMMINGS = {*range(0xE0, 0xF0), 0xFE}
 COLOUR_SPACES = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
 #: All 64 coefficients of a block.
 EVERY = 2**64 - 1
+#: Pixels of a row's end that are looked at.
+FLAT = 16
 #: Pixels that are compared at a time.
 COMPARED = 1_000_000
 #: Values that make no smooth surface.
@@ -95,6 +97,13 @@ def _profile(parts: list[bytes]) -> dict[str, bytes]:
     if not parts or len(parts) > 255 or not numbered or sum(map(len, parts)) > colour.MAX_PROFILE:
         return {}
     return {"icc_profile": b"".join(part[2:] for part in parts)}
+
+
+def ends_flat(image: Image.Image) -> bool:
+    """Whether the last row ends in one colour, as it does where libjpeg fills up what is missing."""
+    width, height = image.size
+    extrema = image.crop((max(width - FLAT, 0), height - 1, width, height)).getextrema()
+    return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else [extrema]))
 
 
 def has_all_rows(file: bytes, image: Image.Image, at_least: int) -> bool:

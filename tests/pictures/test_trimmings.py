@@ -220,6 +220,19 @@ def test_a_jpeg_without_its_end_is_whole_if_it_has_all_rows(how: str, mode: str)
             assert refusal(data[:end]) in ("broken", "format"), end
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("how", ENCODINGS)
+def test_a_jpeg_that_ends_early_is_refused_and_one_with_a_flat_corner_is_not(how: str, mode: str) -> None:
+    """libjpeg makes grey of what is missing."""
+    data = encoded(drawn(mode, (640, 480)), "JPEG", **ENCODINGS[how])
+    scan = data.index(b"\xff\xda")
+    for end in (scan + 500, (scan + len(data)) // 2):
+        assert refusal(data[:end] + b"\xff\xd9") == "broken"
+    flat = drawn(mode, (640, 480))
+    flat.paste(flat.getpixel((0, 0)), (0, 200, 640, 480))
+    assert door.open_picture(encoded(flat, "JPEG", **ENCODINGS[how]), 32).size == (80, 60)
+
+
 def test_a_jpeg_without_its_end_may_cost_half_as_it_is_decoded_twice() -> None:
     data = encoded(drawn(size=(640, 480)), "JPEG", progressive=True)
     at = data.index(b"\xff\xc2") + 5
