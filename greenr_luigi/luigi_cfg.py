@@ -35,6 +35,16 @@ def check_working_directory() -> None:
         raise SettingError("the working directory was deleted: change to one that is there") from None
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except PermissionError:
+        raise SettingError(
+            f"nobody can tell whether there is a {path}, as its folder may not be looked into: mend the folder's "
+            "permissions, or start elsewhere"
+        ) from None
+
+
 def check() -> None:
     """Raises SettingError for a file that Luigi cannot read, or would leave out without a word, and where there is no
     working directory in which it could look."""
@@ -49,14 +59,14 @@ def check() -> None:
     if named and named.endswith(".toml"):
         raise SettingError(f"LUIGI_CONFIG_PATH is {named}: expected a file like luigi.cfg, not TOML")
     for path in paths():
-        if path.exists() or path.is_symlink():
+        if _is_there(path):
             _parse(path)
 
 
 def file_of(section: str) -> str:
     """The file, of those that Luigi reads, that has a section."""
     for path in reversed(paths()):
-        file = _parse(path) if path.exists() else configparser.RawConfigParser()
+        file = _parse(path) if _is_there(path) else configparser.RawConfigParser()
         if file.has_section(section) or (section == file.default_section and file.defaults()):
             return str(path)
     return "luigi.cfg"

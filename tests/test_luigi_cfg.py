@@ -131,6 +131,17 @@ def test_what_is_no_file_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) 
         luigi_cfg.check()
 
 
+def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(
+        SettingError, match=r"whether there is a /etc/luigi/client\.cfg, .*: mend the folder's"
+    ):
+        luigi_cfg.check()
+
+
 def test_a_working_directory_that_was_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

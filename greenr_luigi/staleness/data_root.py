@@ -31,8 +31,8 @@ def why_not_ours(root: Path) -> str | None:
         found = json.loads(regular.read(root / MARKER))["format"]
     except (FileNotFoundError, NotADirectoryError):
         return f"{root} is no data root, for it has no {MARKER}: check the path; a run there writes that file"
-    except IsADirectoryError as error:
-        return f"{root / MARKER}: {error.strerror}: move it away; a run writes it anew"
+    except OSError as error:
+        return f"{root / MARKER} cannot be read ({error.strerror}): mend that, or move it away"
     except (ValueError, TypeError, KeyError, RecursionError):
         return f"{root / MARKER} is torn, or another program's: move it away; a run writes it anew"
     if found != FORMAT:

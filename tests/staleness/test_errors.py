@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi.staleness import data_root
 from greenr_luigi.staleness.errors import StalenessError, full_disk_told
 from tests import toys
 from tests.toys import build, cause, prepare
@@ -45,6 +46,15 @@ def test_a_file_system_without_links_is_named_before_the_work(root, monkeypatch)
         "choose another --root"
     )
     assert toys.ran == [] and not list(root.glob("Read/.*"))
+
+
+def test_a_marker_that_cannot_be_read_is_told_before_the_work(root, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(data_root.regular, "read", denied)
+    words = f"{root}/data-root.json cannot be read (Permission denied): mend that, or move it away"
+    assert data_root.why_not_ours(root) == words
 
 
 @pytest.fixture
@@ -162,10 +172,10 @@ def test_an_output_that_is_a_link_to_itself_is_made_again(root):
     output = toys.Merge(root=root).output_folder
     output.unlink()
     output.symlink_to(output.name)
-    assert cause(root, toys.Merge) == "no output yet"
+    assert cause(root, toys.Merge) == "its stamp cannot be read (a link there leads back to itself)"
     assert build(root) == ["Merge"]
     lock = output.with_name(f"{output.name}.lock")
     lock.unlink()
     lock.symlink_to(lock.name)
     (output / "text").unlink()
-    assert "a link is in the way of a file: remove it" in run(toys.Merge(root=root))
+    assert "a link there leads back to itself: move it away" in run(toys.Merge(root=root))
