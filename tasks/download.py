@@ -57,6 +57,7 @@ class SourceParameters:
 
 class DownloadImages(SourceParameters, PipelineStage):
     role = "pictures"
+    unsaid = ("searched", "retry")
 
     label = luigi.Parameter(description="The class whose pictures to get.")
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
@@ -184,4 +185,5 @@ class DownloadImages(SourceParameters, PipelineStage):
 
 def searched(stamp: Stamp) -> float:
     """When the source was asked, in seconds since 1970: earlier, if its pictures have only been examined anew since."""
-    return float(stamp.summary.get("searched", stamp.finished))
+    when = stamp.summary.get("searched")
+    return float(when) if isinstance(when, int | float) else stamp.finished

@@ -84,7 +84,11 @@ def _inputs_changed(stage: Stage, recorded: Mapping[str, InputTrace]) -> str | N
             return f"input {name} is new"
         now = requirements.as_input(stage, task, task.stamp())
         if now["digest"] != recorded[name]["digest"]:
-            change = traces.entries_changed("", recorded[name]["summary"], now["summary"])
+            before, after = (
+                {key: value for key, value in made["summary"].items() if key not in task.unsaid}
+                for made in (recorded[name], now)
+            )
+            change = traces.entries_changed("", before, after)
             return f"input {name} changed: {change or 'other content, same counts'}"
     plain = [task for task in requirements.required(stage) if task not in inputs.values()]
     return next((f"input {task} is not complete" for task in plain if not task.complete()), None)

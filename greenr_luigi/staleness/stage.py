@@ -129,6 +129,9 @@ class Stage(luigi.Task):
     #: more than fill its folder.
     uses_inherited: ClassVar[Collection[str] | None] = None
 
+    #: What of the summary is for programs: no cause names it.
+    unsaid: ClassVar[Collection[str]] = ()
+
     #: Files of the output, relative to it, that only tell about the rest: where it came from, what was left out.
     notes: ClassVar[Collection[str]] = ()
     #: Of the notes of the stages that it requires, those that `work` reads: the others make it never stale. None: all.

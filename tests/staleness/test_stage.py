@@ -65,6 +65,9 @@ def test_what_changed_in_an_input_is_told(root):
     (root / "inputs" / "a").write_text("adam")
     luigi.build([toys.Merge(root=root)], local_scheduler=True, log_level="WARNING")
     assert cause(root) == "input Count is stale: input Merge changed: letters: 7 -> 8"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toys.Merge, "unsaid", ("letters",))
+        assert cause(root, toys.Count) == "input Merge changed: other content, same counts"
     (root / "inputs" / "a").write_text("abel")
     luigi.build([toys.Merge(root=root)], local_scheduler=True, log_level="WARNING")
     build(root)
