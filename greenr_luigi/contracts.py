@@ -93,8 +93,16 @@ def plain(content: object) -> Any:
 def append_log(path: Path, *rows: object) -> None:
     """Add rows to a file for `read_log`. Raises OSError, also if that is a link."""
     files.refuse_link(path)
-    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    lines = b"".join(map(_line, rows))
     files.append(path, lambda _: lines)
+
+
+def _line(row: object) -> bytes:
+    """What is no Unicode is written as question marks, as by `write`."""
+    try:
+        return msgspec.json.encode(row) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(plain(row), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def read_log(path: Path, kind: type[Contract]) -> list[Contract]:

@@ -97,6 +97,8 @@ def test_text_that_is_no_unicode_stops_no_writer(tmp_path):
     """Such as a path in bytes of another encoding, as os.fsdecode gives it."""
     contracts.write(tmp_path / "note.json", Note("caf\udce9"))
     assert contracts.read(tmp_path / "note.json", Note).name == "caf?"
+    contracts.append_log(tmp_path / "log", Note("x"), Note("\udcff"), Note("y", 0.5, [Inner(1)]))
+    assert contracts.read_log(tmp_path / "log", Note) == [Note("x"), Note("?"), Note("y", 0.5, [Inner(1)])]
 
 
 @pytest.mark.parametrize(
