@@ -180,8 +180,14 @@ def send_test(arguments: argparse.Namespace) -> int:
     return min(refused, 1)
 
 
+LEFT_BEHIND = (
+    "GREENR_* are lines under [server] in luigi.cfg; others go into the crontab (NAME=value, above the lines) or the "
+    "units (`systemctl edit`)"
+)
+
+
 def schedule_runs(arguments: argparse.Namespace) -> None:
-    from greenr_luigi.operations import schedule
+    from greenr_luigi.operations import plan, schedule
 
     here, nothing = Path(), "nothing is scheduled for this folder"
     if arguments.action == "install":
@@ -189,6 +195,8 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
         words = [*root, *module]
         print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd), end="")
+        if names := ", ".join(plan.left_behind()):
+            print(f"{names}: set here, and not where the schedule runs. {LEFT_BEHIND}", file=sys.stderr)
     elif arguments.action == "show":
         print((schedule.installed(here) or nothing).rstrip())
     else:

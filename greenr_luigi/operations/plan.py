@@ -14,6 +14,8 @@ from pathlib import Path
 from greenr_luigi.errors import GreenrError
 
 TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+#: The page's settings, and the way to the internet.
+CHANGING = re.compile(r"GREENR_[A-Z_]+|(http|https|all|no)_proxy", re.IGNORECASE)
 #: Hours of the day, of which each folder has its own minute: a machine does not run all of its pipelines at once.
 FIRST_HOUR, HOURS = 1, 5
 
@@ -56,6 +58,11 @@ def plan(folder: Path, root: Path, options: Sequence[str], at: str | None) -> Pl
         hour,
         minute,
     )
+
+
+def left_behind() -> list[str]:
+    """The variables of this environment that change what is run, and that no schedule has."""
+    return sorted(name for name in os.environ if CHANGING.fullmatch(name))
 
 
 def next_time(hour: int, minute: int, now: datetime.datetime) -> datetime.datetime:

@@ -44,6 +44,7 @@ chroot . useradd --create-home --home-dir /home/{user} {user}
 """
 CGROUPS = [Path("/sys/fs/cgroup", name) for name in ("", "unified", "systemd")]
 USER = "greenr-test"
+HOMES = {"root": "/root", USER: f"/home/{USER}"}
 
 
 class Machine:
@@ -74,10 +75,12 @@ class Machine:
             "-i",
             "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
             f"PYTHONPATH={PACKAGE.parent}",
-            "runuser",
-            "-u",
-            user,
-            "--",
+            "setpriv",
+            f"--reuid={user}",
+            f"--regid={user}",
+            "--init-groups",
+            "env",
+            f"HOME={HOMES[user]}",
         ]
         done = subprocess.run([*words, *command], text=True, capture_output=True, timeout=120, cwd="/")
         assert done.returncode == 0 or not check, f"{shlex.join(command)}: {done.stdout}{done.stderr}"
@@ -113,9 +116,11 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         script = HOLD.format(place=place, prepare=prepare, options=shlex.join(options), enter=enter)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with subprocess.Popen([*command, script], text=True, **pipes) as process:
+            made = Machine(process)
             try:
-                yield Machine(process)
+                yield made
             finally:
+                print(made.says("journalctl", "--boot", "--no-pager", "--lines=200"))
                 process.kill()
 
 

@@ -84,11 +84,15 @@ def test_only_the_folders_own_lines_come_and_go(folder, tmp_path):
     (tmp_path / "others").write_text(OTHERS)
     script = """
         crontab ../others
+        (export GREENR_FEEDBACK=1; greenr schedule install 2>&1 | tail -n 1); echo ---
         greenr schedule install >/dev/null; greenr schedule install --at 4:07 >/dev/null; crontab -l; echo ---
         greenr schedule show; echo ---
         greenr schedule remove; greenr schedule remove; crontab -l; greenr schedule show
     """
-    listed, shown, rest = private(script, folder).split("---\n")
+    warned, listed, shown, rest = private(script, folder).split("---\n")
+    assert warned.startswith(
+        "GREENR_FEEDBACK: set here, and not where the schedule runs. GREENR_* are lines under"
+    )
     lines, _, next_run = shown.rpartition("next run: ")
     assert listed == OTHERS + lines == OTHERS + block(folder, "04:07")
     assert datetime.strptime(next_run, "%Y-%m-%d 04:07\n")

@@ -3,6 +3,7 @@ user's."""
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.operations.machine import USER, Machine, machine
-from tests.serving.looking import until
+from tests.serving import looking
 
 pytestmark = pytest.mark.slow
 __all__ = ["machine"]
@@ -22,7 +23,7 @@ import os, pathlib, signal
 from greenr_luigi import settings
 from greenr_luigi.deployment import deploy
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import server
 from greenr_luigi.stage import PipelineStage
 from tests import tiny_release
 
@@ -45,14 +46,17 @@ class ServeToy(PipelineStage):
             case "wrong": raise GreenrError("the folder is gone")
             case "killed": os.kill(os.getppid(), signal.SIGKILL)
         service = self.last_service(self.root)
-        digest = tiny_release.deploy(service.store)
-        with releases.trial(service.store, digest, None):
-            server.ensure(service, digest, 60)
+        tiny_release.deploy(service.store)
+        deploy.serve(service, print)
         (out / "deployment.json").write_text('{"release": "0", "address": "/"}')
 
 STAGES = (ServeToy,)
 settings.apply(STAGES)
 """
+
+
+#: On a busy machine as well.
+until = functools.partial(looking.until, seconds=60)
 
 
 @dataclass
@@ -112,6 +116,10 @@ class Scheduled:
     def began(self) -> int:
         return self.shell("cat began 2>/dev/null || true").count("began")
 
+    def has_run(self, unit: str) -> bool:
+        """Since the machine was started."""
+        return self.systemctl("show", "--property=ExecMainStartTimestampMonotonic", "--value", unit) != "0"
+
     def state(self, unit: str) -> str:
         """Whether it runs, and how it ended."""
         told = self.systemctl("show", "--property=ActiveState,Result", unit)
@@ -146,8 +154,11 @@ def test_runs_and_the_page_by_a_real_systemd(machine: Machine) -> None:
         runs_and_stays(scheduled)
         assert told == scheduled.greenr("schedule", "install", "--systemd", "--at", "4:17"), "twice is once"
     is_watched(by_root)
+    run, timer, _ = by_root.units
+    machine.run("touch", "--date=2 days ago", f"/var/lib/systemd/timers/stamp-{timer}")
     machine.stop()
     machine.start()
+    until(lambda: by_root.has_run(run))  # What was missed while it was off.
     for scheduled in both:
         is_back_until_removed(scheduled)
     left = machine.run(
@@ -161,14 +172,12 @@ def runs_and_stays(scheduled: Scheduled) -> None:
     run, timer, page = scheduled.units
     until(lambda: scheduled.state(page) == "inactive success")  # Nothing is released yet.
     scheduled.soon(timer, "[Timer]", "OnCalendar=*:*:*", "AccuracySec=1ms")
-    until(lambda: scheduled.state(run) == "activating success" and scheduled.began == 1, 60)
+    until(lambda: scheduled.state(run) == "activating success" and scheduled.began == 1)
     scheduled.soon(timer, "[Timer]")
     scheduled.systemctl("start", "--no-block", run)
     scheduled.write("do", "")
     scheduled.write("go", "")
-    until(
-        lambda: scheduled.state(run) == "inactive success" and scheduled.state(page) == "active success", 60
-    )
+    until(lambda: scheduled.state(run) == "inactive success" and scheduled.state(page) == "active success")
     assert (scheduled.began, scheduled.runs, len(scheduled.servers)) == (1, ["deployed"], 1)
 
 
@@ -178,7 +187,7 @@ def is_watched(scheduled: Scheduled) -> None:
     scheduled.soon(page, "[Service]", "RestartSec=100ms")
     (server,) = scheduled.servers
     scheduled.shell(f"kill -KILL {server}")
-    until(lambda: len(scheduled.servers) == 1 and scheduled.servers != [server], 60)
+    until(lambda: len(scheduled.servers) == 1 and scheduled.servers != [server])
     for do, state in (("wrong", "failed exit-code"), ("killed", "failed signal")):
         scheduled.systemctl("stop", page)
         assert (scheduled.servers, scheduled.state(page)) == ([], "inactive success")
@@ -186,7 +195,7 @@ def is_watched(scheduled: Scheduled) -> None:
         scheduled.shell("rm -rf data/ServeToy")
         scheduled.systemctl("start", run, check=False)
         assert scheduled.state(run) == state
-        until(lambda: scheduled.state(page) == "active success" and len(scheduled.servers) == 1, 60)
+        until(lambda: scheduled.state(page) == "active success" and len(scheduled.servers) == 1)
     assert scheduled.greenr("stop", user=USER) == "stopped\n"
     until(lambda: scheduled.state(page) == "inactive success")
     scheduled.write("do", "wrong")
@@ -199,7 +208,7 @@ def is_watched(scheduled: Scheduled) -> None:
 
 def is_back_until_removed(scheduled: Scheduled) -> None:
     _, timer, page = scheduled.units
-    until(lambda: scheduled.state(page) == "active success" and len(scheduled.servers) == 1, 60)
+    until(lambda: scheduled.state(page) == "active success" and len(scheduled.servers) == 1)
     (server,) = scheduled.servers
     assert scheduled.greenr("schedule", "remove") == "removed\n"
     assert scheduled.greenr("schedule", "show") == "nothing is scheduled for this folder\n"
