@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.usage import output_usage, served_releases, size
 from greenr_luigi.serving import releases
 from greenr_luigi.sources import registry
-from greenr_luigi.staleness import data_root, output_folder
+from greenr_luigi.staleness import data_root, output_folder, traces
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,29 @@ def _superfluous_outputs(
         from_web = output.role == "pictures" and output.stamp.parameters.get("source") not in at_hand
         if row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep):
             continue
+        if _holds_what_is_not_ours(output.folder, output.stamp.files):
+            continue
         lock = output_folder.lock_of(output.folder)
         yield Removal(row["stage"], row["bytes"], (output.folder, folder, *([lock] if lock else [])))
+
+
+def _holds_what_is_not_ours(folder: Path, ours: Collection[str]) -> bool:
+    """Says so, too. `ours`: what its stage has noted of it; nothing is no note."""
+    foreign = next((name for name, _ in traces.walk(folder) if ours and name not in ours), None)
+    if foreign:
+        print(
+            f"kept: {folder} holds {foreign}, which no stage wrote there: move it elsewhere, and prune again"
+        )
+    return foreign is not None
 
 
 def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:
     store = root / "releases"
     for digest in releases.superfluous(store, keep, served_releases(root)):
+        if _holds_what_is_not_ours(
+            store / digest, {**releases.read_note(store, digest).files, "release.json": None}
+        ):
+            continue
         yield Removal("release", size(store / digest), (store / digest,))
 
 

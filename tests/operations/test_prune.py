@@ -101,6 +101,24 @@ def test_copies_that_a_person_made_stay_and_take_the_place_of_none_that_is_kept(
     }
 
 
+def test_what_holds_a_file_of_a_person_stays_and_is_named(tmp_path, capsys):
+    root = prepare(tmp_path)
+    build(root, times=1)
+    build(root, times=2)
+    one, other = (toys.Count(root=root, times=times).output_folder for times in (1, 2))
+    (one / "notes").mkdir()
+    (one / "notes" / "mine.txt").write_text("mine")
+    store = root / "releases"
+    made = [releases.publish(store, export(tmp_path / "exported", text).iterdir()) for text in "ab"]
+    (store / made[0] / "mine.txt").write_text("mine")
+    for dry_run in (True, False):
+        prune(root, 0, dry_run, module="tests.toys")
+        said = capsys.readouterr().out
+        assert f"kept: {one} holds notes/mine.txt, " in said and f"{store / made[0]} holds mine.txt, " in said
+    assert (one / "notes" / "mine.txt").exists() and not other.exists()
+    assert releases.releases(store) == made[:1]
+
+
 @pytest.mark.parametrize("ask", [usage, lambda root: prune(root, 0)])
 def test_a_missing_deployment_json_is_one_sentence(tmp_path, ask):
     link = finish(tmp_path, "DeployApp", 1)
