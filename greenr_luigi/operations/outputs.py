@@ -43,8 +43,12 @@ def made_from(output: Output, outputs: Sequence[Output]) -> list[Output]:
     """The output itself and all that it was made from, the nearest first; told by the digests in the stamps."""
     chain = [output]
     for later in chain:
-        wanted = {(title, recorded["digest"]) for title, recorded in later.stamp.inputs.items()}
-        chain += [o for o in outputs if (o.stamp.title, o.stamp.digest) in wanted and o not in chain]
+        wanted = later.stamp.inputs
+        chain += [
+            o
+            for o in outputs
+            if (recorded := wanted.get(o.stamp.title)) and o.stamp.was_input(recorded) and o not in chain
+        ]
     return chain
 
 

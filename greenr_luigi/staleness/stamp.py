@@ -25,12 +25,16 @@ ADDED: dict[str, object] = {"accepted": [], "number": 0, "changed_meanwhile": No
 MOST_TIME = 1e11
 
 
-class InputTrace(TypedDict):
-    """What the output of a required stage was: the digest of its files, as far as they are read, and its summary for
-    people."""
-
+class _AllRead(TypedDict):
     digest: str
     summary: dict[str, Any]
+
+
+class InputTrace(_AllRead, total=False):
+    """What the output of a required stage was: the digest of its files, as far as they are read, and its summary for
+    people. `unread`: the files that are not, if there are any."""
+
+    unread: list[str]
 
 
 @dataclass(kw_only=True)
@@ -106,8 +110,14 @@ class Stamp(Trace):
 
     def as_input(self, unread: Collection[str] = ()) -> InputTrace:
         """What the stamp of a stage that requires this one records of it. `unread`: files that it does not read."""
-        read = {name: file for name, file in self.files.items() if name not in unread} if unread else None
-        return {"digest": self.digest if read is None else digest(read), "summary": self.summary}
+        if not unread:
+            return {"digest": self.digest, "summary": self.summary}
+        read = {name: file for name, file in self.files.items() if name not in unread}
+        return {"digest": digest(read), "summary": self.summary, "unread": sorted(unread)}
+
+    def was_input(self, recorded: InputTrace) -> bool:
+        """Whether a stamp that records this as an input means this output, or one that is the same to it."""
+        return self.as_input(recorded.get("unread", ()))["digest"] == recorded["digest"]
 
     def write(self, folder: Path) -> None:
         beside = folder / f".{STAMP}"
@@ -162,8 +172,10 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is FileTrace:
         return isinstance(value, list) and [*map(type, value)] == [*_hints(kind).values()]
     if dataclasses.is_dataclass(kind) or is_typeddict(kind):
+        optional = getattr(kind, "__optional_keys__", ())
         return isinstance(value, dict) and all(
-            name in value and _fits(value[name], each) for name, each in _hints(kind).items()
+            _fits(value[name], each) if name in value else name in optional
+            for name, each in _hints(kind).items()
         )
     return isinstance(value, kind)
 

@@ -1,5 +1,6 @@
 """What the last run judged, and the line that runs it again: found by role, whatever the stages are called."""
 
+import shutil
 import sys
 from types import ModuleType
 
@@ -9,6 +10,7 @@ import pytest
 import tasks
 from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.stamp import Stamp
 from tests.stamped import finish, made_from
 
 
@@ -43,6 +45,18 @@ def test_the_newest_evaluation_and_the_data_set_that_it_judged(tmp_path):
     evaluation = finish(tmp_path, "EvaluateModel", 2, inputs=made_from(split))
     finish(tmp_path, "SplitDataset", 3)
     finish(tmp_path, "EvaluateModel", 4, inputs={"SplitDataset": {"digest": "pruned", "summary": {}}})
+    assert dataset_and_evaluation(tmp_path) == (split, evaluation)
+
+
+@pytest.mark.parametrize("note", ["a" * 64, "b" * 64])
+def test_the_data_set_is_known_whatever_its_notes_have_become(tmp_path, note):
+    """The evaluation has not read them, and so was not made anew."""
+    files = {"labels.csv": (1, 1, "c" * 64), "manifest.csv": (1, 1, note)}
+    split = finish(tmp_path, "SplitDataset", 1, files=files)
+    earlier = finish(tmp_path, "SplitDataset", 2, files=files | {"manifest.csv": (1, 1, "a" * 64)})
+    seen = {"SplitDataset": Stamp.read(earlier).as_input(["manifest.csv"])}
+    evaluation = finish(tmp_path, "EvaluateModel", 3, inputs=seen)
+    shutil.rmtree(earlier.resolve())
     assert dataset_and_evaluation(tmp_path) == (split, evaluation)
 
 
