@@ -105,6 +105,8 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
     if (pointed := releases.current(service.store)) != digest:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     wanted = service.note()
+    # Before the folder is refused, which is that user's: this says what to do.
+    processes.refuse_foreign(run_dir, processes.servers(run_dir))
     files.private_folder(run_dir)
     with _alone(run_dir), contextlib.ExitStack() as undo:
         found = processes.servers(run_dir)
