@@ -5,7 +5,6 @@ Only what the server names is closed, and of that only what belongs to its user:
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +36,10 @@ def _of_server(run_dir: Path) -> Iterator[Path]:
 
 
 def _of_feedback(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        if not folder.stat().st_mode & 0o077:
-            return  # Nobody else gets to what is in it, which may be a great many pictures.
+    # The page serves on where something else lies in its place. Nobody else gets to what is in a closed one, which may
+    # be a great many pictures.
+    if not folder.is_dir() or not folder.stat().st_mode & 0o077:
+        return
     yield folder / feedback_store.LOG
     for label in sorted(folder.glob("*/")):
         if kept := [path for path in label.glob("*") if KEPT.fullmatch(path.name)]:

@@ -191,7 +191,15 @@ class Stage(luigi.Task):
             )
         # In full: `work` may change the working directory.
         named = {**reads, **requirements.local_files(plain)}
-        return {str(name): Path(path).absolute() for name, path in named.items()}
+        paths = {str(name): Path(path).absolute() for name, path in named.items()}
+        for path in paths.values():
+            # To take it for missing would be to go on without what somebody has said there.
+            if os.path.lexists(path) and not (path.is_file() or path.is_dir()):
+                raise errors.StalenessError(
+                    f"{self.title} cannot use {path}: it is no file or folder, nor a link to one: mend that, or "
+                    "move it away"
+                )
+        return paths
 
     # Whether it is stale
 

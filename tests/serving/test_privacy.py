@@ -10,6 +10,7 @@ import pytest
 
 from greenr_luigi.serving import feedback_store, privacy
 from tests import tiny_release
+from tests.staleness.test_regular import in_the_place_of
 
 LEFT_OPEN = [
     *("server/gunicorn.log", "server/gunicorn.log.1", "server/gunicorn.pid", "server/lock", "server/stopped"),
@@ -52,6 +53,14 @@ def test_what_lies_in_a_folder_that_is_closed_is_not_looked_at(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+@pytest.mark.parametrize("kind", ["pipe", "device", "circle"])
+def test_the_page_serves_on_where_something_else_is_in_the_place_of_feedback(
+    kind: str, tmp_path: Path
+) -> None:
+    in_the_place_of(tmp_path / "feedback", kind)
+    privacy.close_to_others(tmp_path / "releases", None)
+
+
 def test_what_belongs_to_another_user_stays(tmp_path: Path) -> None:
     path = tmp_path / "server" / "gunicorn.log"
     path.parent.mkdir()

@@ -15,7 +15,7 @@ OUTSIDE = ["review", "operations", "cli.py", "settings.py", "parameters.py", "st
 #: Of no stage of their own: they run the server that a deployment starts, and tell whether it is the one to start.
 OF_DEPLOYMENT = ["serving", "web", "staleness"]
 #: Of the staleness room, what `files` needs, and so every stage.
-OF_FILES = [f"staleness/{name}.py" for name in ("__init__", "errors", "holders", "locks", "regular")]
+OF_FILES = [f"staleness/{name}.py" for name in ("__init__", "errors", "holders", "locks", "regular", "shown")]
 
 
 def stages():

@@ -60,6 +60,19 @@ def test_input_edited_and_early_cutoff(root):
     assert build(root) == ["Read(a)", "Merge", "Count", "Final"]
 
 
+@pytest.mark.parametrize("where", ["nowhere", "a", "/dev/zero"])
+def test_what_is_read_and_is_no_file_is_not_taken_for_missing(root, where):
+    """As a link to a disk that is not mounted."""
+    build(root)
+    (root / "inputs" / "a").unlink()
+    (root / "inputs" / "a").symlink_to(where)
+    for ask in (toys.Read(root=root, name="a").stale_because, toys.Merge(root=root).stale_because):
+        with pytest.raises(
+            StalenessError, match=r"Read\(a\) cannot use .*/inputs/a: it is no file or folder"
+        ):
+            ask()
+
+
 def test_what_changed_in_an_input_is_told(root):
     build(root)
     (root / "inputs" / "a").write_text("adam")
