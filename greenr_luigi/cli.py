@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ class Output:
     def __init__(self, on: TextIO) -> None:
         self.on = on
         self.fault: OSError | None = None
+        if isinstance(on, io.TextIOWrapper) and on.errors == "strict":
+            # A label need not have letters of the locale.
+            on.reconfigure(errors="backslashreplace")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.on, name)
@@ -95,6 +99,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except GreenrError as error:
         print(f"greenr: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # Who did that knows.
 
 
 def _told(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:

@@ -40,7 +40,7 @@ class run(luigi.Config):
     """Section [run] of luigi.cfg, which Luigi calls as the class is called."""
 
     retries = NumberParameter(int, 0, description="How often a run is tried again after a passing fault.")
-    minutes = NumberParameter(float, 0, description="Minutes between two tries.")
+    minutes = NumberParameter(float, 0, 24 * 60, description="Minutes between two tries.")
     keep = NumberParameter(int, 0, description="Outputs of each stage, and releases, that a good run leaves.")
     logs = NumberParameter(int, 1, description="Logs of runs that are kept.")
 

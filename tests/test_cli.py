@@ -5,6 +5,7 @@ import ast
 import builtins
 import errno
 import functools
+import io
 import json
 import os
 import re
@@ -56,6 +57,22 @@ def test_root_and_module_stand_before_or_behind_a_command(name, tmp_path):
         assert (arguments.root, arguments.module, rest) == (tmp_path, "mine", [])
     arguments, _ = cli.build_parser().parse_known_args([name, *more])
     assert not {"root", "module"} & vars(arguments).keys()
+
+
+def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, tmp_path, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.luigi_cfg, "check", interrupted)
+    assert cli.main(["run", "--root", str(tmp_path)]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_letters_that_the_locale_has_not_are_escaped(monkeypatch):
+    with io.TextIOWrapper(io.BytesIO(), "ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        print("\u0142", file=cli.Output(out), flush=True)
+        assert out.buffer.getvalue() == b"\\u0142\n"
 
 
 def test_stop_takes_its_root_behind_it(tmp_path, capsys):

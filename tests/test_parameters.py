@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
+from greenr_luigi import config_check
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import status
 from greenr_luigi.parameters import ClassesParameter
@@ -95,6 +96,12 @@ def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     task = status.build("DeployApp", options, tmp_path)
     assert {name: getattr(task, name) for name in given} == given
+
+
+@pytest.mark.parametrize("minutes", ["inf", "1e300", "-1"])
+def test_a_pause_that_no_clock_can_wait_is_refused(minutes):
+    with pytest.raises(SettingError, match=f"minutes {minutes}: expected a number from 0 to 1440"):
+        config_check.run.minutes.parse(minutes)
 
 
 def test_a_query_is_of_a_class_however_its_accents_are_composed(tmp_path):

@@ -36,10 +36,15 @@ def remove(folder: Path) -> bool:
 
 def installed(folder: Path) -> str:
     """What the crontab says of a folder, and when it runs next; empty if nothing."""
-    found = _pattern(folder).search(_read())
+    crontab = _read()
+    _without(crontab, folder)
+    found = _pattern(folder).search(crontab)
     if found is None:
         return ""
-    minute, hour = map(int, found[0].splitlines()[1].split()[:2])
+    daily = re.search(r"^([0-5]?\d) ([01]?\d|2[0-3]) \* \* \* ", found[0], re.MULTILINE)
+    if daily is None:
+        return f"{found[0]}next run: as these lines say, which were edited\n"
+    minute, hour = map(int, daily.groups())
     return f"{found[0]}next run: {next_time(hour, minute, datetime.datetime.now()):%Y-%m-%d %H:%M}\n"
 
 
@@ -72,38 +77,43 @@ def _pattern(folder: Path) -> re.Pattern[str]:
 
 
 def _without(crontab: str, folder: Path) -> str:
-    return _pattern(folder).sub("", crontab)
+    """Raises GreenrError where a person's edit has left one of the two comments: nobody knows what is ours there."""
+    left, ends = _pattern(folder).sub("", crontab), (_begin(folder), _end(folder))
+    for end in ends:
+        if re.search(rf"^{re.escape(end)}\s*$", left, re.MULTILINE):
+            raise GreenrError(
+                f"the crontab has a line `{end}` without its other: delete it and our lines there with `crontab -e`"
+            )
+    return left
 
 
 def _command() -> str | None:
     return shutil.which("crontab", path=os.environ.get("PATH", os.defpath))
 
 
-def _crontab(argument: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def _crontab(argument: str, text: str = "") -> tuple[int, str, str]:
+    """Its exit status, and what it says on both ways. Lines of others keep their bytes, line ends of Windows too."""
+    done = subprocess.run(
         [_command() or "crontab", argument],
-        input=text,
-        text=True,
-        errors="surrogateescape",
+        input=os.fsencode(text),
         capture_output=True,
         env={**os.environ, "LC_ALL": "C"},
     )
+    return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr)
 
 
 def _read() -> str:
     """The crontab; empty where there is none."""
     if _command() is None:
         return ""
-    listed = _crontab("-l")
+    status, listed, said = _crontab("-l")
     # Who may not have one has none; that is said when it is written.
-    if listed.returncode != 0 and not re.search("no crontab for|not allowed to use", listed.stderr):
-        raise GreenrError(f"the crontab cannot be read: {listed.stderr.strip()}")
-    if not listed.stdout or listed.stdout.endswith("\n"):
-        return listed.stdout
-    return listed.stdout + "\n"
+    if status != 0 and not re.search("no crontab for|not allowed to use", said):
+        raise GreenrError(f"the crontab cannot be read: {said.strip()}")
+    return listed if not listed or listed.endswith("\n") else f"{listed}\n"
 
 
 def _write(text: str) -> None:
-    written = _crontab("-", text)
-    if written.returncode != 0 or _read() != text:
-        raise GreenrError(f"the crontab cannot be written: {written.stderr.strip() or 'it reads otherwise'}")
+    status, _, said = _crontab("-", text)
+    if status != 0 or _read() != text:
+        raise GreenrError(f"the crontab cannot be written: {said.strip() or 'it reads otherwise'}")

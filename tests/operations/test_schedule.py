@@ -102,6 +102,53 @@ def test_only_the_folders_own_lines_come_and_go(folder, tmp_path):
     )
 
 
+@pytest.fixture
+def table(folder, tmp_path, monkeypatch):
+    """The file of a crontab command that does as cron's does."""
+    table, command = tmp_path / "table", tmp_path / "bin/crontab"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\n[ "$1" = -l ] && exec cat {table}\ncat >{table}\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+    table.touch()
+    return table
+
+
+def test_lines_of_others_keep_their_bytes(folder, table):
+    others = b'A=b\r\n0 1 * * * printf "x\ry\x0c\xff"\r\n'
+    table.write_bytes(others)
+    crontab.install(plan(folder, Path("data"), [], None))
+    assert table.read_bytes() == others + os.fsencode(block(folder))
+    assert crontab.remove(folder)
+    assert table.read_bytes() == others
+
+
+@pytest.mark.parametrize("edited", ["17 */6 * * *", "@daily", "#17 4 * * *", "77 4 * * *", "17 4 * * 1"])
+def test_of_an_edited_line_the_next_run_is_not_told(folder, table, edited):
+    mine = block(folder, "04:17").replace("17 4 * * *", edited)
+    table.write_text(mine)
+    assert crontab.installed(folder) == f"{mine}next run: as these lines say, which were edited\n"
+    assert crontab.remove(folder) and not table.read_text()
+
+
+@pytest.mark.parametrize("lost", [0, -1])
+def test_lines_without_one_of_their_comments_do_not_double(folder, table, lost):
+    lines = block(folder).splitlines(keepends=True)
+    left = lines.pop(lost) and "".join(lines)
+    table.write_text(left)
+    new = plan(folder, Path("data"), [], None)
+    for act in (
+        lambda: crontab.install(new),
+        lambda: crontab.remove(folder),
+        lambda: crontab.installed(folder),
+    ):
+        with pytest.raises(
+            GreenrError, match="without its other: delete it and our lines there with `crontab -e`"
+        ):
+            act()
+    assert table.read_text() == left
+
+
 @pytest.mark.slow
 def test_in_the_environment_of_cron_the_lines_run(folder, tmp_path):
     """As cron does: a bare % ends the command, \\% is one, and little is set."""
