@@ -180,11 +180,10 @@ RELEASE: Option = (
         "help": "one that `greenr releases` lists; the one before if absent",
     },
 )
-FOLDER: Option = (
-    "folder",
-    {"nargs": "?", "type": Path, "default": Path(), "metavar": "DIR", "help": "this one if absent"},
+INIT = (
+    "write a luigi.cfg with what is to be run, in this folder or one that is named first: --classes ripe,unripe "
+    "--limit 150, or any as for luigi"
 )
-INIT = "write a luigi.cfg with what is to be run in a folder: --classes ripe,unripe --limit 150, or any as for luigi"
 RUN = "run the pipeline unattended: again after a passing fault, with a log, pruning after; options as for luigi"
 SCHEDULED = "have cron or systemd run this folder daily, and start its page at boot"
 SCHEDULE: Sequence[Option] = (
@@ -199,7 +198,7 @@ STAYS = "and stay while it runs, as systemd wants it; a page that `greenr stop` 
 STAY: Option = ("--stay", {"action": "store_true", "help": STAYS})
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
-    ("init", commands.init_folder, INIT, [FOLDER]),
+    ("init", commands.init_folder, INIT, []),
     ("run", commands.run_pipeline, RUN, []),
     ("notify", commands.send_test, "send a message to whom luigi.cfg names under [notify], to see that it comes", []),
     ("schedule", commands.schedule_runs, SCHEDULED, SCHEDULE),

@@ -23,11 +23,13 @@ Command = Callable[[argparse.Namespace], int | None]
 def init_folder(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import init
 
-    options = [*([f"--root={arguments.root}"] if arguments.root_named else []), *arguments.rest]
-    path = init.init(arguments.folder, options, arguments.module)
+    named = bool(arguments.rest) and not arguments.rest[0].startswith("-")
+    folder, rest = (arguments.rest[0], arguments.rest[1:]) if named else (".", arguments.rest)
+    options = [*([f"--root={arguments.root}"] if arguments.root_named else []), *rest]
+    path = init.init(Path(folder), options, arguments.module)
     print(f"{path} is written. Next:")
     for command in (
-        f"cd {shlex.quote(str(arguments.folder))}",
+        f"cd {shlex.quote(folder)}",
         f"luigi --module {arguments.module} DeployApp",
         "greenr status",
     ):

@@ -88,3 +88,6 @@ def test_greenr_init(tmp_path, capsys, monkeypatch):
     ]
     assert f"root = {tmp_path / 'pictures'}" in lines(tmp_path / "my folder" / "luigi.cfg")
     assert cli.main(["init", "my folder", *ASKED]) == 1
+    # Not the folder of that name.
+    assert cli.main(["init", "--classes", "ripe,unripe"]) == 0
+    assert "classes = ripe,unripe" in lines(tmp_path / "luigi.cfg")
