@@ -44,7 +44,7 @@ def _beside(path: Path) -> Iterator[Path]:
     removed when that raises; an OSError names `path`."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with _named(path):
+        with named(path):
             yield beside
             beside.replace(path)
     except BaseException:
@@ -54,7 +54,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def flush(path: Path) -> None:
     """A file or folder to the disk, so that a power cut does not take back what was renamed."""
-    with _named(path):
+    with named(path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -130,7 +130,7 @@ def _keep_mode(path: Path, descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """An OSError names this file: the system names none where a write fails, or the one beside."""
     try:
         yield
@@ -207,7 +207,7 @@ def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 
         begins = b"" if last.endswith(b"\n") or not last else b"\n"
         new = begins + line(last.rstrip(b"\n").rpartition(b"\n")[2], end)
         try:
-            with _named(path):
+            with named(path):
                 if file.write(new) != len(new):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())

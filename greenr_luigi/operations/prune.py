@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
@@ -124,9 +125,11 @@ def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Remo
 
 
 def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif releases.DIGEST.fullmatch(path.name):
-        releases.remove(path.parent, path.name)
-    else:
-        shutil.rmtree(path)
+    # Of a folder, the system names only what in it cannot go.
+    with files.named(path):
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif releases.DIGEST.fullmatch(path.name):
+            releases.remove(path.parent, path.name)
+        else:
+            shutil.rmtree(path)

@@ -20,7 +20,7 @@ from types import FrameType
 import luigi
 
 from greenr_luigi import config_check, files, logs, run_history
-from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
+from greenr_luigi.errors import REMEDIES, GreenrError, SettingError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
 from greenr_luigi.operations import notifier, notify, prune
 from greenr_luigi.operations.notices import Found
@@ -74,7 +74,8 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
                 notify.tell(ended, to, log.write, show.say)
         if status == 0 and event.outcome == "deployed":
             try:
-                freed = sum(removal.bytes for removal in prune.prune(root, policy.keep, False, module))
+                with os_refusals_explained(root):
+                    freed = sum(removal.bytes for removal in prune.prune(root, policy.keep, False, module))
                 if freed >= 2**20:
                     show.say(f"removed {freed / 2**20:,.0f} MB of earlier outputs")
             except GreenrError as error:

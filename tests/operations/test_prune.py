@@ -1,5 +1,6 @@
 """What goes and what stays, told by stamps alone; test_graph.py prunes a whole data root."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations.prune import prune
+from greenr_luigi.operations.prune import _remove, prune
 from greenr_luigi.operations.usage import usage
 from greenr_luigi.serving import releases
 from greenr_luigi.staleness import data_root
@@ -126,6 +127,18 @@ def test_a_missing_deployment_json_is_one_sentence(tmp_path, ask):
         ask(tmp_path)
     assert str(error.value) == f"{link}/deployment.json is missing: run DeployApp again, or remove {link}"
     assert link.exists()
+
+
+def test_a_folder_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
+    """As one that root has left: the system names a file in it, without the folder."""
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", "stamp.json")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(PermissionError) as refused:
+        _remove(tmp_path)
+    assert refused.value.filename == str(tmp_path)
 
 
 def test_fewer_than_none_cannot_be_kept(tmp_path):
