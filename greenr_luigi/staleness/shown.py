@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def printable(path: object) -> str:
     """A path or file name as text. File systems take any bytes for a name; those that are no UTF-8 become \\xfc."""
@@ -9,5 +11,9 @@ def printable(path: object) -> str:
 
 
 def harmless(text: str) -> str:
-    """What is no character, turns the text around or changes a terminal is an escape, such as \\x1b."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """What is no character, turns the text around or changes a terminal is an escape, such as \\x1b; a
+    space of any width stays."""
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
+        for c in text
+    )

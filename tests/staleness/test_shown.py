@@ -12,6 +12,7 @@ from greenr_luigi.staleness.shown import printable
     ("name", "shown"),
     [
         ("Löwe 🦁.jpg", "Löwe 🦁.jpg"),
+        ("71\xa0%\u3000\u202f.jpg", "71\xa0%\u3000\u202f.jpg"),
         ("\udcfc.jpg", "\\xfc.jpg"),
         ("\x1b]0;mine\x07", "\\x1b]0;mine\\x07"),
         ("\x9b31m\u202egpj.exe\n", "\\x9b31m\\u202egpj.exe\\n"),
