@@ -28,8 +28,8 @@ from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.operations.unattended import LOGS
 from greenr_luigi.serving import releases
 from greenr_luigi.sources import drawn
+from greenr_luigi.sources.recrawl import searched
 from greenr_luigi.staleness.stamp import stamps
-from tasks.download import searched
 from tests import machine
 from tests.machine import Machine, python
 from tests.pipeline import REPOSITORY, free_port
