@@ -14,7 +14,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.run_history import Event, Outcome
-from greenr_luigi.serving import history, processes, releases, server
+from greenr_luigi.serving import processes, releases, server
 from greenr_luigi.serving.releases import ReleaseError
 from greenr_luigi.serving.server import Server, Service
 
@@ -81,7 +81,7 @@ def deploy(
         shown = [out / "sources.json", out / "pictures"]
         made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
         digest = published = releases.publish(store, made)
-        if before is not None and not limits.force and history.rolled_back(store, digest):
+        if before is not None and not limits.force and releases.rolled_back(store, digest):
             on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
             digest = before
         on_progress(0.5, f"waits until every worker serves release {digest}")
@@ -180,10 +180,10 @@ def why_not_serving(service: Service, output_folder: Path) -> str | None:
     deployment = contracts.read(output_folder / "deployment.json", Deployment)
     digest = deployment.candidate or deployment.release
     current = releases.current(store)
-    if current is not None and history.rolled_back(store, current):
+    if current is not None and releases.rolled_back(store, current):
         return f"the rollback from release {current} was cut short"
     if current != digest:
-        if current is None or not history.rolled_back(store, digest):
+        if current is None or not releases.rolled_back(store, digest):
             return f"the release store points to {current or 'nothing'}, not to {digest}"
         digest = current
     try:

@@ -49,13 +49,13 @@ def way_back(store: Path) -> list[str]:
     return stack[::-1]
 
 
-def rolled_back(store: Path, digest: str) -> bool:
-    """Whether a person has gone back from a release, and none has been deployed since: then no rerun brings it back."""
-    serving, left = "", set()
+def left(store: Path) -> set[str]:
+    """The releases that a person has gone back from, and since which none has been deployed."""
+    serving, left = "", set[str]()
     for entry in read(store):
         if entry.why == "rollback":
             left.add(serving)
         else:
             left.clear()
         serving = entry.digest
-    return digest in left
+    return left

@@ -313,6 +313,22 @@ def verify_touched(store: Path, digest: str) -> None:
     verify(store, digest, filter(is_touched, note.files))
 
 
+def rolled_back(store: Path, digest: str) -> bool:
+    """Whether a person has gone back from a release, or from another one of the same model, of which no more than the
+    report differs: then no rerun brings it back until there is another model."""
+    left = history.left(store)
+    if not left or digest in left:
+        return digest in left
+
+    def model(release: str) -> list[ReleasedFile]:
+        with contextlib.suppress(ReleaseError):
+            listed = read_note(store, release).files
+            return [listed[name] for name in REQUIRED if name in listed]
+        return []
+
+    return model(digest) in [each for each in map(model, left) if each]
+
+
 def read_note(store: Path, digest: str) -> ReleaseNote:
     """The release.json of a release. Raises ReleaseError if there is none, or none that can be read."""
     if not DIGEST.fullmatch(digest):

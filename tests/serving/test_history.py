@@ -24,20 +24,20 @@ def test_the_way_back_skips_what_was_left(tmp_path: Path) -> None:
 
 def test_what_a_person_went_back_from_is_known(tmp_path: Path) -> None:
     write(tmp_path, ("a", "deploy"), ("b", "deploy"), ("a", "failed"))
-    assert not history.rolled_back(tmp_path, "b")
+    assert history.left(tmp_path) == set()
     write(tmp_path, ("b", "deploy"), ("a", "rollback"))
-    assert history.rolled_back(tmp_path, "b") and not history.rolled_back(tmp_path, "a")
+    assert history.left(tmp_path) == {"b"}
     write(tmp_path, ("b", "deploy"))
-    assert not history.rolled_back(tmp_path, "b")
+    assert history.left(tmp_path) == set()
 
 
 def test_a_rollback_holds_until_another_release_has_come(tmp_path: Path) -> None:
     write(tmp_path, ("a", "deploy"), ("b", "deploy"), ("c", "deploy"), ("b", "rollback"), ("a", "rollback"))
-    assert history.rolled_back(tmp_path, "b") and history.rolled_back(tmp_path, "c")
+    assert history.left(tmp_path) == {"b", "c"}
     write(tmp_path, ("d", "deploy"), ("a", "failed"))
-    assert history.rolled_back(tmp_path, "b")
+    assert "b" in history.left(tmp_path)
     write(tmp_path, ("d", "deploy"))
-    assert not history.rolled_back(tmp_path, "b") and not history.rolled_back(tmp_path, "c")
+    assert history.left(tmp_path) == set()
 
 
 def test_older_lines_and_torn_ones_are_read_past(tmp_path: Path) -> None:

@@ -195,9 +195,21 @@ def test_where_nothing_tells_what_served_a_person_chooses(tmp_path: Path) -> Non
         releases.rollback(store, to="0" * 16)
     assert releases.current(store) is None
     assert releases.rollback(store, to=a) == a == releases.current(store) == releases.last_good(store)
-    assert releases.rollback(store, to=c) == c == releases.last_good(store) and not history.rolled_back(
+    assert releases.rollback(store, to=c) == c == releases.last_good(store) and not releases.rolled_back(
         store, c
     )
+
+
+def test_another_report_on_a_model_that_was_rolled_back_brings_it_not_back(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    _, b, c = three(store)
+    releases.rollback(store)
+    files = [store / c / name for name in ("model.onnx", "model.json")]
+    (tmp_path / "report.html").write_text("one more refused file")
+    again = releases.publish(store, [*files, tmp_path / "report.html"])
+    assert again != c and releases.rolled_back(store, again) and not releases.rolled_back(store, b)
+    releases.point(store, releases.publish(store, export(tmp_path / "e", "d").iterdir()))
+    assert not releases.rolled_back(store, again), "another model has come since"
 
 
 @pytest.mark.parametrize("end", [OSError, Interrupted])
@@ -219,7 +231,7 @@ def test_a_rollback_that_is_cut_short_goes_where_the_person_wanted(
         releases.rollback(store)
     assert releases.last_good(store) == b, "what the next start points to"
     assert releases.rollback(store) == b == releases.current(store), "a retry goes no further back"
-    assert history.rolled_back(store, c) and releases.previous(store) != c
+    assert releases.rolled_back(store, c) and releases.previous(store) != c
 
 
 @pytest.mark.parametrize("name", ["", "release.json", "model.onnx", "pictures"])
