@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.plan import Plan
 
@@ -98,10 +99,11 @@ ReadWritePaths={{root}}
 ProtectHome=read-only
 ProtectProc=invisible
 ProtectClock=yes
-PrivateTmp=yes
 PrivateDevices=yes
 PrivateMounts=yes
 """
+#: One of its own is without what lies in the machine's.
+OWN_TMP, THE_MACHINES_TMP = "PrivateTmp=yes\n", "ReadWritePaths=/tmp /var/tmp\n"
 
 
 def texts(plan: Plan) -> dict[str, str]:
@@ -116,12 +118,15 @@ def texts(plan: Plan) -> dict[str, str]:
     where.append(f"WorkingDirectory={told}")
     where += [f"Environment={_quoted(f'{name}={value}')}" for name, value in plan.environment.items()]
     run, page = HARDENED, HARDENED + PAGE_HARDENED
+    name, (program, *words) = name_of(plan.folder), plan.greenr
     if system:
         run += SYSTEM_HARDENED
         page += SYSTEM_PAGE_HARDENED.format(root=_quoted(f"-{plan.root}"))
         # Root's server may have been started with all capabilities, and who has fewer may not look into it.
         page += "CapabilityBoundingSet=\n" if owner else ""
-    name, (program, *words) = name_of(plan.folder), plan.greenr
+        needed = (plan.folder, plan.root, Path(program), PACKAGE)
+        in_tmp = any(path.is_relative_to(tmp) for path in needed for tmp in ("/tmp", "/var/tmp"))
+        page += THE_MACHINES_TMP if in_tmp else OWN_TMP
     values = {
         "told": told,
         "name": name,

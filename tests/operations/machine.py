@@ -39,7 +39,7 @@ rm -rf etc/systemd/system/*.wants etc/systemd/user/*.wants
 mkdir -p etc/systemd/system.conf.d etc/systemd/user.conf.d
 printf '[Manager]\\nDefaultEnvironment="PYTHONPATH={path}"\\n' \
     | tee etc/systemd/system.conf.d/test.conf > etc/systemd/user.conf.d/test.conf
-chmod o+x .{open}
+chmod o+x {open}
 chroot . useradd --create-home --home-dir /home/{user} {user}
 """
 CGROUPS = [Path("/sys/fs/cgroup", name) for name in ("", "unified", "systemd")]
@@ -110,7 +110,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     options = [f"--bind-ro={path}" for path in sorted(hidden)]
     options += ["--private-network", "--register=no", *([] if BOOTED.is_dir() else ["--keep-unit"])]
     opened = [*program.parents, *PACKAGE.parents]
-    prepare = PREPARE.format(path=PACKAGE.parent, open=" .".join(sorted(map(str, opened))), user=USER)
+    prepare = PREPARE.format(
+        path=PACKAGE.parent, open=shlex.join(sorted(f".{path}" for path in opened)), user=USER
+    )
     command = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-c"]
     with own_cgroup() as enter:
         script = HOLD.format(place=place, prepare=prepare, options=shlex.join(options), enter=enter)

@@ -9,7 +9,7 @@ import pytest
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import unit_texts, units
-from greenr_luigi.operations.plan import plan
+from greenr_luigi.operations.plan import Plan, plan
 
 
 @pytest.fixture
@@ -49,6 +49,20 @@ def test_they_run_as_who_owns_the_folder_and_none_but_root_has_capabilities(fold
         run, _, page = unit_texts.texts(plan(folder, Path("data"), [], None)).values()
         assert f"\nUser={owner}\n" in run and f"\nUser={owner}\n" in page
         assert ("\nCapabilityBoundingSet=\n" in page) == (owner != 0)
+
+
+@pytest.mark.parametrize("where", ["folder", "root", "program", None])
+def test_the_page_has_a_tmp_of_its_own_unless_it_needs_what_lies_there(monkeypatch, where):
+    lies = {name: "/tmp/a place" if name == where else "/srv" for name in ("folder", "root", "program")}
+    monkeypatch.setattr(unit_texts, "PACKAGE", Path("/srv/greenr_luigi"))
+    monkeypatch.setattr(unit_texts, "is_system", lambda: True)
+    monkeypatch.setattr(unit_texts, "owner_of", lambda _: 0)
+    told = Plan(Path(lies["folder"]), Path(lies["root"]), [f"{lies['program']}/python"], {}, 4, 17)
+    page = unit_texts.texts(told)[f"{unit_texts.name_of(told.folder)}-page.service"]
+    assert ("\nPrivateTmp=yes\n" in page, "\nReadWritePaths=/tmp /var/tmp\n" in page) == (
+        not where,
+        bool(where),
+    )
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\udc80b"])

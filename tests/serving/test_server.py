@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import importlib.metadata
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -247,9 +249,12 @@ def test_a_restart_that_fails_leaves_the_old_server(place: Path, monkeypatch: py
 def test_an_upgraded_library_reaches_the_process(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     running = serve(place, digest, workers=1)
+    real = importlib.metadata.distribution("gunicorn")
     newer = place / "newer" / "gunicorn-99.0.dist-info"
-    newer.mkdir(parents=True)
+    shutil.copytree(str(real.locate_file("gunicorn")), newer.parent / "gunicorn")
+    newer.mkdir()
     (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: gunicorn\nVersion: 99.0\n")
+    (newer / "RECORD").write_text(str(real.read_text("RECORD")))
     code = (
         "import sys; from pathlib import Path; from greenr_luigi.serving import server as s\n"
         "p = Path(sys.argv[1])\n"
