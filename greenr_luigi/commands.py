@@ -227,7 +227,7 @@ def list_releases(arguments: argparse.Namespace) -> None:
 
     store = arguments.root / "releases"
     current = releases.current(store)
-    since = {entry.digest: local_time(entry.when) for entry in history.read(store) if entry.when}
+    since = {digest: local_time(when) for digest, when in history.since(store).items()}
     for digest in releases.releases(store):
         words = [digest, f"{since.get(digest, 'has not served'):16}", _accuracy(store / digest)]
         print("  ".join([*words, *(["serves now"] if digest == current else [])]).rstrip())

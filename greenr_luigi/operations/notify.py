@@ -134,18 +134,17 @@ def page(root: Path) -> str:
     if missing := data_root.why_not_ours(root):
         return f"What the page serves cannot be told: {missing}"
     try:
-        entries = history.read(store)
+        since = history.since(store)
         is_up = bool(processes.servers(root / "server"))
         digest = releases.current(store)
     except (OSError, GreenrError) as error:
         return f"What the page serves cannot be told: {error}"
     if digest is None:
         return "The page has no model yet."
-    began = next((entry.when for entry in reversed(entries) if entry.digest == digest and entry.when), None)
     lasting = ""
-    # What somebody has written there is no time.
-    with contextlib.suppress(ValueError, OverflowError):
-        lasting = f" for {_days(time.time() - datetime.datetime.fromisoformat(str(began)).timestamp())}"
+    # It is not noted, or what somebody has written there is no time.
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        lasting = f" for {_days(time.time() - datetime.datetime.fromisoformat(since[digest]).timestamp())}"
     down = "" if is_up else ", and is down"
     return f"The page has been on its model, release {digest},{lasting}{down}."
 

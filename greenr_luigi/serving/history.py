@@ -38,6 +38,11 @@ def read(store: Path) -> list[Entry]:
     return served
 
 
+def since(store: Path) -> dict[str, str]:
+    """When each release last came to serve (ISO, UTC), as far as that was noted."""
+    return {entry.digest: entry.when for entry in read(store) if entry.when}
+
+
 def way_back(store: Path) -> list[str]:
     """The digest of the release that serves, and those that rollbacks lead to, one after the other."""
     stack: list[str] = []
