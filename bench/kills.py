@@ -40,9 +40,10 @@ import requests
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from greenr_luigi.operations.status import build, run_order  # noqa: E402
+from greenr_luigi.operations.status import build  # noqa: E402
 from greenr_luigi.serving import releases  # noqa: E402
 from greenr_luigi.sources import drawn  # noqa: E402
+from greenr_luigi.staleness.requirements import run_order  # noqa: E402
 from greenr_luigi.staleness.stamp import Stamp  # noqa: E402
 from tests.pipeline import Pipeline, check_outputs, free_port  # noqa: E402
 

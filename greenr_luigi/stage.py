@@ -19,6 +19,7 @@ from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness.locks import PATIENCE
+from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stage import Stage, logger
 from greenr_luigi.staleness.stamp import Stamp
 
@@ -89,13 +90,8 @@ class PipelineStage(Stage):
 
     def warnings(self) -> list[str]:
         """What the stages before this one went on without (`warning` in their summaries), each once, with whose."""
-        graph: dict[str, Stage] = {self.task_id: self}
-        for stage in (todo := [*graph.values()]):
-            new = {task.task_id: task for task in stage.inputs().values() if task.task_id not in graph}
-            graph |= new
-            todo += new.values()
         titles: dict[str, list[str]] = {}
-        for stage in todo[1:]:
+        for stage in run_order(self)[:-1]:
             stamp = Stamp.if_any(stage.output_folder)
             if stamp and (words := stamp.summary.get("warning")):
                 titles.setdefault(str(words), []).append(stage.title)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import tasks
-from greenr_luigi.operations.status import build, run_order
+from greenr_luigi.operations.status import build
 from greenr_luigi.serving import processes, releases, server
 from greenr_luigi.staleness import traces
+from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stamp import Stamp
 from tests import shared
 

@@ -12,6 +12,7 @@ from greenr_luigi import config_check
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import status
 from greenr_luigi.parameters import ClassesParameter
+from greenr_luigi.staleness.requirements import run_order
 
 
 def test_a_class_that_no_folder_can_be_named_after_is_refused():
@@ -160,10 +161,7 @@ EQUAL = [
 def test_a_value_counts_and_not_how_it_is_written(tmp_path, option, one, other):
     classes = [] if option == "classes" else ["--classes", "dandelion,grass"]
     stages = [
-        [
-            (task.title, task.parameters)
-            for task in status.run_order(status.build("DeployApp", options, tmp_path))
-        ]
+        [(task.title, task.parameters) for task in run_order(status.build("DeployApp", options, tmp_path))]
         for options in ([*classes, "--source", "bing", f"--{option}={value}"] for value in (one, other))
     ]
     assert stages[0] == stages[1]

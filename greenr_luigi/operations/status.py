@@ -9,6 +9,7 @@ from typing import TypedDict
 from greenr_luigi import settings
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
+from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stage import Stage
 from greenr_luigi.staleness.stamp import Stamp
 
@@ -67,9 +68,3 @@ def build(name: str, options: Sequence[str], root: Path, module: str = "tasks") 
     if not isinstance(task, Stage):
         raise SettingError(f"{name} is no stage of {module}")
     return task
-
-
-def run_order(task: Stage) -> list[Stage]:
-    """A stage and all before it, each once, none before its inputs."""
-    stages = [stage for required in task.inputs().values() for stage in run_order(required)]
-    return list({stage.task_id: stage for stage in [*stages, task]}.values())

@@ -23,6 +23,20 @@ def required(task: luigi.Task) -> Iterator[luigi.Task]:
             yield each
 
 
+def run_order(stage: Stage) -> list[Stage]:
+    """A stage and all before it, each once, none before its inputs."""
+    order: dict[str, Stage] = {}
+
+    def add(each: Stage) -> None:
+        if each.task_id not in order:
+            for before in each.inputs().values():
+                add(before)
+            order[each.task_id] = each
+
+    add(stage)
+    return [*order.values()]
+
+
 def as_input(stage: Stage, required: Stage, made: Stamp) -> InputTrace:
     """What a stage depends on of the output of one that it requires: all of it, but for notes that it does not read."""
     unread = () if stage.uses_notes is None else {*required.notes}.difference(stage.uses_notes)

@@ -209,9 +209,7 @@ class Stage(luigi.Task):
         Stage.build_began = time.time()
         if self.force:
             # Not when each is examined: that may be in processes that know nothing of each other.
-            graph: list[Stage] = [self]
-            for stage in graph:
-                graph += [task for task in stage.inputs().values() if task not in graph]
+            for stage in requirements.run_order(self):
                 if stage.task_family in stage.force:
                     _asked_for[stage.output_folder] = folder_of(stage.output_folder)
         return bool(super().initialized())  # type: ignore[no-untyped-call]

@@ -4,8 +4,9 @@ import json
 import pytest
 
 import tasks
-from greenr_luigi.operations.status import build, run_order
+from greenr_luigi.operations.status import build
 from greenr_luigi.staleness import code
+from greenr_luigi.staleness.requirements import run_order
 from tests.pipeline import REPOSITORY, after, copy_of_ready
 
 #: What another engineer writes into recipes.py.
