@@ -23,10 +23,9 @@ Command = Callable[[argparse.Namespace], int | None]
 def init_folder(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import init
 
-    named = bool(arguments.rest) and not arguments.rest[0].startswith("-")
-    folder, rest = (arguments.rest[0], arguments.rest[1:]) if named else (".", arguments.rest)
-    options = [*([f"--root={arguments.root}"] if arguments.root_named else []), *rest]
-    path = init.init(Path(folder), options, arguments.module)
+    named, rest = named_first(arguments.rest)
+    folder = "." if named is None else named
+    path = init.init(Path(folder), [*root_option(arguments), *rest], arguments.module)
     print(f"{path} is written. Next:")
     for command in (
         f"cd {shlex.quote(folder)}",
@@ -36,11 +35,19 @@ def init_folder(arguments: argparse.Namespace) -> None:
         print(f"  {command}")
 
 
+def named_first(words: list[str]) -> tuple[str | None, list[str]]:
+    """What is named before the options for luigi, if anything is, and these."""
+    return (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
+
+
+def root_option(arguments: argparse.Namespace) -> list[str]:
+    return [f"--root={arguments.root}"] if arguments.root_named else []
+
+
 def show_status(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import last_run, status
 
-    named = bool(arguments.rest) and not arguments.rest[0].startswith("-")
-    stage, options = (arguments.rest[0], arguments.rest[1:]) if named else (None, arguments.rest)
+    stage, options = named_first(arguments.rest)
     if not arguments.rest and (options := last_run.options(arguments.root, arguments.module)):
         print(f"as last deployed, with {shlex.join(options)}", file=sys.stderr)
     rows = status.status(stage, options, arguments.root, arguments.module)
@@ -151,10 +158,8 @@ def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.serving import processes, releases, server
 
     data_root.hold(arguments.root, print)
-    earlier, run_dir = (
-        releases.rollback(arguments.root / "releases", print, arguments.release),
-        arguments.root / "server",
-    )
+    earlier = releases.rollback(arguments.root / "releases", print, arguments.release)
+    run_dir = arguments.root / "server"
     if not processes.servers(run_dir):
         print(f"release {earlier} will be served when a server runs: `greenr start` starts one")
     else:
@@ -193,9 +198,8 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
 
     here, nothing = Path(), "nothing is scheduled for this folder"
     if arguments.action == "install":
-        root = [f"--root={arguments.root}"] if arguments.root_named else []
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
-        words = [*root, *module]
+        words = [*root_option(arguments), *module]
         print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd), end="")
         if names := ", ".join(plan.left_behind()):
             print(f"{names}: set here, and not where the schedule runs. {LEFT_BEHIND}", file=sys.stderr)
