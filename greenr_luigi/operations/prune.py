@@ -99,11 +99,9 @@ def _holds_what_is_not_ours(folder: Path, ours: Collection[str]) -> bool:
 def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:
     store = root / "releases"
     for digest in releases.superfluous(store, keep, served_releases(root)):
-        if _holds_what_is_not_ours(
-            store / digest, {**releases.read_note(store, digest).files, "release.json": None}
-        ):
-            continue
-        yield Removal("release", size(store / digest), (store / digest,))
+        listed = releases.read_note(store, digest).files
+        if not _holds_what_is_not_ours(store / digest, {*listed, "release.json"}):
+            yield Removal("release", size(store / digest), (store / digest,))
 
 
 def _stage_folders(root: Path, module: str) -> list[Path]:
