@@ -213,7 +213,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("add", commands.curate("add"), "add pictures of your own to a class", LABELLED),
     ("review", commands.review_pictures, "go through doubtful pictures on a local page, with keys", [PORT]),
     ("rollback", commands.rollback, "let the server serve the release before this one, or any other", [RELEASE]),
-    ("releases", commands.list_releases, "list the releases, oldest first", []),
+    ("releases", commands.list_releases, "list the releases, the last to serve last: since when, and how accurate", []),
     ("server", commands.show_server, "print where the page answers, since when, and how it was started", [JSON]),
     ("start", commands.start_server, "serve the last good release, as after a reboot", [STAY]),
     ("stop", commands.stop_server, "stop the web classifier", []),
