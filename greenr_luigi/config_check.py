@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import configparser
 import difflib
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -140,19 +141,27 @@ CORE: dict[str, Callable[[str], object]] = {
 }
 
 
-def _readers(config: Any, section: str) -> dict[str, Callable[[str], object]]:
+def _earlier_names() -> dict[str, dict[str, luigi.Parameter[Any]]]:
+    """By section, the parameters that Luigi reads by an earlier name, such as [core] default-scheduler-port."""
+    found = collections.defaultdict[str, dict[str, luigi.Parameter[Any]]](dict)
+    for kind in luigi.Config.__subclasses__():
+        for _, parameter in kind.get_params():
+            if earlier := parameter._config_path:
+                found[earlier["section"]].setdefault(earlier["name"].replace("-", "_"), parameter)
+    return found
+
+
+def _readers(
+    config: Any, section: str, earlier: Mapping[str, dict[str, luigi.Parameter[Any]]]
+) -> dict[str, Callable[[str], object]]:
     """What makes a value of the text of each option of a section that Luigi reads, or raises ValueError or GreenrError;
-    none for a section that it does not read."""
+    none for a section that it does not read. `earlier`: as `_earlier_names` returns."""
     if section == "resources":
         return {option: int for option in config.options(section) if option not in config.defaults()}
     known = section in Register.task_names()
-    parameters = dict(Register.get_task_cls(section).get_params()) if known else {}
-    # By an earlier name, such as [core] default-scheduler-port.
-    for kind in luigi.Config.__subclasses__():
-        for _, parameter in kind.get_params():
-            earlier = parameter._config_path
-            if earlier and earlier["section"] == section:
-                parameters.setdefault(earlier["name"].replace("-", "_"), parameter)
+    parameters = earlier.get(section, {}) | (
+        dict(Register.get_task_cls(section).get_params()) if known else {}
+    )
     readers: dict[str, Callable[[str], object]] = {
         name: lambda text, parameter=parameter: parameter.normalize(parameter.parse(text))  # type: ignore[misc]
         for name, parameter in parameters.items()
@@ -162,8 +171,9 @@ def _readers(config: Any, section: str) -> dict[str, Callable[[str], object]]:
 
 def wrong_values(config: Any) -> Iterator[SettingError]:
     """Of Luigi's and the stages' own settings."""
+    earlier = _earlier_names()
     for section in sorted(config.sections()):
-        readers = _readers(config, section)
+        readers = _readers(config, section, earlier)
         for option in config.options(section) if readers else ():
             written = config.get(section, option, raw=True)
             if isinstance(written, Default):
