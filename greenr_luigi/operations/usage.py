@@ -55,14 +55,14 @@ def output_usage(root: Path, outputs: list[Output]) -> list[Usage]:
 
 def store_usage(root: Path) -> list[Usage]:
     """What came from the web, by class. Outputs link to it, and so take no room of their own."""
-    from greenr_luigi.sources import store
+    from greenr_luigi.sources import collected, store
 
     return [
         {
             "stage": "kept from the web",
             "place": str(folder.relative_to(root)),
             "bytes": size,
-            "finished": _local_time((folder / store.ORIGINS).stat().st_mtime),
+            "finished": _local_time((folder / collected.ORIGINS).stat().st_mtime),
             "live": False,
         }
         for folder, size in store.sizes(root).items()

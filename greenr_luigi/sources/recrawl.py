@@ -9,7 +9,7 @@ from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources import registry
+from greenr_luigi.sources import registry, standing_in
 from greenr_luigi.sources.source import Request
 from greenr_luigi.staleness.output_folder import KEY
 from greenr_luigi.staleness.stamp import Stamp, stamps
@@ -41,7 +41,7 @@ class Recrawl:
         """Why sources are to be asked again: age, or an engine that failed and is asked again the next day."""
         if registry.find(self.source).local:
             return None
-        if "drawn" in stamp.summary and self._has_photographs():
+        if standing_in.is_drawn(stamp) and self._has_photographs():
             return "it is drawn, since no network answered, and there are photographs by now"
         failed, hours = stamp.summary.get("retry", []), (self.now - stamp.finished) / 3600
         due = failed and abs(hours) > RETRY_HOURS
@@ -55,7 +55,7 @@ class Recrawl:
         """Fill the empty folder `out`: with what is at hand, with drawings where these stand in, or with what the
         sources list. `holds`: whether the files that an output was made from are as they were. Returns counts for
         people, and what `due` reads of them. Raises SourceError as `collection.collect` does."""
-        from greenr_luigi.sources import collection, standing_in
+        from greenr_luigi.sources import collection
 
         source = registry.find(self.source)
         if not source.local and not self.forced and (at_hand := self._at_hand(holds)):
@@ -115,9 +115,7 @@ class Recrawl:
         return found
 
     def _has_photographs(self) -> bool:
-        from greenr_luigi.sources.standing_in import has_photographs
-
-        return has_photographs(self.request.root, self._classes())
+        return standing_in.has_photographs(self.request.root, self._classes())
 
     def _classes(self) -> list[Stamp]:
         """The stamps of all collections, whatever was asked for."""

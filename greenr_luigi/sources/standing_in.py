@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from greenr_luigi import guarded_http
-from greenr_luigi.sources import store
+from greenr_luigi.sources import collected
 from greenr_luigi.sources.source import Interrupted, Request, Source, SourceError
 from greenr_luigi.staleness.stamp import Stamp
 
@@ -32,7 +31,7 @@ def is_drawn(stamp: Stamp) -> bool:
 
 def has_photographs(root: Path, classes: Iterable[Stamp]) -> bool:
     """Whether any class has other pictures than drawn ones. `classes`: the stamps of all collections."""
-    return not store.is_empty(root) or any(
+    return bool(collected.folders(root)) or any(
         not is_drawn(stamp) and stamp.parameters.get("source") != "sample" for stamp in classes
     )
 
@@ -40,6 +39,8 @@ def has_photographs(root: Path, classes: Iterable[Stamp]) -> bool:
 def nobody_answers(source: Source, request: Request, classes: Iterable[Stamp], began: float) -> bool:
     """Whether none of a list's engines lists anything. All are asked at once; none, where another class has been drawn
     since the build `began`, in seconds since 1970: all are drawn, or none."""
+    from greenr_luigi import guarded_http
+
     if any(is_drawn(stamp) and stamp.finished >= began for stamp in classes):
         return True
     asked = [guarded_http.in_thread(_lists_any, part, request) for part in source.each]

@@ -29,10 +29,11 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
+from greenr_luigi.sources import collected
+from greenr_luigi.sources.collected import FOLDER, ORIGINS
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.locks import OnWait
 
-FOLDER, ORIGINS = "collected", "origins.jsonl"
 #: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
 UNSAVED = ".unsaved.jsonl"
 #: The names of these files, as a pattern.
@@ -237,16 +238,13 @@ def _sound(path: Path, sha256: str) -> bytes | None:
     return data if door.sha256(data) == sha256 else None
 
 
-def is_empty(root: Path) -> bool:
-    """Whether no class has ever got a picture from the web."""
-    return not any((root / FOLDER).glob(f"*/{ORIGINS}"))
-
-
 def sizes(root: Path) -> dict[Path, int]:
     """The bytes that the store of each class takes, by its folder."""
-    folders = sorted(path.parent for path in (root / FOLDER).glob(f"*/{ORIGINS}"))
     # Hidden ones are being written.
-    return {folder: sum(path.stat().st_size for path in folder.glob("[!.]*")) for folder in folders}
+    return {
+        folder: sum(path.stat().st_size for path in folder.glob("[!.]*"))
+        for folder in collected.folders(root)
+    }
 
 
 def examine_all(folder: Path, rows: Iterable[PictureRow]) -> list[PictureRow | Refusal | None]:

@@ -16,6 +16,7 @@ from typing import TypedDict
 
 from . import regular
 from .errors import StalenessError, no_python
+from .memo import once
 from .traces import sha256_if_there
 
 #: By module, the names of the classes in it that are part of a stage.
@@ -299,6 +300,7 @@ def changed(
     return next((f"code of {name} is gone" for name in recorded if name not in now), None)
 
 
+@once
 def _sha256(name: str) -> str | None:
     """Of the bytes of the source file of that name."""
     file = _file(module_of(name))

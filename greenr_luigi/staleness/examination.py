@@ -37,7 +37,7 @@ def changed_since(stage: Stage, stamp: Stamp, output: Path) -> str | None:
     versions = libraries.versions({*stamp.libraries, *stage.libraries})
     return (
         stamp.changed_meanwhile
-        or traces.entries_changed("parameter", _own(stage, stamp.parameters), _own(stage, stage.parameters))
+        or _parameters_changed(stage, stamp.parameters)
         or traces.entries_changed("version of", stamp.libraries, versions)
         or code.changed(stamp.code, stage.code, stage.own_classes())
         or _inputs_changed(stage, stamp.inputs)
@@ -57,12 +57,17 @@ def reads_changed(stage: Stage, recorded: Mapping[str, traces.Snapshot]) -> str 
     )
 
 
-def _own(stage: Stage, parameters: Mapping[str, str]) -> Mapping[str, str]:
-    """Those that count by themselves."""
-    if stage.uses_inherited is None:
-        return parameters
-    inherited = {name for task in stage.inputs().values() for name in task.parameters}
-    return {k: v for k, v in parameters.items() if k not in inherited or k in stage.uses_inherited}
+def _parameters_changed(stage: Stage, recorded: Mapping[str, str]) -> str | None:
+    """The first difference in those that count by themselves."""
+    now: Mapping[str, str] = stage.parameters
+    if recorded != now and stage.uses_inherited is not None:
+        inherited = {name for task in stage.inputs().values() for name in task.parameters}
+        passed_over = inherited.difference(stage.uses_inherited)
+        recorded, now = (
+            {name: value for name, value in table.items() if name not in passed_over}
+            for table in (recorded, now)
+        )
+    return traces.entries_changed("parameter", recorded, now)
 
 
 def why_no_output(stage: Stage) -> str:

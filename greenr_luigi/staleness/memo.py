@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from .locks import thread_lock
 
+Given = TypeVarTuple("Given")
+Gives = TypeVar("Gives")
+
 #: Seconds: an answer that took less to find is not worth remembering.
 QUICK = 0.05
+
+#: What functions have found for the question that is being answered in this thread, by function and what it was given.
+_found: ContextVar[dict[Hashable, Any] | None] = ContextVar("_found", default=None)
+
+
+def once(function: Callable[[*Given], Gives]) -> Callable[[*Given], Gives]:
+    """The function, which looks for the same thing once while one question is being answered, and each time else."""
+
+    @functools.wraps(function)
+    def answer(*given: *Given) -> Gives:
+        if (found := _found.get()) is None:
+            return function(*given)
+        if (function, given) not in found:
+            found[function, given] = function(*given)
+        gives: Gives = found[function, given]
+        return gives
+
+    return answer
 
 
 class Memo:
@@ -42,11 +66,13 @@ class Memo:
         if stage in self._answers and start < self._answers[stage][0]:
             return self._answers[stage][1]
         outermost, self._asked = not self._asked, True
+        begun = _found.set({}) if outermost else None
         try:
             answer = examine()
             self._answers[stage] = (math.inf, answer, time.monotonic() - start)
         finally:
-            if outermost:
+            if begun:
+                _found.reset(begun)
                 self._asked, now = False, time.monotonic()
                 self._answers = {
                     stage: (min(until, now + seconds), answer, seconds)

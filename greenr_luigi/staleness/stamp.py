@@ -17,6 +17,7 @@ from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_type
 from . import regular
 from .code import CodeTrace
 from .errors import StampError
+from .memo import once
 from .traces import STAMP, FileTrace, Snapshot, digest
 
 #: What stamps of earlier versions lack, as it is there.
@@ -128,6 +129,7 @@ class Stamp(Trace):
         beside.replace(folder / STAMP)
 
     @classmethod
+    @once
     def read(cls, folder: Path) -> Stamp:
         """Raises FileNotFoundError if there is none, StampError if it is torn."""
         try:
@@ -158,19 +160,20 @@ class Stamp(Trace):
 
 def _fits(value: Any, kind: Any) -> bool:
     """Whether a value of JSON is one of a field of this type. A float is a time, in seconds since 1970."""
-    of = get_args(kind)
+    # First, since an output may have 100,000 files.
+    if kind is FileTrace:
+        return isinstance(value, list) and [*map(type, value)] == [*_hints(kind).values()]
     if kind is Any:
         return True
     if kind is float:
         return isinstance(value, int | float) and 0 <= value < MOST_TIME
-    if get_origin(kind) is UnionType:
+    origin, of = get_origin(kind), get_args(kind)
+    if origin is UnionType:
         return any(_fits(value, each) for each in of)
-    if get_origin(kind) is list:
+    if origin is list:
         return isinstance(value, list) and all(_fits(each, of[0]) for each in value)
-    if get_origin(kind) is dict:
+    if origin is dict:
         return isinstance(value, dict) and all(_fits(each, of[1]) for each in value.values())
-    if kind is FileTrace:
-        return isinstance(value, list) and [*map(type, value)] == [*_hints(kind).values()]
     if dataclasses.is_dataclass(kind) or is_typeddict(kind):
         optional = getattr(kind, "__optional_keys__", ())
         return isinstance(value, dict) and all(

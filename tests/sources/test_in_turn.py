@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -293,6 +295,17 @@ def test_a_network_that_swallows_everything_is_given_up_within_seconds(
     finally:
         ends.set()
     assert root.engines("grass", DRAWING) == root.engines("moss", DRAWING) == {"sample": 12}
+
+
+def test_whether_a_drawn_class_is_due_is_told_without_anything_heavy(tmp_path: Path) -> None:
+    """It is asked in each run, also in one that has nothing to do."""
+    code = (
+        "import sys, pathlib\n"
+        "from greenr_luigi.sources import recrawl\n"
+        "assert not recrawl.standing_in.has_photographs(pathlib.Path(), [])\n"
+        "assert not {'PIL', 'numpy', 'aiohttp'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_an_engine_that_is_not_set_up_fails_no_class_that_has_pictures(

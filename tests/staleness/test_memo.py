@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from greenr_luigi.staleness import stage
+from greenr_luigi.staleness import regular, stage
 from tests import toys
 from tests.toys import ALL, build
 
@@ -35,6 +35,22 @@ def test_one_question_examines_each_stage_once(root, monkeypatch):
     assert sorted(examined) == sorted(ALL)
     (root / "inputs" / "a").write_text("eve")
     assert not toys.Final(root=root).complete()  # quick answers are not remembered
+
+
+def test_one_question_opens_each_file_once(root, monkeypatch):
+    """However many stages have the same code, or the same stamp before them."""
+    build(root)
+    stop_clock(monkeypatch)
+    opened, files = regular.opened, []
+    monkeypatch.setattr(
+        regular, "opened", lambda path, *args, **how: files.append(path) or opened(path, *args, **how)
+    )
+    stage.forget()
+    for _ in range(2):
+        assert toys.Final(root=root).stale_because() is None
+        assert {"stamp.json", "toys.py"} <= {path.name for path in files}
+        assert len(files) == len({*files})
+        files.clear()
 
 
 def test_an_answer_that_took_long_is_remembered_as_long_and_forgotten_by_a_run(root, monkeypatch):

@@ -1,0 +1,13 @@
+"""Where all pictures that ever came from the web lie; `store` says how. Imports nothing heavy, since it is asked for in
+runs that have nothing to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER, ORIGINS = "collected", "origins.jsonl"
+
+
+def folders(root: Path) -> list[Path]:
+    """The folder of each class that has ever got a picture from the web."""
+    return sorted(path.parent for path in (root / FOLDER).glob(f"*/{ORIGINS}"))
