@@ -4,7 +4,6 @@ root. What lies in its /home is under `home` here."""
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import stat
 import subprocess
@@ -143,7 +142,3 @@ class Machine:
         (command,) = commands
         assert not re.search(r"(?<!\\)%", command)
         return self.start(user, command.replace(r"\%", "%"), settings)
-
-
-def python(module: str, *arguments: str) -> str:
-    return shlex.join([sys.executable, "-m", module, *arguments])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import http.server
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -31,7 +32,8 @@ from greenr_luigi.sources import drawn
 from greenr_luigi.sources.recrawl import searched
 from greenr_luigi.staleness.stamp import stamps
 from tests import machine
-from tests.machine import Machine, python
+from tests.machine import Machine
+from tests.operations.webhook import Webhook
 from tests.pipeline import REPOSITORY, free_port
 from tests.sources.conftest import Answer, Internet, Query, online
 
@@ -93,27 +95,6 @@ class Engine:
         return drawn.encoded(label, number)
 
 
-class Bell(http.server.ThreadingHTTPServer):
-    """Hears the messages."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Ring)
-        self.heard: list[dict[str, str]] = []
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-
-class Ring(http.server.BaseHTTPRequestHandler):
-    server: Bell
-
-    def do_POST(self) -> None:
-        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 class Visitor(threading.Thread):
     """Asks the page again and again, and notes what had no answer."""
 
@@ -167,8 +148,8 @@ class Day:
 
 
 class Year:
-    def __init__(self, machine: Machine, engine: Engine, bell: Bell, every_day: bool) -> None:
-        self.machine, self.engine, self.bell, self.every_day = machine, engine, bell, every_day
+    def __init__(self, machine: Machine, engine: Engine, hook: Webhook, every_day: bool) -> None:
+        self.machine, self.engine, self.hook, self.every_day = machine, engine, hook, every_day
         self.now = BEGINS
         self.machine.set_clock(self.now)
         self.machine.boot()
@@ -190,7 +171,7 @@ class Year:
     # What a person does
 
     def greenr(self, *arguments: str) -> str:
-        done = self.machine.run("alice", f"cd /home/alice/greenr && {python('greenr_luigi.cli', *arguments)}")
+        done = self.machine.run("alice", command(*arguments))
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -200,10 +181,10 @@ class Year:
         self.greenr("init", *(f"--{name}={value}" for name, value in options.items()))
         with (self.folder / "luigi.cfg").open("a") as config:
             config.write(MORE)
-        self.edit("luigi.cfg", "[notify]\n", f"[notify]\nurls = json://127.0.0.1:{self.bell.server_port}\n")
+        self.edit("luigi.cfg", "[notify]\n", f"[notify]\nurls = {self.hook.url}\n")
         (self.folder / "luigi.cfg").chmod(0o600)
         self.greenr("notify")
-        self.bell.heard.clear()
+        self.hook.got.clear()
         self.greenr("schedule", "install", "--at", "{}:{}".format(*AT))
 
     def edit(self, file: str, old: str, new: str) -> None:
@@ -223,9 +204,7 @@ class Year:
             picture = drawn.encoded(label, next(self.numbers))
             self.visitor.correct(label, picture)
             self.corrected.add(hashlib.sha256(picture).hexdigest())
-        review = self.machine.start(
-            "alice", f"cd /home/alice/greenr && exec {python('greenr_luigi.cli', 'review')}"
-        )
+        review = self.machine.start("alice", command("review"))
         assert review.stdout is not None
         page = review.stdout.readline().split()[-1]
         headers = {"Origin": "http://" + urllib.parse.urlsplit(page).netloc}
@@ -259,8 +238,8 @@ class Year:
         outcomes = [event.outcome for event in events if event.kind == "run"]
         day = Day(process.returncode, said, outcomes[-1] if outcomes else "none")
         print(f"{self.now:%F} {time.monotonic() - began:5.1f} s {day.status:2} {day.outcome}", *hears)
-        heard, self.bell.heard = self.bell.heard, []
-        assert [message["type"] for message in heard] == [*hears], (heard, day)
+        heard, self.hook.got = self.hook.got, []
+        assert [message["type"] for _, message in heard] == [*hears], (heard, day)
         assert "Traceback" not in said
         if self.visitor.is_alive():
             assert self.visitor.complaints == []
@@ -348,6 +327,12 @@ class Year:
                 os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self.machine.home).free - left)
 
 
+def command(*arguments: str) -> str:
+    """A shell's line: `greenr` in alice's folder, whoever runs it."""
+    greenr = [sys.executable, "-m", "greenr_luigi.cli", *arguments]
+    return f"cd /home/alice/greenr && exec {shlex.join(greenr)}"
+
+
 def held_out(sides: dict[str, str]) -> set[str]:
     return {sha256 for sha256, side in sides.items() if side == "test"}
 
@@ -419,14 +404,13 @@ def garbage(year: Year) -> None:
 
 def second_user(year: Year) -> None:
     """Who may not write there is told so. Root may, and leaves files that the person may not remove."""
-    run = f"cd /home/alice/greenr && {python('greenr_luigi.cli', 'run')}"
-    refused = year.machine.run("bob", run)
+    refused = year.machine.run("bob", command("run"))
     assert refused.returncode == 1 and "luigi.cfg cannot be read (Permission denied)" in refused.stdout
     year.quiet(1)
     year.until_due()
     year.now = year.at(1)
     year.machine.set_clock(year.now)
-    year.good(year.finish(year.machine.start("root", run)))
+    year.good(year.finish(year.machine.start("root", command("run"))))
     day = year.due()
     assert (day.status, day.outcome) == (0, "deployed") and "belongs to user root" in day.said
     year.machine.run("root", "chown -R alice:54301 /home/alice")
@@ -494,12 +478,12 @@ def year(tmp_path: Path) -> Iterator[Year]:
     if words := machine.missing():
         pytest.skip(words)
     net = Internet()
-    with online(net) as internet, Bell() as bell:
+    with online(net) as internet, Webhook() as hook:
         environment = {**internet, "no_proxy": "127.0.0.1", "TZ": "Europe/Berlin", "OMP_NUM_THREADS": "1"}
         own = Machine(tmp_path / "machine", 1000, environment)
         own.put("REQUESTS_CA_BUNDLE", Path(internet["REQUESTS_CA_BUNDLE"]))
         try:
-            year = Year(own, Engine(net), bell, every_day=ASKED == "all")
+            year = Year(own, Engine(net), hook, every_day=ASKED == "all")
             try:
                 yield year
             finally:
@@ -507,7 +491,6 @@ def year(tmp_path: Path) -> Iterator[Year]:
                     year.visitor.leave()
         finally:
             own.scrap()
-            bell.shutdown()
 
 
 @pytest.mark.timeout(4 * 3600 if ASKED else 1200)

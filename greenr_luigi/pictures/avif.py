@@ -10,6 +10,7 @@ import contextlib
 import struct
 from collections.abc import Iterator
 
+from greenr_luigi.pictures import colour
 from greenr_luigi.pictures.unusable import broken, too_large
 
 #: Pixels of all frames, and bytes of them, which take as long as so many pixels each: 24 megapixels as cameras sample
@@ -19,8 +20,6 @@ MAX_COST, BYTE = 30_000_000, 1.4
 PROFILES = (1.0, 1.6, 1.6)
 #: Boxes, items, extents, and units of AV1 data: most files have some twenty, and a grid of tiles some hundred.
 MAX_PARTS = 5_000
-#: Transfer functions of video, which browsers show as sRGB's.
-VIDEO, SRGB = (1, 6, 14, 15), 13
 #: Kinds of units in AV1 data.
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6
 
@@ -52,7 +51,8 @@ def check(data: bytes) -> None:
 
 
 def colours(data: bytes) -> tuple[int, int] | None:
-    """The numbers of its primaries and its transfer function (ITU-T H.273), where no ICC profile tells of them."""
+    """The numbers of its primaries and its transfer function (ITU-T H.273), where no ICC profile tells of them. For
+    that of video it is sRGB's, as browsers show it."""
     start, end = 0, len(data)
     with contextlib.suppress(StopIteration, struct.error, IndexError):
         for name, skipped in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
@@ -61,7 +61,7 @@ def colours(data: bytes) -> tuple[int, int] | None:
         told = {data[at : at + 4]: at + 4 for name, at, _ in boxes(data, start, end) if name == b"colr"}
         if [*told] == [b"nclx"]:
             primaries, transfer = struct.unpack_from(">HH", data, told[b"nclx"])
-            return primaries, SRGB if transfer in VIDEO else transfer
+            return primaries, colour.OF_SRGB if transfer in colour.OF_VIDEO else transfer
     return None
 
 

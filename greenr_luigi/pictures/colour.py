@@ -39,15 +39,18 @@ PRIMARIES = {
     12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (0.3127, 0.3290, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-#: How values become light, by Table 3: an exponent, that of screens (BT.1886) for video, or the parameters of ICC's
-#: parametric curve 3. Pictures brighter than white (16 and 18) are passed by: each browser shows them in its own way.
+#: Transfer functions by their numbers in Table 3.
+OF_VIDEO, OF_SRGB = (1, 6, 14, 15), 13
+#: How values become light, by these numbers: an exponent, that of screens (BT.1886) for video, or the parameters of
+#: ICC's parametric curve 3. Pictures brighter than white (16 and 18) are passed by: each browser shows them in its own
+#: way.
 TRANSFERS: dict[int, Sequence[float]] = {
-    **dict.fromkeys((1, 6, 14, 15), (2.4,)),
+    **dict.fromkeys(OF_VIDEO, (2.4,)),
     4: (2.2,),
     5: (2.8,),
     7: (1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912),
     8: (1.0,),
-    13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+    OF_SRGB: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
     17: (2.6,),
 }
 #: The white of profiles, D50, and the Bradford matrix, which adapts another white to it.

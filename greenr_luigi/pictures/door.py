@@ -143,12 +143,9 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
         image.load()
         # Of a long and narrow one there is no room for a second, and one in scans takes long.
         small = image.width * image.height <= KEPT
-        if "open" in told:
-            doubtful = True
-        else:
-            many = pixels > KEPT or len(file.getvalue()) > MAX_TWICE
-            quick = small and not ("progressive" in told and many)
-            doubtful = image.format == "JPEG" and quick and jpeg.ends_flat(image)
+        many = pixels > KEPT or len(file.getvalue()) > MAX_TWICE
+        quick = small and not (many and "progressive" in told)
+        doubtful = "open" in told or (image.format == "JPEG" and quick and jpeg.ends_flat(image))
         if doubtful and not (small and jpeg.has_all_rows(file.getvalue(), image, at_least)):
             raise broken("truncated")
         to_srgb = colour.conversion(told.get("icc_profile"), image.mode)

@@ -268,7 +268,8 @@ def previous(store: Path) -> str | None:
 
 
 def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> ReleaseNote:
-    """Check a release's files against its digest; returns release.json. `names`: check only these files.
+    """Check a release's list of files against its digest, and the files against the list; returns release.json.
+    `names`: of the files check only these.
 
     Raises ReleaseError for a file that is missing or is another; OSError for one that cannot be read just now.
     """
@@ -289,9 +290,10 @@ def verify(store: Path, digest: str, names: Iterable[str] | None = None) -> Rele
     return note
 
 
-def is_sound(store: Path, digest: str) -> bool:
+def is_sound(store: Path, digest: str, names: Iterable[str] | None = None) -> bool:
+    """`names`: as in `verify`."""
     try:
-        verify(store, digest)
+        verify(store, digest, names)
     except (ReleaseError, OSError):
         return False
     return True
@@ -376,16 +378,13 @@ def releases(store: Path) -> list[str]:
 def superfluous(store: Path, keep: int, serving: Collection[str] = ()) -> list[str]:
     """All but the last `keep` of `releases`, the current, the one before it and those `serving`. A copy that a person
     made under another name is none of ours, and takes the place of none that is kept."""
-    digests = [digest for digest in releases(store) if _is_named_by_its_files(store, digest)]
+    digests = [
+        digest
+        for digest in releases(store)
+        if not (store / digest).is_symlink() and is_sound(store, digest, names=())
+    ]
     kept = {current(store), previous(store), *serving, *digests[max(0, len(digests) - keep) :]}
     return [digest for digest in digests if digest not in kept]
-
-
-def _is_named_by_its_files(store: Path, digest: str) -> bool:
-    try:
-        return not (store / digest).is_symlink() and listing_digest(read_note(store, digest).files) == digest
-    except (ReleaseError, OSError):
-        return False
 
 
 def leftovers(store: Path) -> list[Path]:

@@ -1,8 +1,6 @@
 """Who hears of `greenr run`, by a real mail server and a webhook on loopback."""
 
 import email
-import http.server
-import json
 import logging
 import os
 import shutil
@@ -27,35 +25,14 @@ from greenr_luigi.run_history import Event
 from greenr_luigi.serving import history
 from greenr_luigi.staleness import data_root
 from tests.operations.test_unattended import run, start, toy  # noqa: F401
+from tests.operations.webhook import SECRET, Hook, Webhook
 from tests.pipeline import free_port
-
-SECRET = "hunter2-of-the-hook"
-
-
-class Hook(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if status := self.server.refuses:
-            self.send_response(status)
-        else:
-            self.server.got.append((self.path, json.loads(body)))
-            self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def hook():
-    """An HTTP server; `got`: (path, what was posted); `refuses`: with which status, None if it does not."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    server.got, server.refuses = [], None
-    server.url = f"json://127.0.0.1:{server.server_port}/{SECRET}"
-    threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Webhook() as server:
+        yield server
 
 
 class Mailbox:

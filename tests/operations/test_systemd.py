@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.operations.machine import USER, Machine, machine
+from tests.operations.nspawn import USER, Machine, machine
 from tests.serving import looking
 
 pytestmark = pytest.mark.slow
