@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from greenr_luigi import commands, luigi_cfg
 from greenr_luigi.commands import Command
 from greenr_luigi.errors import GreenrError, os_refusals_explained
+from greenr_luigi.staleness import data_root
 
 # What imports Luigi is imported in functions: where luigi.cfg does not parse, `import luigi` ends in a traceback.
 
@@ -95,6 +96,10 @@ def _main(argv: Sequence[str] | None) -> int:
                 with os_refusals_explained(arguments.root):
                     if arguments.root.exists() and not arguments.root.is_dir():
                         raise GreenrError(f"--root {arguments.root}: expected a folder; that is a file")
+                    if data_root.why_not_ours(arguments.root) is None:
+                        # It may be another user's, or its disk read-only.
+                        with contextlib.suppress(OSError):
+                            data_root.mark(arguments.root)
                     return arguments.run(arguments) or 0
     except GreenrError as error:
         print(f"greenr: {error}", file=sys.stderr)

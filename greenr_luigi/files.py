@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator
@@ -251,6 +250,6 @@ def link(old: Path, new: Path) -> None:
 
 
 def copy(old: Path, new: Path) -> None:
-    """Another file with the same content, times and mode; whole or not at all."""
+    """Another file with the same content and times; whole or not at all."""
     with _beside(new) as beside:
-        shutil.copy2(old, beside)
+        regular.copy(old, beside)

@@ -47,6 +47,14 @@ def no_answer_outlives_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memo, "QUICK", math.inf)
 
 
+@pytest.fixture(autouse=True)
+def umask_of_its_own() -> Iterator[None]:
+    """A run sets it for the whole process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 600 KiB. Skipped where none may be mounted."""

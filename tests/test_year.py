@@ -302,6 +302,10 @@ class Year:
         assert held_out(before) == held_out(sides)
         self.sides |= sides
         self.check_disk()
+        assert (
+            self.machine.run("bob", "find /home/alice/greenr/data -mindepth 1 -readable 2>/dev/null").stdout
+            == ""
+        )
         print(f"{len(sides)} pictures, {shutil.disk_usage(self.machine.home).used / 2**20:.0f} MB")
 
     def rows(self) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import last_run
+from greenr_luigi.staleness import data_root
 from greenr_luigi.text import composed, did_you_mean
 
 
@@ -15,6 +16,7 @@ def decide(root: Path, action: str, pictures: Sequence[str], label: str = "") ->
     GreenrError for what is no picture; then nothing is noted."""
     from greenr_luigi.dataset import curation
 
+    data_root.make(root)
     if action == "add":
         for file in map(Path, pictures):
             curation.picture(file, label)

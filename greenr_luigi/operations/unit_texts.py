@@ -65,6 +65,7 @@ NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
 #: For each of them. A run has the machine's /tmp and devices: a page that it has started outlives it, and a GPU is a
 #: device. No unit has users of its own (PrivateUsers): the kernel would not tell others whose server it runs.
 HARDENED = """\
+UMask=0077
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictNamespaces=yes

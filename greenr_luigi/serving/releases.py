@@ -18,8 +18,8 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -80,9 +80,9 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
     """
     chosen = files_by_name(sources)
     store.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
+    unfinished = store / f".new-{uuid.uuid4().hex[:8]}"
     try:
-        unfinished.chmod(0o755)
+        unfinished.mkdir()
         listing: dict[str, ReleasedFile] = {}
         for name, source in sorted(chosen.items()):
             copy = unfinished / name

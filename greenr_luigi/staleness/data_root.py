@@ -1,4 +1,6 @@
 """The data root: the folder of all outputs. It is marked as such, and held by whoever works in it.
+It is for its owner alone, and so is all that is made in it. Whom a person lets in by its mode (chmod) stays let in, and
+may read what is made from then on.
 
 <root>/data-root.json   says that the folder is ours, and the version of its format; the first run writes it
 <root>/data-root.lock   shared by all runs, each until its process ends; held alone by whoever deletes
@@ -10,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +22,9 @@ from .locks import PATIENCE, OnWait
 MARKER, LOCK = "data-root.json", "data-root.lock"
 FORMAT = 1
 ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
-CONTENT = json.dumps({"format": FORMAT, "about": ABOUT}, indent=1) + "\n"
+#: `closed`: it was closed to others, once. Earlier versions left it open.
+CONTENT = json.dumps({"format": FORMAT, "about": ABOUT, "closed": True}, indent=1) + "\n"
+OPEN = json.dumps({"format": FORMAT, "about": ABOUT}, indent=1) + "\n"
 
 #: By data root: the file descriptor that holds it.
 _held: dict[Path, int] = {}
@@ -40,18 +45,50 @@ def why_not_ours(root: Path) -> str | None:
     return None
 
 
+def make(root: Path) -> None:
+    """Make the folder, if there is none, for its owner alone; one that root makes belongs to whose folder it lies in.
+
+    Until this process ends, what it makes is for those alone whom the data root lets in. Libraries write there, too:
+    no mode could be asked of each."""
+    try:
+        root.mkdir(mode=0o700, parents=True)
+        if os.geteuid() == 0:
+            above = root.parent.stat()
+            os.chown(root, above.st_uid, above.st_gid)
+    except FileExistsError:
+        if not root.is_dir():
+            raise
+    status = root.stat()
+    if status.st_uid == os.geteuid():
+        os.umask(0o077 & ~status.st_mode)
+    else:
+        # What root makes in another's, the owner has to read. In others' than that, nobody has.
+        os.umask(0o022 if os.geteuid() == 0 else 0o077)
+
+
 def mark(root: Path) -> None:
-    """Make a folder a data root, if it is none. One that only lacks the marker was made by a version before it."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Make a folder a data root, if it is none, and close it to others. One that only lacks the marker was made by a
+    version before it."""
+    make(root)
     path = root / MARKER
+    there = regular.read(path) if path.exists() else b""
     # A killed writer leaves the beginning of it; what else lies there is not ours.
-    if not path.exists() or (
-        CONTENT.encode() != (there := regular.read(path)) and CONTENT.encode().startswith(there)
-    ):
+    if there != CONTENT.encode() and any(text.encode().startswith(there) for text in (CONTENT, OPEN)):
+        _close(root)
+        make(root)
         # Not through a link: it may lead anywhere.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         with os.fdopen(regular.descriptor(path, flags), "w") as file:
             file.write(CONTENT)
+
+
+def _close(root: Path) -> None:
+    """To others than those to whom a person has: a group, if it is closed to all the rest."""
+    mode = root.stat().st_mode
+    if mode & stat.S_IRWXO:
+        # It may be another user's, or of a file system that has no modes.
+        with contextlib.suppress(PermissionError):
+            root.chmod(stat.S_IMODE(mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
 
 
 def hold(root: Path, on_wait: OnWait, patience: float = PATIENCE) -> None:

@@ -71,20 +71,24 @@ def remove_leftovers(link: Path) -> None:
 def copy_output(old: Path, new: Path, without: str | None = None) -> None:
     """Fill the empty folder `new` with what `old` holds, but for the file `without`: the same files under a second name
     where the file system can, copies where it cannot."""
-    shutil.copytree(
-        old,
-        new,
-        ignore=lambda folder, names: [without] if without and Path(folder) == old else [],
-        copy_function=_link,
-        dirs_exist_ok=True,
-    )
+    for folder, folders, files in os.walk(old, onerror=_raise, followlinks=True):
+        copy = new / Path(folder).relative_to(old)
+        for name in folders:
+            (copy / name).mkdir()
+        for name in files:
+            if copy != new or name != without:
+                _link(Path(folder, name), copy / name)
 
 
-def _link(old: str, new: str) -> None:
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _link(old: Path, new: Path) -> None:
     try:
-        os.link(Path(old).resolve(), new)
+        os.link(regular.real(old), new)
     except OSError:
-        shutil.copy2(old, new)
+        regular.copy(old, new)
 
 
 def names(stage_folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ def read(path: Path) -> bytes:
     """As Path.read_bytes. Raises NotAFileError as `descriptor`."""
     with opened(path) as file:
         return bytes(file.read())
+
+
+def copy(old: str | Path, new: str | Path) -> None:
+    """The content and the times. Who may read it is as of all that is made now."""
+    shutil.copyfile(old, new)
+    status = os.stat(old)  # noqa: PTH116
+    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def real(path: Path) -> Path:
