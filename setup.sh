@@ -23,6 +23,7 @@ if [ "${1:-}" = test ]; then
     command -v systemd-nspawn >/dev/null || missing="$missing systemd-container dbus-user-session libpam-systemd"
     command -v cc >/dev/null || missing="$missing gcc libc6-dev"
     command -v npm >/dev/null || missing="$missing npm"
+    command -v promtool >/dev/null || missing="$missing prometheus"
     [ -z "$missing" ] || apt_install $missing
     .venv/bin/python -m pip install -q -c constraints.txt -e '.[test]'
 else

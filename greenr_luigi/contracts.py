@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -108,8 +108,11 @@ def _line(row: object) -> bytes:
 def read_log(path: Path, kind: type[Contract]) -> list[Contract]:
     """The rows of a file that holds a JSON object a line, oldest first; none if there is no file. A line that was left
     half-written is passed over."""
-    rows = []
-    for line in regular.read(path).splitlines() if path.exists() else []:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            rows.append(msgspec.json.decode(line, type=kind))
-    return rows
+    return list(rows(regular.read(path), kind)) if path.exists() else []
+
+
+def rows(lines: bytes, kind: type[Contract]) -> Iterator[Contract]:
+    """The rows of whole lines of such a file, but for what is none."""
+    for line in lines.splitlines():
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield msgspec.json.decode(line, type=kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypedDict
 
@@ -10,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from greenr_luigi import contracts
-from greenr_luigi.serving.state import read_worker_states
-from greenr_luigi.web import intake, metrics
+from greenr_luigi.serving.state import WorkerState, read_worker_states
+from greenr_luigi.web import intake, metrics, run_metrics
 from greenr_luigi.web.hosts import is_own_address
 from greenr_luigi.web.layers import visitor
 from greenr_luigi.web.model import Answer
@@ -98,12 +99,12 @@ async def healthz(request: Request[State]) -> Response:
 
 async def readyz(request: Request[State]) -> Response:
     """Which release each worker serves; where the store lies is told on this machine alone."""
-    state, run_dir = request.state["classifier"].state(), request.state["settings"].run_dir
+    state = request.state["classifier"].state()
     body = Ready(
         ready=state.digest is not None,
         release=state.digest,
         problem=asdict(state.problem) if state.problem else None,
-        workers=[asdict(worker) for worker in ([state] if run_dir is None else read_worker_states(run_dir))],
+        workers=[asdict(worker) for worker in worker_states(request)],
     )
     who, store = visitor(request.scope), request.state["settings"].store
     if who != "-" and not is_own_address(who):
@@ -112,5 +113,24 @@ async def readyz(request: Request[State]) -> Response:
     return JSONResponse(body) if body["ready"] else JSONResponse(body, 503, {"Retry-After": "5"})
 
 
+def worker_states(request: Request[State]) -> list[WorkerState]:
+    """All workers' as they write them, or else this one's."""
+    run_dir = request.state["settings"].run_dir
+    return [request.state["classifier"].state()] if run_dir is None else read_worker_states(run_dir)
+
+
 async def prometheus(request: Request[State]) -> Response:
-    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """The web's counters, and what the pipeline beside it has come to."""
+    classifier, settings = request.state["classifier"], request.state["settings"]
+
+    def text() -> bytes:
+        return metrics.text(
+            [
+                *run_metrics.of_runs(settings.store),
+                *run_metrics.of_release(settings.store, classifier.model),
+                run_metrics.of_workers(worker_states(request)),
+                *run_metrics.of_disk(settings.store),
+            ]
+        )
+
+    return Response(await asyncio.to_thread(text), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 from greenr_luigi.serving import privacy
 from greenr_luigi.serving.launch import SOCKET
 from greenr_luigi.serving.state import worker_file
-from greenr_luigi.web.metrics import place
+from greenr_luigi.web import metrics
 
 wsgi_app = "greenr_luigi.web.app:create()"
 worker_class = "greenr_luigi.web.worker.Worker"
@@ -50,7 +50,8 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    place.take(worker.place)
+    metrics.place.take(worker.place)
+    metrics.count(metrics.STARTS, str(worker.place))
 
 
 def child_exit(server: Any, worker: Any) -> None:

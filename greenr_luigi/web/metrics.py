@@ -13,10 +13,13 @@ import math
 import os
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from greenr_luigi.staleness import regular
 
@@ -89,6 +92,7 @@ SECONDS = Histogram(
 )
 PICTURES = Counter("greenr_pictures_total", "Pictures by what became of them", ["outcome"])
 SWAPS = Counter("greenr_swaps_total", "Models loaded by workers", ["precision"])
+STARTS = Counter("greenr_worker_starts_total", "Workers started, by their place", ["worker"])
 
 
 def count_request(route: str, method: str, status: int, seconds: float) -> None:
@@ -98,16 +102,27 @@ def count_request(route: str, method: str, status: int, seconds: float) -> None:
 
 
 def count(counter: Counter, label: str) -> None:
-    """One more of PICTURES or SWAPS."""
+    """One more of PICTURES, SWAPS or STARTS."""
     if place.counts():
         counter.labels(label).inc()
 
 
-def text() -> bytes:
-    """All workers' metrics where gunicorn set a folder for them, else this process's."""
-    if FOLDER is None:
-        return generate_latest()
+class Told(Collector):
+    """What is not counted here."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
+
+
+def text(more: Iterable[Metric] = ()) -> bytes:
+    """All workers' counters where gunicorn set a folder for them, else this process's; and `more`."""
     registry = CollectorRegistry()
+    registry.register(Told(more))
+    if FOLDER is None:
+        return generate_latest() + generate_latest(registry)
     if Path(FOLDER).is_dir():  # It may have been deleted.
         MultiProcessCollector(registry, FOLDER)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

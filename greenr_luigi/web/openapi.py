@@ -131,7 +131,9 @@ def paths(settings: Settings) -> Json:
         "/api/model": operation("The release that serves", ServingModel, 503),
         "/healthz": operation("Whether the process answers", Alive),
         "/readyz": operation("Whether a model serves, and which", Ready, 403),
-        "/metrics": operation("Counters for Prometheus, summed over the workers", str, 403),
+        "/metrics": operation(
+            "For Prometheus: counters of all workers, what runs came to, and the model that serves", str, 403
+        ),
     }
     gets["/readyz"]["responses"]["503"] = response("No model serves yet.", Ready)
     return {path: {"post": asked} for path, asked in posts.items()} | {
