@@ -22,6 +22,7 @@ if [ "${1:-}" = test ]; then
     command -v faketime >/dev/null || missing="$missing faketime"
     command -v systemd-nspawn >/dev/null || missing="$missing systemd-container dbus-user-session libpam-systemd"
     command -v cc >/dev/null || missing="$missing gcc libc6-dev"
+    command -v sshfs >/dev/null || missing="$missing sshfs openssh-sftp-server"
     command -v npm >/dev/null || missing="$missing npm"
     command -v promtool >/dev/null || missing="$missing prometheus"
     [ -z "$missing" ] || apt_install $missing

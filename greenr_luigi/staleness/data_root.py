@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import locks, regular
+from . import file_system, locks, regular
 from .locks import PATIENCE, OnWait
 
 MARKER, LOCK = "data-root.json", "data-root.lock"
@@ -101,6 +101,7 @@ def hold(root: Path, on_wait: OnWait, patience: float = PATIENCE) -> None:
     if root not in _held:
         if why_not_ours(root):
             return  # Nobody deletes there.
+        file_system.require_locks(root / LOCK)
         _held[root] = locks.opened(root / LOCK)
     _lock(_held[root], root, fcntl.LOCK_SH, on_wait, patience)
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .file_system import NoLocksError
 from .holders import belongs
 from .locks import LockTimeoutError
 from .regular import NotAFileError
@@ -100,6 +101,8 @@ def explain(
     path = Path(error.filename2 or error.filename or output)
     if isinstance(error, LockTimeoutError):
         return f"waits no longer for {path}, {error.strerror}: end that, or wait until it ends, and run again"
+    if isinstance(error, NoLocksError):
+        return f"cannot use {root}: {error.strerror}"
     if isinstance(error, NotAFileError):
         return f"cannot use {path}: {error.strerror}: move it away"
     inside = path.is_relative_to(root)

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +27,6 @@ PATIENCE = 24 * 3600.0
 POLL, MOST_POLL, TELL = 0.002, 0.2, 60.0
 #: Who holds a lock of which the kernel does not tell.
 UNSEEN = "a process that has just ended, or of another machine or container"
-#: `struct flock` of Linux: type, whence, start, length, pid.
-FLOCK = "hhqqi"
 
 
 class LockTimeoutError(TimeoutError):
@@ -107,26 +104,25 @@ def _duration(seconds: float) -> str:
 
 
 def holder(file: int, among_threads: bool) -> str:
-    """Who holds the lock of an open file that could not be had, in words."""
-    pid = _flock_holder(os.fstat(file)) if among_threads else _lockf_holder(file)
-    return process(pid) if pid > 0 else UNSEEN
+    """Who holds the lock of an open file that could not be had, in words. Not by asking for the holder of that lock
+    (F_GETLK): where machines share a file system, that gives the number of a process on any of them."""
+    pids = pids_of(os.fstat(file), "FLOCK" if among_threads else "POSIX")
+    # Its own locks keep a process out only among threads.
+    other = next((pid for pid in pids if pid > 0 and (among_threads or pid != os.getpid())), 0)
+    return process(other) if other else UNSEEN
 
 
-def _lockf_holder(file: int) -> int:
-    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    kind, *_, pid = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    return 0 if kind == fcntl.F_UNLCK else int(pid)
-
-
-def _flock_holder(status: os.stat_result) -> int:
-    """By /proc/locks, where a line reads `1: FLOCK  ADVISORY  WRITE 2089 fd:01:395297 0 EOF`."""
+def pids_of(status: os.stat_result, kind: str) -> list[int]:
+    """Of the locks of a file that the kernel of this machine keeps itself, FLOCK, POSIX or OFDLCK, whose they are: by
+    /proc/locks, where a line reads `1: FLOCK  ADVISORY  WRITE 2089 fd:01:395297 0 EOF`. Not positive where it cannot be
+    told."""
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     # Those who wait have an arrow in the second place.
-    held = [row for row in rows if row[1] == "FLOCK" and row[5].split(":")[-1] == str(status.st_ino)]
+    held = [row for row in rows if row[1] == kind and row[5].split(":")[-1] == str(status.st_ino)]
     # Some file systems (btrfs) have another device there than a file says.
     exact = [row for row in held if row[5].startswith(device)]
-    return int((exact or held or [[""] * 4 + ["0"]])[0][4])
+    return [int(row[4]) for row in exact or held]
 
 
 def thread_lock() -> threading.RLock:
