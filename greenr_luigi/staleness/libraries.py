@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,8 +18,6 @@ from pathlib import Path
 from . import regular
 from .code import exists, if_missing, imported_by, location
 
-#: In what a distribution says of itself, among the first lines.
-VERSION = re.compile(r"^Version: *(\S+) *$", re.MULTILINE)
 #: Luigi runs every stage and shapes no output.
 PASSED_OVER = {*sys.stdlib_module_names, "luigi"}
 
@@ -74,11 +74,12 @@ def _installed(name: str) -> str | None:
     return "none said" if exists(name) else None
 
 
-def _said(distribution: Distribution) -> str:
-    """As importlib.metadata.version has it, which parses all that the distribution says of itself: of 27 of them, in
-    34 ms and not in 6."""
-    said = VERSION.search(distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "")
-    return said[1] if said else distribution.version
+def _said(distribution: Distribution, field: str = "Version") -> str:
+    """As its `metadata` has it, which parses all that the distribution says of itself: of 27 of them, in 34 ms and not
+    in 6."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    said = re.search(rf"^{field}: *(\S+) *$", text, re.MULTILINE)
+    return said[1] if said else distribution.metadata[field]
 
 
 def _provider_names(module: str) -> list[str]:
@@ -113,7 +114,26 @@ def _digest(path: Path) -> str:
 
 @functools.cache
 def _providers() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
+    """As importlib.metadata.packages_distributions has it from Python 3.12 on, which makes an object of each of all
+    installed files: ten times as long."""
+    providers: dict[str, list[str]] = {}
+    for distribution in importlib.metadata.distributions():
+        for module in _modules(distribution):
+            providers.setdefault(module, []).append(_said(distribution, "Name"))
+    return providers
+
+
+def _modules(distribution: Distribution) -> set[str]:
+    """The top-level modules of a distribution, as it declares them, or by its files."""
+    if declared := (distribution.read_text("top_level.txt") or "").split():
+        return set(declared)
+    if record := distribution.read_text("RECORD"):
+        paths = [row[0] for row in csv.reader(record.splitlines()) if row]
+    else:
+        paths = [str(file) for file in distribution.files or ()]
+    tops = {path.partition("/")[:2] for path in paths}
+    names = {top if slash else inspect.getmodulename(top) or top for top, slash in tops}
+    return {name for name in names if "." not in name}
 
 
 _remembering = (_version, _providers)

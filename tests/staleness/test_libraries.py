@@ -5,6 +5,7 @@ import configparser
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import re
 import shutil
 import sys
@@ -89,6 +90,24 @@ def test_one_that_comes_later_from_a_distribution_of_another_name_counts(
     assert build(root) == ["Count"]
     assert recorded(root) >= {"other-toy"} and "toy_later" not in recorded(root)
     assert package.is_dir()
+
+
+def test_which_distribution_provides_a_module_is_what_python_says():
+    ours, pythons = libraries._providers(), importlib.metadata.packages_distributions()
+    assert {module: set(ours[module]) for module in pythons} == {
+        m: set(names) for m, names in pythons.items()
+    }
+
+
+def test_a_single_module_that_is_compiled_has_a_distribution_and_a_version(monkeypatch, tmp_path):
+    (tmp_path / "compiled_toy-1.5.dist-info").mkdir()
+    (tmp_path / "compiled_toy-1.5.dist-info" / "METADATA").write_text("Name: compiled-toy\nVersion: 1.5\n")
+    module = f"toy_in_c{EXTENSION_SUFFIXES[0]}"
+    (tmp_path / module).touch()
+    record = f'{module},,0\n"odd, deep/toy.py",,\ncompiled_toy-1.5.dist-info/METADATA,,\n'
+    (tmp_path / "compiled_toy-1.5.dist-info" / "RECORD").write_text(record)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert libraries.versions(["toy_in_c"]) == {"toy_in_c": "1.5"}
 
 
 @pytest.mark.parametrize(
