@@ -201,6 +201,8 @@ SCHEDULE: Sequence[Option] = (
 )
 STAYS = "and stay while it runs, as systemd wants it; a page that `greenr stop` has stopped is not started"
 STAY: Option = ("--stay", {"action": "store_true", "help": STAYS})
+UNLESS = "as the schedule does at boot: a page that `greenr stop` has stopped is not started"
+UNLESS_STOPPED: Option = ("--unless-stopped", {"action": "store_true", "help": UNLESS})
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", commands.init_folder, INIT, []),
@@ -220,7 +222,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("rollback", commands.rollback, "let the server serve the release before this one, or any other", [RELEASE]),
     ("releases", commands.list_releases, "list the releases, the last to serve last: since when, and how accurate", []),
     ("server", commands.show_server, "print where the page answers, since when, and how it was started", [JSON]),
-    ("start", commands.start_server, "serve the last good release, as after a reboot", [STAY]),
+    ("start", commands.start_server, "serve the last good release, as after a reboot", [STAY, UNLESS_STOPPED]),
     ("stop", commands.stop_server, "stop the web classifier", []),
 )  # fmt: skip
 

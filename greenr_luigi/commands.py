@@ -70,7 +70,8 @@ def accept_stage(arguments: argparse.Namespace) -> None:
 
 
 def show_history(arguments: argparse.Namespace) -> None:
-    events = run_history.read(arguments.root)
+    lost = f"{arguments.root / run_history.FILE}: what cannot be read as a line of the history, and is passed over:"
+    events = run_history.read(arguments.root, lambda number: print(lost, number, file=sys.stderr))
     if arguments.json:
         print(json.dumps([contracts.plain(event) for event in events], indent=2))
         return
@@ -250,11 +251,15 @@ def _accuracy(release: Path) -> str:
 
 
 def start_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.deployment import deploy
     from greenr_luigi.operations import start
-    from greenr_luigi.serving import processes
+    from greenr_luigi.serving import processes, server
 
     if arguments.stay:
         start.stay(arguments.root, arguments.module)
+        return
+    if arguments.unless_stopped and server.stays_stopped(arguments.root / "server"):
+        print(deploy.STAYS_STOPPED)
         return
     data_root.hold(arguments.root, print)
     served = start.start(arguments.root, arguments.module)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -105,10 +105,16 @@ def _line(row: object) -> bytes:
         return json.dumps(plain(row), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def read_log(path: Path, kind: type[Contract]) -> list[Contract]:
+def read_log(
+    path: Path, kind: type[Contract], on_lost: Callable[[int], object] = lambda number: None
+) -> list[Contract]:
     """The rows of a file that holds a JSON object a line, oldest first; none if there is no file. A line that was left
-    half-written is passed over."""
-    return list(rows(regular.read(path), kind)) if path.exists() else []
+    half-written is passed over; `on_lost` gets how many are, if any."""
+    lines = regular.read(path) if path.exists() else b""
+    found = list(rows(lines, kind))
+    if lost := sum(1 for line in lines.splitlines() if line.strip()) - len(found):
+        on_lost(lost)
+    return found
 
 
 def rows(lines: bytes, kind: type[Contract]) -> Iterator[Contract]:

@@ -53,6 +53,9 @@ def os_refusals_explained(root: Path | None = None) -> Iterator[None]:
         if isinstance(error, regular.NotAFileError):
             raise GreenrError(f"{path}: {error.strerror}: move it away") from error
         if error.errno == errno.ENOENT:
+            if root is not None and root.is_relative_to(path):
+                # With all above it made, such as in /proc.
+                raise GreenrError(f"{path}: {errors.REMEDIES[errno.ENOENT]}") from error
             if root is None or not path.is_relative_to(root):
                 raise
             raise GreenrError(f"{path} is missing: `greenr run` makes it again") from error

@@ -75,9 +75,9 @@ def append(root: Path, event: Event, tell: Callable[[str], None]) -> None:
         tell(f"not noted in {root / FILE}: {error.strerror}")
 
 
-def read(root: Path) -> list[Event]:
-    """All that happened, oldest first."""
-    return contracts.read_log(root / FILE, Event)
+def read(root: Path, on_lost: Callable[[int], object] = lambda number: None) -> list[Event]:
+    """All that happened, oldest first. `on_lost` gets how many lines cannot be read, if any."""
+    return contracts.read_log(root / FILE, Event, on_lost)
 
 
 def of_run(name: str, seconds: float, stages: Sequence[Event], stale: str | None) -> Event:

@@ -93,6 +93,34 @@ def test_a_root_that_cannot_be_meant_is_one_line(name, tmp_path, capsys):
     assert capsys.readouterr().err == f"greenr: --root {file}: expected a folder; that is a file\n"
 
 
+CHOOSE = "choose another --root or make it a folder"
+
+
+@pytest.mark.parametrize("root", ["/proc/nope", "/proc/self/nope/x"])
+@pytest.mark.parametrize("command", [["run"], ["reject", "0" * 64]])
+def test_where_no_folder_can_be_made_is_one_line(command, root, capsys):
+    assert cli.main([*command, "--root", root]) == 1
+    said = capsys.readouterr().err
+    assert said == f"greenr: {root.removesuffix('/x')}: no folder can be made there: {CHOOSE}\n"
+
+
+def test_a_root_that_a_decision_makes_is_for_its_owner_alone(tmp_path):
+    root = tmp_path / "data"
+    assert cli.main(["reject", "0" * 64, "--root", str(root)]) == 0
+    assert {path.stat().st_mode & 0o077 for path in (root, root / "curation.csv")} == {0}
+
+
+def test_what_a_person_has_stopped_stays_so_at_boot(tmp_path, capsys):
+    (tmp_path / "server").mkdir()
+    root = ["--root", str(tmp_path)]
+    assert cli.main(["stop", *root]) == 0
+    assert cli.main(["server", *root]) == 1
+    assert "`greenr stop` has stopped it: it stays so, over a reboot too" in capsys.readouterr().err
+    assert cli.main(["start", "--unless-stopped", *root]) == 0
+    assert "the page stays stopped, as `greenr stop` left it" in capsys.readouterr().out
+    assert cli.main(["start", *root]) == 1, "there is no release"
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -107,9 +107,11 @@ def test_greenr_history(tmp_path, capsys):
     for event in (made, end, stage("SplitDataset", run="killed")):
         run_history.append(tmp_path, event, pytest.fail)
     with (tmp_path / run_history.FILE).open("a") as file:
-        file.write('{"kind": "run", "na')
+        file.write('\n{"kind": "run"}\n\n{"kind": "run", "na')
     assert cli.main(["--root", str(tmp_path), "history"]) == 0
-    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    first, second, third, fourth = said.out.splitlines()
+    assert said.err.endswith("what cannot be read as a line of the history, and is passed over: 2\n")
     assert first.endswith("  deployed  9.0 s  accuracy 95.1%, pictures 300")
     assert second == f"{'':16}  - TrainModel  made  1.0 s  parameter epochs: 3 -> 4"
     assert third.endswith("  has not ended, or was not asked to deploy") and "SplitDataset" in fourth

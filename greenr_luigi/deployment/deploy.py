@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds for every worker to answer with a new release.
 PATIENCE = 60.0
+STAYS_STOPPED = "the page stays stopped, as `greenr stop` left it: `greenr start` starts it"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def serve_on(service: Service, tell: Callable[[str], None]) -> None:
     with releases.locked(store, tell):
         digest = point_to_last_good(store)
         if server.stays_stopped(run_dir):
-            tell("the page stays stopped, as `greenr stop` left it: `greenr start` starts it")
+            tell(STAYS_STOPPED)
         elif not processes.servers(run_dir):
             tell(f"release {digest} serves again: {server.ensure(service, digest, PATIENCE).url}")
 

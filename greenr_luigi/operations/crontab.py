@@ -13,16 +13,24 @@ from pathlib import Path
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.plan import Plan, next_time
 
+#: Of the lines of a folder: one that sets a variable, and the one that runs, whenever a person has it do so.
+SETS = re.compile(r"^[ \t]*[A-Za-z_]\w*[ \t]*=.*$", re.MULTILINE)
+RUNS = re.compile(
+    r"^[ \t]*(?P<when>@(?!reboot)\w+|(?:[^\s#@]\S*[ \t]+){4}\S+)[ \t]+cd .* run\b", re.MULTILINE
+)
+
 
 def install(plan: Plan) -> None:
-    """Put the lines into the crontab, in place of what the folder has there. Raises GreenrError if there is no cron."""
-    lines = block(plan)
+    """Put the lines into the crontab, in place of what the folder has there; but variables that a person has set among
+    them stay, and times that are not asked for anew. Raises GreenrError if there is no cron."""
+    before = _read()
+    lines = block(plan, before)
     if _command() is None:
         raise GreenrError(
             "there is no crontab on this machine: install cron, or use --systemd. Where something else starts "
             f"commands, have it run these:\n{lines}"
         )
-    _write(_without(_read(), plan.folder) + lines)
+    _write(_without(before, plan.folder) + lines)
 
 
 def remove(folder: Path) -> bool:
@@ -48,19 +56,25 @@ def installed(folder: Path) -> str:
     return f"{found[0]}next run: {next_time(hour, minute, datetime.datetime.now()):%Y-%m-%d %H:%M}\n"
 
 
-def block(plan: Plan) -> str:
-    """The lines of a crontab. They rely on no PATH, HOME, locale or working directory."""
+def block(plan: Plan, crontab: str = "") -> str:
+    """The lines of a crontab. They rely on no PATH, HOME, locale or working directory. `crontab`: as it was."""
     folder = plan.folder
     if "\n" in str(folder):
         raise GreenrError(f"{folder}: a crontab has no way to name a folder with a line break: rename it")
     settings = [f"{name}={value}" for name, value in plan.environment.items()]
     greenr = [*(["env", *settings] if settings else []), *plan.greenr]
     run, start = (
-        f"cd {shlex.quote(str(folder))} && {shlex.join([*greenr, word])}" for word in ("run", "start")
+        f"cd {shlex.quote(str(folder))} && {shlex.join([*greenr, *words])}"
+        for words in (("run",), ("start", "--unless-stopped"))
     )
+    when, kept = f"{plan.minute} {plan.hour} * * *", list[str]()
+    if found := _pattern(folder).search(crontab):
+        kept = SETS.findall(found[0])
+        edited = RUNS.search(found[0])
+        when = edited["when"] if edited and not plan.at_asked else when
     # cron takes a bare % for a line break.
-    lines = [f"{plan.minute} {plan.hour} * * * {run}", f"@reboot {start}"]
-    return "\n".join([_begin(folder), *(line.replace("%", r"\%") for line in lines), _end(folder), ""])
+    lines = [line.replace("%", r"\%") for line in (f"{when} {run}", f"@reboot {start}")]
+    return "\n".join([_begin(folder), *kept, *lines, _end(folder), ""])
 
 
 def _begin(folder: Path) -> str:

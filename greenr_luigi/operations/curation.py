@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import last_run
-from greenr_luigi.staleness import data_root
 from greenr_luigi.text import composed, did_you_mean
 
 
@@ -16,7 +16,9 @@ def decide(root: Path, action: str, pictures: Sequence[str], label: str = "") ->
     GreenrError for what is no picture; then nothing is noted."""
     from greenr_luigi.dataset import curation
 
-    data_root.make(root)
+    if not root.exists():
+        # It is made with the first decision, and is for its owner alone.
+        os.umask(0o077)
     if action == "add":
         for file in map(Path, pictures):
             curation.picture(file, label)

@@ -23,7 +23,8 @@ FIRST_HOUR, HOURS = 1, 5
 @dataclass(frozen=True)
 class Plan:
     """`folder`: where; `root`: the data root; `greenr`: the command up to its word, by absolute paths; `environment`:
-    the variables that it needs; `hour`, `minute`: when, by the machine's clock."""
+    the variables that it needs; `hour`, `minute`: when, by the machine's clock; `at_asked`: a person has
+    said so now."""
 
     folder: Path
     root: Path
@@ -31,6 +32,7 @@ class Plan:
     environment: dict[str, str]
     hour: int
     minute: int
+    at_asked: bool = False
 
 
 def plan(folder: Path, root: Path, options: Sequence[str], at: str | None) -> Plan:
@@ -57,6 +59,7 @@ def plan(folder: Path, root: Path, options: Sequence[str], at: str | None) -> Pl
         {"LUIGI_CONFIG_PATH": str(Path(elsewhere).absolute())} if elsewhere else {},
         hour,
         minute,
+        at_asked=at is not None,
     )
 
 

@@ -30,6 +30,11 @@ def server_status(root: Path) -> list[ServerStatus]:
     Raises GreenrError if there is none."""
     run_dir = root / "server"
     found = processes.servers(run_dir)
+    if not found and server.stays_stopped(run_dir):
+        raise GreenrError(
+            f"no server runs under {root}, since `greenr stop` has stopped it: it stays so, over a reboot too, until "
+            "`greenr start` or a deployment that succeeds"
+        )
     if not found:
         raise GreenrError(f"no server runs under {root}: `greenr start` starts one")
     return [_status_of(running, run_dir) for running in found]

@@ -33,7 +33,7 @@ TIMER = """\
 Description=greenr daily in {told}
 
 [Timer]
-OnCalendar=*-*-* {time}:00
+{when}
 # One that was missed, since the machine was off, is made up for.
 Persistent=true
 
@@ -107,8 +107,10 @@ PrivateMounts=yes
 OWN_TMP, THE_MACHINES_TMP = "PrivateTmp=yes\n", "ReadWritePaths=/tmp /var/tmp\n"
 
 
-def texts(plan: Plan) -> dict[str, str]:
-    """The units by their names: the run, its timer, the page. They rely on no PATH, HOME, locale or time zone."""
+def texts(plan: Plan, timer: str = "") -> dict[str, str]:
+    """The units by their names: the run, its timer, the page. They rely on no PATH, HOME, locale or time zone. `timer`:
+    as it was, whose times stay unless a person asks for another."""
+    edited = [] if plan.at_asked else re.findall(r"^OnCalendar=.+$", timer, re.MULTILINE)
     for text in (str(plan.folder), str(plan.root), *plan.greenr, *plan.environment.values()):
         if not text.isprintable():
             raise GreenrError(f"{text!r}: a unit of systemd has no way to name such a folder: rename it")
@@ -136,7 +138,7 @@ def texts(plan: Plan) -> dict[str, str]:
         "where": "\n".join(where),
         # No variable is looked for in the first word.
         "greenr": " ".join([_quoted(program), *(_quoted(word).replace("$", "$$") for word in words)]),
-        "time": f"{plan.hour:02}:{plan.minute:02}",
+        "when": "\n".join(edited) or f"OnCalendar=*-*-* {plan.hour:02}:{plan.minute:02}:00",
         "boot": "multi-user.target" if system else "default.target",
     }
     head = head_of(plan.folder)

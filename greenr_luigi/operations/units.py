@@ -23,7 +23,8 @@ def install(plan: Plan) -> None:
     """Write the units, in place of what the folder has, and have systemd start them.
 
     Raises GreenrError where no systemd answers, with the units."""
-    units = texts(plan)
+    before = _folder() / f"{name_of(plan.folder)}.timer"
+    units = texts(plan, regular.read(before).decode() if _ours(before, plan.folder) else "")
     told = "".join(f"\n# {_folder() / name}\n{text}" for name, text in units.items())
     if not BOOTED.is_dir():
         raise GreenrError(

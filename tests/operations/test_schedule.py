@@ -131,6 +131,26 @@ def test_of_an_edited_line_the_next_run_is_not_told(folder, table, edited):
     assert crontab.remove(folder) and not table.read_text()
 
 
+@pytest.mark.parametrize("when", ["17 */6 * * *", "@daily", "5 4 * * 1-5", "17 4 1,15 * *"])
+def test_what_a_person_has_edited_is_kept_until_another_time_is_asked_for(folder, table, when):
+    begin, run, *rest = block(folder, "04:17").splitlines(keepends=True)
+    edited = f"{begin}NTFY=a b=c\n{run.replace('17 4 * * *', when)}{''.join(rest)}"
+    table.write_text(OTHERS + edited)
+    crontab.install(plan(folder, Path("data"), [], None))
+    assert table.read_text() == OTHERS + edited
+    crontab.install(plan(folder, Path("data"), [], "5:06"))
+    assert table.read_text() == OTHERS + edited.replace(f"{when} cd", "6 5 * * * cd")
+
+
+def test_the_line_of_boot_is_no_time_to_run(folder, table):
+    """Nor is one that a person has switched off."""
+    begin, run, *rest = block(folder, "04:17").splitlines(keepends=True)
+    for edited in ("", f"#{run}"):
+        table.write_text("".join([begin, edited, *rest]))
+        crontab.install(plan(folder, Path("data"), [], None))
+        assert table.read_text() == block(folder)
+
+
 @pytest.mark.parametrize("lost", [0, -1])
 def test_lines_without_one_of_their_comments_do_not_double(folder, table, lost):
     lines = block(folder).splitlines(keepends=True)
@@ -154,6 +174,7 @@ def test_in_the_environment_of_cron_the_lines_run(folder, tmp_path):
     """As cron does: a bare % ends the command, \\% is one, and little is set."""
     _, run, start, _, _ = crontab.block(plan(folder, Path("data"), ["--module=toy"], None)).split("\n")
     assert re.fullmatch(r"\d+ [1-5] \* \* \* cd .*", run) and start.startswith("@reboot cd ")
+    assert start.endswith(" start --unless-stopped")
     (folder / "luigi.cfg").write_text("[TrainModel]\nepochs = x\n")
     command = run.split(" ", 5)[5].replace("--module=toy run", "--module=tasks status")
     assert not re.search(r"(?<!\\)%", command)

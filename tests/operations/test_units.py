@@ -42,6 +42,13 @@ def test_systemd_takes_them_without_a_word(folder, tmp_path, monkeypatch, system
     assert (told.returncode, told.stdout + told.stderr) == (0, "")
 
 
+def test_times_that_a_person_has_edited_are_kept_until_another_is_asked_for(folder):
+    edited = "[Timer]\nOnCalendar=Mon 05:00\nOnCalendar=Fri 06:00\nPersistent=true\n"
+    for at, times in ((None, ["Mon 05:00", "Fri 06:00"]), ("4:17", ["*-*-* 04:17:00"])):
+        _, timer, _ = unit_texts.texts(plan(folder, Path("data"), [], at), edited).values()
+        assert [line[11:] for line in timer.splitlines() if line.startswith("OnCalendar=")] == times
+
+
 def test_they_run_as_who_owns_the_folder_and_none_but_root_has_capabilities(folder, monkeypatch):
     monkeypatch.setattr(unit_texts, "is_system", lambda: True)
     for owner in (0, 1000):
