@@ -25,6 +25,9 @@ if [ "${1:-}" = test ]; then
     command -v sshfs >/dev/null || missing="$missing sshfs openssh-sftp-server"
     command -v npm >/dev/null || missing="$missing npm"
     command -v promtool >/dev/null || missing="$missing prometheus"
+    command -v dockerd >/dev/null || missing="$missing docker.io"
+    command -v debootstrap >/dev/null || missing="$missing debootstrap"
+    command -v iptables >/dev/null || missing="$missing iptables"
     [ -z "$missing" ] || apt_install $missing
     .venv/bin/python -m pip install -q -c constraints.txt -e '.[test]'
 else

@@ -156,12 +156,17 @@ def review_pictures(arguments: argparse.Namespace) -> None:
 
 
 def rollback(arguments: argparse.Namespace) -> None:
-    from greenr_luigi.serving import processes, releases, server
+    from greenr_luigi.operations import start
+    from greenr_luigi.serving import elsewhere, processes, releases, server
 
+    address, store = start.elsewhere(arguments.root, arguments.module), arguments.root / "releases"
     data_root.hold(arguments.root, print)
-    earlier = releases.rollback(arguments.root / "releases", print, arguments.release)
+    earlier = releases.rollback(store, print, arguments.release)
     run_dir = arguments.root / "server"
-    if not processes.servers(run_dir):
+    if address:
+        elsewhere.wait(address, store, earlier, 10)
+        print(f"{address} now serves release {earlier}")
+    elif not processes.servers(run_dir):
         print(f"release {earlier} will be served when a server runs: `greenr start` starts one")
     else:
         served = server.wait_for_release(run_dir, earlier, 10)
@@ -211,8 +216,13 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
 
 
 def show_server(arguments: argparse.Namespace) -> None:
-    from greenr_luigi.operations import server_status
+    from greenr_luigi.operations import server_status, start
+    from greenr_luigi.serving import elsewhere
 
+    if address := start.elsewhere(arguments.root, arguments.module):
+        said = {"address": address, **elsewhere.ask(address)}
+        print(json.dumps(said, indent=2))
+        return
     rows = server_status.server_status(arguments.root)
     if arguments.json:
         print(json.dumps(rows, indent=2))
@@ -269,6 +279,9 @@ def start_server(arguments: argparse.Namespace) -> None:
 
 
 def stop_server(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import start
     from greenr_luigi.serving import server
 
+    if address := start.elsewhere(arguments.root, arguments.module):
+        raise start.not_ours(address)
     print("stopped" if server.stop(arguments.root / "server") else "no server was running")

@@ -43,6 +43,19 @@ class PrefixParameter(CheckedParameter[str]):
             raise SettingError(f"{self._option} {value}: {error}") from None
 
 
+class AddressParameter(CheckedParameter[str]):
+    """The address of a server, without its last slash; or none, which is empty text."""
+
+    expected = "an address such as http://app:8008, without a path"
+
+    def check(self, value: str) -> str:
+        if not value:
+            return value
+        from greenr_luigi.serving.elsewhere import address
+
+        return address(value)
+
+
 @requires(SplitDataset, TrainModel, EvaluateModel, ExportModel)
 class DeployApp(PipelineStage):
     role = "deployment"
@@ -54,6 +67,9 @@ class DeployApp(PipelineStage):
     web_workers = NumberParameter(int, 0, description="Processes that serve; 0 for one a core.")
     root_path = PrefixParameter(
         description="Path under which a proxy mounts the page, such as /app; empty for none."
+    )
+    served_at = AddressParameter(
+        description="Address of a server of this root that others start, such as http://app:8008; empty: ours."
     )
     floor = NumberParameter(
         float, 0, 1, significant=False, description="The least accuracy, from 0 to 1, that is released."
@@ -86,13 +102,12 @@ class DeployApp(PipelineStage):
         from greenr_luigi.serving.server import Service
 
         parameters = dict(cls.get_params())
-        host, port, web_workers, root_path = (
+        host, port, web_workers, root_path, served_at = (
             parameters[name].parse(texts[name]) if name in texts else cls.configured(name)
-            for name in ("host", "port", "web_workers", "root_path")
+            for name in ("host", "port", "web_workers", "root_path", "served_at")
         )
-        return Service(
-            root / "releases", root / "server", host, port, web_workers, root_path, config_check.of_server()
-        )
+        places = root / "releases", root / "server"
+        return Service(*places, host, port, web_workers, root_path, config_check.of_server(), served_at)
 
     @classmethod
     def refused(cls, arguments: Sequence[str]) -> None:

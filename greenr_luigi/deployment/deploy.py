@@ -111,11 +111,13 @@ def serve_on(service: Service, tell: Callable[[str], None]) -> None:
     store, run_dir = service.store, service.run_dir
     good = releases.last_good(store)
     if (good is None and not releases.releases(store)) or (
-        good == releases.current(store) and processes.servers(run_dir)
+        good == releases.current(store) and (service.elsewhere or processes.servers(run_dir))
     ):
         return
     with releases.locked(store, tell):
         digest = point_to_last_good(store)
+        if service.elsewhere:
+            return  # It follows, and whoever runs it brings it up.
         if server.stays_stopped(run_dir):
             tell(STAYS_STOPPED)
         elif not processes.servers(run_dir):

@@ -37,6 +37,8 @@ def stay(root: Path, module: str = "tasks") -> None:
     # A server would answer there, too.
     notify = os.environ.pop("NOTIFY_SOCKET", None)
     service = _service(root, module)
+    if service.elsewhere:
+        raise not_ours(service.elsewhere)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         serve_on(service, print)
@@ -52,10 +54,25 @@ def stay(root: Path, module: str = "tasks") -> None:
         )
 
 
+def elsewhere(root: Path, module: str = "tasks") -> str:
+    """The address of the server of a root that others start and stop; empty where it is ours."""
+    last_service = getattr(deploying_stage(module), "last_service", None)
+    try:
+        return last_service(root).elsewhere if last_service else ""
+    except GreenrError:
+        return ""  # Where luigi.cfg is wrong, `greenr` says so besides; what runs here is found without it.
+
+
 def _ready(address: str) -> None:
     """Tell systemd that it need wait no longer (sd_notify(3))."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
         sending.sendto(b"READY=1", address.replace("@", "\0", 1))
+
+
+def not_ours(address: str) -> GreenrError:
+    return GreenrError(
+        f"the server at {address} is others' to start and stop ([DeployApp] served_at): do so there"
+    )
 
 
 def _service(root: Path, module: str) -> Service:

@@ -50,18 +50,18 @@ def launch(run_dir: Path, note: ServerNote, timeout: float, shared: bool) -> Ser
             raise ServerError(f"{path} is a link, and what a server writes would go elsewhere: remove it")
     if shutil.disk_usage(run_dir).free < ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
-    note = replace(as_loaded(note), launch=f"metrics-{time.time_ns()}")
+    note = replace(as_loaded(note), launch=name())
     with listen(note.host, note.port, shared) as listening:
         note = replace(note, port=listening.getsockname()[1])
-        for name in ("workers", note.launch):
-            files.private_folder(run_dir / name)
+        for folder in ("workers", note.launch):
+            files.private_folder(run_dir / folder)
         with regular.opened(run_dir / LOG, "ab") as log:
             files.make_private(run_dir / LOG)
             note = replace(note, logged=log.tell())
             try:
                 # It ends when the daemon has been forked.
                 subprocess.run(
-                    command(run_dir, note),
+                    [*command(note, str(run_dir / LOG)), "--daemon", "--enable-stdio-inheritance"],
                     check=True,
                     timeout=timeout,
                     # gunicorn imports from where it is started before all else, and many may write in run_dir.
@@ -89,11 +89,16 @@ def as_loaded(note: ServerNote) -> ServerNote:
     )
 
 
-def command(run_dir: Path, note: ServerNote) -> list[str]:
+def name() -> str:
+    """Of a start."""
+    return f"metrics-{time.time_ns()}"
+
+
+def command(note: ServerNote, log: str) -> list[str]:
+    """`log`: the file for it; "-" for standard error."""
     return [
         *(sys.executable, "-m", "gunicorn", "-c", "python:greenr_luigi.web.gunicorn_conf"),
-        *("--daemon", "--enable-stdio-inheritance"),
-        *("--log-file", str(run_dir / LOG), "--workers", str(note.workers)),
+        *("--log-file", log, "--workers", str(note.workers)),
     ]
 
 

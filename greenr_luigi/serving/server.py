@@ -29,7 +29,7 @@ from itertools import chain
 from pathlib import Path
 
 from greenr_luigi import files
-from greenr_luigi.serving import processes, releases
+from greenr_luigi.serving import elsewhere, processes, releases
 from greenr_luigi.serving.launch import ASSETS, LAUNCH, LIBRARIES, WEB, launch, log_end
 from greenr_luigi.serving.processes import Running
 from greenr_luigi.serving.sockets import ServerError
@@ -52,7 +52,8 @@ class NotReady(ServerError):
 class Service:
     """What to serve, and where. `port`: 0 for a free one; `workers`: processes, 0 for one a core; `root_path`: the path
     under which a proxy mounts the page; `settings`: texts for web.settings by variable; the environment goes before
-    them."""
+    them. `elsewhere`: the address of a server of this store that others start and stop, which makes all but `store`
+    theirs; empty where we do."""
 
     store: Path
     run_dir: Path
@@ -61,6 +62,7 @@ class Service:
     workers: int = 0
     root_path: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: str = ""
 
     def note(self) -> ServerNote:
         """How such a server is started, but for what only a start tells: the port for 0, what it loads, its name."""
@@ -78,14 +80,14 @@ class Service:
 @dataclass(frozen=True)
 class Server:
     """A running server: the pids of its gunicorn and of the workers, which all answer with the release `digest`.
-    `launch`: the name of its start."""
+    `launch`: the name of its start. Of one that others run only `url` and `digest` are known."""
 
     url: str
-    port: int
-    pid: int
-    workers: tuple[int, ...]
     digest: str
-    launch: str
+    port: int = 0
+    pid: int = 0
+    workers: tuple[int, ...] = ()
+    launch: str = ""
 
 
 def ensure(service: Service, digest: str, timeout: float) -> Server:
@@ -93,7 +95,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
 
     One that was started as described is taken. Otherwise a new one is started, which serves before the old one stops.
     If it does not come to serve, the old one serves on. Safe to call from two processes, and after a caller that was
-    killed. `timeout`: seconds to start, and for the workers to answer.
+    killed. One that others run is only waited for. `timeout`: seconds to start, and for the workers to answer.
 
     Raises ServerError: address taken by another program, release refused, no answer in time.
     """
@@ -104,6 +106,9 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
     run_dir = regular.real(service.run_dir)
     if (pointed := releases.current(service.store)) != digest:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
+    if service.elsewhere:
+        elsewhere.wait(service.elsewhere, service.store, digest, timeout)
+        return Server(f"{service.elsewhere}/", digest)
     wanted = service.note()
     # Before the folder is refused, which is that user's: this says what to do.
     processes.refuse_foreign(run_dir, processes.servers(run_dir))
@@ -154,6 +159,8 @@ def tidy(run_dir: Path, launch: str) -> None:
 
 def not_as_wanted(service: Service, digest: str) -> str | None:
     """What of our running server is not as described, in words; None if all is, and it answers with the release."""
+    if service.elsewhere:
+        return elsewhere.not_ready(service.elsewhere, digest)
     found = processes.servers(service.run_dir)
     if not found:
         return f"no server of ours answers on {service.host}:{service.port}"
@@ -224,7 +231,7 @@ def wait_for_workers(run_dir: Path, note: ServerNote, digest: str, timeout: floa
         cause = not_ready(running, digest)
         if cause is None:
             pids = tuple(state.pid for state in running.workers)
-            return Server(url(note), note.port, running.pid, pids, digest, note.launch)
+            return Server(url(note), digest, note.port, running.pid, pids, note.launch)
         if time.monotonic() > deadline:
             raise NotReady(
                 f"{cause} after {timeout:g} seconds: look for what holds them{log_end(run_dir, note)}"

@@ -287,7 +287,7 @@ def test_a_server_of_version_0_2_is_found_and_replaced(place: Path) -> None:
         port = int(listening.getsockname()[1])
         bind = ["--bind", f"fd://{listening.fileno()}"]
         subprocess.run(
-            [*launch.command(run_dir, note), *bind],
+            [*launch.command(note, str(run_dir / processes.LOG)), "--daemon", *bind],
             cwd=run_dir,
             env=environment,
             check=True,

@@ -1,7 +1,6 @@
 """Which installed distributions an output depends on: what the code imports, and what a stage names besides."""
 
 import base64
-import configparser
 import functools
 import hashlib
 import importlib
@@ -250,9 +249,9 @@ def normalized(name):
 
 
 def test_everything_that_the_project_requires_shapes_a_stage_but_for_what_runs_and_shows_it():
-    setup = configparser.ConfigParser()
-    setup.read(REPOSITORY / "setup.cfg")
-    lines = setup["options"]["install_requires"].split("\n")
+    files = sorted((REPOSITORY / "requirements").iterdir())
+    assert [file.name for file in files] == ["pipeline.txt", "serve.txt"]
+    lines = [line for file in files for line in file.read_text().splitlines()]
     required = {normalized(re.match(r"[\w.-]*", line)[0]) for line in lines} - {""}
     seen = {normalized(name) for names in of_each_stage().values() for name in names}
     assert required - seen == {"luigi", "rich"}

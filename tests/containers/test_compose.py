@@ -1,0 +1,191 @@
+"""The images are built, and compose.yaml is run, for real, in an engine of the test's own. GREENR_TEST_DOCKER names a
+folder where that engine keeps what it has built, for the next time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenr_luigi.about import PACKAGE
+from tests import tiny_release
+from tests.containers.engine import Engine, missing, pip_settings
+from tests.serving.looking import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.machine, pytest.mark.timeout(1200)]
+
+REPOSITORY = PACKAGE.parent
+PAGE, DASHBOARD = "http://127.0.0.1:8080/app", "http://127.0.0.1:8082"
+#: Megabytes (10**6) of the image that serves.
+MOST = 350
+#: Small, and without the internet.
+CONFIGURATION = """
+[core]
+scheduler_host = luigid
+[DownloadImages]
+root = /data
+source = sample
+limit = 40
+[TrainModel]
+epochs = 3
+[DeployApp]
+served_at = http://app:8008
+"""
+OVERRIDE = """
+services:
+  pipeline:
+    volumes: ["{folder}/luigi.cfg:/etc/greenr/luigi.cfg:ro"]
+"""
+#: Prints a line an answer; of a connection that breaks, why.
+VISITOR = """
+import sys, requests
+session, data = requests.Session(), open(sys.argv[2], "rb").read()
+session.trust_env = False
+while True:
+    try:
+        answer = session.post(sys.argv[1] + "/api/predict", files={"file": data}, timeout=30)
+        print(answer.status_code, answer.json().get("release"), flush=True)
+    except requests.RequestException as error:
+        print("lost", repr(error), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """With all images, and containers' networks."""
+    if why := missing():
+        pytest.skip(f"no Docker engine can be run here: {why}")
+    kept = os.environ.get("GREENR_TEST_DOCKER")
+    made = Engine(Path(kept) if kept else tmp_path_factory.mktemp("docker"))
+    try:
+        made.start(isolated=False)
+        made.import_base()
+        with pip_settings(tmp_path_factory.mktemp("secrets")) as secrets:
+            for target in ("serve", "pipeline", "nginx"):
+                made.build(target, REPOSITORY, secrets)
+        made.stop()
+        made.start(isolated=True)
+        yield made
+    finally:
+        made.stop()
+
+
+def test_the_image_that_serves_is_small_and_has_no_more_than_it_needs(engine: Engine) -> None:
+    (image,) = json.loads(engine.docker("image", "inspect", "greenr-serve").stdout)
+    print(f"greenr-serve: {image['Size'] / 10**6:.0f} MB")
+    assert image["Size"] <= MOST * 10**6
+    assert image["Config"]["User"] not in ("", "0", "root") and image["Config"]["Healthcheck"]
+    look = (
+        "import importlib.util as u, os; print(os.getuid(), os.path.exists('/run/secrets/ca'), [name for name in"
+        " ('torch', 'fastai', 'luigi', 'scipy', 'onnx', 'pip') if u.find_spec(name)])"
+    )
+    said = engine.docker(
+        "run", "--rm", "--network=none", "--read-only", "greenr-serve", "python3", "-c", look
+    )
+    assert said.stdout.strip() == "10001 False []"
+    (base,) = json.loads(engine.docker("image", "inspect", "greenr-pipeline").stdout)
+    print(f"greenr-pipeline: {base['Size'] / 10**6:.0f} MB")
+    for name in ("greenr-serve", "greenr-pipeline"):
+        history = engine.docker("history", "--no-trunc", name).stdout
+        assert "127.0.0.1:" not in history.replace("127.0.0.1:8008", "")
+
+
+class Stack:
+    """compose.yaml, with pictures that are drawn."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        (folder / "luigi.cfg").write_text(CONFIGURATION)
+        (folder / "override.yaml").write_text(OVERRIDE.format(folder=folder))
+        self.files = ["-f", str(REPOSITORY / "compose.yaml"), "-f", str(folder / "override.yaml")]
+        self.picture = folder / "picture.jpg"
+        self.picture.write_bytes(tiny_release.picture("yellow", 300))
+
+    def compose(self, *words: str, check: bool = True) -> str:
+        return self.engine.compose(*self.files, *words, check=check).stdout
+
+    def get(self, address: str) -> tuple[int, str]:
+        code = (
+            "import sys, requests; s = requests.Session(); s.trust_env = False; r = s.get(sys.argv[1], timeout=20); "
+            "print(r.status_code); print(r.text)"
+        )
+        done = subprocess.run(
+            self.engine.inside(sys.executable, "-c", code, address), capture_output=True, text=True
+        )
+        status, _, text = done.stdout.partition("\n")
+        return int(status or 0), text
+
+    def release(self) -> str | None:
+        status, text = self.get(f"{PAGE}/api/model")
+        return str(json.loads(text)["release"]) if status == 200 else None
+
+    def container(self, service: str) -> dict[str, Any]:
+        number = self.compose("ps", "--all", "--quiet", service).strip()
+        (found,) = json.loads(self.engine.docker("inspect", number).stdout)
+        return dict(found)
+
+    def in_pipeline(self, *words: str) -> str:
+        return self.compose("exec", "-T", "pipeline", *words)
+
+
+@pytest.fixture
+def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
+    tmp_path.chmod(0o755)
+    made = Stack(engine, tmp_path)
+    try:
+        yield made
+    finally:
+        print(made.compose("logs", "--no-color", "--tail=80", check=False))
+        made.compose("down", "--volumes", "--timeout=60", check=False)
+
+
+def test_from_nothing_to_both_pages_a_new_release_without_a_lost_request_and_all_is_kept(
+    stack: Stack,
+) -> None:
+    stack.compose("up", "--detach", "--no-build", "--wait", "luigid", "app", "nginx")
+    assert stack.release() is None and stack.get(f"{PAGE}/healthz")[0] == 200
+    stack.compose("up", "--detach", "--no-build")
+    until(lambda: stack.release() is not None, 300)
+    first = stack.release()
+    assert stack.get(f"{PAGE}/")[0] == stack.get(f"{PAGE}/model")[0] == stack.get(f"{DASHBOARD}/")[0] == 200
+    assert "DeployApp" in stack.get(f"{DASHBOARD}/api/task_list?data={{}}")[1]
+    assert stack.get(f"{PAGE}/readyz")[0] == stack.get(f"{PAGE}/metrics")[0] == 403
+
+    # A new model, while somebody asks.
+    command = stack.engine.inside(sys.executable, "-c", VISITOR, PAGE, str(stack.picture))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as visitor:
+        until(lambda: "deployed" in stack.in_pipeline("greenr", "history"), 120)
+        stack.in_pipeline("greenr", "run", "--seed=7", "--force=DeployApp")
+        second = stack.release()
+        said = stack.in_pipeline("greenr", "rollback")
+        assert f"http://app:8008 now serves release {first}" in said
+        stack.in_pipeline("greenr", "rollback", str(second))
+        visitor.terminate()
+        assert visitor.stdout is not None
+        answers = [line.split(maxsplit=1) for line in visitor.stdout.read().splitlines()]
+    print(f"{len(answers)} answers during three swaps")
+    assert first != second and {status for status, _ in answers} == {"200"}
+    assert {release for _, release in answers} == {first, second}
+
+    # What it may not.
+    for place in ("/x", "/opt/greenr/x", "/data/x", "/data/releases/x"):
+        assert "Read-only" in stack.compose("exec", "-T", "app", "touch", place, check=False)
+    assert stack.container("app")["State"]["Health"]["Status"] == "healthy"
+    assert stack.container("app")["HostConfig"]["CapDrop"] == ["ALL"]
+
+    # Each ends by itself within its grace, and comes again with all that it had.
+    history = stack.in_pipeline("greenr", "history")
+    stack.compose("stop")
+    assert {name: stack.container(name)["State"]["ExitCode"] for name in ("app", "nginx", "pipeline")} == {
+        "app": 0, "nginx": 0, "pipeline": 0,
+    }  # fmt: skip
+    stack.compose("down")
+    stack.compose("up", "--detach", "--no-build")
+    until(lambda: stack.release() == second, 60)
+    assert stack.in_pipeline("greenr", "history").startswith(history[:500])

@@ -1,0 +1,49 @@
+"""What is installed where only the web classifier runs, and what of the images can be judged without an engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from greenr_luigi.about import PACKAGE
+from greenr_luigi.serving.launch import LIBRARIES, WEB
+from greenr_luigi.staleness import code, libraries
+
+REPOSITORY = PACKAGE.parent
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_serving_requires_is_what_it_imports() -> None:
+    lines = (REPOSITORY / "requirements/serve.txt").read_text().splitlines()
+    required = {normalized(re.split(r"[^\w.-]", line)[0]) for line in lines if not line.startswith("#")}
+    imported = libraries.imported(code.sources([WEB, "greenr_luigi.serving"]))
+    assert required == {normalized(name) for name in {*imported, *LIBRARIES}}
+
+
+def test_hadolint_finds_nothing() -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), "--no-color", REPOSITORY / "Dockerfile"],
+        capture_output=True,
+        text=True,
+    )
+    assert linted.stdout + linted.stderr == ""
+
+
+def test_each_container_is_closed() -> None:
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    assert set(services) == {"luigid", "pipeline", "app", "nginx"}
+    for service in services.values():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert services["app"]["volumes"] == ["data:/data:ro"]
+    # luigid asks nobody for a password.
+    assert [port for service in services.values() for port in service.get("ports", ())] == [
+        "8080:8080", "127.0.0.1:8082:8082",
+    ]  # fmt: skip
