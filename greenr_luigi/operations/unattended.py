@@ -28,6 +28,7 @@ from greenr_luigi.operations.notify import Ended
 from greenr_luigi.operations.stages import deploying_stage
 from greenr_luigi.operations.terminal import BEGINS, Show
 from greenr_luigi.run_history import RUN_VARIABLE, Event
+from greenr_luigi.serving import processes
 from greenr_luigi.staleness import data_root
 from greenr_luigi.staleness.errors import why_full
 
@@ -150,10 +151,24 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
     running = "luigi"
     log.write(f"$ {' '.join(command)}")
     environment = {**os.environ, RUN_VARIABLE: number, "PYTHONUNBUFFERED": "1"}
-    pipe = subprocess.PIPE
+    pipe, parent = subprocess.PIPE, os.getpid()
+
+    def end_with_us() -> None:
+        # A shell has what it starts in the background ignore it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if not processes.end_with(parent, signal.SIGINT):
+            os._exit(1)
+
     with (
         subprocess.Popen(
-            command, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+            command,
+            stdout=pipe,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            # Also where we are killed: as by Ctrl-C.
+            preexec_fn=end_with_us,
         ) as child,
         _interrupting(child) as interrupted,
     ):

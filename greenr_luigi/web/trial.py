@@ -3,7 +3,6 @@ there is does so there, and no worker with it."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import resource
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.serving import processes
 from greenr_luigi.staleness.shown import harmless
 from greenr_luigi.web.model import ModelError, load
 
@@ -24,8 +24,6 @@ REFUSED, FAILED = 3, 4
 MOST_SAID = 2000
 #: Seconds between two looks whether a trial is still wanted.
 POLL = 0.1
-#: prctl(2).
-PR_SET_PDEATHSIG = 1
 
 
 def start(store: Path, digest: str, int8: bool) -> subprocess.Popen[bytes]:
@@ -72,8 +70,7 @@ def finish(process: subprocess.Popen[bytes], digest: str, timeout: float, wanted
 
 
 def main(parent: str, store: str, digest: str, int8: str) -> int:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):
+    if not processes.end_with(int(parent), signal.SIGKILL):
         return FAILED  # It has ended before it was waited for.
     limit_memory()
     try:

@@ -128,6 +128,34 @@ def test_whoever_ends_it_ends_the_run(toy):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ignored", [False, True])
+def test_one_that_is_killed_leaves_nothing_that_runs(toy, ignored):
+    """Also where a shell has started it in the background, for which Ctrl-C is not meant."""
+    (toy / "do").write_text("waits")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        process = start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while not any("waits" in path.read_text() for path in (toy / "data").glob(f"{LOGS}/*")):
+        assert process.poll() is None
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.communicate()
+    while is_alive(child):
+        pass
+    status, said, _ = run(toy, "")
+    assert (status, said) == (0, ["ServeToy  is done"])
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
 def test_a_second_one_waits(toy):
     (toy / "do").write_text("")
     (toy / "data").mkdir()
