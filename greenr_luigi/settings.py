@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import contextlib
 import functools
@@ -143,22 +144,39 @@ def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
         raise SettingError(f"{family} is no stage: {did_you_mean(family, [*named])}")
     if family not in named:
         return None
-    unknown = CmdlineParser._build_parser(root_task=family).parse_known_args(arguments)[1]
+    parser = CmdlineParser._build_parser(root_task=family)
+    unknown = parser.parse_known_args(arguments)[1]
     if option := next((word.split("=")[0] for word in unknown if word.startswith("--")), None):
         options = [f"--{name.replace('_', '-')}" for name, _ in named[family].get_params()]
         raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, options)}")
-    with CmdlineParser.global_instance(arguments, allow_override=True) as parser:
+    with _parsed(parser.parse_args(arguments)) as command_line:
         file = core().logging_conf_file
         try:
             config_check.logging_file(file)
         except ValueError as error:
             raise SettingError(f"--logging-conf-file {file}: {error}") from None
         try:
-            task: luigi.Task = parser.get_task_obj()
+            task: luigi.Task = command_line.get_task_obj()
         except MissingParameterException as error:
             raise SettingError(str(error)) from None
         _instantiate_required(task, stages)
     return task
+
+
+class _Parsed(CmdlineParser):
+    def __init__(self, parsed: argparse.Namespace) -> None:
+        self.known_args = parsed
+
+
+@contextlib.contextmanager
+def _parsed(parsed: argparse.Namespace) -> Iterator[Any]:
+    """What Luigi's `global_instance` makes of a command line. That builds the parser of all stages three times more,
+    which takes longer than all else here."""
+    before, CmdlineParser._instance = CmdlineParser._instance, _Parsed(parsed)
+    try:
+        yield CmdlineParser._instance
+    finally:
+        CmdlineParser._instance = before
 
 
 def _instantiate_required(task: luigi.Task, stages: Stages) -> None:
