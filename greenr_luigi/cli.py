@@ -203,6 +203,35 @@ STAYS = "and stay while it runs, as systemd wants it; a page that `greenr stop` 
 STAY: Option = ("--stay", {"action": "store_true", "help": STAYS})
 UNLESS = "as the schedule does at boot: a page that `greenr stop` has stopped is not started"
 UNLESS_STOPPED: Option = ("--unless-stopped", {"action": "store_true", "help": UNLESS})
+NGINX = (
+    "print a configuration of nginx: the page, as it was deployed last, and the dashboard, closed by default"
+)
+NGINX_OPTIONS: Sequence[Option] = (
+    (
+        "--name",
+        {"action": "append", "default": [], "help": "such as example.org; besides [server] allowed_hosts"},
+    ),
+    (
+        "--listen",
+        {"action": "append", "metavar": "ADDRESS", "help": "80 on all addresses if absent; 127.0.0.1:8080"},
+    ),
+    (
+        "--dashboard",
+        {"default": "/dashboard", "metavar": "PATH", "help": "the dashboard's: /dashboard if absent"},
+    ),
+    (
+        "--allow",
+        {"default": "", "metavar": "NETWORKS", "help": "10.1.0.0/16,...: who sees it without a password"},
+    ),
+    (
+        "--passwords",
+        {
+            "default": "/etc/nginx/greenr.password",
+            "metavar": "FILE",
+            "help": "for all others, as of htpasswd",
+        },
+    ),
+)
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", commands.init_folder, INIT, []),
@@ -224,6 +253,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("server", commands.show_server, "print where the page answers, since when, and how it was started", [JSON]),
     ("start", commands.start_server, "serve the last good release, as after a reboot", [STAY, UNLESS_STOPPED]),
     ("stop", commands.stop_server, "stop the web classifier", []),
+    ("nginx", commands.print_nginx, NGINX, NGINX_OPTIONS),
 )  # fmt: skip
 
 #: Options as for luigi may follow these. Whatever is wrong in luigi.cfg, those go on.

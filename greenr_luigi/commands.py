@@ -236,6 +236,25 @@ def show_server(arguments: argparse.Namespace) -> None:
             print(f"{'settings':9} {name} {value}")
 
 
+def print_nginx(arguments: argparse.Namespace) -> None:
+    import luigi.configuration
+
+    from greenr_luigi.operations import nginx, start
+
+    page = start.service_of(arguments.root, arguments.module)
+    front = nginx.Front(
+        arguments.name,
+        arguments.listen or nginx.Front.listen,
+        arguments.dashboard,
+        arguments.allow,
+        arguments.passwords,
+    )
+    port = luigi.configuration.get_config().getint("dashboard", "port", 8082)
+    print(nginx.configuration(page, port, front), end="")
+    for line in nginx.lacking(page, front):
+        print(f"set in luigi.cfg, and run DeployApp: {line}", file=sys.stderr)
+
+
 def list_releases(arguments: argparse.Namespace) -> None:
     """With what a choice between them needs."""
     from greenr_luigi.serving import history, releases

@@ -23,7 +23,7 @@ def start(root: Path, module: str = "tasks") -> Server:
     """
     from greenr_luigi.deployment.deploy import serve
 
-    return serve(_service(root, module), print)
+    return serve(service_of(root, module), print)
 
 
 def stay(root: Path, module: str = "tasks") -> None:
@@ -36,7 +36,7 @@ def stay(root: Path, module: str = "tasks") -> None:
 
     # A server would answer there, too.
     notify = os.environ.pop("NOTIFY_SOCKET", None)
-    service = _service(root, module)
+    service = service_of(root, module)
     if service.elsewhere:
         raise not_ours(service.elsewhere)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
@@ -75,7 +75,8 @@ def not_ours(address: str) -> GreenrError:
     )
 
 
-def _service(root: Path, module: str) -> Service:
+def service_of(root: Path, module: str) -> Service:
+    """As the newest deployment under a root served; as luigi.cfg says before the first. Raises GreenrError."""
     stage = deploying_stage(module)
     last_service = getattr(stage, "last_service", None)
     if last_service is None:

@@ -1,0 +1,212 @@
+"""The configuration of an nginx in front of the page and the dashboard, from the settings by which they run."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.serving import server
+from greenr_luigi.serving.server import Service
+from greenr_luigi.text import networks
+from greenr_luigi.web import intake
+from greenr_luigi.web.settings import Settings, from_environment, host_name, prefix
+
+Value = TypeVar("Value")
+
+PASSWORDS = "/etc/nginx/greenr.password"
+#: Requests of one address at a time: nginx keeps what is uploaded on disk until it is whole.
+AT_A_TIME = 32
+#: Seconds that nginx waits longer than the page, whose words are better.
+LONGER = 5
+
+TEMPLATE = """\
+# Printed by `greenr nginx`, from luigi.cfg; print it again when that has changed. For /etc/nginx/conf.d/greenr.conf.
+limit_conn_zone $binary_remote_addr zone={zone}:1m;
+
+server {{
+{listen}
+    server_name {names};
+    server_tokens off;
+    absolute_redirect off;
+
+    limit_conn {zone} {at_a_time};
+    limit_conn_status 429;
+    client_max_body_size 1m;
+    client_header_timeout {header_seconds}s;
+    client_body_timeout {body_seconds}s;
+    send_timeout 20s;
+
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $http_host;
+    # In the place of what a visitor may have sent.
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Request-ID $request_id;
+    proxy_set_header X-Forwarded-Prefix "{root_path}";
+    # Who knows the dashboard's password tells it to nobody else.
+    proxy_set_header Authorization "";
+
+    # The classifier.
+{leading}    location {root_path}/ {{
+        # Without a trailing slash nginx leaves the prefix on: what is denied below then has one name only.
+        proxy_pass {page};
+        client_max_body_size {body_bytes};
+        proxy_read_timeout {answer_seconds}s;
+    }}
+    # For machines of this network only.
+    location = {root_path}/metrics {{ deny all; }}
+    location = {root_path}/readyz {{ deny all; }}
+
+    # The dashboard, whose links are relative.
+    location = {dashboard} {{ return 301 {dashboard}/; }}
+    location {dashboard}/ {{
+{door}
+        proxy_pass http://127.0.0.1:{dashboard_port}/;
+    }}
+    location = {dashboard}/metrics {{ deny all; }}
+
+    error_page 413 @too_large;
+    error_page 429 @too_often;
+    error_page 502 504 =503 @away;
+{errors}
+}}
+"""
+ERROR = """\
+    location {name} {{
+        default_type application/json;
+        add_header X-Content-Type-Options nosniff always;
+        add_header Cache-Control no-store always;{more}
+        return {status} '{{"error": {{"status": {status}, "code": "{code}", "message": "{message}"}}}}';
+    }}"""
+
+
+@dataclass(frozen=True)
+class Front:
+    """What nginx is told besides the page's settings. `names`: by which visitors reach it, besides those that the page
+    is allowed; `listen`: addresses or ports; `dashboard`: the path of the dashboard; `allow`: networks from which it is
+    reached without a password; none: with one of the file `passwords`."""
+
+    names: Sequence[str] = ()
+    listen: Sequence[str] = ("80", "[::]:80")
+    dashboard: str = "/dashboard"
+    allow: str = ""
+    passwords: str = PASSWORDS
+
+
+def settings_of(service: Service) -> Settings:
+    """By which a server of the service runs."""
+    note = service.note()
+    texts = {name: text for name, text in note.settings.items() if text is not None}
+    return from_environment({**texts, "GREENR_STORE": note.store})
+
+
+def configuration(service: Service, dashboard_port: int, front: Front) -> str:
+    """The file for nginx; the same for the same settings. Raises GreenrError for what cannot be written there."""
+    settings = settings_of(service)
+    if not (service.port or service.elsewhere):
+        raise GreenrError(
+            "port 0 is another one at each start: set port = 8008 under [DeployApp] in luigi.cfg"
+        )
+    root_path, dashboard = settings.root_path, _read("--dashboard", prefix, front.dashboard)
+    if dashboard in ("", root_path):
+        raise GreenrError(f"--dashboard {front.dashboard}: expected a path of its own, such as /dashboard")
+    errors = [
+        (
+            "@too_large",
+            413,
+            "upload-too-large",
+            f"too large: send at most {_upload(settings) >> 20} MB at once",
+            "",
+        ),
+        ("@too_often", 429, "too-often", "too many requests at once from your address: wait a moment", "1"),
+        ("@away", 503, "busy", "what answers here is not running, or starts: try again in a moment", "5"),
+    ]
+    names = dict.fromkeys([*settings.allowed_hosts, *_names(front)])
+    leading = f"    location = {root_path} {{ return 301 {root_path}/; }}\n"
+    leading += f"    location = / {{ return 302 {root_path}/; }}\n    location / {{ return 404; }}\n"
+    return TEMPLATE.format(
+        zone=f"greenr_{service.port}",
+        at_a_time=AT_A_TIME,
+        listen="\n".join(f"    listen {_read('--listen', listening, one)};" for one in front.listen),
+        names=" ".join(map(bracketed, names)) or "_",
+        header_seconds=math.ceil(settings.header_seconds),
+        body_seconds=math.ceil(settings.body_seconds),
+        answer_seconds=math.ceil(settings.answer_seconds) + LONGER,
+        body_bytes=_upload(settings),
+        root_path=root_path,
+        page=(service.elsewhere or server.url(service.note())).removesuffix("/"),
+        leading=leading if root_path else "",
+        dashboard=dashboard,
+        dashboard_port=dashboard_port,
+        door=door(front),
+        errors="\n".join(
+            ERROR.format(
+                name=name,
+                status=status,
+                code=code,
+                message=message,
+                more=f"\n        add_header Retry-After {again} always;" if again else "",
+            )
+            for name, status, code, message, again in errors
+        ),
+    )
+
+
+def lacking(service: Service, front: Front) -> list[str]:
+    """The lines that luigi.cfg lacks for the page to be right behind this nginx."""
+    settings = settings_of(service)
+    lines = []
+    # It asks this machine from the address that it asks for.
+    host = ipaddress.ip_address(server.on_this_machine(service.host))
+    if not any(host in network for network in settings.trusted_proxies):
+        lines.append(f"[server] trusted_proxies = {host}")
+    allowed = dict.fromkeys([*settings.allowed_hosts, *_names(front)])
+    if len(allowed) > len(settings.allowed_hosts):
+        lines.append(f"[server] allowed_hosts = {','.join(allowed)}")
+    return lines
+
+
+def _upload(settings: Settings) -> int:
+    return intake.most_bytes(settings.batch)
+
+
+def _names(front: Front) -> list[str]:
+    return [_read("--name", host_name, name) for name in front.names]
+
+
+def _read(option: str, read: Callable[[str], Value], text: str) -> Value:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise GreenrError(f"{option} {text}: {error}") from None
+
+
+def listening(text: str) -> str:
+    if not re.fullmatch(r"(([\w.-]+|\[[0-9A-Fa-f:]+\]):)?[0-9]{1,5}", text):
+        raise ValueError("expected a port or an address with one, such as 8080 or 127.0.0.1:8080")
+    return text
+
+
+def door(front: Front) -> str:
+    if front.allow:
+        allowed = _read("--allow", networks, front.allow)
+        lines = [*(f"allow {network};" for network in allowed), "deny all;"]
+    else:
+        if not re.fullmatch(r"(/[\w.@+-]+)+", front.passwords, re.ASCII):
+            raise GreenrError(f"--passwords {front.passwords}: expected an absolute path of plain letters")
+        lines = [
+            "# Nobody gets in until there is this file: docs/serving.md says how to write it.",
+            'auth_basic "dashboard";',
+            f"auth_basic_user_file {front.passwords};",
+        ]
+    return "\n".join(f"        {line}" for line in lines)
+
+
+def bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
