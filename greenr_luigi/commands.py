@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenr_luigi import contracts, run_history
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.staleness import data_root
 
 # What imports Luigi is imported in functions: where luigi.cfg does not parse, `import luigi` ends in a traceback.
@@ -190,9 +191,25 @@ def send_test(arguments: argparse.Namespace) -> int:
         why_not = address.send(*notify.TEST)
         print(f"{address.name}: {why_not or 'sent'}")
         refused += why_not is not None
+    # Where no crontab can be read, none is told of.
+    with contextlib.suppress(GreenrError):
+        tell_of_variables()
     return min(refused, 1)
 
 
+def tell_of_variables() -> None:
+    """Which of those in luigi.cfg the schedule of this folder runs without: nobody would hear of that run."""
+    from greenr_luigi import luigi_cfg
+    from greenr_luigi.operations import schedule
+
+    if names := ", ".join(schedule.unset(Path(), luigi_cfg.variables())):
+        print(
+            f"luigi.cfg takes {names} from the environment, where the schedule has none: {OTHERS}",
+            file=sys.stderr,
+        )
+
+
+OTHERS = "set it in the crontab (NAME=value, above our lines) or the units (`systemctl edit`)"
 LEFT_BEHIND = (
     "GREENR_* are lines under [server] in luigi.cfg; others go into the crontab (NAME=value, above the lines) or the "
     "units (`systemctl edit`)"
@@ -209,6 +226,7 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
         print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd), end="")
         if names := ", ".join(plan.left_behind()):
             print(f"{names}: set here, and not where the schedule runs. {LEFT_BEHIND}", file=sys.stderr)
+        tell_of_variables()
     elif arguments.action == "show":
         print((schedule.installed(here) or nothing).rstrip())
     else:

@@ -86,6 +86,13 @@ def readable() -> configparser.ConfigParser:
     return found
 
 
+def variables() -> set[str]:
+    """The environment variables that are named there, as ${NAME}."""
+    config = readable()
+    texts = (text for section in config.sections() for _, text in config.items(section, raw=True))
+    return {name for text in texts for name in re.findall(r"\$\{([^}]+)\}", text)}
+
+
 def shown(section: str, option: str, value: str) -> str:
     """A value as it may be told to whoever reads a log. In [notify], a wrong name has an address behind it, too."""
     return "…" if section == "notify" or SECRET.match(option) else value

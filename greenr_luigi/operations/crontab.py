@@ -14,7 +14,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.plan import Plan, next_time
 
 #: Of the lines of a folder: one that sets a variable, and the one that runs, whenever a person has it do so.
-SETS = re.compile(r"^[ \t]*[A-Za-z_]\w*[ \t]*=.*$", re.MULTILINE)
+SETS = re.compile(r"^[ \t]*([A-Za-z_]\w*)[ \t]*=(.*)$", re.MULTILINE)
 RUNS = re.compile(
     r"^[ \t]*(?P<when>@(?!reboot)\w+|(?:[^\s#@]\S*[ \t]+){4}\S+)[ \t]+cd .* run\b", re.MULTILINE
 )
@@ -56,6 +56,11 @@ def installed(folder: Path) -> str:
     return f"{found[0]}next run: {next_time(hour, minute, datetime.datetime.now()):%Y-%m-%d %H:%M}\n"
 
 
+def variables(folder: Path) -> set[str]:
+    """Those that the crontab sets, to something."""
+    return {match[1] for match in SETS.finditer(_read()) if match[2].strip("\"' \t")}
+
+
 def block(plan: Plan, crontab: str = "") -> str:
     """The lines of a crontab. They rely on no PATH, HOME, locale or working directory. `crontab`: as it was."""
     folder = plan.folder
@@ -69,7 +74,7 @@ def block(plan: Plan, crontab: str = "") -> str:
     )
     when, kept = f"{plan.minute} {plan.hour} * * *", list[str]()
     if found := _pattern(folder).search(crontab):
-        kept = SETS.findall(found[0])
+        kept = [match[0] for match in SETS.finditer(found[0])]
         edited = RUNS.search(found[0])
         when = edited["when"] if edited and not plan.at_asked else when
     # cron takes a bare % for a line break.

@@ -109,7 +109,9 @@ def addresses() -> list[Address]:
     except configparser.InterpolationError:
         raise SettingError(f"{WHERE}: write %% for a percent sign") from None
     try:
-        text = re.sub(r"\$\{([^}]+)\}", lambda found: os.environ[found[1]], text)
+        # An empty one is no address either.
+        given = {name: value for name, value in os.environ.items() if value}
+        text = re.sub(r"\$\{([^}]+)\}", lambda found: given[found[1]], text)
     except KeyError as error:
         raise SettingError(f"{WHERE}: there is no environment variable {error.args[0]}: set it") from None
     # As Apprise parts them: a comma may stand in an address.

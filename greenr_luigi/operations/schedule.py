@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from greenr_luigi.operations import crontab, units
@@ -23,6 +23,14 @@ def install(folder: Path, root: Path, options: Sequence[str], at: str | None, by
 def remove(folder: Path) -> bool:
     """Take away what was installed for a folder, and nothing else; False if nothing was. A page that is up stays so."""
     return any([crontab.remove(folder.resolve()), units.remove(folder.resolve())])
+
+
+def unset(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of some variables that what is installed for a folder runs without."""
+    folder = folder.resolve()
+    by = [way for way in (crontab, units) if way.installed(folder)]
+    given = {"HOME", "LOGNAME", "PATH", "SHELL"}.union(*(way.variables(folder) for way in by))
+    return sorted({*names} - given) if by else []
 
 
 def installed(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -78,6 +79,12 @@ def installed(folder: Path) -> str:
             f"only while {_user()} is logged in, until `sudo loginctl enable-linger {_user()}` is run once"
         )
     return "\n".join([*lines, ""])
+
+
+def variables(folder: Path) -> set[str]:
+    """Those that the unit of a run sets, edits of a person (`systemctl edit`) included."""
+    told = _systemctl("show", "--property=Environment", "--value", f"{name_of(folder)}.service").stdout
+    return set(re.findall(r"(?:^| )\"?(\w+)=[^ \"]", told))
 
 
 def _ours(path: Path, folder: Path) -> bool:

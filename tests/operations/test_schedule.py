@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import cli
+from greenr_luigi import cli, luigi_cfg
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import crontab, schedule, unit_texts, units
 from greenr_luigi.operations.plan import next_time, plan
@@ -140,6 +140,21 @@ def test_what_a_person_has_edited_is_kept_until_another_time_is_asked_for(folder
     assert table.read_text() == OTHERS + edited
     crontab.install(plan(folder, Path("data"), [], "5:06"))
     assert table.read_text() == OTHERS + edited.replace(f"{when} cd", "6 5 * * * cd")
+
+
+def test_variables_that_the_schedule_runs_without_are_told(folder, table, monkeypatch):
+    monkeypatch.setenv("TOPIC", "secret")
+    (folder / "luigi.cfg").write_text(
+        "# ${NOT}\n[notify]\nurls = ntfy://ntfy.sh/${TOPIC}, json://${TOPIC}/${KEY} json://${HOME}\n"
+        "[run]\nkeep = ${KEEP}\n"
+    )
+    named = luigi_cfg.variables()
+    assert named == {"TOPIC", "KEY", "HOME", "KEEP"}
+    assert schedule.unset(folder, named) == [], "nothing is installed"
+    table.write_text("TOPIC=\nKEY = x\n" + block(folder))
+    assert schedule.unset(folder, named) == ["KEEP", "TOPIC"]
+    table.write_text(table.read_text().replace("TOPIC=", 'TOPIC="a"'))
+    assert schedule.unset(folder, named) == ["KEEP"]
 
 
 def test_the_line_of_boot_is_no_time_to_run(folder, table):
