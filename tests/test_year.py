@@ -90,8 +90,10 @@ class Engine:
             meanwhile()
         _, kind, label, name = path.split("/")
         number = int(name.removesuffix(".jpg"))
-        if kind == "garbage":  # Of each class the other one.
-            label, number = {"dandelion": "grass"}.get(label, "dandelion"), 1000 + number
+        if (
+            kind == "garbage"
+        ):  # Of each class another one, and of no two the same pictures: these would be left out.
+            label, number = {"dandelion": "grass"}.get(label, "dandelion"), 100_000 * len(label) + number
         return drawn.encoded(label, number)
 
 
@@ -177,7 +179,7 @@ class Year:
 
     def set_up(self) -> None:
         options = {"classes": ",".join(self.classes), "source": "openverse,commons", "limit": SHOWN, "epochs": 12,
-                   "image-size": 96, "port": self.port, "web-workers": 1, "floor": 0.8, "margin": 1}  # fmt: skip
+                   "image-size": 96, "port": self.port, "web-workers": 1, "margin": 1}  # fmt: skip
         self.greenr("init", *(f"--{name}={value}" for name, value in options.items()))
         with (self.folder / "luigi.cfg").open("a") as config:
             config.write(MORE)

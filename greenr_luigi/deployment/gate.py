@@ -6,14 +6,15 @@ fastai is needed."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.dataset.rows import LabelRow, read_manifest
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.calibration import Bools
 from greenr_luigi.evaluation.comparison import Comparison, Score, Verdict, compare, score
@@ -25,6 +26,8 @@ from greenr_luigi.text import percent
 SIGNIFICANCE = 0.05
 #: So many held-out pictures must be left to compare on, if the serving model has learned from some of them.
 LEAST_SHARED = 20
+#: So many new pictures of a class tell whether they are like the earlier ones.
+MOST_NEW = 50
 BATCH = 16
 
 
@@ -58,6 +61,7 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
             serving_right = named_rightly(serving, dataset, shared)
             comparison = compare([row.file for row in shared], right[unseen & known], serving_right)
             reason = reason or objection(comparison, limits.margin)
+            reason = reason or contradiction(agreements(serving, dataset, shared, serving_right))
     refused = bool(reason)
     if not refused:
         reason = praise(own, comparison) + never_found(rows, right)
@@ -107,6 +111,61 @@ def named_rightly(release: Path, dataset: Path, rows: list[LabelRow]) -> Bools:
     ]
     named = [card.classes[number] for number in np.concatenate(numbers)]
     return np.array([label == row.label for label, row in zip(named, rows, strict=True)])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of a class, how many new pictures and how many held-out ones there are, and how many of each the serving model
+    names otherwise than their label."""
+
+    new: int
+    new_wrong: int
+    held_out: int
+    held_out_wrong: int
+
+
+def agreements(
+    serving: Path, dataset: Path, held_out: list[LabelRow], right: Bools
+) -> Mapping[str, Agreement]:
+    """By class. `held_out`: pictures that the serving model has not learned from, and whether it names each of them
+    rightly. New are those that a search has brought for learning since: what a person put there, perhaps for being
+    named wrongly, says nothing of a search."""
+    learned = read_provenance(serving).learned_from
+    if learned is None:
+        return {}
+    before, found = set(learned), {}
+    of_search = [
+        row
+        for row in read_manifest(dataset)
+        if row.side != "test" and (row.file_url or "").startswith("http")
+    ]
+    for label in sorted({row.label for row in held_out}):
+        new = (row for row in of_search if row.label == label and Path(row.file).stem not in before)
+        # Files are named by their content, so the first ones are a random sample.
+        if rows := [LabelRow(row.file, label, row.sha256, row.side) for row in islice(new, MOST_NEW)]:
+            named = named_rightly(serving, dataset, rows)
+            held = np.array([row.label == label for row in held_out])
+            wrong = int((held & ~right).sum())
+            found[label] = Agreement(len(rows), int((~named).sum()), int(held.sum()), wrong)
+    return found
+
+
+def contradiction(found: Mapping[str, Agreement]) -> str:
+    """Of which class most new pictures show something else; empty if of none. Their share on the held-out side speaks
+    for a model that has learned the wrong thing, so that no comparison on that side tells. The test of each class is
+    Fisher's exact one, one-sided; Bonferroni's correction is for several classes."""
+    from scipy.stats import fisher_exact
+
+    for label, a in found.items():
+        table = [[a.new_wrong, a.new - a.new_wrong], [a.held_out_wrong, a.held_out - a.held_out_wrong]]
+        p = float(fisher_exact(table, alternative="greater").pvalue)
+        if 2 * a.new_wrong > a.new and p < SIGNIFICANCE / len(found):
+            return (
+                f"Most new pictures of {label} seem to show something else: the serving model names {a.new_wrong} of "
+                f"{a.new} otherwise, and only {a.held_out_wrong} of {a.held_out} held-out ones (Fisher p = {p:.2g}). "
+                "Look at them (`greenr review`), and reject those that are wrong."
+            )
+    return ""
 
 
 def too_low(own: Score, rows: list[LabelRow], floor: float) -> str:

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.dataset import pixels
+from greenr_luigi.dataset.rows import SplitRow, read_manifest
 from greenr_luigi.deployment import gate
-from greenr_luigi.deployment.gate import Limits
+from greenr_luigi.deployment.gate import Agreement, Limits
 from greenr_luigi.evaluation.comparison import Comparison, compare
+from greenr_luigi.pictures import manifest
 from tests import walk
 from tests.training.test_train import without
 
@@ -148,6 +151,49 @@ def test_no_model_is_compared_on_what_it_has_learned_from(tmp_path, monkeypatch)
     monkeypatch.setattr(gate, "LEAST_SHARED", 2)
     judged = gate.judge(walk.walk().export, some, dataset, Limits())
     assert judged.accepted and judged.comparison.candidate.pictures == 2
+
+
+@pytest.mark.parametrize("url", ["https://pictures.example/1.jpg", None])
+@pytest.mark.parametrize("shown", ["disc", "three"])
+def test_new_pictures_of_another_class_are_refused_if_a_search_brought_them(tmp_path, url, shown):
+    """However the candidate does: here it is the very model that serves."""
+    held_out = [(label, "test", drawing(label, 100 + n)) for label in ("disc", "three") for n in range(8)]
+    new = [("disc", "train", drawing(shown, 200 + n)) for n in range(20)]
+    dataset = walk.split(tmp_path / "d", held_out + new)
+    rows = read_manifest(dataset)
+    rows = [replace(row, file_url=url) if row.side == "train" else row for row in rows]
+    manifest.write_csv(dataset / "manifest.csv", rows, SplitRow)
+    serving = learned_from(tmp_path, [])
+    verdict = gate.judge(walk.walk().export, serving, dataset, Limits())
+    assert verdict.accepted == (shown == "disc" or url is None)
+    assert verdict.accepted or "Most new pictures of disc seem to show something else" in verdict.reason
+    known = learned_from(tmp_path / "known", [row for row in rows if row.side == "train"])
+    assert gate.judge(walk.walk().export, known, dataset, Limits()).accepted
+    assert gate.judge(walk.walk().export, walk.walk().export, dataset, Limits()).accepted, "it does not tell"
+
+
+def agreements_of() -> st.SearchStrategy[Agreement]:
+    def one(new: int, wrong: int, held_out: int, held_out_wrong: int) -> Agreement:
+        return Agreement(new, min(wrong, new), held_out, min(held_out_wrong, held_out))
+
+    return st.builds(one, *[st.integers(1, 50), st.integers(0, 50)] * 2)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from("abcdef"), agreements_of()))
+def test_only_a_class_whose_new_pictures_are_mostly_and_more_often_wrong_is_a_contradiction(found):
+    suspect = [
+        a for a in found.values()
+        if 2 * a.new_wrong > a.new and a.new_wrong * a.held_out > a.held_out_wrong * a.new
+    ]  # fmt: skip
+    assert suspect or not gate.contradiction(found)
+
+
+def test_a_few_new_pictures_or_a_class_that_is_never_named_rightly_are_none():
+    assert gate.contradiction({"a": Agreement(30, 28, 4, 0)})
+    assert not gate.contradiction({"a": Agreement(30, 14, 40, 0)})
+    assert not gate.contradiction({"a": Agreement(2, 2, 4, 0)})
+    assert not gate.contradiction({"a": Agreement(30, 28, 10, 9)})
 
 
 def test_always_the_most_frequent_class_is_not_enough(tmp_path):
