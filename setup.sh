@@ -23,6 +23,7 @@ if [ "${1:-}" = test ]; then
     command -v systemd-nspawn >/dev/null || missing="$missing systemd-container dbus-user-session libpam-systemd"
     command -v cloud-init >/dev/null || missing="$missing cloud-init"
     command -v cc >/dev/null || missing="$missing gcc libc6-dev"
+    command -v glusterfsd >/dev/null || [ -x /usr/sbin/glusterfsd ] || missing="$missing glusterfs-server iproute2"
     command -v sshfs >/dev/null || missing="$missing sshfs openssh-sftp-server"
     command -v npm >/dev/null || missing="$missing npm"
     command -v promtool >/dev/null || missing="$missing prometheus"
