@@ -232,12 +232,19 @@ NGINX_OPTIONS: Sequence[Option] = (
         },
     ),
 )
+DASHBOARD = "start luigid, whose page shows the stages as they run, with a page of all runs; runs here use it"
+DASHBOARDS: Sequence[Option] = (
+    ("action", {"nargs": "?", "choices": ["start", "stop"], "default": "start", "help": "start if absent"}),
+    ("--port", {"type": port, "help": "of 127.0.0.1; that of luigi.cfg if absent"}),
+    ("--stay", {"action": "store_true", "help": "in the foreground, as systemd wants it"}),
+)
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", commands.init_folder, INIT, []),
     ("run", commands.run_pipeline, RUN, []),
     ("notify", commands.send_test, "send a message to whom luigi.cfg names under [notify], to see that it comes", []),
     ("schedule", commands.schedule_runs, SCHEDULED, SCHEDULE),
+    ("dashboard", commands.run_dashboard, DASHBOARD, DASHBOARDS),
     ("status", commands.show_status, STATUS, [JSON]),
     ("accept", commands.accept_stage, ACCEPT, [STAGE]),
     ("history", commands.show_history, "print what ran, when, why and what came of it, oldest first", [JSON]),
@@ -260,7 +267,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
 TAKES_OPTIONS = (commands.show_status, commands.accept_stage, commands.init_folder, commands.run_pipeline)
 STARTS_OR_STOPS = (
     commands.run_pipeline, commands.start_server, commands.stop_server, commands.show_server, commands.rollback,
-    commands.list_releases,
+    commands.list_releases, commands.run_dashboard,
 )  # fmt: skip
 
 if __name__ == "__main__":

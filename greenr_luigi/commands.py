@@ -156,6 +156,19 @@ def review_pictures(arguments: argparse.Namespace) -> None:
     curation.review(arguments.root, arguments.port, arguments.module)
 
 
+def run_dashboard(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import dashboard
+
+    if arguments.action == "stop":
+        print("stopped" if dashboard.stop(arguments.root) else "no dashboard was running")
+    elif arguments.stay:
+        dashboard.stay(arguments.root, arguments.module, arguments.port)
+    else:
+        found, there_before = dashboard.start(arguments.root, arguments.module, arguments.port)
+        words = f"runs already (process {found.pid})" if there_before else "shows each stage as it runs"
+        print(f"{found.url} {words}; the runs so far: {found.url}/runs")
+
+
 def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import start
     from greenr_luigi.serving import elsewhere, processes, releases, server
@@ -217,13 +230,14 @@ LEFT_BEHIND = (
 
 
 def schedule_runs(arguments: argparse.Namespace) -> None:
-    from greenr_luigi.operations import plan, schedule
+    from greenr_luigi.operations import dashboard, plan, schedule
 
     here, nothing = Path(), "nothing is scheduled for this folder"
     if arguments.action == "install":
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
         words = [*root_option(arguments), *module]
-        print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd), end="")
+        wanted = dashboard.wanted_at_boot(arguments.module)
+        print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd, wanted), end="")
         if names := ", ".join(plan.left_behind()):
             print(f"{names}: set here, and not where the schedule runs. {LEFT_BEHIND}", file=sys.stderr)
         tell_of_variables()

@@ -30,7 +30,7 @@ SERVER = "server"
 
 
 #: Those of `greenr run`, which are classes below.
-OURS = ("run", "notify")
+OURS = ("run", "notify", "dashboard")
 
 
 class Default(str):
@@ -44,6 +44,15 @@ class run(luigi.Config):
     minutes = NumberParameter(float, 0, 24 * 60, description="Minutes between two tries.")
     keep = NumberParameter(int, 0, description="Outputs of each stage, and releases, that a good run leaves.")
     logs = NumberParameter(int, 1, description="Logs of runs that are kept.")
+
+
+class dashboard(luigi.Config):
+    """Section [dashboard] of luigi.cfg."""
+
+    port = NumberParameter(int, 1, 65535, description="Port of 127.0.0.1 at which the dashboard answers.")
+    boot = NumberParameter(
+        int, 0, 1, description="Whether the schedule starts the dashboard with the machine."
+    )
 
 
 class notify(luigi.Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,12 @@ FULL_DISK = "full disk"
 #: The run of this process and of those that it forks. Who starts it may have named it, to find its lines.
 RUN_VARIABLE = "_GREENR_RUN"
 RUN = os.environ.get(RUN_VARIABLE) or uuid.uuid4().hex[:12]
+#: Where a run's log lies under the root, by a number, since a clock may be set back: otherwise the newest could be
+#: taken for the oldest. Of this run, its name; empty where nobody keeps one.
+LOGS = "logs"
+LOG_NAME = re.compile(r"run-(\d{6})-\d{8}T\d{6}Z-\d+\.log(\.1)?")
+LOG_VARIABLE = "_GREENR_LOG"
+LOG = os.environ.get(LOG_VARIABLE, "")
 
 #: "made", or "taken" over from an output that was made from the same, are said of a stage; "deployed" and "unchanged"
 #: (nothing was stale) of a run; "refused" (by the gate) and "failed" of both.
@@ -30,7 +37,7 @@ class Event:
     """How a stage or a run ended. `name`: the title of the stage, or of the one that the run was asked for; `because`:
     the cause to run, or the error; `ended`: ISO 8601, UTC; `passing`: what failed may do later, and nothing else need
     change, as after a fault of the network; `faults`: which (`fault_of`); `warnings`: what the stages of a run
-    went on without, each after whose it is.
+    went on without, each after whose it is; `log`: the name of the run's log, if it has one.
 
     `summary`: of a stage, what its `work` returned; of a run that deployed or was refused, "pictures" in the data set,
     "accuracy" on the test pictures (a fraction), and the digest of the "release"."""
@@ -49,6 +56,7 @@ class Event:
     )
     host: str = field(default_factory=socket.gethostname)
     run: str = RUN
+    log: str = LOG
 
 
 def fault_of(where: str, error: BaseException) -> str:

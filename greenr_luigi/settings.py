@@ -7,6 +7,7 @@ import configparser
 import contextlib
 import functools
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from luigi.task_register import Register
 
 from greenr_luigi import config_check, luigi_cfg
 from greenr_luigi.about import DEFAULTS
+from greenr_luigi.dashboard import running
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
@@ -41,8 +43,9 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     told (`refused`).
     """
     arguments = sys.argv[1:]
+    options = "\0" + "\0".join(arguments)
     # Or what it may be shortened to.
-    option = re.search(r"\0--m(?:o|od|odu|odul|odule)?[=\0]([^\0.]+)", "\0" + "\0".join(arguments))
+    option = re.search(r"\0--m(?:o|od|odu|odul|odule)?[=\0]([^\0.]+)", options)
     # `--module mine`: `mine` imports `tasks` first, while options and sections may belong to stages that it has yet to
     # define. They are checked when `mine` calls this itself.
     complete = option is None or option[1] in {stage.__module__.split(".")[0] for stage in stages}
@@ -53,7 +56,9 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     try:
         _apply(stages, defaults, complete)
         if commanded and complete:
-            build_task(stages, arguments)
+            task = build_task(stages, arguments)
+            if isinstance(task, PipelineStage) and not re.search(r"\0--(?:local-)?scheduler", options):
+                choose_scheduler(luigi.configuration.get_config(), Path(task.root))
     except SettingError:
         for stage in stages:
             if commanded and stage.get_task_family() in arguments and issubclass(stage, PipelineStage):
@@ -90,6 +95,35 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
         raise mistakes[0]
     for words in dict.fromkeys(map(str, mistakes)):
         _tell and _tell(words)
+
+
+#: By which luigi.cfg names a scheduler.
+SCHEDULERS = (
+    "scheduler_host",
+    "scheduler-host",
+    "scheduler_port",
+    "scheduler-port",
+    "default_scheduler_host",
+    "default-scheduler-host",
+    "default_scheduler_port",
+    "default-scheduler-port",
+    "scheduler_url",
+    "scheduler-url",
+)
+
+
+def choose_scheduler(config: Any, root: Path) -> None:
+    """Where luigi.cfg names no scheduler, the dashboard of the root is asked if it answers, and else none: Luigi
+    schedules by itself."""
+    if any(config.has_option("core", name) for name in SCHEDULERS):
+        return
+    found = running.answering(root)
+    config.set("core", "local_scheduler", config_check.Default("false" if found else "true"))
+    if found:
+        config.set("core", "scheduler_url", config_check.Default(found.url))
+        # A proxy of the environment does not lead to this machine.
+        before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, [before, running.HOST]))
 
 
 def packaged_defaults(stages: Stages) -> dict[str, str]:

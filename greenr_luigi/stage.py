@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import luigi
-from luigi.parameter import MissingParameterException
+from luigi.parameter import MissingParameterException, ParameterVisibility
 
-from greenr_luigi import run_history
+from greenr_luigi import config_check, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
 from greenr_luigi.sources import registry
@@ -22,6 +22,9 @@ from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stage import Stage, logger
 from greenr_luigi.staleness.stamp import Stamp
+
+#: Where and how, which shape no output.
+PLUMBING = ("root", "force", "wait_hours")
 
 
 class StageError(GreenrError):
@@ -70,6 +73,24 @@ class PipelineStage(Stage):
             parameters["limit"] = "0"
         return parameters
 
+    def _get_param_visibilities(self) -> dict[str, int]:
+        """What luigid's page shows of the parameters: those that nobody gave, and where things lie, say nothing."""
+        shown: dict[str, int] = super()._get_param_visibilities()  # type: ignore[no-untyped-call]
+        kinds = dict(self.get_params())
+        hidden = [name for name in shown if name in PLUMBING or not self._is_given(name, kinds[name])]
+        return shown | dict.fromkeys(hidden, ParameterVisibility.HIDDEN.serialize())
+
+    def _is_given(self, name: str, kind: luigi.Parameter[Any]) -> bool:
+        """Whether a parameter has another value than the defaults give it."""
+        config, family = luigi.configuration.get_config(), self.task_family
+        value, written = getattr(self, name), kind._default
+        if config.has_option(family, name):
+            text = config.get(family, name, raw=True)
+            if not isinstance(text, config_check.Default):
+                return True
+            written = kind.normalize(kind.parse(text))
+        return bool(value != written)
+
     @property
     def patience(self) -> float:
         return 3600 * self.wait_hours
@@ -112,6 +133,12 @@ class PipelineStage(Stage):
     def refused(cls, arguments: Sequence[str]) -> None:
         """A command that was to run this stage ends before it is instantiated, since luigi.cfg or the `arguments` of
         Luigi's command line are not valid."""
+
+    def run(self) -> None:
+        # Lent by Luigi as long as it runs; its page, on which this is a link, stands two folders below that of runs.
+        if lent := getattr(self, "set_tracking_url", None):
+            lent(f"../../runs/{run_history.RUN}" + (f"?log={run_history.LOG}" if run_history.LOG else ""))
+        super().run()
 
     @property
     def command(self) -> str:

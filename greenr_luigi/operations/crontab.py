@@ -68,9 +68,9 @@ def block(plan: Plan, crontab: str = "") -> str:
         raise GreenrError(f"{folder}: a crontab has no way to name a folder with a line break: rename it")
     settings = [f"{name}={value}" for name, value in plan.environment.items()]
     greenr = [*(["env", *settings] if settings else []), *plan.greenr]
-    run, start = (
+    run, *starts = (
         f"cd {shlex.quote(str(folder))} && {shlex.join([*greenr, *words])}"
-        for words in (("run",), ("start", "--unless-stopped"))
+        for words in (("run",), *plan.at_boot)
     )
     when, kept = f"{plan.minute} {plan.hour} * * *", list[str]()
     if found := _pattern(folder).search(crontab):
@@ -78,7 +78,8 @@ def block(plan: Plan, crontab: str = "") -> str:
         edited = RUNS.search(found[0])
         when = edited["when"] if edited and not plan.at_asked else when
     # cron takes a bare % for a line break.
-    lines = [line.replace("%", r"\%") for line in (f"{when} {run}", f"@reboot {start}")]
+    commands = [f"{when} {run}", *(f"@reboot {start}" for start in starts)]
+    lines = [line.replace("%", r"\%") for line in commands]
     return "\n".join([_begin(folder), *kept, *lines, _end(folder), ""])
 
 

@@ -28,12 +28,6 @@ NOTIFY = """
 # writes it (pip install 'greenr_luigi[notify]'). `greenr notify` tries it. It is a secret: chmod 600 this file.
 # urls = mailto://user:password@example.org, ntfy://ntfy.sh/a-name-that-nobody-guesses
 """
-#: Without it, Luigi looks for a luigid.
-SCHEDULER = """
-[core]
-# Luigi schedules by itself. Take this line out to watch the graph on http://localhost:8082, where a luigid runs.
-local_scheduler = true
-"""
 
 
 def init(folder: Path, options: Sequence[str], module: str = "tasks") -> Path:
@@ -52,7 +46,7 @@ def init(folder: Path, options: Sequence[str], module: str = "tasks") -> Path:
         )
     text = content(stages, {name: value for name, value in task.to_str_params().items() if name in given})
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(path, (HEAD.format(module=module, family=family) + text + NOTIFY + SCHEDULER).encode())
+    files.write(path, (HEAD.format(module=module, family=family) + text + NOTIFY).encode())
     return path
 
 

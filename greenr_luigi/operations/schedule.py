@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi.operations import crontab, units
 from greenr_luigi.operations.plan import plan
 
 
-def install(folder: Path, root: Path, options: Sequence[str], at: str | None, by_systemd: bool) -> str:
+def install(
+    folder: Path,
+    root: Path,
+    options: Sequence[str],
+    at: str | None,
+    by_systemd: bool,
+    dashboard: bool = False,
+) -> str:
     """Have the pipeline of a folder run every day, and its page brought up when the machine starts. What was installed
-    for the folder before goes, by either way. Returns what is installed now. `options` and `at`: as for `plan`.
+    for the folder before goes, by either way. Returns what is installed now. `options` and `at`: as for `plan`;
+    `dashboard`: whether that starts with the machine, too, which is for cron only.
 
     Raises GreenrError where that cannot be, with what would have been installed."""
     new, other = (units, crontab) if by_systemd else (crontab, units)
-    new.install(plan(folder, root, options, at))
+    planned = plan(folder, root, options, at)
+    if dashboard:
+        planned = replace(planned, at_boot=(*planned.at_boot, ("dashboard",)))
+    new.install(planned)
     other.remove(folder.resolve())
     return installed(folder)
 

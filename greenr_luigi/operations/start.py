@@ -43,7 +43,7 @@ def stay(root: Path, module: str = "tasks") -> None:
     try:
         serve_on(service, print)
         if notify:
-            _ready(notify)
+            tell_systemd(notify)
         died = server.wait_for_end(service.run_dir)
     except (SystemExit, KeyboardInterrupt):
         server.stop(service.run_dir, for_now=True)
@@ -63,7 +63,7 @@ def elsewhere(root: Path, module: str = "tasks") -> str:
         return ""  # Where luigi.cfg is wrong, `greenr` says so besides; what runs here is found without it.
 
 
-def _ready(address: str) -> None:
+def tell_systemd(address: str) -> None:
     """Tell systemd that it need wait no longer (sd_notify(3))."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
         sending.sendto(b"READY=1", address.replace("@", "\0", 1))

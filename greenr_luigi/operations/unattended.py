@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-import luigi
-
 from greenr_luigi import config_check, files, logs, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
@@ -27,14 +25,12 @@ from greenr_luigi.operations.notices import Found
 from greenr_luigi.operations.notify import Ended
 from greenr_luigi.operations.stages import deploying_stage
 from greenr_luigi.operations.terminal import BEGINS, Show
-from greenr_luigi.run_history import RUN_VARIABLE, Event
+from greenr_luigi.run_history import LOG_NAME, LOG_VARIABLE, LOGS, RUN_VARIABLE, Event
 from greenr_luigi.serving import processes
 from greenr_luigi.staleness import data_root
 from greenr_luigi.staleness.errors import why_full
 
-LOGS, LOCK = "logs", "run.lock"
-#: By a number, since a clock may be set back: otherwise the newest could be taken for the oldest.
-LOG_NAME = re.compile(r"run-(\d{6})-\d{8}T\d{6}Z-\d+\.log(\.1)?")
+LOCK = "run.lock"
 #: Bytes of a log after which it begins again; what was before stays as `.1`, what was before that does not.
 LOG_BYTES = 10 << 20
 #: Whose signal it mostly is.
@@ -60,7 +56,7 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
             address.check()
         with _log(root, policy.logs) as log:
             command = [sys.executable, "-m", "luigi", "--module", module, stage.get_task_family()]
-            command += [f"--root={root}", *_scheduler(), *(NO_MAIL if to else ()), *options]
+            command += [f"--root={root}", *(NO_MAIL if to else ()), *options]
             for left in reversed(range(policy.retries + 1)):
                 tried = _try(command, root, stage.get_task_family(), log, show)
                 status, event = tried.status, tried.event
@@ -107,19 +103,6 @@ def _policy() -> config_check.run:
         raise SettingError(f"luigi.cfg: [run] {str(error.__cause__).removeprefix('--')}") from None
 
 
-def _scheduler() -> list[str]:
-    """No luigid is asked unless luigi.cfg names one: it may be down."""
-    config = luigi.configuration.get_config()
-    names = (
-        "scheduler_host",
-        "scheduler-host",
-        "default_scheduler_host",
-        "default-scheduler-host",
-        "scheduler_url",
-    )
-    return [] if any(config.has_option("core", name) for name in names) else ["--local-scheduler"]
-
-
 @contextlib.contextmanager
 def _log(root: Path, most: int) -> Iterator[RotatedFile]:
     """A new log. Of the older ones so many stay that there are `most`."""
@@ -150,7 +133,7 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
     number, began, last, tail = uuid.uuid4().hex[:12], time.monotonic(), "", deque[str](maxlen=notify.LINES)
     running = "luigi"
     log.write(f"$ {' '.join(command)}")
-    environment = {**os.environ, RUN_VARIABLE: number, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, RUN_VARIABLE: number, LOG_VARIABLE: log.path.name, "PYTHONUNBUFFERED": "1"}
     pipe, parent = subprocess.PIPE, os.getpid()
 
     def end_with_us() -> None:
@@ -191,7 +174,7 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
         faults = [f"{running.partition('(')[0]} {ended_by}"]
         last = f"{running}: it was ended by signal {-child.returncode} ({ended_by}){KILLED.get(-child.returncode, '')}"
     event = run_history.of_run(name, time.monotonic() - began, events, last if child.returncode else None)
-    event = replace(event, run=number, faults=faults or event.faults)
+    event = replace(event, run=number, log=log.path.name, faults=faults or event.faults)
     run_history.append(root, event, show.say)
     return Try(child.returncode, event, tail, bool(interrupted))
 

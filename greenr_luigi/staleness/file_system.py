@@ -14,6 +14,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import regular
 from .locks import opened, pids_of
 
 #: `struct flock` of Linux: type, whence, start, length, pid.
@@ -92,3 +93,13 @@ def _why_not(first: int, second: int, path: Path) -> str:
             f"no other machine writes there, `touch {path.with_name(ONE_MACHINE)}`"
         )
     return ""
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process holds the lock of a file (lockf). It is not taken for that. Raises OSError."""
+    file = regular.descriptor(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return bool(struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(file)

@@ -32,7 +32,6 @@ def test_each_line_stands_under_the_stage_that_owns_it_with_its_reason(tmp_path)
         *("[SplitDataset]", 'classes = ["50%% off", "b, c"]', 'queries = {"b, c": "words"}'),
         *("[DeployApp]", "margin = 1.0"),
         "[notify]",
-        *("[core]", "local_scheduler = true"),
     ]
     text = path.read_text()
     assert all(re.search(rf"^# .+\n{name} = ", text, re.M) for name in ("source", "classes", "margin"))

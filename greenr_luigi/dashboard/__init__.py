@@ -1,0 +1,1 @@
+"""The dashboard: Luigi's scheduler with its page, and the page of runs."""

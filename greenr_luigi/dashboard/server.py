@@ -1,0 +1,118 @@
+"""luigid, as this project starts it: with its state and the tasks' history under the root, and closed by default."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import luigi.configuration
+import luigi.server
+import tornado.httpserver
+import tornado.ioloop
+import tornado.routing
+import tornado.template
+import tornado.web
+from luigi import task_history
+from luigi.scheduler import Scheduler
+
+from greenr_luigi.dashboard import pages
+from greenr_luigi.dashboard.door import Closed, Door
+from greenr_luigi.dashboard.state import SavedState
+from greenr_luigi.web.hosts import names_of_this_machine
+
+log = logging.getLogger("greenr")
+#: Seconds between two looks whether the state has changed, and between two at workers that are silent. Of the time,
+#: at most a twentieth goes into saving.
+SAVE, PRUNE, SHARE = 1.0, 60.0, 20
+
+
+def serve(
+    root: Path, folder: Path, listening: socket.socket, allowed: Collection[str], ready: Callable[[], None]
+) -> None:
+    """Answer until a signal ends this process (SIGTERM, SIGINT). `folder`: for its files; `allowed`: names by which it
+    may be asked; `ready` is called once it answers."""
+    scheduler = _scheduler(folder)
+    names = {*names_of_this_machine(), *allowed}
+    server = tornado.httpserver.HTTPServer(Door(_router(root, scheduler), names))
+    listening.setblocking(False)
+    server.add_socket(listening)
+    loop = tornado.ioloop.IOLoop.current()
+    tornado.ioloop.PeriodicCallback(scheduler.prune, 1000 * PRUNE).start()
+
+    def save() -> None:
+        began = time.monotonic()
+        scheduler.dump()
+        loop.call_later(max(SAVE, SHARE * (time.monotonic() - began)), save)
+
+    loop.call_later(SAVE, save)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.add_callback_from_signal(loop.stop))
+    loop.add_callback(ready)
+    loop.start()
+    scheduler.dump()
+
+
+def _scheduler(folder: Path) -> Scheduler:
+    # Its pragma, as Luigi 3.8 writes it, fails with SQLAlchemy 2; and no schema here is older than that.
+    from luigi import db_task_history
+
+    db_task_history._upgrade_schema = lambda _: None
+    # The history shows what the page of stages shows.
+    setattr(task_history.StoredTask, "parameters", property(lambda stored: stored._task.public_params))  # noqa: B010
+    path = str(folder / "history.sqlite").replace("%", "%%")
+    luigi.configuration.get_config().set("task_history", "db_connection", f"sqlite:///{path}")
+    made = Scheduler(task_history_impl=db_task_history.DbTaskHistory())
+    collector, made._state = made._state._metrics_collector, SavedState(folder / "state")
+    made._state._metrics_collector = collector
+    made.load()
+    return made
+
+
+def _router(root: Path, scheduler: Scheduler) -> tornado.routing.Router:
+    of_luigi = luigi.server.app(scheduler)
+    of_luigi.settings["template_loader"] = Loader(str(Path(luigi.server.__file__).with_name("templates")))
+    index = Path(luigi.server.__file__).parent / "static" / "visualiser" / "index.html"
+    ours = tornado.web.Application(
+        [*pages.handlers(root), (".*/index.html", Index, {"text": index.read_text()})]
+    )
+    for application in (of_luigi, ours):
+        application.transforms.append(Closed)
+    rules = [
+        # Its chart of one stage's durations comes from another host; ours are on the page of runs.
+        tornado.routing.Rule(
+            tornado.routing.PathMatches("/(runs|tasklist|static/visualiser/index.html)(/.*)?"), ours
+        ),
+        tornado.routing.Rule(tornado.routing.AnyMatches(), of_luigi),
+    ]
+    return tornado.routing.RuleRouter(rules)
+
+
+class Index(tornado.web.RequestHandler):
+    """Luigi's page of stages, with links to the pages beside it."""
+
+    LINKS = '<li><a href="../../runs">Runs</a></li><li><a href="../../history">History</a></li>'
+
+    def initialize(self, text: str) -> None:
+        self.text = text
+
+    def get(self) -> None:
+        before, menu, after = self.text.partition('id="topNavbar">')
+        items, end, rest = after.partition("</ul>")
+        self.finish(before + menu + items + self.LINKS + end + rest)
+
+
+class Loader(tornado.template.Loader):
+    """Luigi's templates, with nothing from another host, and links that hold under any prefix."""
+
+    UP = "{{ '../' * (request.path.count('/') - 1) }}"
+
+    def _create_template(self, name: str) -> tornado.template.Template:
+        text = Path(self.root, name).read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if "https://" not in line]
+        text = "\n".join(lines).replace('href="/', f'href="{self.UP}')
+        text = text.replace('{{ static_url("', f"{self.UP}static/").replace('") }}', "")
+        return tornado.template.Template(text, name=name, loader=self)

@@ -1,0 +1,208 @@
+"""`greenr dashboard` as a process, with a graph of one small stage that runs under it, in Chromium."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from greenr_luigi import contracts, run_history
+from greenr_luigi.dashboard import running
+from greenr_luigi.run_history import Event
+from tests.operations.test_unattended import TOY
+from tests.pipeline import free_port
+from tests.web.browser import chromium
+
+pytestmark = pytest.mark.slow
+
+#: It waits for a file, and has a parameter beside those at their defaults.
+COLOUR = """
+    colour = luigi.Parameter(default="red", description="What colour.")
+    size = luigi.IntParameter(default=3, description="How large.")
+"""
+STAGE = (
+    TOY.replace("import os", "import luigi, time, os")
+    .replace("signal.pause()", "[time.sleep(0.02) for _ in iter(pathlib.Path('go').exists, True)]")
+    .replace('    role = "deployment"\n', '    role = "deployment"\n' + COLOUR)
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "toy.py").write_text(STAGE)
+    config = f"[core]\nrpc_retry_wait = 1\nrpc_retry_attempts = 60\n[dashboard]\nport = {free_port()}\n"
+    (tmp_path / "luigi.cfg").write_text(config + "[run]\nretries = 0\n[ServeToy]\nroot = data\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    yield tmp_path
+    greenr("dashboard", "stop")
+
+
+def command(*words):
+    return [sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", *words]
+
+
+def greenr(*words):
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
+
+
+def start():
+    done = greenr("dashboard")
+    assert done.returncode == 0, done.stderr
+    return running.running(Path("data"))
+
+
+def get(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        return answer.read().decode()
+
+
+def tasks(url, status=""):
+    data = urllib.parse.quote(json.dumps({"status": status, "upstream_status": ""}))
+    return json.loads(get(f"{url}/api/task_list?data={data}"))["response"]
+
+
+def until(what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+@contextlib.contextmanager
+def run_under_way(words="waits", *options):
+    """A run that waits in its stage until there is a file `go`."""
+    Path("do").write_text(words)
+    process = subprocess.Popen(
+        command("run", *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        Path("go").touch()
+        process.communicate(timeout=60)
+
+
+def test_a_run_is_seen_as_it_goes_and_its_page_has_log_and_cause(folder):
+    url = start().url
+    with run_under_way("waits", "--colour", "blue") as run, chromium() as browser:
+        (task,) = until(lambda: tasks(url, "RUNNING")).values()
+        assert task["params"] == {"colour": "blue"}
+        until(lambda: next(iter(tasks(url, "RUNNING").values()))["progress_percentage"] == 50)
+        browser.get(url)
+        wait = WebDriverWait(browser, 20)
+        # In one step: the page draws its table anew now and then.
+        link = "const a = document.querySelector(\"td a[href*='/runs/']\"); return a && a.href"
+        run_page = wait.until(lambda b: b.execute_script(link))
+        assert "colour=blue" in browser.page_source
+        assert browser.find_element(By.LINK_TEXT, "Runs").get_attribute("href") == f"{url}/runs"
+        browser.get(
+            f"{url}/static/visualiser/index.html#tab=graph&taskId={next(iter(tasks(url)))}&visType=svg"
+        )
+        browser.refresh()
+        drawn = "return (document.querySelector('#graphContainer svg') || document.body).textContent"
+        wait.until(lambda b: "ServeToy" in b.execute_script(drawn))
+        browser.get(run_page)
+        assert "No stage of it has ended yet" in browser.page_source
+        browser.find_element(By.LINK_TEXT, "log").click()
+        wait.until(lambda b: "--module toy ServeToy" in b.page_source)
+        Path("go").touch()
+        run.communicate(timeout=60)
+        assert run.returncode == 0
+        for page, words in (
+            ("runs", "no output yet"),
+            ("history", "ServeToy"),
+            ("tasklist/ServeToy", "no output yet"),
+        ):
+            browser.get(f"{url}/{page}")
+            assert words in browser.page_source, page
+    assert {path.stat().st_mode & 0o077 for path in (folder / "data" / "dashboard").iterdir()} == {0}
+
+
+def test_no_page_asks_another_host(folder):
+    url = start().url
+    with chromium() as browser:
+        for page in ("", "/history", "/history/by_name/x", "/tasklist", "/runs"):
+            browser.get(url + page)
+            names = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+            assert names, page
+            # What the policy refuses may stand there, too: Luigi's style asks for letters of Google's.
+            elsewhere = [name for name in names if not name.startswith((url, "data:"))]
+            assert not [name for name in elsewhere if "//fonts.googleapis.com/" not in name], elsewhere
+            with urllib.request.urlopen(url + page, timeout=10) as answer:
+                policy = answer.headers["Content-Security-Policy"]
+            assert policy.startswith(("default-src 'self'", "default-src 'none'")) and "//" not in policy
+
+
+def test_what_it_knows_outlives_a_kill_and_a_run_goes_on(folder):
+    found = start()
+    with run_under_way() as run:
+        (before,) = until(lambda: tasks(found.url, "RUNNING"))
+        state = folder / "data" / "dashboard" / "state"
+        until(
+            lambda: (
+                state.exists() and before.encode() in state.read_bytes() and b"RUNNING" in state.read_bytes()
+            )
+        )
+        os.kill(found.pid, signal.SIGKILL)
+        until(lambda: running.running(folder / "data") is None)
+        again = start()
+        assert again.pid != found.pid
+        assert before in tasks(again.url)
+        Path("go").touch()
+        run.communicate(timeout=120)
+        assert run.returncode == 0
+        assert tasks(again.url)[before]["status"] == "DONE"
+
+
+def test_without_one_a_run_schedules_by_itself(folder):
+    (folder / "do").write_text("")
+    assert greenr("run").returncode == 0
+    assert "no dashboard was running" in greenr("dashboard", "stop").stdout
+
+
+def test_a_second_says_so_and_a_port_in_use_says_by_whom(folder):
+    found = start()
+    again = greenr("dashboard")
+    assert (again.returncode, f"runs already (process {found.pid})" in again.stdout) == (0, True)
+    second = greenr("dashboard", "--stay")
+    assert (second.returncode, "runs already: held" in second.stderr) == (1, True), second.stderr
+    other = greenr("--root", "elsewhere", "dashboard")
+    assert (other.returncode, f"process {found.pid} (" in other.stderr) == (1, True), other.stderr
+    assert greenr("dashboard", "stop").stdout == "stopped\n"
+    assert running.running(folder / "data") is None
+
+
+def test_it_answers_to_its_own_names_and_shows_labels_as_text(folder):
+    event = Event(
+        kind="stage", name="Toy(<b>x</b>)", outcome="failed", seconds=1, because="<script>x</script>"
+    )
+    (folder / "data" / "logs").mkdir(parents=True)
+    (folder / "data" / "logs" / "secret").write_text("s")
+    contracts.append_log(folder / "data" / run_history.FILE, event)
+    url = start().url
+    page = get(f"{url}/runs")
+    assert "&lt;script&gt;" in page and "<script" not in page and "<b>" not in page
+    for path in ("/runs/log/secret", "/runs/log/..%2Fhistory.jsonl", "/runs/report/..", "/runs/0000"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(url + path)
+    for path, headers in (
+        ("/runs", {"Host": "evil.example"}),
+        ("/api/task_list", {"Host": "evil.example"}),
+        ("/api/task_list", {"Sec-Fetch-Site": "cross-site"}),
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(url + path, **headers)
+    assert get(f"{url}/runs", Host=socket.gethostname())

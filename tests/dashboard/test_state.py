@@ -1,0 +1,48 @@
+import os
+import pickle
+
+import pytest
+from luigi.scheduler import Scheduler
+
+from greenr_luigi.dashboard.pages import duration
+from greenr_luigi.dashboard.state import SavedState
+
+
+def scheduler(path):
+    made = Scheduler()
+    collector, made._state = made._state._metrics_collector, SavedState(path)
+    made._state._metrics_collector = collector
+    made.load()
+    return made
+
+
+def test_a_state_is_read_back(tmp_path):
+    path = tmp_path / "state"
+    first = scheduler(path)
+    first.add_task(worker="w", task_id="a", family="A", params={"x": "1"}, deps=["b"])
+    first.add_task(worker="w", task_id="b", family="B", runnable=True)
+    assert first.get_work(worker="w")["task_id"] == "b"
+    first.dump()
+    second = scheduler(path)
+    assert second.task_list("", "") == first.task_list("", "")
+    second.add_task(worker="w", task_id="b", status="DONE")
+    assert second.get_work(worker="w")["task_id"] == "a"
+
+
+class Harm:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80", b"nothing", pickle.dumps(3), pickle.dumps(({"a": Harm()}, {}, {}))]
+)
+def test_what_is_no_state_counts_as_none_and_runs_nothing(tmp_path, monkeypatch, data):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "state").write_bytes(data)
+    assert scheduler(tmp_path / "state").task_list("", "") == {}
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_durations_are_said_as_people_say_them():
+    assert [duration(s) for s in (4.21, 59.94, 200, 7500)] == ["4.2 s", "59.9 s", "3 min 20 s", "2 h 5 min"]
