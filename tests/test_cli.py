@@ -273,6 +273,7 @@ INTERNAL = {
     "ForbiddenAddress": "an OSError, as aiohttp's resolvers raise; becomes the page's own refusal",
     "LockTimeoutError": "an OSError: what could not be had may be had later",
     "NotAFileError": "an OSError, as of a folder in the place of a file",
+    "NoLocksError": "an OSError, as of a file system whose locks hold nobody back",
     "StalenessError": "the root of a room that is made to be lifted out of this project",
 }
 
