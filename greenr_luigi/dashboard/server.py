@@ -74,7 +74,9 @@ def _scheduler(folder: Path) -> Scheduler:
 
 def _router(root: Path, scheduler: Scheduler) -> tornado.routing.Router:
     of_luigi = luigi.server.app(scheduler)
-    of_luigi.settings["template_loader"] = Loader(str(Path(luigi.server.__file__).with_name("templates")))
+    of_luigi.settings["template_loader"] = LuigisTemplates(
+        str(Path(luigi.server.__file__).with_name("templates"))
+    )
     index = Path(luigi.server.__file__).parent / "static" / "visualiser" / "index.html"
     ours = tornado.web.Application(
         [*pages.handlers(root), (".*/index.html", Index, {"text": index.read_text()})]
@@ -105,7 +107,7 @@ class Index(tornado.web.RequestHandler):
         self.finish(before + menu + items + self.LINKS + end + rest)
 
 
-class Loader(tornado.template.Loader):
+class LuigisTemplates(tornado.template.Loader):
     """Luigi's templates, with nothing from another host, and links that hold under any prefix."""
 
     UP = "{{ '../' * (request.path.count('/') - 1) }}"
