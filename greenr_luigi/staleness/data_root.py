@@ -1,6 +1,6 @@
 """The data root: the folder of all outputs. It is marked as such, and held by whoever works in it.
 It is for its owner alone, and so is all that is made in it. Whom a person lets in by its mode (chmod) stays let in, and
-may read what is made from then on.
+may read what is made from then on. A folder that held other things before is left as it is (`--root /tmp`, `--root .`).
 
 <root>/data-root.json   says that the folder is ours, and the version of its format; the first run writes it
 <root>/data-root.lock   shared by all runs, each until its process ends; held alone by whoever deletes
@@ -22,8 +22,11 @@ from .locks import PATIENCE, OnWait
 MARKER, LOCK = "data-root.json", "data-root.lock"
 FORMAT = 1
 ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
-#: `closed`: it was closed to others, once. Earlier versions left it open.
-CONTENT = json.dumps({"format": FORMAT, "about": ABOUT, "closed": True}, indent=1) + "\n"
+#: Of one that was closed to others, once, and of one that is not ours to close. Earlier versions wrote OPEN.
+CLOSED, FOREIGN = (
+    json.dumps({"format": FORMAT, "about": ABOUT, "closed": closed}, indent=1) + "\n"
+    for closed in (True, False)
+)
 OPEN = json.dumps({"format": FORMAT, "about": ABOUT}, indent=1) + "\n"
 
 #: By data root: the file descriptor that holds it.
@@ -60,26 +63,35 @@ def make(root: Path) -> None:
             raise
     status = root.stat()
     if status.st_uid == os.geteuid():
-        os.umask(0o077 & ~status.st_mode)
+        let_in = stat.S_IMODE(status.st_mode) & 0o055 if _marker(root) == CLOSED else 0
+        os.umask(0o077 & ~let_in)
     else:
         # What root makes in another's, the owner has to read. In others' than that, nobody has.
         os.umask(0o022 if os.geteuid() == 0 else 0o077)
 
 
 def mark(root: Path) -> None:
-    """Make a folder a data root, if it is none, and close it to others. One that only lacks the marker was made by a
-    version before it."""
+    """Make a folder a data root, if it is none, and close it to others, if it holds nothing else. One that only lacks
+    the marker was made by a version before it."""
     make(root)
-    path = root / MARKER
-    there = regular.read(path) if path.exists() else b""
+    there = _marker(root)
     # A killed writer leaves the beginning of it; what else lies there is not ours.
-    if there != CONTENT.encode() and any(text.encode().startswith(there) for text in (CONTENT, OPEN)):
-        _close(root)
-        make(root)
-        # Not through a link: it may lead anywhere.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(regular.descriptor(path, flags), "w") as file:
-            file.write(CONTENT)
+    if there in (CLOSED, FOREIGN) or not any(text.startswith(there) for text in (CLOSED, FOREIGN, OPEN)):
+        return
+    ours = there == OPEN or {path.name for path in root.iterdir()} <= {MARKER, LOCK}
+    # Not through a link: it may lead anywhere.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(regular.descriptor(root / MARKER, flags), "w") as file:
+        # Not before it can be written there: /proc is no data root.
+        if ours:
+            _close(root)
+        file.write(CLOSED if ours else FOREIGN)
+    make(root)
+
+
+def _marker(root: Path) -> str:
+    path = root / MARKER
+    return regular.read(path).decode(errors="replace") if path.exists() else ""
 
 
 def _close(root: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_neighbour_sees_nothing_of_a_run(shelf):
     assert {path.rpartition("/")[2] for path in seen(shelf / "given")} == {"given", "Final"}
 
 
-@pytest.mark.parametrize("marker", [None, "", data_root.OPEN[:9], data_root.OPEN, data_root.CONTENT[:-9]])
+@pytest.mark.parametrize("marker", [None, "", data_root.OPEN[:9], data_root.OPEN, data_root.CLOSED[:-9]])
 @pytest.mark.parametrize(
     "found, then", [(0o755, 0o700), (0o2775, 0o2700), (0o701, 0o700), (0o750, 0o750), (0o2770, 0o2770)]
 )
@@ -73,14 +73,39 @@ def test_one_that_is_open_is_closed_once(tmp_path, marker, found, then):
         (root / data_root.MARKER).write_text(marker)
     data_root.mark(root)
     assert mode(root) == then
-    assert (root / data_root.MARKER).read_text() == data_root.CONTENT
+    assert (root / data_root.MARKER).read_text() == data_root.CLOSED
     root.chmod(found)
     data_root.mark(root)
     assert mode(root) == found
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_one_that_holds_other_things_is_left_as_it_is_and_what_is_made_there_is_closed(tmp_path, torn):
+    """`--root ~`, or a site's folder: who closes it shuts others out of what is not ours."""
+    (tmp_path / "site.html").touch()
+    tmp_path.chmod(0o755)
+    if torn:
+        (tmp_path / data_root.MARKER).write_text(data_root.OPEN[:9])
+    data_root.mark(tmp_path)
+    toys.prepare(tmp_path)
+    for _ in range(2):
+        toys.build(tmp_path)
+        assert mode(tmp_path) == 0o755
+    assert {mode(path) & 0o077 for path in tmp_path.glob("Final/.*/*")} == {0}
+
+
+def test_one_that_cannot_be_marked_is_not_closed(tmp_path, monkeypatch):
+    """`--root /sys`, as root."""
+    monkeypatch.setattr(data_root.regular, "descriptor", lambda *_: (tmp_path / "none" / "x").touch())
+    tmp_path.chmod(0o755)
+    with pytest.raises(FileNotFoundError):
+        data_root.mark(tmp_path)
+    assert mode(tmp_path) == 0o755
+
+
 @pytest.mark.parametrize(
-    "lets_in, file, folder", [(0o700, 0o600, 0o700), (0o750, 0o640, 0o750), (0o755, 0o644, 0o755)]
+    "lets_in, file, folder",
+    [(0o700, 0o600, 0o700), (0o750, 0o640, 0o750), (0o755, 0o644, 0o755), (0o777, 0o644, 0o755)],
 )
 def test_whom_a_person_lets_in_may_read_what_is_made(tmp_path, lets_in, file, folder):
     data_root.mark(tmp_path / "data")
