@@ -21,7 +21,6 @@ if [ "${1:-}" = test ]; then
     command -v crontab >/dev/null || missing="$missing cron"
     command -v faketime >/dev/null || missing="$missing faketime"
     command -v systemd-nspawn >/dev/null || missing="$missing systemd-container dbus-user-session libpam-systemd"
-    command -v cloud-init >/dev/null || missing="$missing cloud-init"
     command -v cc >/dev/null || missing="$missing gcc libc6-dev"
     command -v glusterfsd >/dev/null || [ -x /usr/sbin/glusterfsd ] || missing="$missing glusterfs-server iproute2"
     command -v sshfs >/dev/null || missing="$missing sshfs openssh-sftp-server"

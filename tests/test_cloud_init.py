@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,15 @@ def test_its_script_is_one() -> None:
     # Nothing of that name is taken from an index because a line was not edited.
     source = script[script.index("source=") : script.index("cd /srv")]
     assert subprocess.run(["sh"], input=source, text=True, capture_output=True).returncode == 1
+
+
+@pytest.mark.slow
+def test_its_luigi_cfg_is_taken(tmp_path: Path) -> None:
+    """As its script takes it; whatever luigi.cfg is wrong about, the command refuses in words."""
+    written = yaml.safe_load(FILE.read_text())["write_files"]
+    (settings,) = [one["content"] for one in written if one["path"].endswith("luigi.cfg")]
+    (tmp_path / "luigi.cfg").write_text(settings)
+    command = [sys.executable, "-m", "greenr_luigi.cli", "nginx"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "location /app/ {" in told.stdout and "server_name example.org;" in told.stdout

@@ -22,6 +22,7 @@ from luigi.scheduler import Scheduler
 from greenr_luigi.dashboard import pages
 from greenr_luigi.dashboard.door import Closed, Door
 from greenr_luigi.dashboard.state import SavedState
+from greenr_luigi.staleness import regular
 from greenr_luigi.web.hosts import names_of_this_machine
 
 log = logging.getLogger("greenr")
@@ -79,7 +80,7 @@ def _router(root: Path, scheduler: Scheduler) -> tornado.routing.Router:
     )
     index = Path(luigi.server.__file__).parent / "static" / "visualiser" / "index.html"
     ours = tornado.web.Application(
-        [*pages.handlers(root), (".*/index.html", Index, {"text": index.read_text()})]
+        [*pages.handlers(root), (".*/index.html", Index, {"text": regular.read(index).decode()})]
     )
     for application in (of_luigi, ours):
         application.transforms.append(Closed)
@@ -113,7 +114,7 @@ class LuigisTemplates(tornado.template.Loader):
     UP = "{{ '../' * (request.path.count('/') - 1) }}"
 
     def _create_template(self, name: str) -> tornado.template.Template:
-        text = Path(self.root, name).read_text(encoding="utf-8")
+        text = regular.read(Path(self.root, name)).decode()
         lines = [line for line in text.splitlines() if "https://" not in line]
         text = "\n".join(lines).replace('href="/', f'href="{self.UP}')
         text = text.replace('{{ static_url("', f"{self.UP}static/").replace('") }}', "")

@@ -19,7 +19,7 @@ from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.start import tell_systemd
 from greenr_luigi.serving import processes, sockets
-from greenr_luigi.staleness import data_root, locks
+from greenr_luigi.staleness import data_root, locks, regular
 from greenr_luigi.staleness.locks import LockTimeoutError
 
 #: The numbers of the bound socket, and of the pipe that is written to once it answers.
@@ -40,7 +40,7 @@ def start(root: Path, module: str, port: int | None) -> tuple[Running, bool]:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as ready, sockets.listen(running.HOST, _port(module, port)) as listening:
         words = [f"--root={root}", f"--module={module}", "dashboard", "--stay"]
-        with log.open("ab") as output:
+        with regular.opened(log, "ab") as output:
             files.make_private(log)
             began = output.tell()
             subprocess.Popen(
@@ -54,7 +54,7 @@ def start(root: Path, module: str, port: int | None) -> tuple[Running, bool]:
             )
         os.close(writing)
         if not ready.read():
-            with log.open("rb") as output:
+            with regular.opened(log) as output:
                 output.seek(began)
                 raise GreenrError(
                     f"the dashboard did not start: {output.read().decode(errors='replace').strip()}"

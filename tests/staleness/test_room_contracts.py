@@ -11,11 +11,14 @@ from greenr_luigi.staleness import code
 
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 #: What no picture, model or page goes through.
-OUTSIDE = ["review", "operations", "cli.py", "settings.py", "parameters.py", "stage.py"]
+OUTSIDE = ["review", "dashboard", "operations", "cli.py", "settings.py", "parameters.py", "stage.py"]
 #: Of no stage of their own: they run the server that a deployment starts, and tell whether it is the one to start.
 OF_DEPLOYMENT = ["serving", "web", "staleness"]
 #: Of the staleness room, what `files` needs, and so every stage.
-OF_FILES = [f"staleness/{name}.py" for name in ("__init__", "errors", "holders", "locks", "regular", "shown")]
+OF_FILES = [
+    f"staleness/{name}.py"
+    for name in ("__init__", "errors", "file_system", "holders", "locks", "regular", "shown")
+]
 
 
 def stages():
