@@ -32,8 +32,8 @@ COLOUR = """
     size = luigi.IntParameter(default=3, description="How large.")
 """
 STAGE = (
-    TOY.replace("import os", "import luigi, time, os")
-    .replace("signal.pause()", "[time.sleep(0.02) for _ in iter(pathlib.Path('go').exists, True)]")
+    TOY.replace("import os", "import luigi, os")
+    .replace("while True:", "while not pathlib.Path('go').exists():")
     .replace('    role = "deployment"\n', '    role = "deployment"\n' + COLOUR)
 )
 

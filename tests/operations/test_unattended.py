@@ -17,7 +17,7 @@ from greenr_luigi.operations.unattended import LOG_NAME, LOGS
 from greenr_luigi.run_history import Event
 
 TOY = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 from greenr_luigi import settings
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.stage import PipelineStage
@@ -38,7 +38,9 @@ class ServeToy(PipelineStage):
             case ["killed"]: os.kill(os.getpid(), signal.SIGKILL)
             case ["waits"]:
                 self.on_progress()(0.5, "waits")
-                signal.pause()
+                # A signal that comes just before signal.pause() would not end it.
+                while True:
+                    time.sleep(0.02)
         (out / "deployment.json").write_text('{"release": "0", "address": "/"}')
         self.on_progress()(1, "is done")
         return {"pictures": 3}
