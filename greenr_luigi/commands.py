@@ -236,7 +236,7 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
     if arguments.action == "install":
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
         words = [*root_option(arguments), *module]
-        wanted = dashboard.wanted_at_boot(arguments.module)
+        wanted = bool(dashboard.settings(arguments.module).boot)
         print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd, wanted), end="")
         if names := ", ".join(plan.left_behind()):
             print(f"{names}: set here, and not where the schedule runs. {LEFT_BEHIND}", file=sys.stderr)
@@ -269,9 +269,7 @@ def show_server(arguments: argparse.Namespace) -> None:
 
 
 def print_nginx(arguments: argparse.Namespace) -> None:
-    import luigi.configuration
-
-    from greenr_luigi.operations import nginx, start
+    from greenr_luigi.operations import dashboard, nginx, start
 
     page = start.service_of(arguments.root, arguments.module)
     front = nginx.Front(
@@ -281,7 +279,7 @@ def print_nginx(arguments: argparse.Namespace) -> None:
         arguments.allow,
         arguments.passwords,
     )
-    port = luigi.configuration.get_config().getint("dashboard", "port", 8082)
+    port = dashboard.settings(arguments.module).port
     print(nginx.configuration(page, port, front), end="")
     for line in nginx.lacking(page, front):
         print(f"set in luigi.cfg, and run DeployApp: {line}", file=sys.stderr)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import luigi
 import luigi.configuration
@@ -53,6 +53,18 @@ class dashboard(luigi.Config):
     boot = NumberParameter(
         int, 0, 1, description="Whether the schedule starts the dashboard with the machine."
     )
+
+
+Section = TypeVar("Section", run, dashboard)
+
+
+def of_section(kind: type[Section]) -> Section:
+    """What luigi.cfg and the defaults say there. Raises SettingError."""
+    try:
+        return kind()
+    except ValueError as error:
+        words = str(error.__cause__).removeprefix("--")
+        raise SettingError(f"luigi.cfg: [{kind.__name__}] {words}") from None
 
 
 class notify(luigi.Config):

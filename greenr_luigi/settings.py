@@ -97,18 +97,13 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
         _tell and _tell(words)
 
 
-#: By which luigi.cfg names a scheduler.
+#: By which luigi.cfg names a scheduler, also with dashes.
 SCHEDULERS = (
     "scheduler_host",
-    "scheduler-host",
     "scheduler_port",
-    "scheduler-port",
     "default_scheduler_host",
-    "default-scheduler-host",
     "default_scheduler_port",
-    "default-scheduler-port",
     "scheduler_url",
-    "scheduler-url",
 )
 
 

@@ -11,7 +11,7 @@ import tornado.routing
 import tornado.web
 
 from greenr_luigi.http_security import HEADERS
-from greenr_luigi.web.hosts import is_own_address, requested
+from greenr_luigi.web.hosts import is_ours, requested
 
 #: For Luigi's own pages, whose scripts and styles stand in them: nothing from another host.
 POLICY = (
@@ -34,7 +34,7 @@ class Door(tornado.routing.Router):
 
     def why_not(self, request: tornado.httputil.HTTPServerRequest) -> str | None:
         name = requested(request.headers.get_list("Host"))
-        if name is None or not (name in self.names or name.endswith(".localhost") or is_own_address(name)):
+        if not is_ours(name, self.names):
             return (
                 f"this dashboard does not know that it goes by the name {name}. If it does, set allowed_hosts = {name} "
                 "under [server] in luigi.cfg, and start it again"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import compress, islice
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -133,21 +133,25 @@ def agreements(
     learned = read_provenance(serving).learned_from
     if learned is None:
         return {}
-    before, found = set(learned), {}
-    of_search = [
-        row
-        for row in read_manifest(dataset)
-        if row.side != "test" and (row.file_url or "").startswith("http")
-    ]
-    for label in sorted({row.label for row in held_out}):
-        new = (row for row in of_search if row.label == label and Path(row.file).stem not in before)
-        # Files are named by their content, so the first ones are a random sample.
-        if rows := [LabelRow(row.file, label, row.sha256, row.side) for row in islice(new, MOST_NEW)]:
-            named = named_rightly(serving, dataset, rows)
-            held = np.array([row.label == label for row in held_out])
-            wrong = int((held & ~right).sum())
-            found[label] = Agreement(len(rows), int((~named).sum()), int(held.sum()), wrong)
-    return found
+    before, labels = set(learned), [row.label for row in held_out]
+    new: dict[str, list[LabelRow]] = {label: [] for label in sorted({*labels})}
+    # Files are named by their content, so the first ones are a random sample.
+    for row in read_manifest(dataset):
+        rows = new.get(row.label)
+        searched = row.side != "test" and (row.file_url or "").startswith("http")
+        if rows is not None and searched and len(rows) < MOST_NEW and Path(row.file).stem not in before:
+            rows.append(LabelRow(row.file, row.label, row.sha256, row.side))
+    asked = [row for rows in new.values() for row in rows]
+    if not asked:
+        return {}
+    named = named_rightly(serving, dataset, asked)
+    new_wrong = Counter(row.label for row in compress(asked, ~named))
+    held_out_wrong, of_label = Counter(compress(labels, ~right)), Counter(labels)
+    return {
+        label: Agreement(len(rows), new_wrong[label], of_label[label], held_out_wrong[label])
+        for label, rows in new.items()
+        if rows
+    }
 
 
 def contradiction(found: Mapping[str, Agreement]) -> str:

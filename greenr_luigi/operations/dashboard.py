@@ -15,7 +15,7 @@ from pathlib import Path
 from greenr_luigi import config_check, files, logs
 from greenr_luigi.dashboard import running
 from greenr_luigi.dashboard.running import Running
-from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.start import tell_systemd
 from greenr_luigi.serving import processes, sockets
@@ -120,21 +120,14 @@ def _refuse_foreign(root: Path) -> None:
         files.private_folder(root / running.FOLDER)
 
 
-def _settings(module: str) -> config_check.dashboard:
+def settings(module: str) -> config_check.dashboard:
+    """What luigi.cfg says of it. Raises SettingError."""
     load_stages(module)  # Which lays the defaults, of Luigi's scheduler too.
-    try:
-        return config_check.dashboard()  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise SettingError(f"luigi.cfg: [dashboard] {str(error.__cause__).removeprefix('--')}") from None
+    return config_check.of_section(config_check.dashboard)
 
 
 def _port(module: str, named: int | None) -> int:
-    return _settings(module).port if named is None else named
-
-
-def wanted_at_boot(module: str) -> bool:
-    """Whether luigi.cfg wants it started with the machine."""
-    return bool(_settings(module).boot)
+    return settings(module).port if named is None else named
 
 
 def _allowed() -> set[str]:

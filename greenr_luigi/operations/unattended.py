@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from greenr_luigi import config_check, files, logs, run_history
-from greenr_luigi.errors import REMEDIES, GreenrError, SettingError, os_refusals_explained
+from greenr_luigi.errors import REMEDIES, GreenrError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
 from greenr_luigi.operations import notifier, notify, prune
 from greenr_luigi.operations.notices import Found
@@ -51,7 +51,7 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
     data_root.mark(root)
     with files.locked(root / LOCK, lambda who: show.say(f"waits for {who}")):
         down: Exception | None = getattr(stage, "serve_on", lambda *_: None)(root, {}, show.say)
-        policy, to = _policy(), notifier.addresses()
+        policy, to = config_check.of_section(config_check.run), notifier.addresses()
         for address in to:
             address.check()
         with _log(root, policy.logs) as log:
@@ -94,13 +94,6 @@ def _found(tried: Try, down: Exception | None) -> dict[str, Found]:
         for fault in tried.event.faults or [f"status {tried.status}"]:
             found[fault] = Found(tried.event.because)
     return found
-
-
-def _policy() -> config_check.run:
-    try:
-        return config_check.run()  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise SettingError(f"luigi.cfg: [run] {str(error.__cause__).removeprefix('--')}") from None
 
 
 @contextlib.contextmanager

@@ -48,21 +48,25 @@ def ask(server: str) -> dict[str, Any]:
 def not_ready(server: str, digest: str) -> str | None:
     """Why it does not serve a release, in words; None if each of its workers does."""
     try:
-        said = ask(server)
+        return _another(server, ask(server), digest)
     except ServerError as error:
         return str(error)
-    serve = [said.get("release"), *(worker.get("digest") for worker in said.get("workers", ()))]
-    if all(release == digest for release in serve):
-        return None
-    return f"the server at {server} answers with {serve[0] or 'no release'}, not with {digest}"
 
 
 def wait(server: str, store: Path, digest: str, timeout: float) -> None:
     """Wait until each of its workers serves a release of `store`. Raises ServerError if one refuses it, or `timeout`
     seconds have passed."""
     deadline = time.monotonic() + timeout
-    while (cause := not_ready(server, digest)) is not None:
-        if message := _refusal(server, store, digest):
+    while True:
+        try:
+            said = ask(server)
+            cause = _another(server, said, digest)
+            message = cause and _refusal(said, store, digest)
+        except ServerError as error:
+            cause, message = str(error), None
+        if cause is None:
+            return
+        if message:
             raise ServerError(f"the server at {server} refuses the release: {message}")
         if time.monotonic() > deadline:
             raise ServerError(
@@ -71,11 +75,15 @@ def wait(server: str, store: Path, digest: str, timeout: float) -> None:
         time.sleep(POLL)
 
 
-def _refusal(server: str, store: Path, digest: str) -> str | None:
-    try:
-        said = ask(server)
-    except ServerError:
+def _another(server: str, said: dict[str, Any], digest: str) -> str | None:
+    """What it serves in the place of a release, in words; None if each of its workers serves that."""
+    serve = [said.get("release"), *(worker.get("digest") for worker in said.get("workers", ()))]
+    if all(release == digest for release in serve):
         return None
+    return f"the server at {server} answers with {serve[0] or 'no release'}, not with {digest}"
+
+
+def _refusal(said: dict[str, Any], store: Path, digest: str) -> str | None:
     # One of a release that has been published anew since says nothing of the new one.
     identity = list(releases.identity(store, digest) or ())
     problems = (one.get("problem") for one in (said, *said.get("workers", ())))

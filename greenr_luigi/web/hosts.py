@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,12 +29,14 @@ class KnownHost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Headers(scope=scope).getlist("host")
         name = requested(asked)
-        if name is None or not self.is_ours(name):
+        if not is_ours(name, self.names):
             raise foreign(name)
         await self.app(scope, receive, send)
 
-    def is_ours(self, name: str) -> bool:
-        return name in self.names or name.endswith(".localhost") or is_own_address(name)
+
+def is_ours(name: str | None, names: Collection[str]) -> bool:
+    """Whether a name is that of this machine, or one of `names`."""
+    return name is not None and (name in names or name.endswith(".localhost") or is_own_address(name))
 
 
 def requested(hosts: list[str]) -> str | None:
