@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import collections
-import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from greenr_luigi.sources import pace
 from greenr_luigi.sources.results import Answer, Result, each
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 API = "https://api.openverse.org/v1/images/"
 #: Without a registered key Openverse shows 20 results a page and refuses pages behind the twelfth.
 PAGE, PAGES = 20, 12
-#: And it refuses more requests than these in a minute, and 200 in a day.
-A_MINUTE = 20
-#: When the last ones were made, by the monotonic clock.
-_asked = collections.deque[float](maxlen=A_MINUTE)
+#: And it refuses more requests than these in a minute (and a second, for the way there), and 200 in a day.
+A_MINUTE, MINUTE = 20, 61.0
+#: When it was asked last; below the data root.
+ASKED = "openverse.json"
 #: What to ask for, by licenses.RIGHTS; all that is there may be used non-commercially.
 KINDS = {
     "commercial": {"license_type": "commercial"},
@@ -33,14 +33,14 @@ def candidates(request: Request) -> Iterator[Candidate]:
     kind = KINDS.get(request.license or "", {})
     asked = {"q": request.query, "page_size": PAGE, "mature": "false", **kind}
     pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
-    return paging.candidates("openverse", download.session(request.allow), _paced(pages), results)
+    return paging.candidates(
+        "openverse", download.session(request.allow), _paced(pages, request.root / ASKED), results
+    )
 
 
-def _paced(pages: Iterable[str]) -> Iterator[str]:
+def _paced(pages: Iterable[str], asked: Path) -> Iterator[str]:
     for page in pages:
-        if len(_asked) == A_MINUTE:
-            time.sleep(max(_asked[0] + 61 - time.monotonic(), 0))
-        _asked.append(time.monotonic())
+        pace.keep(asked, A_MINUTE, MINUTE)
         yield page
 
 

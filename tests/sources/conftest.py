@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from greenr_luigi.sources import openverse
-
 #: Signed by itself for the hosts that the tests play, and trusted by nobody else.
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
@@ -113,7 +111,6 @@ def online(net: Internet) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
     net = Internet()
-    openverse._asked.clear()
     with online(net) as environment:
         for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(name, raising=False)

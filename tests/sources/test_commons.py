@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
+from types import SimpleNamespace
 
 import pytest
 
 from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
-from greenr_luigi.sources import commons, openverse
+from greenr_luigi.sources import commons, openverse, pace
 from greenr_luigi.sources.source import Request, SourceError
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import Answer, Internet, Query, picture
@@ -42,7 +46,8 @@ def test_openverse(internet: Internet, tmp_path: Path) -> None:
     assert len(rows) == 11 and {row.license for row in rows} == {"CC BY-SA 2.0"}
     assert {row.page_url for row in rows} >= {"https://site.example/1", "https://site.example/11"}
     assert asked[0]["q"] == "wild grass" and [query["page"] for query in asked] == ["1", "2"]
-    next(openverse.candidates(Request("grass", "grass", 1, license="commercial,modify")))
+    asking = Request("grass", "grass", 1, root=tmp_path, license="commercial,modify")
+    next(openverse.candidates(asking))
     assert asked[-1]["license_type"] == "commercial,modification"
 
 
@@ -54,13 +59,51 @@ def test_openverse_says_when_it_is_asked_too_often(internet: Internet, tmp_path:
         collected("openverse", tmp_path / "out", 10)
 
 
-def test_openverse_is_asked_no_more_often_than_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, waits = 1000.0, list[float]()
-    monkeypatch.setattr(openverse, "_asked", type(openverse._asked)(maxlen=openverse.A_MINUTE))
-    monkeypatch.setattr(openverse.time, "monotonic", lambda: now + sum(waits))
-    monkeypatch.setattr(openverse.time, "sleep", waits.append)
-    assert len([*openverse._paced(map(str, range(30)))]) == 30
-    assert [wait for wait in waits if wait] == [61]
+#: One of several processes of a data root that ask: it ends where it would have to wait.
+ASKS = """
+import pathlib, sys, types
+from greenr_luigi.sources import openverse, pace
+from greenr_luigi.sources.source import Request
+wait = lambda seconds: sys.exit(f"waits {seconds:g}")
+pace.time = types.SimpleNamespace(time=lambda: float(sys.argv[2]), sleep=wait)
+print(len([*openverse.candidates(Request("grass", "grass", root=pathlib.Path(sys.argv[1])))]))
+"""
+
+
+@pytest.mark.slow
+def test_openverse_is_asked_by_all_processes_of_a_root_no_more_often_than_it_answers(
+    internet: Internet, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def api(path: str, query: Query) -> Answer:
+        asked.append(query["page"])
+        return openverse_pages([[n] for n in range(1, 13)])[int(query["page"])]
+
+    def ask(*times: float) -> list[str]:
+        """What processes say that ask at once, each for twelve pages."""
+        command = [sys.executable, "-c", ASKS, str(tmp_path)]
+        processes = [
+            subprocess.Popen([*command, str(when)], stdout=PIPE, stderr=STDOUT, text=True) for when in times
+        ]
+        return sorted(process.communicate()[0] for process in processes)
+
+    internet.hosts["api.openverse.org"] = api
+    assert "waits 61\n" in ask(1000, 1000) and len(asked) == 20
+    assert ask(1060) == ["waits 1\n"] and len(asked) == 20
+    assert ask(1061) == ["12\n"] and len(asked) == 32
+    # A clock that was set back does not have them wait until it is there again.
+    assert ask(500) == ["12\n"]
+    (tmp_path / openverse.ASKED).write_bytes(b"\xff torn")
+    assert ask(500) == ["12\n"]
+
+
+def test_openverse_waits_until_it_may_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = list[float]()
+    clock = SimpleNamespace(time=lambda: 1000.0 + sum(waits), sleep=waits.append)
+    monkeypatch.setattr(pace, "time", clock)
+    assert len([*openverse._paced(map(str, range(50)), tmp_path / "asked")]) == 50
+    assert waits == [61, 61]
 
 
 def commons_page(numbers: list[int], license: str = "CC BY-SA 4.0") -> bytes:
