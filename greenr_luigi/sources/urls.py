@@ -34,16 +34,21 @@ def addresses(folder: Path, label: str) -> list[str]:
             raise SourceError(f"{folder}: expected a header with the columns label,url and lines below it")
         rows = [row for row in rows if composed(_cell(row, LABELS)) == composed(label)]
     else:
-        names = dict.fromkeys(name for name in (label, folder_name(label)) if "/" not in name)
-        files = [folder / f"{name}{suffix}" for suffix in (".txt", ".csv") for name in names]
-        file = next((file for file in files if file.is_file()), None)
-        if file is None:
+        file = _list_of(folder, label)
+        if not file.is_file():
             raise SourceError(
                 f"--folder {folder} has no list for {label!r}: list addresses in {folder_name(label)}.txt there, "
                 "or give a CSV file with the columns label,url"
             )
         rows = _rows(file)
     return [url for row in rows if (url := _cell(row, ADDRESSES))]
+
+
+def _list_of(folder: Path, label: str) -> Path:
+    """The list of a label in a folder, or where it would be."""
+    names = dict.fromkeys(name for name in (label, folder_name(label)) if "/" not in name)
+    files = [folder / f"{name}{suffix}" for suffix in (".txt", ".csv") for name in names]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -69,7 +74,9 @@ def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:
 
 
 def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
-    return {"the list of addresses": folder} if folder else {}
+    if folder is None:
+        return {}
+    return {"the list of addresses": folder if folder.is_file() else _list_of(folder, label)}
 
 
 SOURCE = Source(

@@ -10,7 +10,7 @@ import pytest
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import download
 from greenr_luigi.sources.source import SourceError, Unavailable
-from greenr_luigi.sources.urls import addresses
+from greenr_luigi.sources.urls import addresses, reads
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import Internet
 
@@ -46,6 +46,14 @@ def test_what_is_no_list_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "grass.txt").write_bytes(b"http://a/\xff\n")
     with pytest.raises(SourceError, match="not a list of addresses in UTF-8"):
         addresses(tmp_path, "grass")
+
+
+def test_a_class_is_made_from_its_own_list_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "moss.txt").touch()
+    assert [*reads("grass", tmp_path, Path()).values()] == [tmp_path / "grass.txt"]
+    (tmp_path / "grass.csv").touch()
+    assert [*reads("grass", tmp_path, Path()).values()] == [tmp_path / "grass.csv"]
+    assert [*reads("grass", tmp_path / "moss.txt", Path()).values()] == [tmp_path / "moss.txt"]
 
 
 def collected(folder: Path, out: Path) -> dict[str, int]:
