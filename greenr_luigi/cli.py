@@ -231,11 +231,19 @@ NGINX_OPTIONS: Sequence[Option] = (
             "help": "for all others, as of htpasswd",
         },
     ),
+    (
+        "--resolver",
+        {
+            "default": "",
+            "metavar": "ADDRESS",
+            "help": "name server to ask again and again: 127.0.0.11 in Docker",
+        },
+    ),
 )
 DASHBOARD = "start luigid, whose page shows the stages as they run, with a page of all runs; runs here use it"
 DASHBOARDS: Sequence[Option] = (
     ("action", {"nargs": "?", "choices": ["start", "stop"], "default": "start", "help": "start if absent"}),
-    ("--port", {"type": port, "help": "of 127.0.0.1; that of luigi.cfg if absent"}),
+    ("--port", {"type": port, "help": "that of luigi.cfg if absent"}),
     ("--stay", {"action": "store_true", "help": "in the foreground, as systemd wants it"}),
 )
 #: Name, function, help, options.

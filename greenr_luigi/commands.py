@@ -278,11 +278,11 @@ def print_nginx(arguments: argparse.Namespace) -> None:
         arguments.dashboard,
         arguments.allow,
         arguments.passwords,
+        arguments.resolver,
     )
-    port = dashboard.settings(arguments.module).port
-    print(nginx.configuration(page, port, front), end="")
+    print(nginx.configuration(page, dashboard.address(arguments.root, arguments.module), front), end="")
     for line in nginx.lacking(page, front):
-        print(f"set in luigi.cfg, and run DeployApp: {line}", file=sys.stderr)
+        print(f"set in luigi.cfg, run DeployApp, and start the dashboard anew: {line}", file=sys.stderr)
 
 
 def list_releases(arguments: argparse.Namespace) -> None:

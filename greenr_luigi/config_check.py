@@ -49,7 +49,8 @@ class run(luigi.Config):
 class dashboard(luigi.Config):
     """Section [dashboard] of luigi.cfg."""
 
-    port = NumberParameter(int, 1, 65535, description="Port of 127.0.0.1 at which the dashboard answers.")
+    host = luigi.Parameter(description="Address that the dashboard listens on.")
+    port = NumberParameter(int, 1, 65535, description="Port that the dashboard listens on.")
     boot = NumberParameter(
         int, 0, 1, description="Whether the schedule starts the dashboard with the machine."
     )

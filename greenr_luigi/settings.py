@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ SCHEDULERS = (
 def choose_scheduler(config: Any, root: Path) -> None:
     """Where luigi.cfg names no scheduler, the dashboard of the root is asked if it answers, and else none: Luigi
     schedules by itself."""
-    if any(config.has_option("core", name) for name in SCHEDULERS):
+    if named_scheduler(config):
         return
     found = running.answering(root)
     config.set("core", "local_scheduler", config_check.Default("false" if found else "true"))
@@ -118,7 +119,16 @@ def choose_scheduler(config: Any, root: Path) -> None:
         config.set("core", "scheduler_url", config_check.Default(found.url))
         # A proxy of the environment does not lead to this machine.
         before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-        os.environ["no_proxy"] = ",".join(filter(None, [before, running.HOST]))
+        host = str(urllib.parse.urlsplit(found.url).hostname)
+        os.environ["no_proxy"] = ",".join(filter(None, [before, host]))
+
+
+def named_scheduler(config: Any) -> str:
+    """The address of the scheduler that luigi.cfg names; empty if it names none."""
+    if not any(config.has_option("core", name) for name in SCHEDULERS):
+        return ""
+    named = core()
+    return str(named.scheduler_url or f"http://{named.scheduler_host}:{named.scheduler_port}").rstrip("/")
 
 
 def packaged_defaults(stages: Stages) -> dict[str, str]:

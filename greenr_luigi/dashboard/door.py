@@ -19,6 +19,18 @@ POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+#: What changes nothing of Luigi's API.
+READS = {
+    *("task_list", "task_search", "worker_list", "resource_list", "dep_graph", "inverse_dep_graph", "graph"),
+    *(
+        "fetch_error",
+        "get_task_status_message",
+        "get_task_progress_percentage",
+        "get_scheduler_message_response",
+    ),
+    *("is_paused", "is_pause_enabled", "has_task_history"),
+}
+
 
 class Door(tornado.routing.Router):
     """Passes on to `inside` what may come in. `names`: of this machine, and allowed ones."""
@@ -40,10 +52,22 @@ class Door(tornado.routing.Router):
                 "under [server] in luigi.cfg, and start it again"
             )
         # A link elsewhere may lead to a page; what changes something is asked for by our own pages and programs.
-        site = request.headers.get("Sec-Fetch-Site", "none")
-        if "/api/" in request.path and site not in ("none", "same-origin"):
+        if "/api/" in request.path and from_elsewhere(request):
             return "another page asks this"
         return None
+
+
+def from_elsewhere(request: tornado.httputil.HTTPServerRequest) -> bool:
+    """Whether it may be a page elsewhere that has a browser ask this. At plain http a browser does not say so: there
+    our pages' scripts say that they are such, and a form names its page. Programs use POST for what changes."""
+    headers = request.headers
+    if site := headers.get("Sec-Fetch-Site"):
+        return site not in ("none", "same-origin")
+    if "X-Requested-With" in headers:
+        return False
+    if origin := headers.get("Origin"):
+        return requested([origin.partition("://")[2]]) != requested(headers.get_list("Host"))
+    return request.method == "GET" and request.path.rpartition("/")[2] not in READS
 
 
 class Refused(tornado.web.RequestHandler):

@@ -18,7 +18,7 @@ from greenr_luigi.run_history import Event
 
 #: Runs on the page, the newest ones; and the size of the drawing.
 MOST, WIDTH, HEIGHT = 100, 900.0, 140.0
-#: A report brings its own style and pictures.
+#: A report brings its own style and pictures; and for these and for logs no browser looks for a picture of the tab.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
 
@@ -103,6 +103,7 @@ class Log(_Page):
         if not run_history.LOG_NAME.fullmatch(name):
             raise tornado.web.HTTPError(404)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Content-Security-Policy", REPORT_POLICY)
         self.finish(self.text_of(self.root / run_history.LOGS, name))
 
 

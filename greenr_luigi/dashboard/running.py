@@ -10,25 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import contracts
+from greenr_luigi.serving import sockets
 from greenr_luigi.staleness import file_system
 
 FOLDER, LOCK, RECORD, LOG = "dashboard", "lock", "dashboard.json", "dashboard.log"
-HOST = "127.0.0.1"
 #: Seconds for it to answer; one that is too busy for that is done without.
 ANSWER = 2.0
 
 
 @dataclass(frozen=True)
 class Running:
-    """`host`: the machine that it runs on; `port`: of that machine's loopback address."""
+    """`host`: the machine that it runs on; `address`, `port`: that it listens on."""
 
     host: str
     port: int
     pid: int
+    address: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        """By which this machine reaches it."""
+        return sockets.url(self.address, self.port)
 
 
 def running(root: Path) -> Running | None:
@@ -47,7 +49,7 @@ def answering(root: Path) -> Running | None:
     """As `running`, if it answers."""
     if (found := running(root)) is None:
         return None
-    asking = http.client.HTTPConnection(HOST, found.port, timeout=ANSWER)
+    asking = http.client.HTTPConnection(sockets.on_this_machine(found.address), found.port, timeout=ANSWER)
     with contextlib.closing(asking):
         try:
             asking.request("HEAD", "/")
@@ -56,6 +58,6 @@ def answering(root: Path) -> Running | None:
             return None
 
 
-def note(root: Path, port: int) -> None:
+def note(root: Path, address: str, port: int) -> None:
     """Leave the record of this process, which holds the lock."""
-    contracts.write(root / FOLDER / RECORD, Running(socket.gethostname(), port, os.getpid()))
+    contracts.write(root / FOLDER / RECORD, Running(socket.gethostname(), port, os.getpid(), address))

@@ -29,6 +29,8 @@ log = logging.getLogger("greenr")
 #: Seconds between two looks whether the state has changed, and between two at workers that are silent. Of the time,
 #: at most a twentieth goes into saving.
 SAVE, PRUNE, SHARE = 1.0, 60.0, 20
+#: Without it a browser looks for one at the root, which is somebody else's behind a proxy.
+ICON = '<link rel="icon" href="{up}runs/static/icon.svg" type="image/svg+xml">'
 
 
 def serve(
@@ -95,7 +97,7 @@ def _router(root: Path, scheduler: Scheduler) -> tornado.routing.Router:
 
 
 class Index(tornado.web.RequestHandler):
-    """Luigi's page of stages, with links to the pages beside it."""
+    """Luigi's page of stages, with links to the pages beside it, and a picture for the browser's tab."""
 
     LINKS = '<li><a href="../../runs">Runs</a></li><li><a href="../../history">History</a></li>'
 
@@ -105,7 +107,14 @@ class Index(tornado.web.RequestHandler):
     def get(self) -> None:
         before, menu, after = self.text.partition('id="topNavbar">')
         items, end, rest = after.partition("</ul>")
-        self.finish(before + menu + items + self.LINKS + end + rest)
+        self.finish(
+            before.replace("<head>", f"<head>{ICON.format(up='../../')}")
+            + menu
+            + items
+            + self.LINKS
+            + end
+            + rest
+        )
 
 
 class LuigisTemplates(tornado.template.Loader):
@@ -117,5 +126,6 @@ class LuigisTemplates(tornado.template.Loader):
         text = regular.read(Path(self.root, name)).decode()
         lines = [line for line in text.splitlines() if "https://" not in line]
         text = "\n".join(lines).replace('href="/', f'href="{self.UP}')
+        text = text.replace("<head>", f"<head>{ICON.format(up=self.UP)}")
         text = text.replace('{{ static_url("', f"{self.UP}static/").replace('") }}', "")
         return tornado.template.Template(text, name=name, loader=self)

@@ -9,8 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
+
+import luigi.configuration
 
 from greenr_luigi import config_check, files, logs
 from greenr_luigi.dashboard import running
@@ -19,6 +22,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.start import tell_systemd
 from greenr_luigi.serving import processes, sockets
+from greenr_luigi.settings import named_scheduler
 from greenr_luigi.staleness import data_root, locks, regular
 from greenr_luigi.staleness.locks import LockTimeoutError
 
@@ -30,7 +34,7 @@ GRACE = 10.0
 
 
 def start(root: Path, module: str, port: int | None) -> tuple[Running, bool]:
-    """Start the dashboard in the background, at 127.0.0.1. `port`: None for that of luigi.cfg. Returns it, and whether
+    """Start the dashboard in the background. `port`: None for that of luigi.cfg. Returns it, and whether
     it was there before. Raises GreenrError where it does not come to answer, and says who has the port."""
     _refuse_foreign(root)
     if there := running.running(root):
@@ -38,7 +42,7 @@ def start(root: Path, module: str, port: int | None) -> tuple[Running, bool]:
     data_root.mark(root)
     log = files.private_folder(root / running.FOLDER) / running.LOG
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as ready, sockets.listen(running.HOST, _port(module, port)) as listening:
+    with os.fdopen(reading, "rb") as ready, _listen(module, port) as listening:
         words = [f"--root={root}", f"--module={module}", "dashboard", "--stay"]
         with regular.opened(log, "ab") as output:
             files.make_private(log)
@@ -83,14 +87,14 @@ def stay(root: Path, module: str, port: int | None) -> None:
         number, writing = map(int, passed.split())
         listening = socket.socket(fileno=number)
     else:
-        listening, writing = sockets.listen(running.HOST, _port(module, port)), None
+        listening, writing = _listen(module, port), None
     handler = logs.RotatedFile(folder / running.LOG, LOG_BYTES, LOG_FILES)
     handler.setFormatter(logs.OneLine("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
 
     def ready() -> None:
-        running.note(root, listening.getsockname()[1])
+        running.note(root, *listening.getsockname()[:2])
         if writing is not None:
             os.write(writing, b"answers")
             os.close(writing)
@@ -126,15 +130,28 @@ def settings(module: str) -> config_check.dashboard:
     return config_check.of_section(config_check.dashboard)
 
 
-def _port(module: str, named: int | None) -> int:
-    return settings(module).port if named is None else named
+def address(root: Path, module: str) -> str:
+    """Where the dashboard of a root is for this machine: the one that runs here, else the scheduler that luigi.cfg
+    names, else where one would be started."""
+    configured = settings(module)
+    if there := running.running(root):
+        return there.url
+    return named_scheduler(luigi.configuration.get_config()) or sockets.url(configured.host, configured.port)
+
+
+def _listen(module: str, port: int | None) -> socket.socket:
+    """`port`: None for that of luigi.cfg."""
+    configured = settings(module)
+    return sockets.listen(configured.host, configured.port if port is None else port)
 
 
 def _allowed() -> set[str]:
-    """The names that the page is allowed."""
+    """The names that the page is allowed, and the one by which luigi.cfg has runs ask."""
     from greenr_luigi.web.settings import reader
 
+    scheduler = urllib.parse.urlsplit(named_scheduler(luigi.configuration.get_config())).hostname
     name = "GREENR_ALLOWED_HOSTS"
     read: Callable[[str], object] = reader("allowed_hosts")
     text = os.environ.get(name) or config_check.of_server().get(name, "")
-    return set(read(text)) if text else set()  # type: ignore[call-overload]
+    allowed: set[str] = set(read(text)) if text else set()  # type: ignore[call-overload]
+    return allowed | {scheduler} if scheduler else allowed

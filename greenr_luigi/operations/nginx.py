@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.serving import server
+from greenr_luigi.serving import server, sockets
 from greenr_luigi.serving.server import Service
 from greenr_luigi.text import networks
 from greenr_luigi.web import intake
@@ -33,7 +33,7 @@ server {{
     server_name {names};
     server_tokens off;
     absolute_redirect off;
-
+{resolver}
     limit_conn {zone} {at_a_time};
     limit_conn_status 429;
     client_max_body_size 1m;
@@ -55,7 +55,7 @@ server {{
     # The classifier.
 {leading}    location {root_path}/ {{
         # Without a trailing slash nginx leaves the prefix on: what is denied below then has one name only.
-        proxy_pass {page};
+        proxy_pass {page_at};
         client_max_body_size {body_bytes};
         proxy_read_timeout {answer_seconds}s;
     }}
@@ -67,7 +67,7 @@ server {{
     location = {dashboard} {{ return 301 {dashboard}/; }}
     location {dashboard}/ {{
 {door}
-        proxy_pass http://127.0.0.1:{dashboard_port}/;
+{dashboard_at}
     }}
     location = {dashboard}/metrics {{ deny all; }}
 
@@ -76,6 +76,12 @@ server {{
     error_page 502 504 =503 @away;
 {errors}
 }}
+"""
+RESOLVER = """\
+    # A name is looked up again and again, since a container that is made anew has another address.
+    resolver {resolver} valid=1s;
+    set $greenr_page {page};
+    set $greenr_dashboard {dashboard};
 """
 ERROR = """\
     location {name} {{
@@ -90,13 +96,15 @@ ERROR = """\
 class Front:
     """What nginx is told besides the page's settings. `names`: by which visitors reach it, besides those that the page
     is allowed; `listen`: addresses or ports; `dashboard`: the path of the dashboard; `allow`: networks from which it is
-    reached without a password; none: with one of the file `passwords`."""
+    reached without a password; none: with one of the file `passwords`; `resolver`: the name server that is asked again
+    and again for the names of both; none: nginx asks once, when it starts."""
 
     names: Sequence[str] = ()
     listen: Sequence[str] = ("80", "[::]:80")
     dashboard: str = "/dashboard"
     allow: str = ""
     passwords: str = PASSWORDS
+    resolver: str = ""
 
 
 def settings_of(service: Service) -> Settings:
@@ -106,8 +114,9 @@ def settings_of(service: Service) -> Settings:
     return from_environment({**texts, "GREENR_STORE": note.store})
 
 
-def configuration(service: Service, dashboard_port: int, front: Front) -> str:
-    """The file for nginx; the same for the same settings. Raises GreenrError for what cannot be written there."""
+def configuration(service: Service, dashboard_at: str, front: Front) -> str:
+    """The file for nginx; the same for the same settings. `dashboard_at`: the address of the dashboard, without a slash
+    behind it. Raises GreenrError for what cannot be written there."""
     settings = settings_of(service)
     if not (service.port or service.elsewhere):
         raise GreenrError(
@@ -128,6 +137,11 @@ def configuration(service: Service, dashboard_port: int, front: Front) -> str:
         ("@away", 503, "busy", "what answers here is not running, or starts: try again in a moment", "5"),
     ]
     names = dict.fromkeys([*settings.allowed_hosts, *_names(front)])
+    page_at = (service.elsewhere or server.url(service.note())).removesuffix("/")
+    if not re.fullmatch(r"https?://[\w.:\[\]-]+", dashboard_at, re.ASCII):
+        raise GreenrError(
+            f"{dashboard_at}: expected the dashboard's address without a path, http://127.0.0.1:8082"
+        )
     leading = f"    location = {root_path} {{ return 301 {root_path}/; }}\n"
     leading += f"    location = / {{ return 302 {root_path}/; }}\n    location / {{ return 404; }}\n"
     return TEMPLATE.format(
@@ -140,10 +154,9 @@ def configuration(service: Service, dashboard_port: int, front: Front) -> str:
         answer_seconds=math.ceil(settings.answer_seconds) + LONGER,
         body_bytes=_upload(settings),
         root_path=root_path,
-        page=(service.elsewhere or server.url(service.note())).removesuffix("/"),
+        **_upstreams(front, page_at, dashboard, dashboard_at),
         leading=leading if root_path else "",
         dashboard=dashboard,
-        dashboard_port=dashboard_port,
         door=door(front),
         errors="\n".join(
             ERROR.format(
@@ -158,14 +171,27 @@ def configuration(service: Service, dashboard_port: int, front: Front) -> str:
     )
 
 
+def _upstreams(front: Front, page: str, prefix: str, dashboard: str) -> dict[str, str]:
+    """The parts of the template that say where the page and the dashboard are. `prefix`: of the dashboard."""
+    if not front.resolver:
+        return {"resolver": "", "page_at": page, "dashboard_at": f"        proxy_pass {dashboard}/;"}
+    resolver = bracketed(_read("--resolver", lambda text: str(ipaddress.ip_address(text)), front.resolver))
+    # With a variable nginx takes no prefix off by itself.
+    rewritten = f"        rewrite ^{re.escape(prefix)}(/.*)$ $1 break;\n        proxy_pass $greenr_dashboard;"
+    looked_up = RESOLVER.format(resolver=resolver, page=page, dashboard=dashboard)
+    return {"resolver": looked_up, "page_at": "$greenr_page", "dashboard_at": rewritten}
+
+
 def lacking(service: Service, front: Front) -> list[str]:
-    """The lines that luigi.cfg lacks for the page to be right behind this nginx."""
+    """The lines that luigi.cfg lacks for page and dashboard to be right behind this nginx. Which settings a server has
+    that others start, only they know."""
     settings = settings_of(service)
     lines = []
-    # It asks this machine from the address that it asks for.
-    host = ipaddress.ip_address(server.on_this_machine(service.host))
-    if not any(host in network for network in settings.trusted_proxies):
-        lines.append(f"[server] trusted_proxies = {host}")
+    if not service.elsewhere:
+        # It asks this machine from the address that it asks for.
+        host = ipaddress.ip_address(sockets.on_this_machine(service.host))
+        if not any(host in network for network in settings.trusted_proxies):
+            lines.append(f"[server] trusted_proxies = {host}")
     allowed = dict.fromkeys([*settings.allowed_hosts, *_names(front)])
     if len(allowed) > len(settings.allowed_hosts):
         lines.append(f"[server] allowed_hosts = {','.join(allowed)}")

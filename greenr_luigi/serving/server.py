@@ -29,7 +29,7 @@ from itertools import chain
 from pathlib import Path
 
 from greenr_luigi import files
-from greenr_luigi.serving import elsewhere, processes, releases
+from greenr_luigi.serving import elsewhere, processes, releases, sockets
 from greenr_luigi.serving.launch import ASSETS, LAUNCH, LIBRARIES, WEB, launch, log_end
 from greenr_luigi.serving.processes import Running
 from greenr_luigi.serving.sockets import ServerError
@@ -283,20 +283,16 @@ def stays_stopped(run_dir: Path) -> bool:
     return (run_dir / STOPPED).exists()
 
 
-def on_this_machine(host: str) -> str:
-    """An address by which this machine reaches a server that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-
-
 def url(note: ServerNote) -> str:
     """Where a server answers, for a browser on this machine."""
-    address = on_this_machine(note.host)
-    return f"http://{f'[{address}]' if ':' in address else address}:{note.port}/"
+    return f"{sockets.url(note.host, note.port)}/"
 
 
 def ask_release(note: ServerNote) -> str | None:
     """The release that one worker says it serves, or None; only ever asks this machine."""
-    connection = http.client.HTTPConnection(on_this_machine(note.host), note.port, timeout=ASK_TIMEOUT)
+    connection = http.client.HTTPConnection(
+        sockets.on_this_machine(note.host), note.port, timeout=ASK_TIMEOUT
+    )
     try:
         connection.request("GET", "/readyz")
         release = json.loads(connection.getresponse().read())["release"]

@@ -54,6 +54,17 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
         ) from None
 
 
+def on_this_machine(host: str) -> str:
+    """An address by which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens there; without a slash behind it."""
+    address = on_this_machine(host)
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+
+
 def _bound(family: int, address: tuple[Any, ...], *options: int) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:

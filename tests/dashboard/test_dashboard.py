@@ -19,6 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from greenr_luigi import contracts, run_history
 from greenr_luigi.dashboard import running
+from greenr_luigi.operations import dashboard
 from greenr_luigi.run_history import Event
 from tests.operations.test_unattended import TOY
 from tests.pipeline import free_port
@@ -41,8 +42,10 @@ STAGE = (
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "toy.py").write_text(STAGE)
-    config = f"[core]\nrpc_retry_wait = 1\nrpc_retry_attempts = 60\n[dashboard]\nport = {free_port()}\n"
-    (tmp_path / "luigi.cfg").write_text(config + "[run]\nretries = 0\n[ServeToy]\nroot = data\n")
+    config = (
+        "[core]\nrpc_retry_wait = 1\nrpc_retry_attempts = 60\n[run]\nretries = 0\n[ServeToy]\nroot = data\n"
+    )
+    (tmp_path / "luigi.cfg").write_text(f"{config}[dashboard]\nport = {free_port()}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     yield tmp_path
@@ -183,6 +186,19 @@ def test_a_second_says_so_and_a_port_in_use_says_by_whom(folder):
     assert (other.returncode, f"process {found.pid} (" in other.stderr) == (1, True), other.stderr
     assert greenr("dashboard", "stop").stdout == "stopped\n"
     assert running.running(folder / "data") is None
+
+
+def test_where_it_is_nginx_and_a_run_know_from_it(folder):
+    """Whatever luigi.cfg says by then."""
+    port = free_port()
+    (folder / "luigi.cfg").write_text((folder / "luigi.cfg").read_text() + "host = 127.0.0.2\n")
+    assert greenr("dashboard", "--port", str(port)).stdout.startswith(f"http://127.0.0.2:{port} ")
+    (folder / "luigi.cfg").write_text("[run]\nretries = 0\n[ServeToy]\nroot = data\n")
+    with run_under_way():
+        until(lambda: tasks(f"http://127.0.0.2:{port}", "RUNNING"))
+    assert dashboard.address(Path("data"), "tasks") == f"http://127.0.0.2:{port}"
+    greenr("dashboard", "stop")
+    assert dashboard.address(Path("data"), "tasks") == "http://127.0.0.1:8082"
 
 
 def test_it_answers_to_its_own_names_and_shows_labels_as_text(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selenium import webdriver
@@ -17,11 +17,13 @@ FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-r
 
 
 @contextlib.contextmanager
-def chromium(width: int = 1200, height: int = 900, javascript: bool = True) -> Iterator[webdriver.Chrome]:
+def chromium(
+    width: int = 1200, height: int = 900, javascript: bool = True, flags: Sequence[str] = ()
+) -> Iterator[webdriver.Chrome]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
-        for flag in [*FLAGS.split(), f"--user-data-dir={profile}", "--proxy-server=direct://"]:
+        for flag in [*FLAGS.split(), *flags, f"--user-data-dir={profile}", "--proxy-server=direct://"]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         if not javascript:

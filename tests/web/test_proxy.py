@@ -1,4 +1,4 @@
-"""Behind a real nginx, by what `greenr nginx` prints: the page under /app, luigid under /dashboard."""
+"""Behind a real nginx, by what `greenr nginx` prints: the page under /app, the dashboard under /dashboard."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import luigi.configuration
+import luigi.rpc
 import pytest
 import requests
 from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi import cli
+from greenr_luigi import cli, contracts, run_history
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.operations import nginx
+from greenr_luigi.operations import dashboard, nginx
 from greenr_luigi.serving import releases, server
 from tests import tiny_release
 from tests.serving.looking import until
+from tests.web.browser import chromium
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 SECRET = ("anna", "open sesame")
@@ -38,6 +44,7 @@ class Front:
     service: server.Service
     process: subprocess.Popen[bytes]
     folder: Path
+    dashboard: str
 
     def log(self) -> str:
         return (self.root / "server" / "gunicorn.log").read_text()
@@ -62,7 +69,8 @@ def whole(folder: Path, text: str) -> Path:
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(
         f'{user} daemon off; worker_processes 2; pid "{folder}/pid"; events {{}}\n'
-        f'http {{ access_log off; {temporary} include "{folder}/greenr.conf"; }}\n'
+        f"http {{ log_format asked '$host $status $request_uri'; access_log \"{folder}/access.log\" asked; "
+        f'{temporary} include "{folder}/greenr.conf"; }}\n'
     )
     return folder / "nginx.conf"
 
@@ -91,24 +99,30 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     ).stdout
     (folder / "passwords").write_text(f"{SECRET[0]}:{hashed}")
     front = nginx.Front(listen=[f"127.0.0.1:{port}"], passwords=str(folder / "passwords"))
-    conf = whole(folder, nginx.configuration(service, dashboard, front))
-    luigid = [Path(sys.executable).with_name("luigid"), "--address=127.0.0.1", f"--port={dashboard}"]
+    dashboard_at = f"http://127.0.0.1:{dashboard}"
+    conf = whole(folder, nginx.configuration(service, dashboard_at, front))
+    greenr = [sys.executable, "-m", "greenr_luigi.cli", "--root", root]
+    environment = {
+        **os.environ,
+        "GREENR_ALLOWED_HOSTS": "example.org",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     with contextlib.ExitStack() as ending:
         ending.callback(server.stop, root / "server")
         commands: list[list[str | Path]] = [
             [NGINX, "-c", conf, "-e", folder / "error.log"],
-            [*luigid, f"--state-path={folder}/state"],
+            [*greenr, "dashboard", "--stay", f"--port={dashboard}"],
         ]
         processes = [
             ending.enter_context(
-                subprocess.Popen(one, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                subprocess.Popen(one, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
             )
             for one in commands
         ]
         for process in processes:
             ending.callback(process.terminate)
         until(lambda: answers(port) and answers(dashboard), 30)
-        yield Front(f"http://127.0.0.1:{port}", root, service, processes[0], folder)
+        yield Front(f"http://127.0.0.1:{port}", root, service, processes[0], folder, dashboard_at)
 
 
 def get(url: str, **more: object) -> requests.Response:
@@ -175,6 +189,118 @@ def test_the_dashboard_lets_in_who_knows_the_password(proxied: Front) -> None:
     assert get(proxied.address + "/dashboard/metrics", auth=SECRET).status_code == 403
     moved = get(proxied.address + "/dashboard", allow_redirects=False)
     assert (moved.status_code, moved.headers["location"]) == (301, "/dashboard/")
+
+
+#: A name for which a browser trusts nobody, and so says less than for localhost.
+NAME = "example.org"
+FLAGS = [f"--host-resolver-rules=MAP {NAME} 127.0.0.1"]
+
+
+@pytest.mark.slow
+def test_in_a_browser_both_work_under_their_prefixes_and_ask_for_nothing_else(proxied: Front) -> None:
+    luigid = luigi.rpc.RemoteScheduler(proxied.dashboard)
+    luigid.add_task(worker="w", task_id="Train_1", family="Train", params={"a": "1"}, deps=["Split_1"])
+    luigid.add_task(
+        worker="w", task_id="Split_1", family="Split", params={}, runnable=True, tracking_url="../../runs/r1"
+    )
+    assert luigid.get_work(worker="w", host="here")["task_id"] == "Split_1"
+    digest = str(releases.current(proxied.root / "releases"))
+    (proxied.root / "releases" / digest / "report.html").write_text("<p>The report.")
+    log_name = "run-000001-20260101T000000Z-1.log"
+    (proxied.root / "logs").mkdir(mode=0o700)
+    (proxied.root / "logs" / log_name).write_text("what was said")
+    for kind, name, summary in (("stage", "Split", {}), ("run", "Train", {"release": digest})):
+        event = run_history.Event(
+            kind=kind, name=name, outcome="made", seconds=1, run="r1", log=log_name, summary=summary
+        )
+        contracts.append_log(proxied.root / run_history.FILE, event)
+    log = proxied.folder / "access.log"
+    begins = len(log.read_text().splitlines())
+    address = proxied.address.replace("127.0.0.1", NAME)
+    with chromium(flags=FLAGS) as browser:
+        wait = WebDriverWait(browser, 30)
+        browser.get(f"{address}/app/")
+        (proxied.folder / "a.png").write_bytes(picture()["file"][1])
+        browser.find_element(By.ID, "file").send_keys(str(proxied.folder / "a.png"))
+        wait.until(
+            lambda b: "grass" in " ".join(e.text for e in b.find_elements(By.CSS_SELECTOR, "#answers h2"))
+        )
+        # From then on the browser knows the password.
+        browser.get(f"{address.replace('//', '//anna:open%20sesame@')}/dashboard/runs")
+        browser.get(f"{address}/dashboard/")
+        names = "return [...document.querySelectorAll('#taskTable tbody td:nth-child(2)')].map(e => e.textContent)"
+        wait.until(lambda b: {"Train", "Split"} <= {*b.execute_script(names)})
+        stages = browser.current_url
+        for tab, where in (
+            ("graph&taskId=Train_1&visType=svg", "#graphContainer svg"),
+            ("graph&taskId=Train_1&visType=d3", "#graphContainer svg"),
+            ("workers", "#workerList"),
+        ):
+            browser.get("about:blank")
+            browser.get(f"{stages}#tab={tab}")
+            text = f"return (document.querySelector('{where}') || document.body.firstChild).textContent"
+            wait.until(lambda b, text=text: "Split" in b.execute_script(text), tab)
+        browser.get(f"{stages}#tab=workers")
+        assert follow(browser, f"{address}/dashboard/", f"{address}/dashboard/runs") >= {
+            "runs/r1",
+            f"runs/log/{log_name}",
+            f"runs/report/{digest}",
+            "history",
+            "history/by_id/1",
+            "history/by_name/Train",
+        }
+        browser.get(f"{address}/dashboard/tasklist/Train")
+        assert browser.current_url == f"{address}/dashboard/runs"
+    asked = [line.split(" ", 2) for line in log.read_text().splitlines()[begins:]]
+    assert {host for host, _, _ in asked} == {NAME}
+    outside = [path for _, _, path in asked if not path.startswith(("/app/", "/dashboard/"))]
+    assert (outside, [line for line in asked if line[1] not in ("200", "206", "302", "304", "401")]) == (
+        [],
+        [],
+    )
+
+
+def follow(browser: webdriver.Chrome, under: str, first: str) -> set[str]:
+    """The addresses of all pages that lie under an address and that links lead to from the first."""
+    found, left = set[str](), [first]
+    links = "return [...document.querySelectorAll('a[href]')].map(a => a.href)"
+    while left:
+        browser.get(left.pop())
+        found.add(browser.current_url.partition("#")[0].removeprefix(under))
+        for link in browser.execute_script(links):
+            assert link.startswith(under), f"{link} on {browser.current_url}"
+            page = link.partition("#")[0]
+            if page.removeprefix(under) not in found and page not in left:
+                left.append(page)
+    return found
+
+
+@pytest.mark.slow
+def test_the_dashboard_answers_by_the_names_of_this_machine_and_allowed_ones_alone(proxied: Front) -> None:
+    """A page elsewhere can give its name the address of nginx (DNS rebinding), or have a browser ask there."""
+
+    def status(path: str, method: str = "GET", **headers: str) -> int:
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"{proxied.address}/dashboard/{path}"
+        return requests.request(method, url, headers=headers, auth=SECRET, timeout=30).status_code
+
+    for name in ("127.0.0.1", "localhost:80", NAME, "anything.localhost", socket.gethostname()):
+        assert status("runs", Host=name) == status("api/task_list?data={}", Host=name) == 200, name
+    for name in ("evil.example", f"{NAME}.evil.example", "10.255.255.1", "127.0.0.1.evil.example"):
+        assert status("runs", Host=name) == status("api/task_list?data={}", Host=name) == 403, name
+    own, foreign = f"http://{NAME}", "http://evil.example"
+    for asked, more, expected in (
+        ("GET", {}, 403),
+        ("GET", {"X_Requested_With": "XMLHttpRequest"}, 200),
+        ("GET", {"Sec_Fetch_Site": "same-origin"}, 200),
+        ("GET", {"Sec_Fetch_Site": "cross-site"}, 403),
+        ("POST", {}, 200),
+        ("POST", {"Origin": own}, 200),
+        ("POST", {"Origin": foreign}, 403),
+        ("POST", {"Origin": "null"}, 403),
+        ("POST", {"Origin": own, "Sec_Fetch_Site": "same-site"}, 403),
+    ):
+        assert status("api/unpause", asked, Host=NAME, **more) == expected, (asked, more)
 
 
 @pytest.mark.slow
@@ -308,7 +434,8 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 def test_a_page_that_is_down_is_told_in_words(proxied: Front) -> None:
     here = nginx.Front(listen=[proxied.address.removeprefix("http://")])
-    text = nginx.configuration(replace(proxied.service, port=free_port()), free_port(), here)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    text = nginx.configuration(replace(proxied.service, port=free_port()), nowhere, here)
     elsewhere = free_port()
     folder = proxied.folder / "down"
     folder.mkdir()
@@ -336,13 +463,15 @@ def service(folder: Path, **more: object) -> server.Service:
         nginx.Front(),
         nginx.Front(names=["Example.org", "b\u00fccher.example", "::1"]),
         nginx.Front(allow="10.1.0.0/16, fd00::/8", dashboard="/luigi"),
+        nginx.Front(resolver="127.0.0.11", dashboard="/a.b-c"),
+        nginx.Front(resolver="fd00::1"),
     ],
 )
 @pytest.mark.parametrize(("host", "root_path"), [("127.0.0.1", "/app"), ("0.0.0.0", ""), ("::1", "/a.b/c")])
 def test_nginx_takes_what_is_printed(tmp_path: Path, front: nginx.Front, host: str, root_path: str) -> None:
     made = service(tmp_path, host=host, root_path=root_path)
-    text = nginx.configuration(made, 8082, front)
-    assert text == nginx.configuration(made, 8082, front)
+    text = nginx.configuration(made, "http://127.0.0.1:8082", front)
+    assert text == nginx.configuration(made, "http://127.0.0.1:8082", front)
     checked = subprocess.run(
         [NGINX, "-t", "-c", whole(tmp_path, text), "-e", tmp_path / "error.log"],
         capture_output=True,
@@ -354,11 +483,11 @@ def test_nginx_takes_what_is_printed(tmp_path: Path, front: nginx.Front, host: s
 def test_limits_and_addresses_are_the_servers_own(tmp_path: Path) -> None:
     settings = {"GREENR_BATCH": "1", "GREENR_ANSWER_SECONDS": "7.5", "GREENR_BODY_SECONDS": "3"}
     text = nginx.configuration(
-        service(tmp_path, host="::1", settings=settings), 9000, nginx.Front(allow="10.1.2.3")
+        service(tmp_path, host="::1", settings=settings), "http://[::1]:9000", nginx.Front(allow="10.1.2.3")
     )
     for line in (
         "proxy_pass http://[::1]:8008;",
-        "proxy_pass http://127.0.0.1:9000/;",
+        "proxy_pass http://[::1]:9000/;",
         "proxy_read_timeout 13s;",
         "client_body_timeout 3s;",
         "client_max_body_size 21",
@@ -388,11 +517,91 @@ def test_what_luigi_cfg_lacks_is_said(tmp_path: Path) -> None:
         nginx.Front(dashboard="/a b"),
         nginx.Front(allow="all"),
         nginx.Front(passwords="$host"),
+        nginx.Front(resolver="dns.example"),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, front: nginx.Front) -> None:
     with pytest.raises(GreenrError, match=r"expected|does not appear"):
-        nginx.configuration(service(tmp_path, root_path="/app"), 8082, front)
+        nginx.configuration(service(tmp_path, root_path="/app"), "http://127.0.0.1:8082", front)
+
+
+def test_a_server_and_a_scheduler_elsewhere_are_looked_up_by_their_names(tmp_path: Path) -> None:
+    made = service(tmp_path, root_path="/app", elsewhere="http://app:8008")
+    text = nginx.configuration(made, "http://luigid:8082", nginx.Front(resolver="127.0.0.11"))
+    for line in (
+        "resolver 127.0.0.11 valid=1s;",
+        "set $greenr_page http://app:8008;",
+        "set $greenr_dashboard http://luigid:8082;",
+        "location /app/ {",
+    ):
+        assert f" {line}\n" in text
+    assert re.findall("proxy_pass (.*);", text) == ["$greenr_page", "$greenr_dashboard"]
+    assert "proxy_pass http://app:8008;" in nginx.configuration(made, "http://luigid:8082", nginx.Front())
+    assert nginx.lacking(made, nginx.Front()) == [], "what it trusts stands elsewhere"
+
+
+@pytest.mark.slow
+def test_with_a_resolver_both_have_the_same_addresses(proxied: Front) -> None:
+    """The names of the test's own are addresses, so nobody is asked."""
+    port = free_port()
+    here = nginx.Front(
+        listen=[f"127.0.0.1:{port}"], passwords=str(proxied.folder / "passwords"), resolver="127.0.0.1"
+    )
+    folder = proxied.folder / "resolver"
+    folder.mkdir()
+    conf = whole(folder, nginx.configuration(proxied.service, proxied.dashboard, here))
+    with subprocess.Popen([NGINX, "-c", conf, "-e", folder / "error.log"]) as process:
+        try:
+            until(lambda: answers(port), 20)
+            for path in (
+                "app",
+                "app/",
+                "app/model",
+                "app/metrics",
+                "app/metrics%0a",
+                "app/%6detrics",
+                "dashboard",
+                "dashboard/",
+                "dashboard/runs/",
+                "dashboard/metrics",
+                "dashboard/history/by_name/a%2Fb%20c?x=y",
+                "dashboard/api/task_list?data={}&x=%26",
+                "dashboard/runs/log/..%2F..%2Fhistory.jsonl",
+            ):
+                one, other = (
+                    get(f"{address}/{path}", auth=SECRET, allow_redirects=False)
+                    for address in (proxied.address, f"http://127.0.0.1:{port}")
+                )
+                same = [(r.status_code, r.headers.get("location"), len(r.content)) for r in (one, other)]
+                assert same[0] == same[1], path
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({}, "http://127.0.0.1:8082"),
+        ({"dashboard": {"host": "0.0.0.0", "port": "8083"}}, "http://127.0.0.1:8083"),
+        ({"dashboard": {"host": "::"}}, "http://[::1]:8082"),
+        ({"core": {"scheduler_host": "luigid"}}, "http://luigid:8082"),
+        ({"core": {"scheduler_port": "8084"}}, "http://localhost:8084"),
+        ({"core": {"scheduler_url": "http://one.example:80/"}}, "http://one.example:80"),
+    ],
+)
+def test_where_no_dashboard_runs_luigi_cfg_says_where_it_is(
+    tmp_path: Path, written: dict[str, dict[str, str]], told: str
+) -> None:
+    config = luigi.configuration.get_config()
+    dashboard.settings("tasks")
+    before = {section: dict(config.items(section, raw=True)) for section in config.sections()}
+    try:
+        config.read_dict(written)
+        assert dashboard.address(tmp_path, "tasks") == told
+    finally:
+        for section in written:
+            config.remove_section(section)
+            config.read_dict({section: before.get(section, {})})
 
 
 def test_the_command_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -402,5 +611,5 @@ def test_the_command_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
     said = capsys.readouterr()
     assert "listen 8080;" in said.out and "server_name example.org;" in said.out
-    assert "set in luigi.cfg, and run DeployApp: [server] trusted_proxies = 127.0.0.1" in said.err
+    assert "set in luigi.cfg, run DeployApp, and start the dashboard anew: [server] trusted_" in said.err
     assert not (tmp_path / "data").exists()
