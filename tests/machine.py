@@ -22,7 +22,7 @@ NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-
 BOOT = rf"""
 set -e
 mount --bind "$1/home" /home
-mount --bind "$1/passwd" /etc/passwd
+mount --bind "$1/etc" /etc
 mount --bind "$1/cron" {CRONTABS}
 mount -t tmpfs -o mode=1777 none /dev/shm
 shift; open=/home/.open
@@ -56,7 +56,10 @@ class Machine:
         size = ["mount", "-t", "tmpfs", "-o", f"size={disk}m,mode=755", "tmpfs", str(self.home)]
         subprocess.run(size, check=True)
         lines = "".join(f"{name}:x:{uid}:{uid}::/home/{name}:/bin/sh\n" for name, uid in USERS.items())
-        (folder / "passwd").write_text(Path("/etc/passwd").read_text() + lines)
+        # The whole folder: a file that is replaced outside, as by apt, loses what is mounted on it.
+        subprocess.run(["cp", "-a", "/etc", str(folder)], check=True)
+        with (folder / "etc/passwd").open("a") as file:
+            file.write(lines)
         (folder / "cron").mkdir()
         made = shutil.copytree(CRONTABS / "crontabs", folder / "cron/crontabs", ignore=lambda _, names: names)
         shutil.chown(made, group="crontab")
