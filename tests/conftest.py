@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import math
 import os
 import shutil
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first, which all need `ready`. The first process has made it when the second, which has the
     rear half, takes some of them over, and no long one is left for the end."""
     items.sort(key=lambda item: "ready" not in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: no search for garbage, of which tests make much, need look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -179,13 +179,6 @@ def test_a_command_line_of_luigi_or_greenr_ends_in_one_line(options, line, tmp_p
     assert capsys.readouterr().err == f"greenr: {line}\n"
 
 
-@pytest.mark.parametrize("option", ["--modul", "--m"])
-def test_luigi_takes_a_beginning_of_module(option, tmp_path):
-    luigi_run = run(tmp_path, "-m", "luigi", option, "tasks", "DeployAp", "--local-scheduler")
-    line = "DeployAp is no stage: did you mean DeployApp?\n"
-    assert (luigi_run.returncode, luigi_run.stderr) == (1, line)
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -209,10 +202,22 @@ def test_luigi_takes_a_beginning_of_module(option, tmp_path):
         ("[worker]\nping_interval = x", "[worker] ping_interval = x: expected a number"),
     ],
 )  # fmt: skip
-def test_a_wrong_luigi_cfg_is_one_line(text, line, tmp_path):
+def test_a_wrong_luigi_cfg_is_one_line(text, line, tmp_path, config, monkeypatch):
+    monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "luigi.cfg").write_text(text)
-    luigi_run = run(tmp_path, "-m", "luigi", "--module", "tasks", "DeployApp", "--local-scheduler")
-    assert (luigi_run.returncode, luigi_run.stderr) == (1, f"luigi.cfg: {line}\n")
+    config.read("luigi.cfg")
+    with pytest.raises(SettingError) as error:
+        settings.apply(tasks.STAGES)
+    assert str(error.value) == f"luigi.cfg: {line}"
+
+
+@pytest.mark.parametrize("option", ["--modul", "--m"])
+def test_luigi_ends_in_that_line_before_it_reads_anything_itself(option, tmp_path):
+    (tmp_path / "luigi.cfg").write_text("[core]\nlog_level = %x")
+    luigi_run = run(tmp_path, "-m", "luigi", option, "tasks", "DeployApp", "--local-scheduler")
+    line = "luigi.cfg: [core] log_level = %x: write %% for a percent sign\n"
+    assert (luigi_run.returncode, luigi_run.stderr) == (1, line)
 
 
 @pytest.mark.parametrize(
@@ -274,16 +279,20 @@ def test_a_notebook_that_imports_the_stages_goes_on(tmp_path):
     assert (program.returncode, program.stdout, program.stderr) == (0, line, "")
 
 
-def test_the_file_that_is_wrong_or_missing_is_named(tmp_path, monkeypatch):
+def test_the_file_that_is_wrong_or_missing_is_named(tmp_path, monkeypatch, capsys, config):
     settings_file = tmp_path / "my settings.cfg"
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(settings_file))
-    command = ("-W", "ignore", "-m", "luigi", "--module", "tasks", "DeployApp", "--local-scheduler")
     missing = f"LUIGI_CONFIG_PATH is {settings_file}, and there is no such file: correct it, or unset it\n"
-    assert run(tmp_path, *command).stderr == missing
-    assert run(tmp_path, "-W", "ignore", "-m", "greenr_luigi.cli", "status").stderr == f"greenr: {missing}"
+    luigi_run = run(tmp_path, "-W", "ignore", "-m", "luigi", "--module", "tasks", "DeployApp")
+    assert luigi_run.stderr == missing
+    assert cli.main(["status", "--root", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"greenr: {missing}"
+    monkeypatch.setattr(settings, "DEFAULTS", DEFAULTS)
     settings_file.write_text("[TrainModel]\narch = 5%")
-    words = "[TrainModel] arch = 5%: write %% for a percent sign"
-    assert run(tmp_path, *command).stderr == f"{settings_file}: {words}\n"
+    config.read(settings_file)
+    with pytest.raises(SettingError) as error:
+        settings.apply(tasks.STAGES)
+    assert str(error.value) == f"{settings_file}: [TrainModel] arch = 5%: write %% for a percent sign"
 
 
 def test_the_arguments_of_another_program_are_its_own(tmp_path):

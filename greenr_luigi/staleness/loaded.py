@@ -22,11 +22,16 @@ _sources: dict[str, tuple[ModuleSpec | None, bytes]] = {}
 def note(packages: Collection[str]) -> None:
     """Take down the sources of what is loaded of the projects of some top-level packages. To be called early: an edit
     between the loading of a module and the first call after it is not seen."""
-    tops = {name.split(".")[0] for name in sys.modules}
+    # Of thousands of names, a few are of ours. Taken at once, since other threads import meanwhile.
+    names = [*sys.modules]
+    tops = [name for name in names if "." not in name]
     ours = {top for top in tops if any(code.is_of_one_project(package, top) for package in packages)}
-    for name, module in list(sys.modules.items()):
-        spec = getattr(module, "__spec__", None)
-        if name.split(".")[0] in ours and spec and spec.has_location:
+    below = tuple(f"{top}." for top in ours)
+    for name in names:
+        if name not in ours and not name.startswith(below):
+            continue
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if spec and spec.has_location:
             noted, source = _sources.get(name, (None, None))
             if source is None or (noted is not None and noted is not spec):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
