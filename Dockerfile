@@ -31,11 +31,11 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,t
     pip install --no-deps . && pip uninstall --yes pip setuptools
 
 FROM building AS built-pipeline
-# Where torch without CUDA is to be had, some GB smaller: https://download.pytorch.org/whl/cpu
+# apprise is for [notify]. Where torch without CUDA is to be had, some GB smaller: https://download.pytorch.org/whl/cpu
 ARG PIP_EXTRA_INDEX_URL
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca \
-    pip install -c constraints.txt -r requirements/serve.txt -r requirements/pipeline.txt
+    pip install -c constraints.txt -r requirements/serve.txt -r requirements/pipeline.txt apprise
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca \

@@ -30,6 +30,7 @@ if [ "${1:-}" = test ]; then
     command -v debootstrap >/dev/null || missing="$missing debootstrap"
     command -v iptables >/dev/null || missing="$missing iptables"
     [ -z "$missing" ] || apt_install $missing
+    kubectl kustomize deploy/kubernetes/base >/dev/null 2>&1 || sh tests/containers/kubernetes.sh kubectl
     .venv/bin/python -m pip install -q -c constraints.txt -e '.[test]'
 else
     .venv/bin/python -m pip install -c constraints.txt -e .

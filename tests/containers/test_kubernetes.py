@@ -1,10 +1,9 @@
-"""deploy/kubernetes: what kustomize makes of it is valid, and agrees with itself and with the images."""
+"""deploy/kubernetes: what kustomize makes of it is valid, keeps our rules, and agrees with itself."""
 
 from __future__ import annotations
 
-import configparser
-import functools
-import shutil
+import copy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,32 +12,115 @@ from typing import Any
 import pytest
 import yaml
 
-from greenr_luigi.about import PACKAGE
+from tests.containers.kubectl import BASE, EXAMPLE, KUBERNETES, needs_kubectl, text
+from tests.containers.kubernetes_rules import Objects, faults, objects
 
-KUBERNETES = PACKAGE.parent / "deploy/kubernetes"
-FOLDERS = ["base", "overlays/example"]
-needs_kustomize = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="needs kubectl 1.21 or newer, for its `kustomize`"
-)
+pytestmark = needs_kubectl
+
+POD, CRON = "Deployment/greenr-app spec.template.spec", "CronJob/greenr-pipeline spec"
+RUN = f"{CRON}.jobTemplate.spec.template.spec"
+APP, CLAIM = f"{POD}.containers.0", "PersistentVolumeClaim/greenr-data spec"
+EGRESS = "NetworkPolicy/greenr-{}"
+GONE: Any = None
+
+#: Where, what stands there instead (GONE: nothing), and what is said of it.
+PLANTED: list[tuple[str, Any, str]] = [
+    # The Pod Security Standard.
+    (f"{POD}.hostNetwork", True, "hostNetwork"),
+    (f"{RUN}.hostPID", True, "hostPID"),
+    (f"{RUN}.hostIPC", True, "hostIPC"),
+    (f"{POD}.securityContext.sysctls", [{"name": "net.core.somaxconn", "value": "9"}], "sysctls"),
+    (f"{POD}.volumes.0", {"name": "data", "hostPath": {"path": "/"}}, "a volume of hostPath"),
+    (f"{RUN}.volumes.2", {"name": "tmp", "nfs": {"server": "x", "path": "/"}}, "a volume of nfs"),
+    (f"{APP}.securityContext.privileged", True, "may gain privileges"),
+    (f"{RUN}.containers.0.securityContext.allowPrivilegeEscalation", GONE, "may gain privileges"),
+    (f"{APP}.securityContext.capabilities.drop", ["NET_RAW"], "has capabilities"),
+    (f"{RUN}.containers.0.securityContext.capabilities.add", ["SYS_ADMIN"], "has capabilities"),
+    (f"{POD}.securityContext.runAsNonRoot", GONE, "may be root"),
+    (f"{APP}.securityContext.runAsUser", 0, "may be root"),
+    (f"{RUN}.initContainers", [{"name": "i", "image": "i"}], "may gain privileges"),
+    (f"{POD}.securityContext.seccompProfile.type", "Unconfined", "no seccomp profile"),
+    (f"{APP}.securityContext.procMount", "Unmasked", "a profile of its own"),
+    (f"{APP}.ports.0.hostPort", 80, "a port of the host"),
+    (f"{APP}.securityContext.readOnlyRootFilesystem", False, "writes its own disk"),
+    (f"{RUN}.automountServiceAccountToken", True, "has the key"),
+    # Resources, time, disks.
+    (f"{APP}.resources.limits.memory", GONE, "no limits of memory"),
+    (f"{RUN}.containers.0.resources.requests", GONE, "no requests of cpu"),
+    (f"{POD}.volumes.1.emptyDir", {"medium": "Memory"}, "run without limit"),
+    (f"{POD}.terminationGracePeriodSeconds", 29, "is killed before it has ended"),
+    (f"{RUN}.terminationGracePeriodSeconds", 20, "is killed before it has ended"),
+    (f"{APP}.volumeMounts.1.name", "tmp", "volumes and mounts differ"),
+    (f"{RUN}.containers.0.volumeMounts.2.mountPath", "/temp", "no place"),
+    (f"{RUN}.volumes.0.persistentVolumeClaim.claimName", "data", "no claim data"),
+    (f"{RUN}.volumes.1.configMap.name", "greenr", "no ConfigMap greenr"),
+    (f"{APP}.envFrom.0.configMapRef.name", "settings", "no ConfigMap settings"),
+    (f"{RUN}.containers.0.envFrom.0.secretRef.optional", GONE, "waits for the Secret"),
+    (f"{POD}.securityContext.fsGroup", GONE, "volumes are root's"),
+    (f"{RUN}.securityContext.fsGroupChangePolicy", "Always", "all files change their mode"),
+    (f"{RUN}.affinity", GONE, "pipeline: may be on another node"),
+    (f"{POD}.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution.0.topologyKey", "zone", "app: may be"),
+    (f"{CLAIM}.accessModes", ["ReadWriteMany"], "is bound to a node"),
+    # Who finds whom.
+    ("Service/greenr spec.selector", {"app.kubernetes.io/component": "app"}, "may select pods of others"),
+    ("Service/greenr-app spec.selector", {"app.kubernetes.io/name": "greenr"}, "selects other pods"),
+    ("Deployment/greenr-app spec.selector.matchLabels.tier", "web", "selects other pods"),
+    ("Service/greenr spec.ports.0.targetPort", "web", "no port web"),
+    (f"{APP}.ports.0.containerPort", 8080, "no port http"),
+    ("Service/greenr-app spec.publishNotReadyAddresses", GONE, "does not lead to a page that is not ready"),
+    ("Service/greenr spec.publishNotReadyAddresses", True, "visitors are sent"),
+    ("ConfigMap/greenr-app data.GREENR_ALLOWED_HOSTS", "example.org", "does not go by the name greenr-app"),
+    (f"{APP}.env.0.value", "/run/greenr", "no folder of its own"),
+    ("ConfigMap/greenr data", {"luigi.cfg": "[DownloadImages]\nroot=/d\n[DeployApp]\nserved_at=http://greenr-app:8008"},
+     "other data"),
+    (f"{RUN}.containers.0.env.0.value", "/etc/luigi.cfg", "reads no luigi.cfg"),
+    (f"{RUN}.containers.0.env.1", {"name": "X", "value": "1"}, "a thread for each core"),
+    # Probes.
+    (f"{APP}.livenessProbe.httpGet.path", "/readyz", "livenessProbe does not ask"),
+    (f"{APP}.readinessProbe.httpGet.path", "/healthz", "readinessProbe does not ask"),
+    (f"{APP}.startupProbe", GONE, "startupProbe does not ask"),
+    (f"{APP}.readinessProbe.httpGet.port", "web", "readinessProbe does not ask"),
+    (f"{APP}.lifecycle", GONE, "visitors are still sent"),
+    # Once a day, by one.
+    (f"{CRON}.concurrencyPolicy", "Allow", "two runs at a time"),
+    (f"{CRON}.jobTemplate.spec.backoffLimit", GONE, "tried again by two"),
+    (f"{RUN}.restartPolicy", "OnFailure", "tried again by two"),
+    (f"{CRON}.jobTemplate.spec.activeDeadlineSeconds", GONE, "hangs"),
+    (f"{APP}.volumeMounts.0.readOnly", False, "may write the data"),
+    # The network.
+    ("NetworkPolicy/greenr-app spec.podSelector.matchLabels.x", "y", "app: no policy"),
+    ("NetworkPolicy/greenr-pipeline spec.policyTypes", ["Ingress"], "one direction"),
+    ("NetworkPolicy/greenr-pipeline spec.ingress", [{}], "pipeline: asked at"),
+    ("NetworkPolicy/greenr-app spec.ingress.0", {}, "app: asked at"),
+    ("NetworkPolicy/greenr-app spec.egress.0.ports.0", {"port": 53}, "no DNS"),
+    ("NetworkPolicy/greenr-pipeline spec.egress.1.ports.0.port", 80, "does not reach the page"),
+    ("NetworkPolicy/greenr-pipeline spec.egress.2.ports.1.port", 8443, "no pictures"),
+    ("NetworkPolicy/greenr-pipeline spec.egress.2.ports.2.port", 25, "no mail"),
+    ("NetworkPolicy/greenr-pipeline spec.egress.2.to", GONE, "reaches anybody"),
+    ("NetworkPolicy/greenr-app spec.egress.1.to.0.ipBlock.except.2", "192.0.2.0/24", "reaches 169.254.169.254"),
+    ("NetworkPolicy/greenr-app spec.egress.1.to.1.ipBlock.except", GONE, "reaches fd00::1"),
+]  # fmt: skip
 
 
-@functools.cache
-def text(folder: str) -> str:
-    command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    return done.stdout
+def plant(found: Objects, where: str, value: object) -> Objects:
+    name, path = where.split(" ")
+    *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    changed = copy.deepcopy(found)
+    at: Any = changed[name]
+    for step in steps:
+        at = at[step]
+    if value is GONE:
+        del at[last]
+    else:
+        at[last] = value
+    return changed
 
 
-def rendered(folder: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """By kind and name."""
-    return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text(folder))}
-
-
-def pods(folder: str) -> dict[str, dict[str, Any]]:
-    found = rendered(folder)
-    job = found["CronJob", "greenr-pipeline"]["spec"]["jobTemplate"]["spec"]
-    return {"app": found["Deployment", "greenr-app"]["spec"]["template"], "pipeline": job["template"]}
+def several_nodes(folder: Path) -> Path:
+    given = {"resources": [BASE], "components": [KUBERNETES / "components/several-nodes"]}
+    lines = {kind: [os.path.relpath(path, folder) for path in paths] for kind, paths in given.items()}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(lines))
+    return folder
 
 
 def validated(manifests: str, place: Path) -> subprocess.CompletedProcess[str]:
@@ -49,10 +131,9 @@ def validated(manifests: str, place: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@needs_kustomize
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_schemas_find_nothing_and_find_a_planted_fault(folder: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", [BASE, EXAMPLE], ids=["base", "example"])
+def test_the_schemas_find_nothing_and_find_a_planted_fault(folder: Path, tmp_path: Path) -> None:
     found = validated(text(folder), tmp_path)
     assert found.returncode == 0, found.stdout + found.stderr
     for right, wrong in (
@@ -64,75 +145,29 @@ def test_the_schemas_find_nothing_and_find_a_planted_fault(folder: str, tmp_path
         assert validated(text(folder).replace(right, wrong), tmp_path).returncode != 0, wrong
 
 
-@needs_kustomize
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_each_pod_is_closed_bounded_and_may_be_stopped(folder: str) -> None:
-    for name, template in pods(folder).items():
-        pod = template["spec"]
-        (container,) = pod["containers"]
-        assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 10001
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not pod["automountServiceAccountToken"]
-        closed = {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert container["securityContext"] == closed
-        assert (
-            set(container["resources"]["limits"])
-            == set(container["resources"]["requests"])
-            == {"cpu", "memory"}
-        )
-        assert pod["terminationGracePeriodSeconds"] > 25, name
-        mounted = {mount["name"] for mount in container["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]}
-    (data,) = [m for m in pods(folder)["app"]["spec"]["containers"][0]["volumeMounts"] if m["name"] == "data"]
-    assert data == {"name": "data", "mountPath": "/data", "readOnly": True}
+def test_our_rules_are_kept(tmp_path: Path) -> None:
+    for folder in (BASE, EXAMPLE, several_nodes(tmp_path)):
+        assert faults(objects(text(folder))) == []
+    shared = objects(text(tmp_path))["PersistentVolumeClaim/greenr-data"]
+    assert shared["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-@needs_kustomize
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_parts_find_each_other(folder: str) -> None:
-    found, templates = rendered(folder), pods(folder)
-    service, app = found["Service", "greenr"], templates["app"]["spec"]["containers"][0]
-    for selector in (
-        service["spec"]["selector"],
-        found["Deployment", "greenr-app"]["spec"]["selector"]["matchLabels"],
-    ):
-        assert selector.items() <= templates["app"]["metadata"]["labels"].items()
-        assert not selector.items() <= templates["pipeline"]["metadata"]["labels"].items()
-    for name, template in templates.items():
-        policy = found["NetworkPolicy", f"greenr-{name}"]["spec"]
-        assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
-        claims = [volume["persistentVolumeClaim"]["claimName"] for volume in template["spec"]["volumes"]
-                  if "persistentVolumeClaim" in volume]  # fmt: skip
-        assert [("PersistentVolumeClaim", claim) in found for claim in claims] == [True]
-    (port,) = service["spec"]["ports"]
-    assert [one["name"] for one in app["ports"]] == [port["targetPort"]] == ["http"]
-    assert {app[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")} == {
-        "/healthz",
-        "/readyz",
-    }
-    # DeployApp asks the service, by a name that the page knows.
-    (settings,) = [
-        one for kind, one in ((kind, one) for (kind, _), one in found.items()) if kind == "ConfigMap"
-    ]
-    luigi = configparser.ConfigParser()
-    luigi.read_string(settings["data"]["luigi.cfg"])
-    assert luigi["DeployApp"]["served_at"] == f"http://{service['metadata']['name']}:{port['port']}"
-    assert {"name": "GREENR_ALLOWED_HOSTS", "value": service["metadata"]["name"]} in app["env"]
-    volumes = templates["pipeline"]["spec"]["volumes"]
-    assert {"name": settings["metadata"]["name"]} in [volume.get("configMap") for volume in volumes]
+@pytest.mark.parametrize(
+    ("where", "value", "said"), PLANTED, ids=[f"{where}-{n}" for n, (where, *_) in enumerate(PLANTED)]
+)
+def test_a_planted_fault_is_found(where: str, value: object, said: str) -> None:
+    found = faults(plant(objects(text(BASE)), where, value))
+    assert any(said in fault for fault in found), found
 
 
-@needs_kustomize
 def test_an_overlay_names_its_images_namespace_and_disk() -> None:
-    found = rendered("overlays/example")
-    assert {one["metadata"].get("namespace") for (kind, _), one in found.items() if kind != "Namespace"} == {
-        "greenr"
-    }
-    images = [template["spec"]["containers"][0]["image"] for template in pods("overlays/example").values()]
-    assert images == [f"registry.example.org/greenr-{name}:0.2.0" for name in ("serve", "pipeline")]
-    claim = found["PersistentVolumeClaim", "greenr-data"]["spec"]
+    found = objects(text(EXAMPLE))
+    inside = {one["metadata"].get("namespace") for one in found.values() if one["kind"] != "Namespace"}
+    assert inside == {"greenr"}
+    labels = found["Namespace/greenr"]["metadata"]["labels"]
+    assert labels == {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}
+    assert [line.split()[-1] for line in text(EXAMPLE).splitlines() if " image: " in line] == [
+        f"registry.example.org/greenr-{name}:0.2.0" for name in ("serve", "pipeline")
+    ]
+    claim = found["PersistentVolumeClaim/greenr-data"]["spec"]
     assert claim["resources"]["requests"]["storage"] == "50Gi"
