@@ -56,8 +56,9 @@ class PipelineStage(Stage):
         errno.EDQUOT: REMEDIES[errno.EDQUOT],
     }
 
-    #: What the output is: "pictures", "dataset", "model", "evaluation", "export" or "deployment"; empty for anything
-    #: else. Of two stages in a row, such as a split and its augmentation, both may be a "dataset".
+    #: What the output is: "pictures", "dataset", "model", "evaluation", "export" or "deployment"; "shard" for a part of
+    #: the pictures; empty for anything else. Of two stages in a row, such as a split and its augmentation, both may be
+    #: a "dataset".
     role: ClassVar[str] = ""
 
     #: When it was last started, by the monotonic clock.

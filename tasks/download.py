@@ -1,5 +1,6 @@
-"""DownloadImages: pictures of one class."""
+"""DownloadImages: pictures of one class; of a large one, those of each PictureShard."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from greenr_luigi.parameters import (
 )
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources import registry
+from greenr_luigi.sources.dividing import parts
 from greenr_luigi.sources.recrawl import Recrawl
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness import traces
 from greenr_luigi.staleness.examination import reads_changed
+from greenr_luigi.staleness.listing import Part
 from greenr_luigi.staleness.stamp import Stamp
 from greenr_luigi.text import networks
 
@@ -49,11 +53,52 @@ class SourceParameters:
     )
 
 
-class DownloadImages(SourceParameters, PipelineStage):
+class OfOneClass(PipelineStage):
+    label = luigi.Parameter(description="The class whose pictures to get.")
+
+    @property
+    def output_folder(self) -> Path:
+        return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
+
+
+class PictureShard(OfOneClass):
+    """A part of the pictures of a large class of a person's own, checked: below DownloadImages, on whatever worker."""
+
+    role = "shard"
+
+    source = SourceParameters.source
+    folder = SourceParameters.folder
+    number = NumberParameter(int, 0, default=0, description="Which part of them, from 0.")
+    of = NumberParameter(int, 1, default=1, description="How many parts there are.")
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        return ("greenr_luigi.sources.checking", *registry.find(self.source).modules)
+
+    @property
+    def title(self) -> str:
+        return f"PictureShard({self.label} {self.number + 1} of {self.of})"
+
+    def reads(self) -> Mapping[str, Part]:
+        reads = registry.find(self.source).reads(self.label, self.folder, Path(self.root))
+        return {name: Part(top, self.number, self.of) for name, top in reads.items()}
+
+    def work(self, out: Path) -> Mapping[str, object]:
+        from greenr_luigi.sources.checking import check
+
+        (part,), source = self.reads().values(), registry.find(self.source)
+        names = sorted(name for name, _ in traces.walk(part))
+        return check(source, part.folder, names, self.label, out, self.on_progress())
+
+
+class DownloadImages(SourceParameters, OfOneClass):
     role = "pictures"
     unsaid = ("searched", "retry")
 
-    label = luigi.Parameter(description="The class whose pictures to get.")
+    shard_size = NumberParameter(
+        int, 1, significant=False,
+        description="Pictures of your own of which a class may have as many before parts of it are checked one by one.",
+    )  # fmt: skip
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
     @property
@@ -66,10 +111,6 @@ class DownloadImages(SourceParameters, PipelineStage):
         return f"DownloadImages({self.label})"
 
     @property
-    def output_folder(self) -> Path:
-        return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
-
-    @property
     def parameters(self) -> dict[str, str]:
         """The same request by other words has the same output."""
         parameters = super().parameters
@@ -77,7 +118,26 @@ class DownloadImages(SourceParameters, PipelineStage):
             parameters["query"] = ""
         return parameters
 
+    def requires(self) -> list[PictureShard]:
+        if self.shards == 1:
+            return []
+        forced = self.task_family in self.force
+        force = (*self.force, PictureShard.task_family) if forced else self.force
+        return [
+            self.clone(PictureShard, number=number, of=self.shards, force=force)
+            for number in range(self.shards)
+        ]
+
+    @functools.cached_property
+    def shards(self) -> int:
+        """In how many parts the class is checked. Told once: Luigi asks often, and relies on one answer."""
+        source = registry.find(self.source)
+        folders = source.reads(self.label, self.folder, Path(self.root)).values() if source.named else ()
+        return max((parts(top, self.limit, self.shard_size) for top in folders), default=1)
+
     def reads(self) -> Mapping[str, Path]:
+        if self.shards > 1:
+            return {}
         return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
 
     def outside_cause(self, stamp: Stamp) -> str | None:
@@ -102,4 +162,5 @@ class DownloadImages(SourceParameters, PipelineStage):
             refresh_days=self.refresh_days,
             now=self.build_began,
             forced=self.task_family in self.force,
+            shards=[task.output_folder for task in self.requires()],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections import Counter
@@ -15,8 +16,9 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources import store
-from greenr_luigi.sources.listed import WINDOW, Collection, by_engine, counted
+from greenr_luigi.sources import checking, store
+from greenr_luigi.sources.checking import WINDOW
+from greenr_luigi.sources.listed import Collection, by_engine, counted
 from greenr_luigi.sources.source import THREADS, Request, Source, SourceError
 from greenr_luigi.sources.store import Store
 
@@ -35,6 +37,7 @@ def collect(
     *,
     replaces: Path | None = None,
     only: Sequence[str] = (),
+    shards: Sequence[Path] = (),
 ) -> dict[str, object]:
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for people.
 
@@ -42,6 +45,7 @@ def collect(
     default). Unless it is local, what comes goes into the store of the class under `request.root`, of which `out` is a
     view, and what is there is not loaded again. `earlier`: see `store.opened`. `only`: names of those of a list that
     are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success.
+    `shards`: of a source that can be divided, the folders that `checking.check` has filled with all that it lists.
 
     A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`.
 
@@ -49,6 +53,10 @@ def collect(
     """
     source.check(request)
     request = replace(request, limit=request.limit or source.default_limit)
+    if shards:
+        (top,) = source.reads(request.label, request.folder, request.root).values()
+        listed = functools.partial(checking.of_parts, source, top, shards)
+        source = replace(source, candidates=lambda _: listed())
     (out / "pictures").mkdir()
 
     def on_wait(who: str) -> None:

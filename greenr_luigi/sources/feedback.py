@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.sources.folder import files_below
+from greenr_luigi.sources.folder import files_below, named
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
 
 #: Below the data root; dataset/decisions.py fills it.
@@ -33,6 +33,7 @@ SOURCE = Source(
     "what users of the page put right and `greenr review` kept",
     candidates,
     local=True,
+    named=named,
     default_limit=0,
     reads=reads,
 )

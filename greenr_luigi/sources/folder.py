@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name, label_folder
@@ -33,9 +33,13 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
 def files_below(top: Path) -> Iterator[Candidate]:
     """The files of a folder as candidates."""
-    for path in visible(top):
-        name = printable(f"{top.name}/{path.relative_to(top).as_posix()}")
-        yield Candidate(functools.partial(read, path), name)
+    return named(top, (path.relative_to(top).as_posix() for path in visible(top)))
+
+
+def named(top: Path, names: Iterable[str]) -> Iterator[Candidate]:
+    """Files of these relative names as candidates."""
+    for name in names:
+        yield Candidate(functools.partial(read, top / name), printable(f"{top.name}/{name}"))
 
 
 def visible(top: Path) -> Iterator[Path]:
@@ -70,6 +74,7 @@ SOURCE = Source(
     candidates,
     needs_folder=True,
     local=True,
+    named=named,
     default_limit=0,
     reads=reads,
 )

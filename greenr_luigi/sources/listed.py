@@ -9,16 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 
-from greenr_luigi.pictures import door
-from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.sources import licenses
-from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError, Unavailable
-from greenr_luigi.sources.store import Origin, Store
-
-#: Pictures loaded at once; each may take 200 MB while it is decoded.
-WINDOW = 64
+from greenr_luigi.sources.checking import WINDOW, examined
+from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
+from greenr_luigi.sources.store import Origin, Store, sound
 
 
 class Collection:
@@ -115,20 +112,20 @@ class Collection:
         self.store.save()
         return useful
 
-    def _load(self, part: Source, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | None]:
-        """Load a candidate and let it through the door, or say why not."""
-        try:
-            data = candidate.load()
-            row = examine(data, self.request.label, part.name)
-        except (Unavailable, door.UnusablePicture) as error:
-            return Refusal(error.reason, str(error), candidate.file_url), None
-        if self.source.local:
-            return row, data
+    def _load(self, part: Source, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | Path | None]:
+        """What a candidate was found to be before, if its picture is still there; else what it is."""
+        if isinstance(known := candidate.checked, Refusal):
+            return known, None
+        if known and candidate.picture and sound(candidate.picture, known.sha256):
+            return known, candidate.picture
+        outcome, data = examined(candidate, self.request.label, part.name)
+        if self.source.local or isinstance(outcome, Refusal):
+            return outcome, data
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return replace(row, fetched=max(now, self._earliest)), data
+        return replace(outcome, fetched=max(now, self._earliest)), data
 
     def _take(
-        self, candidate: Candidate, part: Source, outcome: PictureRow | Refusal, data: bytes | None
+        self, candidate: Candidate, part: Source, outcome: PictureRow | Refusal, data: bytes | Path | None
     ) -> bool:
         if isinstance(outcome, PictureRow) and outcome.sha256 in self.store.pictures:
             outcome, data = self.store.pictures[outcome.sha256], None

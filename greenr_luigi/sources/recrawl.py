@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Recrawl:
 
     `parameters`: of the output, as a stamp has them. `output`: its folder; beside it lie those of other classes and
     requests. `default`: what `source` is where nobody says. `now`: when the build began, in seconds since 1970.
-    `forced`: everything is asked, whatever there is."""
+    `forced`: everything is asked, whatever there is. `shards`: see `collection.collect`."""
 
     source: str
     request: Request
@@ -36,6 +36,7 @@ class Recrawl:
     refresh_days: int
     now: float
     forced: bool
+    shards: Sequence[Path] = ()
 
     def due(self, stamp: Stamp) -> str | None:
         """Why sources are to be asked again: age, or an engine that failed and is asked again the next day."""
@@ -70,8 +71,9 @@ class Recrawl:
         before = None if self.forced else Stamp.if_any(self.output)
         only = before.summary.get("retry", []) if before and not self._grown_old(before) else []
         counts = collection.collect(
-            source, self.request, out, self._earlier(), on_progress, replaces=self.output, only=only
-        )
+            source, self.request, out, self._earlier(), on_progress,
+            replaces=self.output, only=only, shards=self.shards,
+        )  # fmt: skip
         return {**counts, "searched": searched(before)} if before and only else counts
 
     def _grown_old(self, stamp: Stamp) -> str | None:

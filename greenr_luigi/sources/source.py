@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.sources.licenses import RIGHTS
 from greenr_luigi.text import Network
+
+if TYPE_CHECKING:
+    from greenr_luigi.pictures.manifest import PictureRow, Refusal
 
 #: Pictures that are fetched at once.
 THREADS = 16
@@ -56,12 +60,15 @@ class Request:
 @dataclass(frozen=True)
 class Candidate:
     """What may be a picture. `load` gives its bytes, at most door.MAX_BYTES of them and one, or raises Unavailable.
-    `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number."""
+    `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number.
+    `checked`: what it was found to be before, and `picture`: where its bytes then went."""
 
     load: Callable[[], bytes]
     file_url: str
     page_url: str | None = None
     license: str | None = None
+    checked: PictureRow | Refusal | None = None
+    picture: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,9 @@ class Source:
     #: Whether its pictures come from this machine. They can be had again at any time, so that nothing is put into the
     #: store, and they never grow old.
     local: bool = False
+    #: Of one that takes all files of the one folder that it `reads`, and no more: the candidates of some of them, for
+    #: (that folder, relative names). So a large class can be divided. None: it cannot.
+    named: Callable[[Path, Iterable[str]], Iterator[Candidate]] | None = None
     #: Whether it is a list that a person made: its pictures are used while they stand in it. What a search has found
     #: stays, as search engines forget.
     is_list: bool = False

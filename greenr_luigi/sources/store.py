@@ -81,10 +81,13 @@ class Store:
             if outcome is not None:
                 self.pictures[origin.sha256] = outcome
 
-    def put(self, picture: PictureRow, data: bytes) -> None:
-        """Keep a picture, as `picture.file`."""
-        # What came from the web may not come again after a power cut.
-        (files.write if self.log else Path.write_bytes)(self.folder / picture.file, data)
+    def put(self, picture: PictureRow, data: bytes | Path) -> None:
+        """Keep a picture, as `picture.file`. `data`: its bytes, or where they lie already."""
+        if isinstance(data, Path):
+            files.link(data, self.folder / picture.file)
+        else:
+            # What came from the web may not come again after a power cut.
+            (files.write if self.log else Path.write_bytes)(self.folder / picture.file, data)
         self.pictures[picture.sha256] = picture
 
     def add(self, origin: Origin) -> None:
@@ -161,7 +164,7 @@ def _save_what_was_put(folder: Path) -> None:
     """Find again what a run put that was cut short. A line whose picture did not get there says nothing."""
     if unsaved := contracts.read_log(folder / UNSAVED, Origin):
         saved = set(contracts.read_log(folder / ORIGINS, Origin))
-        put = [o for o in unsaved if o not in saved and _sound(folder / o.file, o.sha256)]
+        put = [o for o in unsaved if o not in saved and sound(folder / o.file, o.sha256)]
         contracts.append_log(folder / ORIGINS, *put)
     (folder / UNSAVED).unlink(missing_ok=True)
 
@@ -212,27 +215,27 @@ def _without_line(folder: Path, label: str, names: Container[str]) -> Iterator[O
 def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]) -> set[str]:
     """Have a sound file in the store of each picture of which any collection holds one, but for what a person deleted.
     `names`: those that have a line, by sha256. Returns the sha256 of what was seen to be sound."""
-    sound = set[str]()
+    seen = set[str]()
     for collection, _, row in rows:
         theirs, ours = collection / row.file, folder / names.get(row.sha256, Path(row.file).name)
         has_line = row.sha256 in names
         deleted = has_line and not ours.exists()
         # A link to ours has what ours has: most are, and need not be read.
         same = has_line and theirs.exists() and ours.exists() and theirs.samefile(ours)
-        if row.sha256 in sound or deleted or same:
+        if row.sha256 in seen or deleted or same:
             continue
-        if not _sound(ours, row.sha256):
-            if not _sound(theirs, row.sha256):
+        if not sound(ours, row.sha256):
+            if not sound(theirs, row.sha256):
                 continue
             files.link(theirs, ours)
             if not ours.samefile(theirs):
                 # What it was copied from may be removed next, and a power cut come after that.
                 files.flush(ours)
-        sound.add(row.sha256)
-    return sound
+        seen.add(row.sha256)
+    return seen
 
 
-def _sound(path: Path, sha256: str) -> bytes | None:
+def sound(path: Path, sha256: str) -> bytes | None:
     """The bytes of this picture; None if the file is missing, damaged, or a link, which may lead anywhere."""
     data = regular.read(path) if path.is_file() and not path.is_symlink() else b""
     return data if door.sha256(data) == sha256 else None
@@ -251,7 +254,7 @@ def examine_all(folder: Path, rows: Iterable[PictureRow]) -> list[PictureRow | R
     """What the pictures of these rows are by today's checks; None for one that is missing or damaged."""
 
     def again(row: PictureRow) -> PictureRow | Refusal | None:
-        if (data := _sound(folder / row.file, row.sha256)) is None:
+        if (data := sound(folder / row.file, row.sha256)) is None:
             return None
         try:
             now = examine(data, row.label, row.engine)

@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +22,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from . import data_root, errors, examination, loaded, locks, making, requirements, traces
+from .listing import Part
 from .memo import Memo
 from .output_folder import folder_of
 from .stamp import Stamp
@@ -115,8 +117,9 @@ class Stage(luigi.Task):
         library loads by itself, or what is run as a command."""
         return ()
 
-    def reads(self) -> Mapping[str, Path]:
-        """Files and folders from outside the graph that shape the output, by the name to call them."""
+    def reads(self) -> Mapping[str, Path | Part]:
+        """Files and folders from outside the graph that shape the output, or a part of a folder's files, by the name to
+        call them."""
         return {}
 
     def outside_cause(self, stamp: Stamp) -> str | None:
@@ -178,12 +181,12 @@ class Stage(luigi.Task):
         """The required stages by title."""
         return {str(task.title): task for task in requirements.required(self) if isinstance(task, Stage)}
 
-    def all_reads(self) -> dict[str, Path]:
+    def all_reads(self) -> dict[str, Path | Part]:
         """What the stage reads from outside of the graph of stages, local files of plain Luigi tasks among it."""
         plain = [task for task in requirements.required(self) if not isinstance(task, Stage)]
         reads = self.reads()
         if not isinstance(reads, Mapping) or not all(
-            isinstance(p, str | os.PathLike) for p in reads.values()
+            isinstance(p, str | os.PathLike | Part) for p in reads.values()
         ):
             raise errors.StalenessError(
                 f"{self.title}: its `reads` gives {reads!r}: expected a path by each name to call it, as in "
@@ -191,8 +194,14 @@ class Stage(luigi.Task):
             )
         # In full: `work` may change the working directory.
         named = {**reads, **requirements.local_files(plain)}
-        paths = {str(name): Path(path).absolute() for name, path in named.items()}
-        for path in paths.values():
+        paths: dict[str, Path | Part] = {
+            str(name): replace(path, folder=path.folder.absolute())
+            if isinstance(path, Part)
+            else Path(path).absolute()
+            for name, path in named.items()
+        }
+        for read in paths.values():
+            path = read.folder if isinstance(read, Part) else read
             # To take it for missing would be to go on without what somebody has said there.
             if os.path.lexists(path) and not (path.is_file() or path.is_dir()):
                 raise errors.StalenessError(

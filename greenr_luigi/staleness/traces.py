@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import stat
@@ -11,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import regular
+from . import listing, regular
+from .listing import Part
 from .shown import printable
 
 #: The file beside an output that says what it was made from; no part of the output.
 STAMP = "stamp.json"
-UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 class FileTrace(NamedTuple):
@@ -45,38 +44,39 @@ def sha256_if_there(path: Path) -> str | None:
         return None
 
 
-def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Each file under a folder with its status, by relative name; or the file itself, by its own name.
+def walk(path: Path | Part) -> Iterator[tuple[str, os.stat_result]]:
+    """Each file under a folder with its status, by relative name, or those of a part of it; or the file itself, by its
+    own name.
 
     Regular files and links to them. Not what is hidden, nor folders behind a link (they may go in a circle), nor the
     stamp, nor what cannot be reached, such as a link to nowhere or a file that has just vanished."""
-    if path.is_file():
+    if isinstance(path, Path) and path.is_file():
         with contextlib.suppress(FileNotFoundError):
             yield path.name, path.stat()
         return
-    for folder, folders, names in os.walk(path, onerror=_raise_unless_unreachable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = folder[len(str(path)) :].lstrip("/")
-        for name in names:
-            if name.startswith(".") or (not prefix and name == STAMP):
-                continue
-            try:
-                status = os.stat(f"{folder}/{name}")  # noqa: PTH116  a Path for each of 100,000 files takes long
-            except OSError as error:
-                _raise_unless_unreachable(error)
-            else:
-                if stat.S_ISREG(status.st_mode):
-                    yield f"{prefix}/{name}" if prefix else name, status
+    base = _base(path)
+    for name in path.names() if isinstance(path, Part) else listing.names(path):
+        if name == STAMP:
+            continue
+        try:
+            status = os.stat(f"{base}/{name}")  # noqa: PTH116  a Path for each of 100,000 files takes long
+        except OSError as error:
+            listing.raise_unless_unreachable(error)
+        else:
+            if stat.S_ISREG(status.st_mode):
+                yield name, status
 
 
-def _raise_unless_unreachable(error: OSError) -> None:
-    if error.errno not in UNREACHABLE:
-        raise error
+def _base(path: Path | Part) -> Path:
+    """What the names that `walk` gives are relative to."""
+    if isinstance(path, Part):
+        return path.folder
+    return path.parent if path.is_file() else path
 
 
-def snapshot(path: Path) -> Snapshot:
-    """All files under a folder, or one file. Empty for what does not exist."""
-    base = path.parent if path.is_file() else path
+def snapshot(path: Path | Part) -> Snapshot:
+    """All files under a folder or of a part of it, or one file. Empty for what does not exist."""
+    base = _base(path)
     return {
         name: FileTrace(status.st_size, status.st_mtime_ns, sha256)
         for name, status in sorted(walk(path))
@@ -84,7 +84,7 @@ def snapshot(path: Path) -> Snapshot:
     }
 
 
-def glance(path: Path) -> dict[str, tuple[int, int]]:
+def glance(path: Path | Part) -> dict[str, tuple[int, int]]:
     """Sizes and times of all files under a folder, or of one file: what differs while work goes on was touched."""
     return {name: (status.st_size, status.st_mtime_ns) for name, status in walk(path)}
 
@@ -96,15 +96,15 @@ def digest(files: Snapshot) -> str:
     return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
-def files_changed(what: str, recorded: Snapshot | None, path: Path) -> str | None:
+def files_changed(what: str, recorded: Snapshot | None, path: Path | Part) -> str | None:
     """The first difference between a snapshot and the disk, in words; None if there is none. A file is read only if
     its size is the same and its time is not."""
     if recorded is None:
         return f"{what} is a new input"
-    base = path.parent if path.is_file() else path
+    base, is_folder = _base(path), isinstance(path, Part) or path.is_dir()
 
     def subject(name: str) -> str:
-        return f"{what} file {printable(name)}" if path.is_dir() else what
+        return f"{what} file {printable(name)}" if is_folder else what
 
     there = set()
     for name, status in walk(path):

@@ -72,8 +72,8 @@ class PackForPhones(PipelineStage):
 def longer(monkeypatch):
     """A module with a stage between two others, and one after the last."""
     module = ModuleType("longer")
-    download, split, *others = tasks.STAGES
-    module.STAGES = (download, split, AugmentDataset, *others, PackForPhones)
+    download, shard, split, *others = tasks.STAGES
+    module.STAGES = (download, shard, split, AugmentDataset, *others, PackForPhones)
     monkeypatch.setitem(sys.modules, "longer", module)
     return "longer"
 

@@ -33,6 +33,7 @@ def stages():
 
 
 STAGES = list(stages())
+OF_PICTURES = [f"{stage} {name}" for stage in ("DownloadImages", "PictureShard") for name in registry.SOURCES]
 #: The package of a stage is that of the first module in its `code`.
 OWN_ROOMS = [modules[0].split(".")[1] for _, _, modules in STAGES]
 
@@ -92,7 +93,8 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
     file = registry.find(source).module.removeprefix("greenr_luigi.").replace(".", "/") + ".py"
     # What visitors sent is kept in a folder.
     affected = ["folder", "feedback"] if source == "folder" else [source]
-    assert stale_after_edit(file) == [f"DownloadImages {name}" for name in affected]
+    stages = ("DownloadImages", "PictureShard")
+    assert stale_after_edit(file) == [f"{stage} {name}" for stage in stages for name in affected]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,8 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
         ("export/tracking.py", []),
         ("deployment/gate.py", ["DeployApp"]),
         ("../tasks/__init__.py", []),
-        ("../tasks/download.py", [*(f"DownloadImages {name}" for name in registry.SOURCES), "SplitDataset"]),
+        ("sources/checking.py", OF_PICTURES),
+        ("../tasks/download.py", [*OF_PICTURES, "SplitDataset"]),
         ("../tasks/train.py", ["TrainModel"]),
         ("../tasks/deploy.py", ["DeployApp"]),
     ],

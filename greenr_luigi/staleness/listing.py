@@ -1,0 +1,97 @@
+"""The names of the files below a folder, and a part of them: stages may share the files of a large folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .memo import QUICK
+
+#: Why what has a name may not be had.
+UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the files below a folder those that fall to one of `of` stages by a checksum of their names: one that comes,
+    goes or changes concerns that stage and no other."""
+
+    folder: Path
+    number: int
+    of: int
+
+    def names(self) -> list[str]:
+        return _listing(self.folder).parts(self.of)[self.number]
+
+
+def count(folder: Path) -> int:
+    """How many names there are, at most as many as there are files."""
+    return len(_listing(folder).names)
+
+
+def names(top: Path, on_folder: Callable[[str], object] = lambda folder: None) -> Iterator[str]:
+    """What lies below a folder and is no folder, by relative name. Nothing hidden, nor behind a link to a folder, as
+    these may go in a circle. `on_folder` gets each folder before it is listed."""
+    on_folder(str(top))
+    for folder, folders, files in os.walk(top, onerror=raise_unless_unreachable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            on_folder(f"{folder}/{name}")
+        prefix = folder[len(str(top)) :].lstrip("/")
+        for name in files:
+            if not name.startswith("."):
+                yield f"{prefix}/{name}" if prefix else name
+
+
+def raise_unless_unreachable(error: OSError) -> None:
+    if error.errno not in UNREACHABLE:
+        raise error
+
+
+@dataclass
+class _Listing:
+    """`times`: of each folder when it was listed. A file that comes or goes changes that of its folder."""
+
+    names: list[str]
+    times: dict[str, int]
+    _parts: dict[int, list[list[str]]] = field(default_factory=dict)
+
+    def parts(self, of: int) -> list[list[str]]:
+        if of not in self._parts:
+            parts: list[list[str]] = [[] for _ in range(of)]
+            for name in self.names:
+                parts[zlib.crc32(os.fsencode(name)) % of].append(name)
+            self._parts[of] = parts
+        return self._parts[of]
+
+    def holds(self) -> bool:
+        return all(_time(folder) == when for folder, when in self.times.items())
+
+
+_listings: dict[Path, _Listing] = {}
+
+
+def _listing(folder: Path) -> _Listing:
+    """Of a large folder it is remembered, since each of many stages looks for its part of it."""
+    if (known := _listings.get(folder)) and known.holds():
+        return known
+    _listings.pop(folder, None)
+    began, times = time.monotonic(), dict[str, int]()
+    listing = _Listing([*names(folder, lambda path: times.setdefault(path, _time(path)))], times)
+    if time.monotonic() - began > QUICK:
+        _listings[folder] = listing
+    return listing
+
+
+def _time(folder: str) -> int:
+    """When names in it last changed; -1 for a folder that is not there."""
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116  as in traces.walk
+    except OSError as error:
+        raise_unless_unreachable(error)
+        return -1
