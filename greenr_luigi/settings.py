@@ -31,6 +31,24 @@ from greenr_luigi.text import did_you_mean
 
 Stages = Sequence[type[luigi.Task]]
 
+_luigis_build_parser: Callable[..., argparse.ArgumentParser] = CmdlineParser._build_parser
+
+
+@functools.lru_cache(8)
+def _parser_of(
+    tasks: tuple[type[luigi.Task], ...], root_task: str | None, help_all: bool
+) -> argparse.ArgumentParser:
+    return _luigis_build_parser(root_task, help_all)
+
+
+def _build_parser(root_task: str | None = None, help_all: bool = False) -> argparse.ArgumentParser:
+    """Luigi builds the parser of all parameters of all tasks nine times a run, and so a sixth of a run with nothing to
+    do went into that. One of the same tasks is the same."""
+    return _parser_of(tuple(Register._reg), root_task, help_all)
+
+
+CmdlineParser._build_parser = staticmethod(_build_parser)  # type: ignore[method-assign]
+
 
 def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
     """Put the packaged defaults into Luigi's configuration, let each stage take over what the stages before it have,
@@ -188,34 +206,18 @@ def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
     if option := next((word.split("=")[0] for word in unknown if word.startswith("--")), None):
         options = [f"--{name.replace('_', '-')}" for name, _ in named[family].get_params()]
         raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, options)}")
-    with _parsed(parser.parse_args(arguments)) as command_line:
+    with CmdlineParser.global_instance(arguments, allow_override=True):
         file = core().logging_conf_file
         try:
             config_check.logging_file(file)
         except ValueError as error:
             raise SettingError(f"--logging-conf-file {file}: {error}") from None
         try:
-            task: luigi.Task = command_line.get_task_obj()
+            task: luigi.Task = CmdlineParser.get_instance().get_task_obj()
         except MissingParameterException as error:
             raise SettingError(str(error)) from None
         _instantiate_required(task, stages)
     return task
-
-
-class _Parsed(CmdlineParser):
-    def __init__(self, parsed: argparse.Namespace) -> None:
-        self.known_args = parsed
-
-
-@contextlib.contextmanager
-def _parsed(parsed: argparse.Namespace) -> Iterator[Any]:
-    """What Luigi's `global_instance` makes of a command line. That builds the parser of all stages three times more,
-    which takes longer than all else here."""
-    before, CmdlineParser._instance = CmdlineParser._instance, _Parsed(parsed)
-    try:
-        yield CmdlineParser._instance
-    finally:
-        CmdlineParser._instance = before
 
 
 def _instantiate_required(task: luigi.Task, stages: Stages) -> None:

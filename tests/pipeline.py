@@ -89,7 +89,7 @@ class Pipeline:
         self.root = home / "data root"
         self.options = options
         for name in ("greenr_luigi", "tasks"):
-            shutil.copytree(REPOSITORY / name, self.code / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(REPOSITORY / name, self.code / name, ignore=shutil.ignore_patterns("*.pyc.*"))
         self.environment = {
             **os.environ,
             "PYTHONPATH": f"{home / 'fake packages'}{os.pathsep}{self.code}",

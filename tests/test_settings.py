@@ -8,6 +8,7 @@ import traceback
 
 import luigi
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 
 import tasks
 from greenr_luigi import cli, config_check, settings
@@ -101,6 +102,17 @@ def test_a_command_line_that_can_be_meant(argv):
 @pytest.mark.parametrize("argv", [["--module", "tests"], ["--module", "tests", "Below", "--help"]])
 def test_a_command_line_that_runs_no_task(argv):
     assert settings.build_task(STAGES, argv) is None
+
+
+def test_one_parser_is_built_for_the_same_tasks():
+    before = CmdlineParser._build_parser("Below")
+    assert CmdlineParser._build_parser("Below") is before
+
+    class Later(luigi.Task):
+        late = luigi.IntParameter(description="...")
+
+    assert CmdlineParser._build_parser("Later").parse_args(["Later", "--late", "1"]).late == "1"
+    assert CmdlineParser._build_parser("Below", help_all=True) is not CmdlineParser._build_parser("Below")
 
 
 @pytest.mark.parametrize(

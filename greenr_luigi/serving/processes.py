@@ -74,17 +74,18 @@ def _examine(pid: int, run_dir: Path) -> Process | None:
     proc = Path(f"/proc/{pid}")
     try:
         with open(f"{proc}/environ", "rb", 0) as file:  # noqa: PTH123  the fastest of several ways
-            entries = file.read().split(b"\0")
+            exported = b"\0" + file.read()
     except PermissionError:
         # The command line, which names the log, may be read.
         command = (proc / "cmdline").read_bytes()
         user = proc.stat().st_uid
         is_server = os.fsencode(run_dir / LOG) in command.split(b"\0") and GUNICORN.search(command)
         return Process(pid, *origin(pid), user=user) if is_server and _may_serve(user, run_dir) else None
-    environment = {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in entries)}
     # Whoever exports the variable, as for a server of their own, has it in every process.
-    if "GREENR_RUN_DIR" not in environment or not GUNICORN.search((proc / "cmdline").read_bytes()):
+    if b"\0GREENR_RUN_DIR=" not in exported or not GUNICORN.search((proc / "cmdline").read_bytes()):
         return None
+    entries = (os.fsdecode(entry).partition("=") for entry in exported.split(b"\0"))
+    environment = {name: value for name, _, value in entries}
     at_home = run_dir.is_dir() and (proc / "cwd").samefile(run_dir)
     if not (at_home or environment["GREENR_RUN_DIR"] == str(run_dir)):
         return None
