@@ -246,6 +246,28 @@ DASHBOARDS: Sequence[Option] = (
     ("--port", {"type": port, "help": "that of luigi.cfg if absent"}),
     ("--stay", {"action": "store_true", "help": "in the foreground, as systemd wants it"}),
 )
+PREDICT = (
+    "answer all pictures of a folder or list, by the release that serves; a line each. Where it was ended early, the "
+    "same again does the rest"
+)
+GIVEN = "a folder, of which all below counts, or a text file of paths or addresses, one a line"
+PREDICTED: Sequence[Option] = (
+    ("pictures", {"type": Path, "metavar": "FOLDER|LIST", "help": GIVEN}),
+    (
+        "--csv",
+        {"action": "store_const", "dest": "form", "const": "csv", "default": "words", "help": "as a table"},
+    ),
+    (
+        "--jsonl",
+        {
+            "action": "store_const",
+            "dest": "form",
+            "const": "jsonl",
+            "default": "words",
+            "help": "JSON, a line each",
+        },
+    ),
+)
 #: Name, function, help, options.
 COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("init", commands.init_folder, INIT, []),
@@ -263,6 +285,7 @@ COMMANDS: Sequence[tuple[str, Command, str, Sequence[Option]]] = (
     ("restore", commands.curate("restore"), "take back what was said of pictures, or that they were added", [PICTURES]),
     ("add", commands.curate("add"), "add pictures of your own to a class", LABELLED),
     ("review", commands.review_pictures, "go through doubtful pictures on a local page, with keys", [PORT]),
+    ("predict", commands.predict, PREDICT, PREDICTED),
     ("rollback", commands.rollback, "let the server serve the release before this one, or any other", [RELEASE]),
     ("releases", commands.list_releases, "list the releases, the last to serve last: since when, and how accurate", []),
     ("server", commands.show_server, "print where the page answers, since when, and how it was started", [JSON]),

@@ -195,6 +195,12 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     return run_unattended(arguments.root, arguments.rest, arguments.module, Show())
 
 
+def predict(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations.predict import predict
+
+    predict(arguments.root, arguments.pictures, arguments.form)
+
+
 def send_test(arguments: argparse.Namespace) -> int:
     from greenr_luigi.operations import notifier, notify
 

@@ -36,6 +36,7 @@ def commands():
 NEEDED = {
     "accept": ["TrainModel"],
     "schedule": ["show"],
+    "predict": ["x"],
     "reject": ["x"],
     "restore": ["x"],
     "relabel": ["grass", "x"],

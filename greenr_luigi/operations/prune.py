@@ -13,6 +13,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.usage import output_usage, served_releases, size
+from greenr_luigi.prediction import journal
 from greenr_luigi.serving import releases
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import data_root, output_folder, traces
@@ -111,7 +112,7 @@ def _stage_folders(root: Path, module: str) -> list[Path]:
 
 
 def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Removal]:
-    left = releases.leftovers(root / "releases")
+    left = [*releases.leftovers(root / "releases"), *journal.left(root)]
     for folder in stage_folders:
         for name in output_folder.names(folder):
             left += output_folder.leftovers(folder / name)

@@ -1,9 +1,10 @@
-"""What `greenr run` shows: on a terminal one moving line a stage, elsewhere one line when a stage is done."""
+"""What `greenr run` and `greenr predict` show: on a terminal moving lines, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -13,12 +14,60 @@ from rich.table import Column
 
 from greenr_luigi.run_history import Event
 
+#: Seconds between two moves of a Bar, and where there is no terminal between two lines.
+MOVES, EVERY = 0.1, 2.0
 STAGE = r"INFO: (?P<stage>\w+(?:\(.*?\))?)"
 #: What a stage says of its progress (staleness.stage.Stage.tell), of its beginning, and of the page in the end.
 PROGRESS = re.compile(rf"{STAGE} +(?P<percent>\d{{1,3}}) %  (?P<words>.*)")
 BEGINS = re.compile(rf"{STAGE} (?:runs:|takes) (?P<words>.*)")
 LIVE = re.compile(r"INFO: (your classifier is live: .*)")
 WARNS = re.compile(r"WARNING: (.*)")
+
+
+def moving_lines(console: Console, rows_too: bool = True) -> Progress:
+    """None where the console is no terminal. `rows_too`: what is printed meanwhile stands above them."""
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(16, table_column=Column(no_wrap=True, min_width=16)),
+        TextColumn("{task.percentage:>3.0f} %", table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(Column(no_wrap=True)),
+        # The rest of the line, however little that is.
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+        console=console, disable=not console.is_terminal, expand=True,
+        redirect_stdout=rows_too, redirect_stderr=rows_too,
+    )  # fmt: skip
+
+
+class Bar:
+    """How far a command has come, an OnProgress: on a terminal one moving line, elsewhere a line each tenth, if that
+    takes a while. It goes to the standard error, and what the command prints meanwhile stands above."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.tenths, self.said = name, 0, time.monotonic()
+        self.moved = 0.0
+        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.lines = moving_lines(self.console, rows_too=sys.stdout.isatty())
+        self.lines.live.transient = True
+        self.task = self.lines.add_task(name, total=1.0, words="")
+
+    def __enter__(self) -> None:
+        self.lines.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.lines.stop()
+
+    def __call__(self, fraction: float, words: str) -> None:
+        now, tenths = time.monotonic(), int(10 * fraction)
+        if self.console.is_terminal:
+            if now - self.moved >= MOVES or fraction == 1:
+                self.lines.update(self.task, completed=fraction, words=words)
+                self.moved = now
+        elif tenths > self.tenths and now - self.said >= EVERY:
+            self.tenths, self.said = tenths, now
+            self.say(f"{self.name}  {fraction:4.0%}  {words}")
+
+    def say(self, words: str) -> None:
+        self.console.print(words, markup=False)
 
 
 class Show:
@@ -29,15 +78,7 @@ class Show:
             file=on or sys.stdout, force_terminal=is_terminal, highlight=False, soft_wrap=True
         )
         self.is_terminal = self.console.is_terminal
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(16, table_column=Column(no_wrap=True, min_width=16)),
-            TextColumn("{task.percentage:>3.0f} %", table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(Column(no_wrap=True)),
-            # The rest of the line, however little that is.
-            TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
-            console=self.console, disable=not self.is_terminal, expand=True,
-        )  # fmt: skip
+        self.progress = moving_lines(self.console)
         self.bars: dict[str, TaskID] = {}
         self.live = ""
         self.held: list[str] = []

@@ -1,0 +1,99 @@
+"""What is to be answered: the files below a folder, or the paths and addresses of a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.pictures import kinds
+from greenr_luigi.staleness import regular
+
+#: What systems put beside pictures, in small letters; what is hidden, such as .DS_Store, is passed over anyway.
+BESIDE = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+#: Characters of a line; no path or address has more.
+LONGEST = 1 << 16
+EXPECTED = "expected a folder of pictures, or a text file of paths or addresses, one a line"
+
+
+class Input(NamedTuple):
+    """`path`: as the rows tell it, always Unicode; `file`: the path or address that it is read from; `fault`: why it
+    cannot be, if that is known already."""
+
+    path: str
+    file: str
+    fault: str = ""
+
+
+def inputs(given: Path, written: Path | None = None) -> Iterator[Input]:
+    """All of a folder, at any depth and in the order of names, or of a list, in its order. Nothing is passed over
+    silently but what is hidden or lies beside pictures (BESIDE), links to folders, and empty lines and comments.
+
+    `written`: the file that the rows go to, which is none of them. Raises GreenrError for what is neither a folder nor
+    a list. Memory: the names of one folder."""
+    try:
+        if given.is_dir():
+            os.scandir(given).close()
+            return _below(given, written)
+        with regular.opened(given) as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise GreenrError(f"{given} cannot be read ({error.strerror}): {EXPECTED}") from None
+    if kinds.format_of(head):
+        return iter([_input(f"{given}")])
+    if b"\0" in head:
+        raise GreenrError(f"{given} is neither a picture nor text in UTF-8: {EXPECTED}")
+    return _lines(given)
+
+
+def _below(top: Path, written: Path | None) -> Iterator[Input]:
+    unlisted: list[OSError] = []
+    for base, folders, names in os.walk(top, onerror=unlisted.append):
+        while unlisted:
+            yield _unlisted(unlisted.pop())
+        folders[:] = sorted(filter(_is_seen, folders))
+        is_there = (
+            written is not None and written.name in names and regular.real(Path(base)) == written.parent
+        )
+        for name in sorted(filter(_is_seen, names)):
+            if not (written and is_there and name == written.name):
+                yield _input(os.path.join(base, name))  # noqa: PTH118  a Path for each takes long
+    yield from map(_unlisted, unlisted)
+
+
+def _is_seen(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in BESIDE
+
+
+def _lines(given: Path) -> Iterator[Input]:
+    """A path counts from the working folder; where there is none, from the folder of the list."""
+    # Of a path, which may be any bytes, nothing is lost.
+    with regular.opened(given, "r", encoding="utf-8-sig", errors="surrogateescape") as file:
+        number = 0
+        while line := file.readline(LONGEST):
+            number += 1
+            if len(line) == LONGEST:
+                raise GreenrError(f"{given}: line {number} has {LONGEST:,} characters or more: {EXPECTED}")
+            word = line.strip()
+            if not word or word.startswith("#"):
+                continue
+            if is_address(word) or os.path.lexists(word.replace("\0", "")):
+                yield _input(word)
+            else:
+                beside = given.parent / word
+                yield _input(word, f"{beside}" if "\0" not in word and os.path.lexists(beside) else word)
+
+
+def is_address(word: str) -> bool:
+    return word.lower().startswith(("http://", "https://"))
+
+
+def _input(path: str, file: str = "", fault: str = "") -> Input:
+    told = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return Input(told, file or path, fault)
+
+
+def _unlisted(error: OSError) -> Input:
+    return _input(f"{error.filename}", fault=f"the folder cannot be listed: {error.strerror}")
