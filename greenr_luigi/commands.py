@@ -8,12 +8,14 @@ import datetime
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from greenr_luigi import contracts, run_history
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.staleness import data_root
+from greenr_luigi.text import without_part
 
 # What imports Luigi is imported in functions: where luigi.cfg does not parse, `import luigi` ends in a traceback.
 
@@ -45,6 +47,23 @@ def root_option(arguments: argparse.Namespace) -> list[str]:
     return [f"--root={arguments.root}"] if arguments.root_named else []
 
 
+Row = TypeVar("Row")
+
+
+def in_groups(
+    rows: Iterable[Row], title: Callable[[Row], str], state: Callable[[Row], object]
+) -> list[tuple[str, str, list[Row]]]:
+    """Each row with its title; but together those that tell of parts of one class and say the same, and how many."""
+    groups: dict[object, list[Row]] = {}
+    for number, row in enumerate(rows):
+        name, part = without_part(title(row))
+        groups.setdefault((name, state(row)) if part else number, []).append(row)
+    named = ((*without_part(title(first)), [first, *others]) for first, *others in groups.values())
+    return [
+        (name, f"{len(same)} part{'s' * (len(same) > 1)}" if part else "", same) for name, part, same in named
+    ]
+
+
 def show_status(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import last_run, status
 
@@ -55,11 +74,12 @@ def show_status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    width = max(len(row["stage"]) for row in rows)
-    for row in rows:
+    groups = in_groups(rows, lambda row: row["stage"], lambda row: row["state"])
+    width = max(len(name) for name, _, _ in groups)
+    for name, parts, (row, *_) in groups:
         accepted = f"accepted without a rerun: {', '.join(row['accepted'])}" if row["accepted"] else ""
-        words = [row["cause"], accepted, row["warning"] and f"warning: {row['warning']}"]
-        print(f"{row['stage']:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
+        words = [parts, row["cause"], accepted, row["warning"] and f"warning: {row['warning']}"]
+        print(f"{name:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
 
 
 def accept_stage(arguments: argparse.Namespace) -> None:
@@ -81,8 +101,8 @@ def show_history(arguments: argparse.Namespace) -> None:
         print(
             f"{local_time(shown.ended)}  {told(run) if run else 'has not ended, or was not asked to deploy'}"
         )
-        for event in of_run:
-            print(f"{'':16}  - {event.name}  {told(event)}")
+        for name, parts, (event, *_) in in_groups(of_run, lambda one: one.name, lambda one: one.outcome):
+            print(f"{'':16}  - {name}  {parts and f'{parts}, first: '}{told(event)}")
     if not events:
         print("nothing has run yet")
 
@@ -114,9 +134,9 @@ def show_usage(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    for row in rows:
-        live = "live" if row["live"] else "    "
-        print(f"{megabytes(row['bytes'])}  {row['finished']}  {live}  {row['stage']}  {row['place']}")
+    for name, parts, of_name in in_groups(rows, lambda row: row["stage"], lambda row: row["live"]):
+        size, live = megabytes(sum(row["bytes"] for row in of_name)), "live" if of_name[0]["live"] else "    "
+        print(f"{size}  {of_name[0]['finished']}  {live}  {name}  {parts or of_name[0]['place']}")
     print(f"{megabytes(usage.room(arguments.root, rows))}  in all: what several link to counts once")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -34,6 +35,18 @@ def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
 def composed(text: str) -> str:
     """A name as everyone writes it: file systems and keyboards compose accents differently (Unicode's NFC)."""
     return unicodedata.normalize("NFC", text)
+
+
+def part_title(label: str, number: int, of: int) -> str:
+    """What one of the parts of a large class is called. `number`: from 0."""
+    return f"PictureShard({label} {number + 1} of {of})"
+
+
+def without_part(title: str) -> tuple[str, str]:
+    """What the parts of a class are called together, and which of them this is, such as "3 of 8"; of any other title
+    itself, and nothing."""
+    found = re.fullmatch(r"(PictureShard\(.*) (\d+ of \d+)\)", title, re.DOTALL)
+    return (f"{found[1]})", found[2]) if found else (title, "")
 
 
 def networks(text: str) -> tuple[Network, ...]:

@@ -25,7 +25,7 @@ from greenr_luigi.staleness import traces
 from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.listing import Part
 from greenr_luigi.staleness.stamp import Stamp
-from greenr_luigi.text import networks
+from greenr_luigi.text import networks, part_title
 
 
 class SourceParameters:
@@ -77,7 +77,7 @@ class PictureShard(OfOneClass):
 
     @property
     def title(self) -> str:
-        return f"PictureShard({self.label} {self.number + 1} of {self.of})"
+        return part_title(self.label, self.number, self.of)
 
     def reads(self) -> Mapping[str, Part]:
         reads = registry.find(self.source).reads(self.label, self.folder, Path(self.root))

@@ -1,8 +1,10 @@
 """Words and numbers as people read and write them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from greenr_luigi.text import composed, did_you_mean, percent
+from greenr_luigi.text import composed, did_you_mean, part_title, percent, without_part
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,10 @@ def test_did_you_mean_puts_the_dashes_of_an_option_before_it():
 
 def test_a_name_is_composed_in_one_way():
     assert composed("Lo\u0308we") == composed("Löwe") == "L\u00f6we"
+
+
+@given(st.text(), st.integers(0, 999), st.integers(1, 999))
+def test_the_parts_of_a_class_are_called_together(label, number, of):
+    title = part_title(label, number, of)
+    assert without_part(title) == (f"PictureShard({label})", f"{number + 1} of {of}")
+    assert without_part(f"DownloadImages({label} 1 of 2)")[1] == ""

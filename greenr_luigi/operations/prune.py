@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,20 +71,37 @@ def _superfluous_outputs(
     root: Path, outputs: list[Output], stage_folders: list[Path], keep: int
 ) -> Iterator[Removal]:
     at_hand = [name for name in registry.SOURCES if registry.find(name).local]
-    kept = collections.Counter[str]()
-    for output, row in zip(outputs, output_usage(root, outputs), strict=True):
+    kept, staying = collections.Counter[str](), list[Output]()
+    rows = [*zip(outputs, output_usage(root, outputs), strict=True)]
+    # Whether a part of a class is needed, the collections say that were made from it.
+    for output, row in sorted(rows, key=lambda each: each[0].role == "shard"):
         folder = output_folder.folder_of(output.folder)
         # A person's copy, as of `cp -rL`, stays, and takes the place of none that is kept.
         if output.folder.parent not in stage_folders or folder is None:
             continue
         kept[row["stage"]] += 1
         from_web = output.role == "pictures" and output.stamp.parameters.get("source") not in at_hand
-        if row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep):
+        if output.role == "shard":
+            stays = row["live"] or _is_needed(output, staying, outputs)
+        else:
+            stays = row["live"] or kept[row["stage"]] <= (max(keep, 1) if from_web else keep)
+        if stays:
+            staying.append(output)
             continue
         if _holds_what_is_not_ours(output.folder, output.stamp.files):
             continue
         lock = output_folder.lock_of(output.folder)
         yield Removal(row["stage"], row["bytes"], (output.folder, folder, *([lock] if lock else [])))
+
+
+def _is_needed(shard: Output, staying: Sequence[Output], outputs: Sequence[Output]) -> bool:
+    """Whether a collection that stays was made from this part of the class, or none has been made since."""
+    label = shard.stamp.parameters.get("label")
+    of_class = [one for one in of_role(outputs, "pictures") if one.stamp.parameters.get("label") == label]
+    wanted = (one.stamp.inputs.get(shard.stamp.title) for one in of_class if one in staying)
+    return any(recorded and shard.stamp.was_input(recorded) for recorded in wanted) or not any(
+        one.stamp.order > shard.stamp.order for one in of_class
+    )
 
 
 def _holds_what_is_not_ours(folder: Path, ours: Collection[str]) -> bool:

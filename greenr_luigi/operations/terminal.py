@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from greenr_luigi.run_history import Event
+from greenr_luigi.text import without_part
 
 #: Seconds between two moves of a Bar, and where there is no terminal between two lines.
 MOVES, EVERY = 0.1, 2.0
@@ -94,8 +95,9 @@ class Show:
             self._tell(f"warning: {warns[1]}")
         elif found := PROGRESS.fullmatch(line) or BEGINS.fullmatch(line):
             percent = int(found.groupdict().get("percent", 0))
-            self._move(found["stage"], percent, found["words"])
-            if percent == 100 and not self.is_terminal:
+            name, part = without_part(found["stage"])
+            self._move(name, percent, f"{part}: {found['words']}" if part else found["words"])
+            if percent == 100 and not self.is_terminal and not part:
                 self._tell(f"{found['stage']}  {found['words']}", goes_on="(" not in found["stage"])
 
     def _tell(self, words: str, goes_on: bool = False) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELO
 
 @dataclass(frozen=True)
 class Part:
-    """Of the files below a folder those that fall to one of `of` stages by a checksum of their names: one that comes,
+    """Of the files below a folder those that fall to one of `of` stages by a digest of their names: one that comes,
     goes or changes concerns that stage and no other."""
 
     folder: Path
@@ -65,7 +65,9 @@ class _Listing:
         if of not in self._parts:
             parts: list[list[str]] = [[] for _ in range(of)]
             for name in self.names:
-                parts[zlib.crc32(os.fsencode(name)) % of].append(name)
+                # A checksum such as a CRC is uneven over names that count up.
+                digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+                parts[int.from_bytes(digest) % of].append(name)
             self._parts[of] = parts
         return self._parts[of]
 

@@ -50,6 +50,22 @@ def test_the_last_pictures_that_the_web_gave_stay(tmp_path):
     assert left(tmp_path) == names(web)
 
 
+def test_parts_of_a_class_stay_while_a_collection_that_stays_was_made_from_them(tmp_path):
+    def part(title, number, inputs=()):
+        return finish(tmp_path, title, number, "grass-", parameters={"label": "grass"}, inputs=dict(inputs))
+
+    old = [part(f"PictureShard(grass {n} of 2)", n) for n in (1, 2)]
+    gone = part("DownloadImages(grass)", 3, {**made_from(old[0]), **made_from(old[1])})
+    new = [part(f"PictureShard(grass {n} of 4)", 10 + n) for n in range(1, 5)]
+    one = part(
+        "DownloadImages(grass)", 20, {name: row for link in new for name, row in made_from(link).items()}
+    )
+    under_way = part("PictureShard(grass 1 of 8)", 30)
+    assert outputs(prune(tmp_path, 2)) == set()
+    assert outputs(prune(tmp_path, 1)) == names([*old, gone])
+    assert left(tmp_path) == names([*new, one, under_way])
+
+
 def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
     release = "0123456789abcdef"
     (tmp_path / "releases" / release).mkdir(parents=True)

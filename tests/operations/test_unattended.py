@@ -197,6 +197,16 @@ def test_without_a_terminal_a_line_a_stage():
     assert shown(False, "failed") == f"{done}failed: x [red]y[/red]\nAll that was said: run.log\n"
 
 
+def test_the_parts_of_a_class_share_a_line():
+    on = io.StringIO()
+    for is_terminal in (True, False):
+        show = Show(on, is_terminal)
+        for number in range(1, 5):
+            show.line(f"INFO: PictureShard(maine coon {number} of 4) 100 %  maine coon: 9 pictures")
+        assert [*show.bars] == ["PictureShard(maine coon)"] and not show.held
+        show.progress.stop()
+
+
 def test_on_a_terminal_a_line_a_stage_moves():
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown(True, "unchanged"))
     assert (

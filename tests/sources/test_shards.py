@@ -9,6 +9,7 @@ from pathlib import Path
 import luigi
 import pytest
 
+from greenr_luigi import cli
 from greenr_luigi.sources import checking, folder
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness import listing, traces
@@ -177,6 +178,30 @@ def test_the_order_is_that_of_the_folder(pictures: Path) -> None:
     top = pictures / "grass"
     listed = [path.relative_to(top).as_posix() for path in folder.visible(top)]
     assert sorted(listed, key=checking.order) == listed
+
+
+def test_status_and_history_tell_of_all_parts_together(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    options = ["--root", str(root), "status", "DownloadImages", "--label=grass", "--source=folder"]
+    options += [f"--folder={pictures}", "--shard-size=5"]
+
+    def told(*argv: str) -> list[str]:
+        DownloadImages.clear_instance_cache()
+        forget()
+        assert cli.main([*argv]) == 0
+        return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    made(download(root, pictures))
+    assert told(*options) == ["PictureShard(grass)    complete  8 parts", "DownloadImages(grass)  complete"]
+    (pictures / "grass" / "more.jpg").write_bytes(picture(99))
+    lines = told(*options)
+    assert lines[0] == "PictureShard(grass)    complete  7 parts"
+    assert lines[1] == "PictureShard(grass)    stale     1 part; folder grass file more.jpg was added"
+    assert len(lines) == 3
+    assert len(told("--root", str(root), "history")) == 3
+    assert len(told("--root", str(root), "usage")) == 3
 
 
 def test_a_part_says_which_it_is(tmp_path: Path, pictures: Path) -> None:

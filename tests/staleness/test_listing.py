@@ -1,0 +1,74 @@
+"""Parts of a folder's files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.staleness import listing, traces
+from greenr_luigi.staleness.listing import Part
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(800):
+        path = tmp_path / f"{number % 3}" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / traces.STAMP).touch()
+    (tmp_path / "nowhere").symlink_to("nothing")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / os.fsdecode(b"\xff")).touch()
+    return tmp_path
+
+
+def test_each_file_falls_to_one_part_and_the_parts_are_about_alike(folder: Path) -> None:
+    parts = [dict(traces.walk(Part(folder, number, 8))) for number in range(8)]
+    together = [name for part in parts for name in part]
+    assert sorted(together) == sorted(name for name, _ in traces.walk(folder)) and len(together) == 801
+    assert all(60 < len(part) < 140 for part in parts)
+    # Twice as many parts divide each in two.
+    finer = [{*Part(folder, number, 16).names()} for number in range(16)]
+    assert {*Part(folder, 3, 8).names()} == finer[3] | finer[11]
+
+
+def test_of_a_part_that_changes_it_is_told_which_file(folder: Path) -> None:
+    part = Part(folder, 3, 8)
+    recorded = traces.snapshot(part)
+    first, *_ = recorded
+    others = [Part(folder, number, 8) for number in range(8) if number != 3]
+    before = [traces.snapshot(other) for other in others]
+    (folder / first).write_bytes(b"x")
+    assert traces.files_changed("pictures", recorded, part) == f"pictures file {first} was edited"
+    (folder / first).unlink()
+    assert traces.files_changed("pictures", recorded, part) == f"pictures file {first} is missing"
+    assert traces.files_changed("pictures", {}, part) is not None
+    assert [traces.files_changed("pictures", *pair) for pair in zip(before, others, strict=True)] == [
+        None
+    ] * 7
+
+
+def test_a_listing_is_remembered_until_a_folder_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "QUICK", -1)
+    monkeypatch.setattr(listing, "_listings", {})
+    listed: list[Path] = []
+    names = listing.names
+    monkeypatch.setattr(listing, "names", lambda top, *more: (listed.append(top), names(top, *more))[1])
+    for number in range(8):
+        Part(folder, number, 8).names()
+    assert listing.count(folder) == 803 and listed == [folder]
+    os.utime(folder / "1", ns=(1, 1))
+    for change in (
+        (folder / "2" / "more.jpg").touch,
+        (folder / "1" / "1.jpg").unlink,
+        (folder / "new").mkdir,
+    ):
+        change()
+        listed.clear()
+        assert listing.count(folder) == len([*names(folder)]) and listed == [folder]
+    assert listing.count(folder / "not there") == 0
