@@ -159,21 +159,31 @@ def test_what_a_person_can_mend_is_one_line(argv, message, tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_wrong_with_a_module_of_stages_is_one_line(tmp_path):
-    """A `tasks.py` of one's own goes before ours where Python looks in the working directory first."""
-    for text, line in (
-        ("x = 1\n", f"--module tasks: {tmp_path}/tasks.py has no STAGES: is it in the way of another tasks?"),
-        ("x = \n", f"{tmp_path}/tasks.py, line 1: invalid syntax: mend it"),
-        ("x = 1\0\n", "tasks: source code string cannot contain null bytes: mend it"),
-    ):
-        (tmp_path / "tasks.py").write_text(text)
-        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}
-        command = [sys.executable, "-m", "greenr_luigi.cli", "status"]
-        run = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
-        )
-        assert run.returncode == 1 and run.stderr.startswith(f"greenr: {line}"), run.stderr
-        assert len(run.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("x = \n", "{path}, line 1: invalid syntax: mend it"),
+        ("x = 1\0\n", "{name}: source code string cannot contain null bytes: mend it"),
+    ],
+)
+def test_what_is_wrong_with_a_module_of_stages_is_one_line(text, line, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "my_stages.py"
+    path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main(["status", "--module", path.stem, "--root", str(tmp_path / "data")]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"greenr: {line.format(path=path, name=path.stem)}")
+
+
+def test_a_module_of_ones_own_goes_before_ours_and_that_is_one_line(tmp_path):
+    """Where Python looks in the working directory first."""
+    (tmp_path / "tasks.py").write_text("x = 1\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}
+    command = [sys.executable, "-m", "greenr_luigi.cli", "status"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    line = f"--module tasks: {tmp_path}/tasks.py has no STAGES: is it in the way of another tasks?"
+    assert run.returncode == 1 and run.stderr.startswith(f"greenr: {line}"), run.stderr
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path, capsys):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import resource
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,21 +21,21 @@ from greenr_luigi.sources import store
 from greenr_luigi.staleness import regular
 from tests import tiny_release
 
-
-def add_lines(path: Path, name: int) -> None:
-    for number in range(20):
-        files.append(path, lambda _: f"{name} {number}\n".encode())  # noqa: B023
+ADD_LINES = """
+import pathlib, sys
+from greenr_luigi import files
+for number in range(20):
+    files.append(pathlib.Path("log"), lambda _: f"{sys.argv[1]} {number}\\n".encode())
+"""
 
 
 def test_processes_at_once_lose_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=add_lines, args=(path, name)) for name in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert sorted(path.read_text().splitlines()) == sorted(f"{n} {k}" for n in range(3) for k in range(20))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ADD_LINES, str(name)], cwd=tmp_path) for name in range(3)
+    ]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{n} {k}" for n in range(3) for k in range(20))
     assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
 

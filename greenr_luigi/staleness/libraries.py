@@ -117,10 +117,17 @@ def _providers() -> Mapping[str, list[str]]:
     """As importlib.metadata.packages_distributions has it from Python 3.12 on, which makes an object of each of all
     installed files: ten times as long."""
     providers: dict[str, list[str]] = {}
-    for distribution in importlib.metadata.distributions():
-        for module in _modules(distribution):
-            providers.setdefault(module, []).append(_said(distribution, "Name"))
+    for path, changed in _as_of.items():
+        for module, name in _provided(path, changed):
+            providers.setdefault(module, []).append(name)
     return providers
+
+
+@functools.lru_cache(256)
+def _provided(path: str, changed: int) -> list[tuple[str, str]]:
+    """Modules that lie under an entry of sys.path, each with its distribution. `changed`: as in `_as_of`."""
+    found = importlib.metadata.distributions(path=[path])
+    return [(module, _said(each, "Name")) for each in found for module in _modules(each)]
 
 
 def _modules(distribution: Distribution) -> set[str]:
