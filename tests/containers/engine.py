@@ -28,6 +28,8 @@ LEFT_OUT = (
     "var/cache/apt/*",
     "var/lib/apt/lists/*",
 )
+#: pip's options that say where packages come from.
+INDEXES = ("find-links", "extra-index-url", "index-url")
 PLAIN = ["--iptables=false", "--bridge=none"]
 
 
@@ -118,20 +120,30 @@ def _run(command: list[str], check: bool = True, **how: object) -> subprocess.Co
     return done  # type: ignore[no-any-return]
 
 
-@contextlib.contextmanager
-def pip_settings(folder: Path) -> Iterator[Path]:
-    """As this machine's pip is set up, for a build: files `pip_conf` and `ca`. Folders of wheels come over loopback."""
+def pip_options() -> dict[str, str]:
+    """How this machine's pip is set up."""
     told = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )
-    found = {
+    return {
         name.partition(".")[2]: value.strip("'").replace("\\n", " ")
         for name, _, value in (line.partition("=") for line in told.stdout.splitlines())
     }
-    places = {word: Path(urlsplit(word).path) for option in ("find-links", "extra-index-url", "index-url")
-              for word in found.get(option, "").split() if word.startswith(("/", "file:"))}  # fmt: skip
+
+
+def local_indexes(options: dict[str, str]) -> tuple[dict[str, Path], set[Path]]:
+    """Which of pip's indexes lie in folders of this machine, and the folders that are read for them."""
+    places = {word: Path(urlsplit(word).path) for option in INDEXES
+              for word in options.get(option, "").split() if word.startswith(("/", "file:"))}  # fmt: skip
     # An index has its files beside it.
-    shown = {path if urlsplit(word).scheme == "" else path.parent for word, path in places.items()}
+    return places, {path.parent if urlsplit(word).scheme else path for word, path in places.items()}
+
+
+@contextlib.contextmanager
+def pip_settings(folder: Path) -> Iterator[Path]:
+    """As this machine's pip is set up, for a build: files `pip_conf` and `ca`. Folders of wheels come over loopback."""
+    found = pip_options()
+    places, shown = local_indexes(found)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
@@ -146,7 +158,7 @@ def pip_settings(folder: Path) -> Iterator[Path]:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         written = configparser.ConfigParser(interpolation=None)
         written["global"] = {"cert": "/run/secrets/ca", "disable-pip-version-check": "1"}
-        for option in ("find-links", "extra-index-url", "index-url"):
+        for option in INDEXES:
             words = [f"http://127.0.0.1:{serving.server_port}{places[word]}" if word in places else word
                      for word in found.get(option, "").split()]  # fmt: skip
             if words:
