@@ -176,8 +176,10 @@ def _upstreams(front: Front, page: str, prefix: str, dashboard: str) -> dict[str
     if not front.resolver:
         return {"resolver": "", "page_at": page, "dashboard_at": f"        proxy_pass {dashboard}/;"}
     resolver = bracketed(_read("--resolver", lambda text: str(ipaddress.ip_address(text)), front.resolver))
-    # With a variable nginx takes no prefix off by itself.
-    rewritten = f"        rewrite ^{re.escape(prefix)}(/.*)$ $1 break;\n        proxy_pass $greenr_dashboard;"
+    # With a variable nginx takes no prefix off by itself. A path may have line ends, at its end too.
+    rewritten = (
+        f"        rewrite (?s)^{re.escape(prefix)}(/.*)\\z $1 break;\n        proxy_pass $greenr_dashboard;"
+    )
     looked_up = RESOLVER.format(resolver=resolver, page=page, dashboard=dashboard)
     return {"resolver": looked_up, "page_at": "$greenr_page", "dashboard_at": rewritten}
 

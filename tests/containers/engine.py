@@ -28,6 +28,13 @@ LEFT_OUT = (
     "var/cache/apt/*",
     "var/lib/apt/lists/*",
 )
+#: In memory, and gone with the shell. Nothing besides what is essential: no certificates, as that image has none.
+MAKE_BASE = """
+mount -t tmpfs -o mode=755 none "$1"
+debootstrap --variant=minbase bookworm "$1" >&2
+cd "$1"; shift
+tar -c "$@" .
+"""
 #: pip's options that say where packages come from.
 INDEXES = ("find-links", "extra-index-url", "index-url")
 PLAIN = ["--iptables=false", "--bridge=none"]
@@ -92,14 +99,17 @@ class Engine:
         """Debian, as its own image of that name has it."""
         if self.docker("image", "inspect", BASE, check=False).returncode == 0:
             return
-        made = self.folder / "base"
-        _run(["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(made)])
-        for pattern in LEFT_OUT:
-            for path in made.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        with subprocess.Popen(["tar", "-C", str(made), "-c", "."], stdout=subprocess.PIPE) as packing:
-            self.docker("import", "-", BASE, stdin=packing.stdout)
-        shutil.rmtree(made)
+        place = self.folder / "base"
+        place.mkdir(exist_ok=True)
+        without = [f"--exclude=./{pattern}" for pattern in LEFT_OUT]
+        making = ["unshare", "--mount", "sh", "-euc", MAKE_BASE, "sh", str(place), *without]
+        with (
+            (self.folder / "log").open("ab") as log,
+            subprocess.Popen(making, stdout=subprocess.PIPE, stderr=log) as made,
+        ):
+            image = self.docker("import", "-", stdin=made.stdout).stdout.split()[-1]
+        assert made.returncode == 0, (self.folder / "log").read_text()[-2000:]
+        self.docker("tag", image, BASE)
 
     def build(self, target: str, source: Path, secrets: Path) -> None:
         given = [f"--secret=id={name},src={secrets / name}" for name in ("pip_conf", "ca")]

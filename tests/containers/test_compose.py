@@ -3,6 +3,7 @@ folder where that engine keeps what it has built, for the next time."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import subprocess
@@ -22,25 +23,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.machine, pytest.mark.timeout(1200)]
 
 REPOSITORY = PACKAGE.parent
 PAGE, DASHBOARD = "http://127.0.0.1:8080/app", "http://127.0.0.1:8082"
+FOR_OTHERS = "127.0.0.1:8080/dashboard"
+SERVICES = ("luigid", "pipeline", "app", "nginx")
 #: Megabytes (10**6) of the image that serves.
 MOST = 350
+CONFIGURATION = REPOSITORY / "deploy/compose/luigi.cfg"
 #: Small, and without the internet.
-CONFIGURATION = """
-[core]
-scheduler_host = luigid
-[DownloadImages]
-root = /data
-source = sample
-limit = 40
-[TrainModel]
-epochs = 3
-[DeployApp]
-served_at = http://app:8008
-"""
+SMALL = {"DownloadImages": {"source": "sample", "limit": "40"}, "TrainModel": {"epochs": "3"}}
 OVERRIDE = """
 services:
-  pipeline:
+  luigid: &configured
     volumes: ["{folder}/luigi.cfg:/etc/greenr/luigi.cfg:ro"]
+  pipeline: *configured
 """
 #: Prints a line an answer; of a connection that breaks, why.
 VISITOR = """
@@ -76,19 +70,27 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         made.stop()
 
 
-def test_the_image_that_serves_is_small_and_has_no_more_than_it_needs(engine: Engine) -> None:
+def look_at_images(engine: Engine) -> None:
+    """The one that serves is small, and has no more than it needs."""
     (image,) = json.loads(engine.docker("image", "inspect", "greenr-serve").stdout)
     print(f"greenr-serve: {image['Size'] / 10**6:.0f} MB")
     assert image["Size"] <= MOST * 10**6
     assert image["Config"]["User"] not in ("", "0", "root") and image["Config"]["Healthcheck"]
     look = (
-        "import importlib.util as u, os; print(os.getuid(), os.path.exists('/run/secrets/ca'), [name for name in"
+        "import importlib.util as u, os, ssl; print(os.getuid(), os.path.exists('/run/secrets/ca'), "
+        "ssl.create_default_context().cert_store_stats()['x509_ca'] > 100, [name for name in"
         " ('torch', 'fastai', 'luigi', 'scipy', 'onnx', 'pip') if u.find_spec(name)])"
     )
-    said = engine.docker(
-        "run", "--rm", "--network=none", "--read-only", "greenr-serve", "python3", "-c", look
-    )
-    assert said.stdout.strip() == "10001 False []"
+    found = {
+        name: engine.docker(
+            "run", "--rm", "--network=none", "--read-only", name, "python3", "-c", look
+        ).stdout.strip()
+        for name in ("greenr-serve", "greenr-pipeline")
+    }
+    assert found == {
+        "greenr-serve": "10001 False True []",
+        "greenr-pipeline": "10001 False True ['torch', 'fastai', 'luigi', 'scipy', 'onnx', 'pip']",
+    }
     (base,) = json.loads(engine.docker("image", "inspect", "greenr-pipeline").stdout)
     print(f"greenr-pipeline: {base['Size'] / 10**6:.0f} MB")
     for name in ("greenr-serve", "greenr-pipeline"):
@@ -101,7 +103,12 @@ class Stack:
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
-        (folder / "luigi.cfg").write_text(CONFIGURATION)
+        written = configparser.ConfigParser()
+        written.read(CONFIGURATION)
+        for section, options in SMALL.items():
+            written.read_dict({section: options})
+        with (folder / "luigi.cfg").open("w") as file:
+            written.write(file)
         (folder / "override.yaml").write_text(OVERRIDE.format(folder=folder))
         self.files = ["-f", str(REPOSITORY / "compose.yaml"), "-f", str(folder / "override.yaml")]
         self.picture = folder / "picture.jpg"
@@ -145,15 +152,29 @@ def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
         made.compose("down", "--volumes", "--timeout=60", check=False)
 
 
+# One test, since each process of pytest would build the images for itself.
 def test_from_nothing_to_both_pages_a_new_release_without_a_lost_request_and_all_is_kept(
-    stack: Stack,
+    engine: Engine, stack: Stack
 ) -> None:
+    look_at_images(engine)
     stack.compose("up", "--detach", "--no-build", "--wait", "luigid", "app", "nginx")
     assert stack.release() is None and stack.get(f"{PAGE}/healthz")[0] == 200
+
+    # The dashboard is open on its own machine alone, until there is a password.
+    assert stack.get(f"{DASHBOARD}/")[0] == 200
+    assert stack.get(f"http://{FOR_OTHERS}/runs")[0] == 401
+    assert stack.get(f"http://anna:sesame@{FOR_OTHERS}/runs")[0] == 403
+    hashed = subprocess.run(["openssl", "passwd", "-6", "sesame"], check=True, capture_output=True, text=True)
+    line = f"anna:{hashed.stdout.strip()}"
+    stack.compose("exec", "-T", "luigid", "sh", "-c", f"echo '{line}' > /etc/nginx/greenr/passwords")
+    assert stack.get(f"http://anna:guessed@{FOR_OTHERS}/runs")[0] == 401
+    assert stack.get(f"http://anna:sesame@{FOR_OTHERS}/runs")[0] == 200
+
     stack.compose("up", "--detach", "--no-build")
     until(lambda: stack.release() is not None, 300)
     first = stack.release()
     assert stack.get(f"{PAGE}/")[0] == stack.get(f"{PAGE}/model")[0] == stack.get(f"{DASHBOARD}/")[0] == 200
+    assert 'href="/app/' in stack.get(f"{PAGE}/")[1]
     assert "DeployApp" in stack.get(f"{DASHBOARD}/api/task_list?data={{}}")[1]
     assert stack.get(f"{PAGE}/readyz")[0] == stack.get(f"{PAGE}/metrics")[0] == 403
 
@@ -183,11 +204,14 @@ def test_from_nothing_to_both_pages_a_new_release_without_a_lost_request_and_all
 
     # Each ends by itself within its grace, and comes again with all that it had.
     history = stack.in_pipeline("greenr", "history")
+    (runs, stages) = (f"http://anna:sesame@{FOR_OTHERS}/{page}" for page in ("runs", "history"))
+    assert stack.get(runs)[1].count("deployed") and "DeployApp" in stack.get(stages)[1]
     stack.compose("stop")
-    assert {name: stack.container(name)["State"]["ExitCode"] for name in ("app", "nginx", "pipeline")} == {
-        "app": 0, "nginx": 0, "pipeline": 0,
-    }  # fmt: skip
+    assert {name: stack.container(name)["State"]["ExitCode"] for name in SERVICES} == dict.fromkeys(
+        SERVICES, 0
+    )
     stack.compose("down")
     stack.compose("up", "--detach", "--no-build")
     until(lambda: stack.release() == second, 60)
     assert stack.in_pipeline("greenr", "history").startswith(history[:500])
+    assert str(second) in stack.get(runs)[1] and "DeployApp" in stack.get(stages)[1]

@@ -564,6 +564,8 @@ def test_with_a_resolver_both_have_the_same_addresses(proxied: Front) -> None:
                 "dashboard/",
                 "dashboard/runs/",
                 "dashboard/metrics",
+                "dashboard/metrics%0a",
+                "dashboard/runs%0a/x",
                 "dashboard/history/by_name/a%2Fb%20c?x=y",
                 "dashboard/api/task_list?data={}&x=%26",
                 "dashboard/runs/log/..%2F..%2Fhistory.jsonl",
