@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from luigi.retcodes import retcode
+
 from greenr_luigi import config_check, files, logs, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
@@ -60,9 +62,10 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
             for left in reversed(range(policy.retries + 1)):
                 tried = _try(command, root, stage.get_task_family(), log, show)
                 status, event = tried.status, tried.event
-                if status == 0 or not event.passing or not left:
+                if status == 0 or not tried.passing or not left:
                     break
-                show.say(f"{event.because}; tries again in {policy.minutes:g} minutes")
+                because = event.because if event.passing else "another worker is at what is left"
+                show.say(f"{because}; tries again in {policy.minutes:g} minutes")
                 time.sleep(60 * policy.minutes)
             show.end(event, log.path)
             if not tried.interrupted:
@@ -113,12 +116,23 @@ def _log(root: Path, most: int) -> Iterator[RotatedFile]:
 @dataclass(frozen=True)
 class Try:
     """`status`: Luigi's exit status; `event`: the line that the run has in the history; `tail`: the end of what was
-    said; `interrupted`: by whoever ended us."""
+    said; `interrupted`: by whoever ended us; `passing`: it may do well when it is tried again."""
 
     status: int
     event: Event
     tail: Sequence[str]
     interrupted: bool
+    passing: bool = False
+
+
+def _judged(status: int, event: Event, tail: Sequence[str], interrupted: bool) -> Try:
+    """Where other workers of the same scheduler have taken what was to do, Luigi's status says so (a failure of ours is
+    a higher one), whether they have done it or not. What counts is whether anything is stale still, which passes."""
+    codes = retcode()
+    met_others = status in {codes.already_running, codes.not_run} - {0}
+    if met_others and event.outcome in ("deployed", "unchanged"):
+        status = 0
+    return Try(status, event, tail, interrupted, event.passing or (met_others and event.outcome == "failed"))
 
 
 def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show) -> Try:
@@ -157,7 +171,7 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
             last = line.strip() or last
     events = [event for event in run_history.read(root) if event.run == number]
     if events and events[-1].kind == "run":
-        return Try(child.returncode, events[-1], tail, bool(interrupted))
+        return _judged(child.returncode, events[-1], tail, bool(interrupted))
     # It was killed, ended before it was a run, could not note that, or its stages are not ours.
     full, faults = why_full(root), []
     if full:
@@ -169,7 +183,7 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
     event = run_history.of_run(name, time.monotonic() - began, events, last if child.returncode else None)
     event = replace(event, run=number, log=log.path.name, faults=faults or event.faults)
     run_history.append(root, event, show.say)
-    return Try(child.returncode, event, tail, bool(interrupted))
+    return _judged(child.returncode, event, tail, bool(interrupted))
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from greenr_luigi.operations import unattended
 from greenr_luigi.operations.terminal import Show
 from greenr_luigi.operations.unattended import LOG_NAME, LOGS
 from greenr_luigi.run_history import Event
+from tests.pipeline import luigid
 
 TOY = """
 import os, pathlib, signal, time
@@ -166,6 +167,45 @@ def test_a_second_one_waits(toy):
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"waits for process {os.getpid()}")
     assert process.communicate(timeout=60)[0] == "ServeToy  is done\n" and process.returncode == 0
+
+
+@pytest.mark.slow
+def test_what_another_worker_is_at_is_tried_again(toy):
+    (toy / "do").write_text("waits")
+    with luigid(toy, toy / "state") as port:
+        scheduler = [f"--scheduler-port={port}", "--scheduler-host=127.0.0.1"]
+        command = [sys.executable, "-m", "luigi", "--module", "toy", "ServeToy", *scheduler]
+        other = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert other.stderr is not None
+        try:
+            assert any("waits" in line for line in other.stderr)
+            run = subprocess.run(
+                [sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", "run", *scheduler],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+            )  # fmt: skip
+        finally:
+            other.kill()
+            other.communicate()
+    assert run.returncode == 10, run.stdout
+    assert run.stdout.startswith("another worker is at what is left; tries again in 0 minutes\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "judged"),
+    [
+        (10, "unchanged", (0, False)),
+        (25, "deployed", (0, False)),
+        (10, "failed", (10, True)),
+        (25, "failed", (25, True)),
+        (30, "failed", (30, False)),
+        (40, "unchanged", (40, False)),
+        (0, "unchanged", (0, False)),
+    ],
+)
+def test_what_other_workers_did_is_as_good_as_done_here(status, outcome, judged):
+    event = Event(kind="run", name="DeployApp", outcome=outcome, seconds=1)
+    found = unattended._judged(status, event, [], False)
+    assert (found.status, found.passing) == judged
 
 
 LINES = [
