@@ -190,7 +190,9 @@ INIT = (
     "--limit 150, or any as for luigi"
 )
 RUN = "run the pipeline unattended: again after a passing fault, with a log, pruning after; options as for luigi"
-SCHEDULED = "have cron or systemd run this folder daily, and start its page at boot"
+SCHEDULED = (
+    "have cron or systemd run this folder daily, and start its page at boot (and, as [dashboard] boot, that)"
+)
 SCHEDULE: Sequence[Option] = (
     ("action", {"choices": ["install", "show", "remove"]}),
     ("--at", {"metavar": "HH:MM", "help": "when; at night, each folder at a time of its own, if absent"}),

@@ -263,6 +263,9 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
         words = [*root_option(arguments), *module]
         wanted = bool(dashboard.settings(arguments.module).boot)
+        if wanted:
+            # A unit may write below it, if it is there.
+            data_root.mark(arguments.root)
         print(schedule.install(here, arguments.root, words, arguments.at, arguments.systemd, wanted), end="")
         if names := ", ".join(plan.left_behind()):
             print(f"{names}: set here, and not where the schedule runs. {LEFT_BEHIND}", file=sys.stderr)

@@ -54,6 +54,7 @@ class dashboard(luigi.Config):
     boot = NumberParameter(
         int, 0, 1, description="Whether the schedule starts the dashboard with the machine."
     )
+    days = NumberParameter(int, 1, 36500, description="Days for which the history of tasks is kept.")
 
 
 Section = TypeVar("Section", run, dashboard)

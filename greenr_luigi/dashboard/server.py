@@ -9,42 +9,49 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import luigi.configuration
 import luigi.server
 import tornado.httpserver
 import tornado.ioloop
 import tornado.routing
 import tornado.template
 import tornado.web
-from luigi import task_history
 from luigi.scheduler import Scheduler
 
 from greenr_luigi.dashboard import pages
 from greenr_luigi.dashboard.door import Closed, Door
+from greenr_luigi.dashboard.history import TaskHistory
 from greenr_luigi.dashboard.state import SavedState
 from greenr_luigi.staleness import regular
 from greenr_luigi.web.hosts import names_of_this_machine
 
 log = logging.getLogger("greenr")
-#: Seconds between two looks whether the state has changed, and between two at workers that are silent. Of the time,
-#: at most a twentieth goes into saving.
-SAVE, PRUNE, SHARE = 1.0, 60.0, 20
+#: Seconds between two looks whether the state has changed, between two at workers that are silent, and between two at
+#: what of the history is old. Of the time, at most a twentieth goes into saving.
+SAVE, PRUNE, FORGET, SHARE = 1.0, 60.0, 3600.0, 20
 #: Without it a browser looks for one at the root, which is somebody else's behind a proxy.
 ICON = '<link rel="icon" href="{up}runs/static/icon.svg" type="image/svg+xml">'
 
 
 def serve(
-    root: Path, folder: Path, listening: socket.socket, allowed: Collection[str], ready: Callable[[], None]
+    root: Path,
+    folder: Path,
+    listening: socket.socket,
+    allowed: Collection[str],
+    days: int,
+    ready: Callable[[], None],
 ) -> None:
     """Answer until a signal ends this process (SIGTERM, SIGINT). `folder`: for its files; `allowed`: names by which it
-    may be asked; `ready` is called once it answers."""
-    scheduler = _scheduler(folder)
+    may be asked; `days`: for which it keeps the history of tasks; `ready` is called once it answers."""
+    history = TaskHistory(folder / "history.sqlite")
+    scheduler = _scheduler(folder, history)
     names = {*names_of_this_machine(), *allowed}
     server = tornado.httpserver.HTTPServer(Door(_router(root, scheduler), names))
     listening.setblocking(False)
     server.add_socket(listening)
     loop = tornado.ioloop.IOLoop.current()
     tornado.ioloop.PeriodicCallback(scheduler.prune, 1000 * PRUNE).start()
+    loop.add_callback(history.forget, days)
+    tornado.ioloop.PeriodicCallback(lambda: history.forget(days), 1000 * FORGET).start()
 
     def save() -> None:
         began = time.monotonic()
@@ -59,16 +66,8 @@ def serve(
     scheduler.dump()
 
 
-def _scheduler(folder: Path) -> Scheduler:
-    # Its pragma, as Luigi 3.8 writes it, fails with SQLAlchemy 2; and no schema here is older than that.
-    from luigi import db_task_history
-
-    db_task_history._upgrade_schema = lambda _: None
-    # The history shows what the page of stages shows.
-    setattr(task_history.StoredTask, "parameters", property(lambda stored: stored._task.public_params))  # noqa: B010
-    path = str(folder / "history.sqlite").replace("%", "%%")
-    luigi.configuration.get_config().set("task_history", "db_connection", f"sqlite:///{path}")
-    made = Scheduler(task_history_impl=db_task_history.DbTaskHistory())
+def _scheduler(folder: Path, history: TaskHistory) -> Scheduler:
+    made = Scheduler(task_history_impl=history)
     collector, made._state = made._state._metrics_collector, SavedState(folder / "state")
     made._state._metrics_collector = collector
     made.load()

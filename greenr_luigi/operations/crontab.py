@@ -1,4 +1,4 @@
-"""The schedule by cron: two lines in the crontab of whoever asks, for each folder."""
+"""The schedule by cron: a few lines in the crontab of whoever asks, for each folder."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def block(plan: Plan, crontab: str = "") -> str:
     greenr = [*(["env", *settings] if settings else []), *plan.greenr]
     run, *starts = (
         f"cd {shlex.quote(str(folder))} && {shlex.join([*greenr, *words])}"
-        for words in (("run",), *plan.at_boot)
+        for words in (("run",), ("start", "--unless-stopped"), *([("dashboard",)] if plan.dashboard else ()))
     )
     when, kept = f"{plan.minute} {plan.hour} * * *", list[str]()
     if found := _pattern(folder).search(crontab):

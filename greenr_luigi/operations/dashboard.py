@@ -69,7 +69,8 @@ def start(root: Path, module: str, port: int | None) -> tuple[Running, bool]:
 
 
 def stay(root: Path, module: str, port: int | None) -> None:
-    """Be the dashboard, until a signal ends it. Raises GreenrError if there is one already."""
+    """Be the dashboard, until a signal ends it. If there is one already, raises GreenrError, or waits for its end where
+    systemd has started this."""
     from greenr_luigi.dashboard import server
 
     os.umask(0o077)
@@ -80,7 +81,13 @@ def stay(root: Path, module: str, port: int | None) -> None:
     folder = files.private_folder(root / running.FOLDER)
     lock = locks.opened(folder / running.LOCK)
     try:
-        locks.take(lock, folder / running.LOCK, fcntl.LOCK_EX, lambda _: None, 0)
+        locks.take(
+            lock,
+            folder / running.LOCK,
+            fcntl.LOCK_EX,
+            lambda who: print(f"waits: {who}", file=sys.stderr) if notify else None,
+            locks.PATIENCE if notify else 0,
+        )
     except LockTimeoutError as error:
         raise GreenrError(f"the dashboard of {root} runs already: {error.strerror}") from None
     if passed:
@@ -101,7 +108,7 @@ def stay(root: Path, module: str, port: int | None) -> None:
         if notify:
             tell_systemd(notify)
 
-    server.serve(root, folder, listening, _allowed(), ready)
+    server.serve(root, folder, listening, _allowed(), settings(module).days, ready)
 
 
 def stop(root: Path) -> bool:

@@ -24,7 +24,7 @@ FIRST_HOUR, HOURS = 1, 5
 class Plan:
     """`folder`: where; `root`: the data root; `greenr`: the command up to its word, by absolute paths; `environment`:
     the variables that it needs; `hour`, `minute`: when, by the machine's clock; `at_asked`: a person has
-    said so now; `at_boot`: what greenr is to do when the machine starts."""
+    said so now; `dashboard`: whether that starts with the machine, as the page does."""
 
     folder: Path
     root: Path
@@ -33,7 +33,7 @@ class Plan:
     hour: int
     minute: int
     at_asked: bool = False
-    at_boot: Sequence[Sequence[str]] = (("start", "--unless-stopped"),)
+    dashboard: bool = False
 
 
 def plan(folder: Path, root: Path, options: Sequence[str], at: str | None) -> Plan:

@@ -1,4 +1,5 @@
-"""The schedule of a folder: a run every day, and its page when the machine starts; by cron or by systemd."""
+"""The schedule of a folder: a run every day, and its page, and dashboard, when the machine starts; by cron or by
+systemd."""
 
 from __future__ import annotations
 
@@ -20,14 +21,11 @@ def install(
 ) -> str:
     """Have the pipeline of a folder run every day, and its page brought up when the machine starts. What was installed
     for the folder before goes, by either way. Returns what is installed now. `options` and `at`: as for `plan`;
-    `dashboard`: whether that starts with the machine, too, which is for cron only.
+    `dashboard`: whether that starts with the machine, too.
 
     Raises GreenrError where that cannot be, with what would have been installed."""
     new, other = (units, crontab) if by_systemd else (crontab, units)
-    planned = plan(folder, root, options, at)
-    if dashboard:
-        planned = replace(planned, at_boot=(*planned.at_boot, ("dashboard",)))
-    new.install(planned)
+    new.install(replace(plan(folder, root, options, at), dashboard=dashboard))
     other.remove(folder.resolve())
     return installed(folder)
 

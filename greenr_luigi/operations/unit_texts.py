@@ -1,4 +1,4 @@
-"""What the units of a folder say: a timer, the run that it starts, and the page.
+"""What the units of a folder say: a timer, the run that it starts, the page, and the dashboard where that is wanted.
 
 Root's are the system's, and run as whoever owns the folder; those of everybody else are their own manager's."""
 
@@ -60,6 +60,23 @@ TimeoutStopSec=60
 [Install]
 WantedBy={boot}
 """
+DASHBOARD = """\
+[Unit]
+Description=the dashboard of {told}
+{bind}StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+{where}
+ExecStart={greenr} dashboard --stay
+# It waits for one that a person has started.
+TimeoutStartSec=infinity
+Restart=on-failure
+RestartSec=30
+{hardening}
+[Install]
+WantedBy={boot}
+"""
 NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
 
 #: For each of them. A run has the machine's /tmp and devices: a page that it has started outlives it, and a GPU is a
@@ -72,7 +89,7 @@ RestrictNamespaces=yes
 RestrictRealtime=yes
 SystemCallArchitectures=native
 """
-#: What strangers talk to. What is refused fails, as it does without the rights for it, and does not end the process. A
+#: What others talk to. What is refused fails, as it does without the rights for it, and does not end the process. A
 #: worker loads a new model at a lower priority than it answers; what root makes is given to whom the folder belongs.
 PAGE_HARDENED = """\
 LimitNOFILE=65536
@@ -108,8 +125,8 @@ OWN_TMP, THE_MACHINES_TMP = "PrivateTmp=yes\n", "ReadWritePaths=/tmp /var/tmp\n"
 
 
 def texts(plan: Plan, timer: str = "") -> dict[str, str]:
-    """The units by their names: the run, its timer, the page. They rely on no PATH, HOME, locale or time zone. `timer`:
-    as it was, whose times stay unless a person asks for another."""
+    """The units by their names: the run, its timer, the page, the dashboard if the plan has it. They rely on no PATH,
+    HOME, locale or time zone. `timer`: as it was, whose times stay unless a person asks for another."""
     edited = [] if plan.at_asked else re.findall(r"^OnCalendar=.+$", timer, re.MULTILINE)
     for text in (str(plan.folder), str(plan.root), *plan.greenr, *plan.environment.values()):
         if not text.isprintable():
@@ -142,11 +159,14 @@ def texts(plan: Plan, timer: str = "") -> dict[str, str]:
         "boot": "multi-user.target" if system else "default.target",
     }
     head = head_of(plan.folder)
-    return {
+    made = {
         f"{name}.service": head + RUN.format(**values, hardening=run),
         f"{name}.timer": head + TIMER.format(**values),
         f"{name}-page.service": head + PAGE.format(**values, hardening=page),
     }
+    if plan.dashboard:
+        made[f"{name}-dashboard.service"] = head + DASHBOARD.format(**values, hardening=page)
+    return made
 
 
 def is_system() -> bool:

@@ -7,6 +7,7 @@ import pwd
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from greenr_luigi import files
@@ -42,14 +43,15 @@ def install(plan: Plan) -> None:
         if path.exists() and not _ours(path, plan.folder):
             raise GreenrError(f"{path} is not of greenr: rename it")
     _folder().mkdir(parents=True, exist_ok=True)
+    _take_away([path for path in _there(plan.folder) if path.name not in units])
     for name, text in units.items():
         files.write(_folder() / name, text.encode())
         (_folder() / name).chmod(0o644)
-    _, timer, page = units
+    _, timer, *staying = units
     _do("daemon-reload")
-    _do("enable", "--quiet", timer, page)
+    _do("enable", "--quiet", timer, *staying)
     _do("restart", timer)
-    _do("start", "--no-block", page)
+    _do("start", "--no-block", *staying)
 
 
 def remove(folder: Path) -> bool:
@@ -57,14 +59,18 @@ def remove(folder: Path) -> bool:
     there = _there(folder)
     if there and BOOTED.is_dir():
         _systemctl("stop", f"{name_of(folder)}.timer")
-    for path in there:
+    _take_away(there)
+    if there and BOOTED.is_dir():
+        _systemctl("daemon-reload")
+    return bool(there)
+
+
+def _take_away(units: Iterable[Path]) -> None:
+    for path in units:
         # What `systemctl enable` has made, by itself where no systemd runs.
         for link in _folder().glob("*.wants/" + path.name):
             link.unlink()
         path.unlink()
-    if there and BOOTED.is_dir():
-        _systemctl("daemon-reload")
-    return bool(there)
 
 
 def installed(folder: Path) -> str:
@@ -92,7 +98,7 @@ def _ours(path: Path, folder: Path) -> bool:
 
 
 def _there(folder: Path) -> list[Path]:
-    endings = (".service", ".timer", "-page.service")
+    endings = (".service", ".timer", "-page.service", "-dashboard.service")
     return [path for ending in endings if _ours(path := _folder() / f"{name_of(folder)}{ending}", folder)]
 
 

@@ -201,6 +201,20 @@ def test_where_it_is_nginx_and_a_run_know_from_it(folder):
     assert dashboard.address(Path("data"), "tasks") == "http://127.0.0.1:8082"
 
 
+def test_systemd_is_told_once_it_answers(folder):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("notify")
+        systemd.settimeout(60)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify")}
+        with subprocess.Popen(command("dashboard", "--stay"), env=environment) as process:
+            try:
+                assert systemd.recv(100) == b"READY=1"
+                assert get(f"{running.running(Path('data')).url}/runs")
+            finally:
+                process.terminate()
+        assert process.returncode == 0
+
+
 def test_it_answers_to_its_own_names_and_shows_labels_as_text(folder):
     event = Event(
         kind="stage", name="Toy(<b>x</b>)", outcome="failed", seconds=1, because="<script>x</script>"

@@ -1,4 +1,4 @@
-"""The page's unit: how little it leaves open, and that the server runs with no more than that.
+"""The page's unit, and the dashboard's: how little it leaves open, and that the server runs with no more than that.
 
 Its filters are put on by hand, as the kernel gets them from systemd: that needs neither root nor a machine of its
 own."""
@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,16 @@ def analyze(*words: str) -> str:
 
 @pytest.fixture
 def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """As root installs it for a user's folder."""
+    """The page's, as root installs it for a user's folder."""
     (tmp_path / "luigi.cfg").touch()
     monkeypatch.setattr(unit_texts, "is_system", lambda: True)
     monkeypatch.setattr(unit_texts, "owner_of", lambda _: 1000)
-    _, _, page = unit_texts.texts(plan(tmp_path, Path("data"), [], None)).values()
+    planned = replace(plan(tmp_path, Path("data"), [], None), dashboard=True)
+    _, _, page, dashboard = unit_texts.texts(planned).values()
+    # So what holds for one holds for the other.
+    kept = ("ExecStart=", "Description=", "KillMode=", "TimeoutStopSec=", "#")
+    same = [[line for line in one.splitlines() if not line.startswith(kept)] for one in (page, dashboard)]
+    assert same[0] == same[1]
     return page
 
 

@@ -15,6 +15,7 @@ from greenr_luigi import cli, luigi_cfg
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import crontab, schedule, unit_texts, units
 from greenr_luigi.operations.plan import next_time, plan
+from tests.pipeline import free_port
 
 #: Says when cron has run each of the two lines.
 TOY = """
@@ -123,6 +124,18 @@ def test_lines_of_others_keep_their_bytes(folder, table):
     assert table.read_bytes() == others
 
 
+def test_the_dashboard_starts_with_the_machine_where_that_is_wanted(folder, table):
+    schedule.install(folder, Path("data"), ["--module=toy"], "4:17", False, dashboard=True)
+    _, run, page, dashboard, _ = table.read_text().splitlines()
+    assert page.startswith("@reboot cd ") and page.endswith(" --module=toy start --unless-stopped")
+    assert dashboard == page.replace("start --unless-stopped", "dashboard")
+    assert dashboard in schedule.installed(folder)
+    schedule.install(folder, Path("data"), ["--module=toy"], None, False)
+    assert table.read_text().splitlines()[1:-1] == [run, page]
+    schedule.install(folder, Path("data"), [], None, False, dashboard=True)
+    assert schedule.remove(folder) and not table.read_text()
+
+
 @pytest.mark.parametrize("edited", ["17 */6 * * *", "@daily", "#17 4 * * *", "77 4 * * *", "17 4 * * 1"])
 def test_of_an_edited_line_the_next_run_is_not_told(folder, table, edited):
     mine = block(folder, "04:17").replace("17 4 * * *", edited)
@@ -205,8 +218,8 @@ def test_in_the_environment_of_cron_the_lines_run(folder, tmp_path):
 def test_cron_runs_the_lines(folder):
     """A real one, for which it is nearly that time. What it and faketime leave is gone with their folders."""
     (folder / "toy.py").write_text(TOY)
-    (folder / "luigi.cfg").write_text("[Toy]\nroot = data\n")
-    private(
+    (folder / "luigi.cfg").write_text(f"[Toy]\nroot = data\n[dashboard]\nboot = 1\nport = {free_port()}\n")
+    told = private(
         f"""
         mount -t tmpfs none /run
         mount -t tmpfs none /dev/shm
@@ -215,10 +228,13 @@ def test_cron_runs_the_lines(folder):
         mkfifo started ran
         faketime -f '@2026-01-01 04:16:55' cron -f &
         timeout 60 cat started ran
+        timeout 60 sh -c 'until [ -e data/dashboard/dashboard.json ]; do sleep .1; done'
+        greenr --module toy dashboard
         """,
         folder,
     )
     assert (folder / "stage").read_text() == "made\n"
+    assert " runs already (process " in told
 
 
 def test_each_folder_has_a_time_of_its_own(tmp_path, monkeypatch):

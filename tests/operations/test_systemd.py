@@ -73,7 +73,7 @@ class Scheduled:
         self.shell(f"install -d -o {USER} {shlex.quote(self.folder)}", user="root", where="/")
         for name, text in (
             ("toy.py", TOY.replace("PORT", str(self.port))),
-            ("luigi.cfg", "[ServeToy]\nroot = data\n"),
+            ("luigi.cfg", f"[ServeToy]\nroot = data\n[dashboard]\nboot = 1\nport = {self.port + 100}\n"),
             ("do", "wait"),
         ):
             self.write(name, text)
@@ -98,9 +98,9 @@ class Scheduled:
 
     @property
     def units(self) -> list[str]:
-        """The run, its timer and the page, as they are listed."""
+        """The run, its timer, the page and the dashboard, as they are listed."""
         listed = self.greenr("schedule", "show").splitlines()
-        return [line.rpartition("/")[2] for line in listed[:3]]
+        return [line.rpartition("/")[2] for line in listed[:4]]
 
     def soon(self, unit: str, *lines: str) -> None:
         """Lines for a unit, so that nobody waits for it."""
@@ -154,7 +154,7 @@ def test_runs_and_the_page_by_a_real_systemd(machine: Machine) -> None:
         runs_and_stays(scheduled)
         assert told == scheduled.greenr("schedule", "install", "--systemd", "--at", "4:17"), "twice is once"
     is_watched(by_root)
-    run, timer, _ = by_root.units
+    run, timer, *_ = by_root.units
     machine.run("touch", "--date=2 days ago", f"/var/lib/systemd/timers/stamp-{timer}")
     machine.stop()
     machine.start()
@@ -169,8 +169,9 @@ def test_runs_and_the_page_by_a_real_systemd(machine: Machine) -> None:
 
 def runs_and_stays(scheduled: Scheduled) -> None:
     """By its timer, once at a time; the page that it has brought up stays, and its unit watches it."""
-    run, timer, page = scheduled.units
+    run, timer, page, dashboard = scheduled.units
     until(lambda: scheduled.state(page) == "inactive success")  # Nothing is released yet.
+    until(lambda: scheduled.state(dashboard) == "active success")
     scheduled.soon(timer, "[Timer]", "OnCalendar=*:*:*", "AccuracySec=1ms")
     until(lambda: scheduled.state(run) == "activating success" and scheduled.began == 1)
     scheduled.soon(timer, "[Timer]")
@@ -183,7 +184,8 @@ def runs_and_stays(scheduled: Scheduled) -> None:
 
 def is_watched(scheduled: Scheduled) -> None:
     """The page is brought up again, however its server or a run ends, unless a person has stopped it."""
-    run, _, page = scheduled.units
+    run, _, page, dashboard = scheduled.units
+    one_that_a_person_has_started_is_waited_for(scheduled, dashboard)
     scheduled.soon(page, "[Service]", "RestartSec=100ms")
     (server,) = scheduled.servers
     scheduled.shell(f"kill -KILL {server}")
@@ -206,8 +208,25 @@ def is_watched(scheduled: Scheduled) -> None:
     assert len(scheduled.servers) == 1
 
 
+def one_that_a_person_has_started_is_waited_for(scheduled: Scheduled, unit: str) -> None:
+    scheduled.soon(unit, "[Service]", "RestartSec=100ms")
+    before = scheduled.systemctl("show", "--property=MainPID", "--value", unit)
+    scheduled.shell(f"kill -KILL {before}")
+    until(lambda: scheduled.systemctl("show", "--property=MainPID", "--value", unit) not in ("0", before))
+    until(lambda: scheduled.state(unit) == "active success")
+    assert scheduled.greenr("dashboard", "stop", user=USER) == "stopped\n"
+    until(lambda: scheduled.state(unit) == "inactive success")
+    assert "shows each stage" in scheduled.greenr("dashboard", user=USER)
+    scheduled.systemctl("start", "--no-block", unit)
+    until(lambda: "waits: " in scheduled.machine.says("journalctl", f"--unit={unit}", "--output=cat"))
+    assert scheduled.state(unit) == "activating success"
+    assert scheduled.greenr("dashboard", "stop", user=USER) == "stopped\n"
+    until(lambda: scheduled.state(unit) == "active success")
+
+
 def is_back_until_removed(scheduled: Scheduled) -> None:
-    _, timer, page = scheduled.units
+    _, timer, page, dashboard = scheduled.units
+    until(lambda: scheduled.state(dashboard) == "active success")
     until(lambda: scheduled.state(page) == "active success" and len(scheduled.servers) == 1)
     (server,) = scheduled.servers
     assert scheduled.greenr("schedule", "remove") == "removed\n"

@@ -3,6 +3,7 @@ test_systemd."""
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def written(folder, to, at=None):
-    texts = unit_texts.texts(plan(folder, Path("data"), ['--root=100% $HOME \\ "'], at))
+    planned = replace(plan(folder, Path("data"), ['--root=100% $HOME \\ "'], at), dashboard=True)
+    texts = unit_texts.texts(planned)
     for name, text in texts.items():
         (to / name).write_text(text)
     return [str(to / name) for name in texts]
@@ -53,9 +55,11 @@ def test_they_run_as_who_owns_the_folder_and_none_but_root_has_capabilities(fold
     monkeypatch.setattr(unit_texts, "is_system", lambda: True)
     for owner in (0, 1000):
         monkeypatch.setattr(unit_texts, "owner_of", lambda _, owner=owner: owner)
-        run, _, page = unit_texts.texts(plan(folder, Path("data"), [], None)).values()
-        assert f"\nUser={owner}\n" in run and f"\nUser={owner}\n" in page
-        assert ("\nCapabilityBoundingSet=\n" in page) == (owner != 0)
+        planned = replace(plan(folder, Path("data"), [], None), dashboard=True)
+        run, _, *staying = unit_texts.texts(planned).values()
+        assert f"\nUser={owner}\n" in run and len(staying) == 2
+        for unit in staying:
+            assert f"\nUser={owner}\n" in unit and ("\nCapabilityBoundingSet=\n" in unit) == (owner != 0)
 
 
 @pytest.mark.parametrize("where", ["folder", "root", "program", None])
@@ -86,11 +90,12 @@ def test_only_its_own_are_removed(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "_folder", lambda: place)
     monkeypatch.setattr(units, "BOOTED", tmp_path / "none")
     (place / "timers.target.wants").mkdir(parents=True)
-    run, timer, page = map(Path, written(folder, place))
-    links = [place / "timers.target.wants" / name for name in (timer.name, "greenr-other.timer")]
+    run, timer, page, dashboard = map(Path, written(folder, place))
+    names = (timer.name, dashboard.name, "greenr-other.timer")
+    links = [place / "timers.target.wants" / name for name in names]
     for link in links:
-        link.symlink_to(timer)
+        link.symlink_to(place / link.name)
     page.write_text("# mine\n")
-    assert units.installed(folder).splitlines()[:2] == [str(run), str(timer)]
+    assert units.installed(folder).splitlines()[:3] == [str(run), str(timer), str(dashboard)]
     assert units.remove(folder) and not units.remove(folder)
-    assert sorted(path for path in place.rglob("*") if not path.is_dir()) == sorted([page, links[1]])
+    assert sorted(path for path in place.rglob("*") if not path.is_dir()) == sorted([page, links[-1]])

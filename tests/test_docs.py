@@ -1,0 +1,85 @@
+"""What README and docs/ tell people to type is there, and does what they say."""
+
+import re
+import shlex
+from pathlib import Path
+
+import luigi.configuration
+import pytest
+from luigi.cmdline_parser import CmdlineParser
+
+import tasks
+from greenr_luigi import cli
+from greenr_luigi.about import PACKAGE
+from greenr_luigi.operations import nginx
+from greenr_luigi.serving.server import Service
+
+PAGES = [PACKAGE.parent / "README.md", *sorted((PACKAGE.parent / "docs").glob("*.md"))]
+SERVING = (PACKAGE.parent / "docs" / "serving.md").read_text()
+NGINX = SERVING.partition("## Behind nginx")[2].partition("\n## ")[0]
+#: Words between which a line has several commands, or after which it has none.
+BETWEEN = re.compile(r"\s(?:&&|\|\|?|;|>|<|#.*)(?:\s|$)")
+
+
+def told(text):
+    """All commands `greenr ...` of a page, as words: in blocks of lines, and in code between words."""
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    for line in lines:
+        for part in BETWEEN.split(line.removeprefix("$ ")):
+            if part.startswith("greenr "):
+                yield shlex.split(part)[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_commands_and_their_options_are_there(page):
+    parser = cli.build_parser()
+    options = CmdlineParser._build_parser(tasks.STAGES[-1].get_task_family())._option_string_actions
+    for words in told(page.read_text()):
+        try:
+            arguments, rest = parser.parse_known_args(words)
+        except SystemExit:
+            pytest.fail(f"{page.name}: greenr {shlex.join(words)}")
+        unknown = [word for word in rest if word.startswith("-")]
+        if arguments.run in cli.TAKES_OPTIONS:
+            unknown, rest = [word for word in unknown if word.partition("=")[0] not in options], []
+        assert (unknown, rest) == ([], []), f"{page.name}: greenr {shlex.join(words)}"
+
+
+def test_a_command_that_is_not_there_is_found():
+    assert [*told("```sh\ncd x && greenr nginx --no > y   # z\n```\n`greenr stat` `luigi x`")] == [
+        ["nginx", "--no"],
+        ["stat"],
+    ]
+
+
+def test_it_tells_all_options_of_greenr_nginx():
+    assert {*re.findall(r"`(--[a-z]+)[^`]*`", NGINX)} == {option for option, _ in cli.NGINX_OPTIONS}
+
+
+def test_what_it_shows_of_nginx_is_printed_by_its_own_settings():
+    """And then luigi.cfg lacks nothing that `greenr nginx` would name."""
+    (settings,) = re.findall(r"^```\n(\[DeployApp\].*?)^```", NGINX, re.M | re.S)
+    (shown,) = re.findall(r"^```nginx\n(.*?)^```", NGINX, re.M | re.S)
+    written = luigi.configuration.LuigiConfigParser()
+    written.read_string(settings)
+    variables = {f"GREENR_{name.upper()}": value for name, value in written.items("server")}
+    store = Path("data/releases")
+    service = Service(
+        store, store, port=8008, root_path=written.get("DeployApp", "root_path"), settings=variables
+    )
+    printed = nginx.configuration(service, "http://127.0.0.1:8082", nginx.Front())
+    assert shown in printed
+    assert nginx.lacking(service, nginx.Front()) == []
+    bare = Service(store, store, port=8008, root_path="/app")
+    lines = nginx.lacking(bare, nginx.Front(names=[written.get("server", "allowed_hosts")]))
+    assert {f"[server] {name} = {value}" for name, value in written.items("server")} == {*lines}
+    assert f"> {re.search('For (/etc/[^ ]+conf)', printed)[1]} " in NGINX
+    assert NGINX.count(nginx.PASSWORDS) >= 2
+
+
+def test_what_greenr_knows_readme_tells():
+    names = {words[0] for words in told(PAGES[0].read_text())}
+    spans = {span.split()[0] for span in re.findall(r"`([a-z][^`\n]*)`", PAGES[0].read_text())}
+    assert {name for name, *_ in cli.COMMANDS} <= names | spans
