@@ -27,15 +27,25 @@ class TrainModel(PipelineStage):
         int, 16, 2048, description="Side in pixels of the square that the model sees."
     )
 
+    # How it is trained, as the number of threads is: a model of more processes is as good as another
+    # (docs/benchmarks.md). So a run on a larger machine trains nothing anew.
+    processes = NumberParameter(
+        int, 1, significant=False, description="Processes that train together on this host, by torchrun."
+    )
+    torchrun = luigi.Parameter(
+        significant=False, description="torchrun's options by which they and those of other hosts meet."
+    )
+
     uses_inherited = ("seed",)
     uses_notes = ()
-    code = ("greenr_luigi.training.train",)
+    code = ("greenr_luigi.training.launch", "greenr_luigi.training.rank")
 
     def work(self, out: Path) -> Mapping[str, object]:
-        from greenr_luigi.training.train import train
+        from greenr_luigi.training.launch import train
 
         training = train(
             self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
-            image_size=self.image_size, recipe=self.recipe, on_progress=self.on_progress(),
+            image_size=self.image_size, recipe=self.recipe, processes=self.processes, torchrun=self.torchrun,
+            on_progress=self.on_progress(),
         )  # fmt: skip
         return {"validation error": round(training.history[-1].error_rate, 4)}

@@ -19,7 +19,7 @@ from types import FrameType
 
 from luigi.retcodes import retcode
 
-from greenr_luigi import config_check, files, logs, run_history
+from greenr_luigi import config_check, files, lifetime, logs, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
 from greenr_luigi.operations import notifier, notify, prune
@@ -28,7 +28,6 @@ from greenr_luigi.operations.notify import Ended
 from greenr_luigi.operations.stages import deploying_stage
 from greenr_luigi.operations.terminal import BEGINS, Show
 from greenr_luigi.run_history import LOG_NAME, LOG_VARIABLE, LOGS, RUN_VARIABLE, Event
-from greenr_luigi.serving import processes
 from greenr_luigi.staleness import data_root
 from greenr_luigi.staleness.errors import why_full
 
@@ -146,7 +145,7 @@ def _try(command: list[str], root: Path, name: str, log: RotatedFile, show: Show
     def end_with_us() -> None:
         # A shell has what it starts in the background ignore it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if not processes.end_with(parent, signal.SIGINT):
+        if not lifetime.end_with(parent, signal.SIGINT):
             os._exit(1)
 
     with (

@@ -7,7 +7,6 @@ started for our run_dir, or works in that folder, whatever its name was then.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -33,8 +32,6 @@ GUNICORN = re.compile(rb"(^|\0|/)gunicorn(\0|:)")
 GRACE = 30.0
 #: Seconds for a killed process to be gone.
 KILLED = 2.0
-#: prctl(2). It is looked up here, and not between fork and exec.
-_prctl, PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 
 
 @dataclass(frozen=True)
@@ -180,10 +177,3 @@ def _wait(process: Process, sign: signal.Signals | None, milliseconds: float | N
             ended.poll(milliseconds)
         finally:
             os.close(handle)
-
-
-def end_with(parent: int, number: int) -> bool:
-    """Have the kernel send this process a signal when the one that has started it ends, however that does. False if it
-    has ended before."""
-    _prctl(PR_SET_PDEATHSIG, number)
-    return os.getppid() == parent

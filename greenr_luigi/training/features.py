@@ -15,6 +15,7 @@ from torch import nn
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.training import distributed
 from greenr_luigi.training.saved_model import Training
 
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
@@ -52,8 +53,11 @@ def pooled(
 
     Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
     several times slower on a busy machine, and the result would depend on the number of cores.
+
+    Processes that train together share the pictures out.
     """
     keep_memory()
+    number, paths = len(paths), distributed.dealt(list(paths))
     threads = torch.get_num_threads()
     on_gpu = device().type == "cuda"
     workers, batch_size = (1, GPU_BATCH) if on_gpu else (threads, CPU_BATCH)
@@ -72,9 +76,9 @@ def pooled(
             batches = pixels.read_batches(paths, training.image_size, batch_size)
             for part in pixels.map_ahead(pool, batch_features, batches, 2 * workers):
                 parts.append(part)
-                done += len(part)
-                on_progress(done / len(paths), f"looking at pictures: {done} of {len(paths)}")
+                done = min(done + len(part) * distributed.world(), number)
+                on_progress(done / number, f"looking at pictures: {done} of {number}")
     finally:
         torch.set_num_threads(threads)
-    # A clone made outside inference mode may take part in training.
-    return torch.cat(parts).clone()
+    # What is made outside inference mode may take part in training.
+    return distributed.collected(torch.cat(parts) if parts else torch.empty(0), number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,7 +13,7 @@ import torch
 
 from greenr_luigi.dataset.pixels import read_pixels
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.training import features, heads
+from greenr_luigi.training import distributed, features, heads
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.recipes import Ingredients
 from greenr_luigi.training.saved_model import Epoch
@@ -33,26 +32,29 @@ def fit(given: Ingredients, on_progress: OnProgress, epochs: int = EPOCHS) -> li
     learn, training = given.learn, given.training
     features.keep_memory()
     fv.set_seed(training.seed, reproducible=True)
-    device = features.device()
+    device, batch_size = features.device(), distributed.batch_size(BATCH)
 
     def picture_loader(paths: Sequence[Path], labels: torch.Tensor, **options: Any) -> Any:
         def create_batch(items: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            mirrored = [loader.shuffle and loader.rng.random() < 0.5 for _ in items]
+            if loader.shuffle:  # Each process looks at all validation pictures, and tells their mean exactly.
+                items, mirrored = distributed.share(items), distributed.share(mirrored)
             batch = pool.map(partial(read_pixels, size=training.image_size), [paths[i] for i in items])
             x = features.normalized(np.stack(list(batch)), training.mean, training.std)
-            if loader.shuffle:
-                mirrored = torch.tensor([loader.rng.random() < 0.5 for _ in items], device=device)
-                x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+            if any(mirrored):
+                x = torch.where(torch.tensor(mirrored, device=device)[:, None, None, None], x.flip(3), x)
             return x, labels[items].to(device)
 
-        loader = heads.batch_loader(len(paths), create_batch, bs=BATCH, **options)
+        loader = heads.batch_loader(len(paths), create_batch, bs=batch_size, **options)
         return loader
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        loader = picture_loader(*given.train, shuffle=True, drop_last=len(given.train[0]) > BATCH)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        loader = picture_loader(*given.train, shuffle=True, drop_last=len(given.train[0]) > batch_size)
         learn.dls = fv.DataLoaders(loader, picture_loader(*given.valid), device=device)
         learn.model.to(device, memory_format=torch.channels_last)
         learn.loss_func = fv.CrossEntropyLossFlat()
         if device.type == "cuda":
             learn.to_fp16()
         learn.unfreeze()
-        return heads.fit_one_cycle(learn, epochs, LEARNING_RATES, on_progress)
+        with learn.added_cbs(distributed.callbacks()):
+            return heads.fit_one_cycle(learn, epochs, LEARNING_RATES, on_progress)

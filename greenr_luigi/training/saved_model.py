@@ -30,7 +30,8 @@ class Training:
 
     `classes` are sorted, the order of the model's outputs. Pictures are resized to a square of `image_size` pixels in
     the way `resize` names; `mean` and `std` are per channel, of pixels scaled to 0..1. `recipe_words` says for a
-    person what the recipe does; empty in older files. No times: the stamp has those.
+    person what the recipe does; empty in older files. `processes`: how many trained together, on all hosts. No times:
+    the stamp has those.
     """
 
     arch: str
@@ -44,4 +45,5 @@ class Training:
     weights: Weights
     resize: str = "squish-bilinear"
     recipe_words: str = ""
+    processes: int = 1
     history: list[Epoch] = field(default_factory=list)

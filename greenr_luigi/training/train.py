@@ -26,7 +26,7 @@ LEAST_TRAINING_PICTURES = 2
 
 def train(
     dataset: Path,
-    out: Path,
+    out: Path | None,
     *,
     arch: str,
     epochs: int,
@@ -37,10 +37,11 @@ def train(
 ) -> Training:
     """Train on the side "train" of a SplitDataset folder, watch the side "valid", and never look at the side "test".
     Writes `model.safetensors` (the state dict) and `training.json` into the folder `out`. Returns that.
+    `out` is None in all but one of the processes that train together (rank.py).
 
     `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
 
-    On a CPU, the same inputs, seed, machine and thread count give the same bytes.
+    On a CPU, the same inputs, seed, machine and numbers of processes and threads give the same bytes.
 
     Raises DataSetError before any work if a side or a class is missing, ArchitectureError if the architecture is not
     known or its weights cannot be had, GreenrError for an unknown recipe."""
@@ -52,14 +53,24 @@ def train(
     import torch
     from safetensors.torch import save_file
 
-    from greenr_luigi.training import architectures
+    from greenr_luigi.training import architectures, distributed
 
     on_progress(0, f"{len(train_rows)} pictures of {len(classes)} classes, {len(valid_rows)} to validate on")
     body = architectures.find(arch)
     weights, words = Weights(body.weights, body.license), RECIPES[recipe].words
     mean, std = list(body.mean), list(body.std)
     training = Training(
-        arch, classes, image_size, mean, std, recipe, epochs, seed, weights, recipe_words=words
+        arch,
+        classes,
+        image_size,
+        mean,
+        std,
+        recipe,
+        epochs,
+        seed,
+        weights,
+        recipe_words=words,
+        processes=distributed.world(),
     )
     torch.manual_seed(seed)
     learn = architectures.learner(body, classes, image_size, pretrained=True)
@@ -69,10 +80,11 @@ def train(
     )
     ingredients = Ingredients(learn, train_pictures, valid_pictures, training)
     history = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
-    save_file(state, out / "model.safetensors")
     training = replace(training, history=history)
-    contracts.write(out / "training.json", training)
+    if out:
+        state = {name: tensor.cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
+        save_file(state, out / "model.safetensors")
+        contracts.write(out / "training.json", training)
     on_progress(1, f"trained; {history[-1].error_rate:.1%} of the validation pictures are wrong")
     return training
 

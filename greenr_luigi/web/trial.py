@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from greenr_luigi import lifetime
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.serving import processes
 from greenr_luigi.staleness.shown import harmless
 from greenr_luigi.web.model import ModelError, load
 
@@ -70,7 +70,7 @@ def finish(process: subprocess.Popen[bytes], digest: str, timeout: float, wanted
 
 
 def main(parent: str, store: str, digest: str, int8: str) -> int:
-    if not processes.end_with(int(parent), signal.SIGKILL):
+    if not lifetime.end_with(int(parent), signal.SIGKILL):
         return FAILED  # It has ended before it was waited for.
     limit_memory()
     try:
