@@ -1,96 +1,114 @@
-"""Whether fine-tuning over processes is worth it: `torchrun --standalone --nproc-per-node 2 bench/distributed.py P`
-against `python bench/distributed.py P`. Over hosts by torchrun's own --nnodes and --rdzv-endpoint.
+"""Whether training over processes is as good as in one, and what it costs: `python -m bench.distributed PHOTOS`.
 
-Each process learns from its share of the pictures; gradients are averaged at each step (gloo), BatchNorm's statistics
-at the end. P has a folder a class; a fifth of it is held out."""
+PHOTOS has a folder a class. So many pictures of each class, drawn by chance for each repeat, are learned from, and
+others judged; one process and several in turns, on the same pictures and from the same seed."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
+import random
 import resource
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
-from sklearn.model_selection import StratifiedKFold
-
-from greenr_luigi.dataset import pixels
-from greenr_luigi.training import architectures, features, finetuning, recipes
-from greenr_luigi.training.libraries import fv
-from greenr_luigi.training.recipes import Ingredients
-from greenr_luigi.training.saved_model import Training, Weights
 from tests.progress import quiet
 
-RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+OPTIONS = {"arch": "tf_efficientnet_lite0", "epochs": 12, "recipe": "finetune"}
 
 
-class AverageGradients(fv.Callback):  # type: ignore[misc]
-    def before_step(self) -> None:
-        for parameter in self.learn.model.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= WORLD
+def measure(folder: Path, processes: int, seed: int, size: int) -> dict[str, float]:
+    """In a process of its own, which glibc and caches start fresh in."""
+    from greenr_luigi.dataset import pixels
+    from greenr_luigi.dataset.pixels import read_batches
+    from greenr_luigi.training import architectures, features, launch
+
+    out = folder / f"{processes}"
+    out.mkdir()
+    start = time.perf_counter()
+    launch.train(
+        folder, out, processes=processes, torchrun=launch.STANDALONE, seed=seed, image_size=size,
+        on_progress=quiet, **OPTIONS,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    # Of the largest process, in MiB.
+    whose = resource.RUSAGE_SELF if processes == 1 else resource.RUSAGE_CHILDREN
+    memory = resource.getrusage(whose).ru_maxrss // 1024
+    import torch
+
+    learn, training = architectures.load_model(out)
+    model = learn.model.eval()
+    rows = pixels.read_rows(folder, "test")
+    y = torch.tensor([training.classes.index(row.label) for row in rows])
+    with torch.inference_mode():
+        batches = read_batches([folder / row.file for row in rows], size, 20)
+        said = torch.cat([model(features.normalized(b, training.mean, training.std)) for b in batches])
+    wrong = int((said.argmax(1) != y).sum())
+    loss = float(torch.nn.functional.cross_entropy(said, y))
+    return {"wrong": wrong, "of": len(y), "loss": loss, "seconds": seconds, "memory": memory}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--learned", type=int, default=40, help="pictures a class to learn from")
+    parser.add_argument("--judged", type=int, default=40, help="pictures a class to judge by")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--fold", type=int, default=0)
     asked = parser.parse_args()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // WORLD))
-    if WORLD > 1:
-        # Before anything is trained: fastai gathers losses as soon as it sees the variables of torchrun.
-        dist.init_process_group("gloo")
-    paths = sorted(asked.photos.glob("*/*.jpg"))
-    classes = sorted({path.parent.name for path in paths})
-    y = torch.tensor([classes.index(path.parent.name) for path in paths])
-    folds = [*StratifiedKFold(5, shuffle=True, random_state=0).split(paths, y)]
-    train, held = (list(map(int, side)) for side in folds[asked.fold])
-    body = architectures.find(architectures.DEFAULT)
-    weights = Weights(body.weights, body.license)
-    mean, std = list(body.mean), list(body.std)
-    training = Training(body.name, classes, asked.size, mean, std, "finetune", 12, seed=0, weights=weights)
-    torch.manual_seed(0)
-    learn = architectures.learner(body, classes, asked.size, pretrained=True)
-    watched = ([paths[i] for i in held], y[held])
-    recipes.fit_head(Ingredients(learn, ([paths[i] for i in train], y[train]), watched, training), quiet)
-    ours = train[RANK::WORLD][: len(train) // WORLD]
-    start = time.perf_counter()
-    if WORLD > 1:
-        learn.add_cb(AverageGradients())
-        finetuning.BATCH //= WORLD
-    share = Ingredients(learn, ([paths[i] for i in ours], y[ours]), watched, training)
-    finetuning.fit(share, quiet, epochs=asked.epochs)
-    if WORLD > 1:
-        for buffer in filter(torch.is_floating_point, learn.model.buffers()):
-            dist.all_reduce(buffer)
-            buffer /= WORLD
-    seconds = time.perf_counter() - start
-    learn.model.eval()
-    with torch.inference_mode():
-        batches = pixels.read_batches(watched[0], asked.size, 20)
-        said = torch.cat([learn.model(features.normalized(batch, mean, std)) for batch in batches])
-    wrong, loss = (
-        int((said.argmax(1) != watched[1]).sum()),
-        torch.nn.functional.cross_entropy(said, watched[1]),
-    )
-    same = True
-    if WORLD > 1:
-        sums: list[object] = [None] * WORLD
-        dist.all_gather_object(sums, [float(p.detach().double().sum()) for p in learn.model.parameters()])
-        same = all(each == sums[0] for each in sums)
-        dist.destroy_process_group()
-    if RANK == 0:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    rows = []
+    for repeat in range(asked.repeats):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            draw(folder, asked, repeat)
+            pair = []
+            # Which is first takes turns, too.
+            for processes in sorted((1, asked.processes), reverse=bool(repeat % 2)):
+                command = [
+                    sys.executable,
+                    "-m",
+                    "bench.distributed",
+                    "--measure",
+                    name,
+                    *map(str, (processes, repeat, asked.size)),
+                ]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                pair.append((processes, json.loads(done.stdout)))
+                print(repeat, *pair[-1], flush=True)
+            rows.append(dict(pair))
+    for what in ("wrong", "loss", "seconds", "memory"):
+        one, several = ([row[n][what] for row in rows] for n in (1, asked.processes))
+        differences = [b - a for a, b in zip(one, several, strict=True)]
+        error = statistics.stdev(differences) / len(differences) ** 0.5
         print(
-            f"{WORLD} processes, fold {asked.fold}: {wrong} of {len(held)} wrong, loss {float(loss):.3f}, "
-            f"{seconds:.1f} s, {memory} MB each, all alike: {same}"
+            f"{what}: {statistics.mean(one):.3f} and {statistics.mean(several):.3f}; "
+            f"difference {statistics.mean(differences):+.3f}, standard error {error:.3f}"
         )
 
 
+def draw(folder: Path, asked: argparse.Namespace, seed: int) -> None:
+    """A SplitDataset folder of links."""
+    lines = ["file,label,sha256,side"]
+    for kind in sorted(path for path in asked.photos.iterdir() if path.is_dir()):
+        valid = max(4, asked.learned // 5)
+        sides = ["train"] * asked.learned + ["valid"] * valid + ["test"] * asked.judged
+        chosen = random.Random(seed).sample(sorted(kind.glob("*.jpg")), len(sides))
+        for picture, side in zip(chosen, sides, strict=True):
+            file = f"{side}/{kind.name}/{picture.name}"
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).symlink_to(picture.resolve())
+            lines.append(f"{file},{kind.name},{'0' * 64},{side}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--measure"]:
+        folder, *numbers = sys.argv[2:]
+        print(json.dumps(measure(Path(folder), *map(int, numbers))))
+    else:
+        main()

@@ -17,12 +17,12 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from greenr_luigi import lifetime
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.prediction.inputs import Input, is_address
 from greenr_luigi.prediction.rows import Found, answered, refused
-from greenr_luigi.serving import processes
 from greenr_luigi.sources.source import Unavailable
 from greenr_luigi.staleness import regular
 from greenr_luigi.text import Network, networks
@@ -38,7 +38,7 @@ def main(parent: str, channel: str, store: str, digest: str, int8: str, allow: s
     """`channel`: the descriptor of a socket. What comes first out of it is why the release cannot be loaded, empty if
     it can; then, for each Input of the lists that go in, a Found, in the same order and in lists, too. `seconds`:
     after which a list is handed in; 0: each by itself."""
-    if not processes.end_with(int(parent), signal.SIGKILL):
+    if not lifetime.end_with(int(parent), signal.SIGKILL):
         return
     with Connection(int(channel)) as connection:
         try:
