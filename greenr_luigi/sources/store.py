@@ -104,7 +104,10 @@ class Store:
     def save(self) -> None:
         """Have what was added be found again."""
         if self.log and self._unsaved:
-            contracts.append_log(self.log, *self._unsaved)
+            lines = b"".join(msgspec.json.encode(origin) + b"\n" for origin in self._unsaved)
+            # In place: to write the whole file again would take longer with each picture that is there. What a power
+            # cut leaves half-written stands in UNSAVED, too.
+            files.append_line(self.log, lambda last, end: lines)
             self.log.with_name(UNSAVED).unlink()
         self._unsaved = []
 

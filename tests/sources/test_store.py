@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from greenr_luigi import cli
 from greenr_luigi import files as store_files
 from greenr_luigi.operations import usage
+from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import licenses, registry, store
 from greenr_luigi.sources.collection import collect
@@ -487,6 +488,32 @@ def start(web: Web, tmp_path: Path) -> Iterator[Callable[[str, int], Any]]:
     for process in started:
         process.kill()
         process.join()
+
+
+def test_lines_are_added_in_place_and_what_was_cut_short_is_adopted(tmp_path: Path) -> None:
+    """A list of a million addresses would otherwise have the file of lines written whole for each 64 of them."""
+    with store.opened(tmp_path, "grass", {}, quiet_wait) as pictures:
+        log, inodes = pictures.log, set()
+        assert log is not None
+        for number in range(4):
+            data = picture(number)
+            row = examine(data, "grass", "urls")
+            pictures.add(store.Origin.of(row, file_url=address(number), fetched="2026-11-29T00:00:00+00:00"))
+            pictures.put(row, data)
+            if number < 3:
+                pictures.save()
+                inodes.add(log.stat().st_ino)
+        assert len(inodes) == 1
+    whole = log.read_bytes()
+    # The next save was cut short by a power cut.
+    log.write_bytes(whole + log.with_name(store.UNSAVED).read_bytes()[:50])
+    with store.opened(tmp_path, "grass", {}, quiet_wait) as pictures:
+        assert {origin.file_url for origin in pictures.origins} == {*map(address, range(4))}
+        assert log.read_bytes().startswith(whole) and len(pictures.pictures) == 4
+
+
+def quiet_wait(_: str) -> None:
+    pass
 
 
 def test_only_what_a_killed_write_left_is_swept(tmp_path: Path) -> None:
