@@ -5,7 +5,7 @@ docs/benchmarks.md, `greenr predict`. Each is a command of its own, start includ
 counts. A bare loop opens a picture with Pillow, makes it RGB, squeezes it to the model's square, and runs the session:
 in one thread, with a session on all cores; in a thread a core, with one session between them; in a process a core, with
 one each. It looks for nothing, and ends at the first file that is no picture. `--times`: so many copies of the folder;
-`--side`: shrunk to this longest side before.
+`--side`: brought to this longest side before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 sys.path.insert(0, os.fspath(Path(__file__).parent.parent))
 
@@ -87,8 +87,7 @@ def copied(source: Path, target: Path, times: int, side: int) -> int:
             copy.parent.mkdir(exist_ok=True)
             if side:
                 with Image.open(path) as image:
-                    image.thumbnail((side, side))
-                    image.convert("RGB").save(copy, "JPEG", quality=90)
+                    ImageOps.contain(image.convert("RGB"), (side, side)).save(copy, "JPEG", quality=90)
             else:
                 copy.write_bytes(path.read_bytes())
             count += 1

@@ -18,7 +18,7 @@ from greenr_luigi.prediction import rows
 from greenr_luigi.prediction.predict import Prediction
 from greenr_luigi.prediction.rows import Row
 from greenr_luigi.staleness import data_root, regular
-from greenr_luigi.staleness.shown import harmless
+from greenr_luigi.staleness.shown import harmless, printable
 from greenr_luigi.web.settings import from_environment
 
 Form = Literal["words", "csv", "jsonl"]
@@ -33,11 +33,14 @@ def predict(root: Path, given: Path, form: Form) -> None:
     settings = from_environment(
         {**config_check.of_server(), **os.environ, "GREENR_STORE": f"{root / 'releases'}"}
     )
-    prediction = Prediction(root, given, settings, standard_output(), bar.say)
+    with bar:
+        bar(0, f"counts the pictures of {printable(given)}")
+        prediction = Prediction(root, given, settings, standard_output(), bar.say)
     header, line = lines(form, prediction.classes)
     began, counts, done = time.monotonic(), Counter[str](), 0
     try:
         with bar:
+            bar(0, f"0 of {prediction.total:,}: loads release {prediction.digest}")
             if not write(header):
                 return
             for row in prediction.rows():

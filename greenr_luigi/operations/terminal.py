@@ -60,7 +60,7 @@ class Bar:
     def __call__(self, fraction: float, words: str) -> None:
         now, tenths = time.monotonic(), int(10 * fraction)
         if self.console.is_terminal:
-            if now - self.moved >= MOVES or fraction == 1:
+            if now - self.moved >= MOVES or fraction in (0, 1):
                 self.lines.update(self.task, completed=fraction, words=words)
                 self.moved = now
         elif tenths > self.tenths and now - self.said >= EVERY:
