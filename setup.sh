@@ -38,6 +38,7 @@ if [ "${1:-}" = test ]; then
     command -v npm >/dev/null || missing="$missing npm"
     command -v promtool >/dev/null || missing="$missing prometheus"
     command -v dockerd >/dev/null || missing="$missing docker.io"
+    command -v podman >/dev/null || missing="$missing podman catatonit"
     command -v debootstrap >/dev/null || missing="$missing debootstrap"
     command -v slirp4netns >/dev/null || missing="$missing slirp4netns"
     command -v iptables >/dev/null || missing="$missing iptables"

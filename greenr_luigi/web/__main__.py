@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from greenr_luigi import files
-from greenr_luigi.errors import GreenrError
+from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.serving import launch, server
 from greenr_luigi.serving.sockets import listen
 from greenr_luigi.web.settings import SettingsError, from_environment
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with os_refusals_explained():
+            main()
     except GreenrError as error:
         sys.exit(f"greenr: {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 
 from greenr_luigi.about import PACKAGE
 from tests import tiny_release
-from tests.containers.engine import Engine, missing, pip_settings
+from tests.containers.engine import Engine
 from tests.serving.looking import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.machine, pytest.mark.timeout(1200)]
@@ -48,26 +47,6 @@ while True:
     except requests.RequestException as error:
         print("lost", repr(error), flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """With all images, and containers' networks."""
-    if why := missing():
-        pytest.skip(f"no Docker engine can be run here: {why}")
-    kept = os.environ.get("GREENR_TEST_DOCKER")
-    made = Engine(Path(kept) if kept else tmp_path_factory.mktemp("docker"))
-    try:
-        made.start(isolated=False)
-        made.import_base()
-        with pip_settings(tmp_path_factory.mktemp("secrets")) as secrets:
-            for target in ("serve", "pipeline", "nginx"):
-                made.build(target, REPOSITORY, secrets)
-        made.stop()
-        made.start(isolated=True)
-        yield made
-    finally:
-        made.stop()
 
 
 def look_at_images(engine: Engine) -> None:
@@ -152,7 +131,6 @@ def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
         made.compose("down", "--volumes", "--timeout=60", check=False)
 
 
-# One test, since each process of pytest would build the images for itself.
 def test_from_nothing_to_both_pages_a_new_release_without_a_lost_request_and_all_is_kept(
     engine: Engine, stack: Stack
 ) -> None:

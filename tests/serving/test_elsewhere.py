@@ -71,6 +71,15 @@ def test_it_is_there_before_the_first_release_follows_each_and_ends_when_it_is_t
     assert "start it there" in str(server.not_as_wanted(service, second))
 
 
+def test_a_folder_that_it_cannot_have_ends_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {"GREENR_STORE": f"{tmp_path}/releases", "GREENR_RUN_DIR": f"{tmp_path}/file/run"}
+    command = [sys.executable, "-m", "greenr_luigi.web", "--port=0"]
+    said = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert said.returncode == 1 and said.stderr.startswith(f"greenr: {tmp_path}/file/run: ")
+    assert said.stderr.count("\n") == 1
+
+
 def test_a_release_that_it_refuses_is_said_in_its_words(
     other: subprocess.Popen[bytes], service: server.Service
 ) -> None:
