@@ -11,7 +11,16 @@ from greenr_luigi.staleness import code, memo
 
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 #: What no picture, model or page goes through.
-OUTSIDE = ["review", "dashboard", "operations", "cli.py", "settings.py", "parameters.py", "stage.py"]
+OUTSIDE = [
+    "prediction",
+    "review",
+    "dashboard",
+    "operations",
+    "cli.py",
+    "settings.py",
+    "parameters.py",
+    "stage.py",
+]
 #: Of no stage of their own: they run the server that a deployment starts, and tell whether it is the one to start.
 OF_DEPLOYMENT = ["serving", "web", "staleness"]
 #: Of the staleness room, what `files` needs, and so every stage.
