@@ -55,6 +55,16 @@ settings.apply(STAGES)
 """
 
 
+#: Luigi's scheduler takes a run that was killed for one under way, for some seconds.
+CONFIGURATION = """
+[ServeToy]
+root = data
+[run]
+minutes = 0
+[dashboard]
+boot = 1
+port = {port}
+"""
 #: On a busy machine as well.
 until = functools.partial(looking.until, seconds=60)
 
@@ -73,7 +83,7 @@ class Scheduled:
         self.shell(f"install -d -o {USER} {shlex.quote(self.folder)}", user="root", where="/")
         for name, text in (
             ("toy.py", TOY.replace("PORT", str(self.port))),
-            ("luigi.cfg", f"[ServeToy]\nroot = data\n[dashboard]\nboot = 1\nport = {self.port + 100}\n"),
+            ("luigi.cfg", CONFIGURATION.format(port=self.port + 100)),
             ("do", "wait"),
         ):
             self.write(name, text)
