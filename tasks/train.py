@@ -38,7 +38,8 @@ class TrainModel(PipelineStage):
 
     uses_inherited = ("seed",)
     uses_notes = ()
-    code = ("greenr_luigi.training.launch", "greenr_luigi.training.rank")
+    # Not what starts processes: that decides how a model is made, not which.
+    code = ("greenr_luigi.training.train",)
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.training.launch import train
