@@ -138,6 +138,7 @@ def judged(events: Iterable[Event]) -> list[Event]:
         event
         for event in events
         if (event.kind, event.outcome) in (("run", "deployed"), ("run", "refused"))
-        and isinstance(event.summary.get("accuracy"), float | int)
+        and isinstance(accuracy := event.summary.get("accuracy"), float | int)
+        and 0 <= accuracy <= 1
         and isinstance(event.summary.get("pictures"), int)
     ]

@@ -94,6 +94,7 @@ def test_only_models_that_were_judged_are_compared():
         deployment("failed"),
         deployment("deployed"),
         deployment("deployed", accuracy="high", pictures=3),
+        deployment("deployed", accuracy=10**400, pictures=3),
         stage("DeployApp", "refused", accuracy=0.9, pictures=1),
     ]
     assert judged([others[0], good, *others[1:], refused]) == [good, refused]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import luigi.configuration
 from luigi import db_task_history, task_history
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import DatabaseError
 
 from greenr_luigi.errors import GreenrError
@@ -28,7 +28,8 @@ class TaskHistory(db_task_history.DbTaskHistory):
     """`path`: of the database. Raises GreenrError for one that cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        connection = f"sqlite:///{path}".replace("%", "%%")
+        # A question mark in the path would end it, and a percent sign be half of a letter.
+        connection = URL.create("sqlite", database=str(path)).render_as_string().replace("%", "%%")
         luigi.configuration.get_config().set("task_history", "db_connection", connection)
         try:
             super().__init__()  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from greenr_luigi.about import STATIC
 from greenr_luigi.http_security import POLICY
 from greenr_luigi.run_history import Event
 
+#: A run and its stages, as run_history.by_run gives them.
+Lines = tuple[Event | None, Sequence[Event]]
 #: Runs on the page, the newest ones; and the size of the drawing.
 MOST, WIDTH, HEIGHT = 100, 900.0, 140.0
 #: A report brings its own style and pictures; and for these and for logs no browser looks for a picture of the tab.
@@ -48,7 +51,8 @@ class Bar:
 
 @dataclass(frozen=True)
 class Shown:
-    """A run with its stages. `log` and `report`: the names of these, empty where there are none."""
+    """A run with its stages. `log` and `report`: the names of these, empty where there are none; `judged`: by the gate,
+    so that its summary has accuracy and pictures."""
 
     id: str
     began: str
@@ -56,6 +60,7 @@ class Shown:
     stages: Sequence[Event]
     log: str
     report: str
+    judged: bool = False
 
 
 class _Page(tornado.web.RequestHandler):
@@ -67,6 +72,9 @@ class _Page(tornado.web.RequestHandler):
         up = "../" * (self.request.path.count("/") - 1)
         text = templating.environment().get_template(template).render(up=up, duration=duration, **values)
         self.finish(text)
+
+    def head(self, *words: str) -> None:
+        self.get(*words)  # Which sends no body then.
 
     def text_of(self, folder: Path, name: str) -> bytes:
         """A file of ours; answers 404 for what is none."""
@@ -82,15 +90,16 @@ class _Page(tornado.web.RequestHandler):
 
 class Runs(_Page):
     def get(self) -> None:
-        shown = _shown(self.root, run_history.read(self.root))
-        newest = shown[-MOST:]
-        self.draw("runs.html", runs=newest[::-1], count=len(shown), bars=bars(newest), rows=stages(newest))
+        runs = _history(self.root)
+        newest = _shown(self.root, runs[-MOST:])
+        self.draw("runs.html", runs=newest[::-1], count=len(runs), bars=bars(newest), rows=stages(newest))
 
 
 class Run(_Page):
     def get(self, run: str) -> None:
         """A run that is under way may not have a line yet; it names its log."""
-        found = [each for each in _shown(self.root, run_history.read(self.root)) if each.id == run]
+        of_it = [each for each in _history(self.root) if (each[0] or each[1][-1]).run == run]
+        found = _shown(self.root, of_it)
         log = _log(self.root, self.get_query_argument("log", ""))
         if not found and not log:
             raise tornado.web.HTTPError(404)
@@ -113,10 +122,23 @@ class Report(_Page):
         self.finish(self.text_of(self.root / "releases", f"{digest}/report.html"))
 
 
-def _shown(root: Path, events: Sequence[Event]) -> list[Shown]:
-    """Oldest first."""
+def _history(root: Path) -> Sequence[Lines]:
+    """Oldest first. A history of years is read once for each line that is added: runs ask the same process."""
+    try:
+        seen = (root / run_history.FILE).stat()
+    except FileNotFoundError:
+        return ()
+    return _by_run(root, (seen.st_mtime_ns, seen.st_size))
+
+
+@lru_cache(maxsize=1)
+def _by_run(root: Path, _: tuple[int, int]) -> Sequence[Lines]:
+    return run_history.by_run(run_history.read(root))
+
+
+def _shown(root: Path, runs: Sequence[Lines]) -> list[Shown]:
     shown = []
-    for run, of_run in run_history.by_run(events):
+    for run, of_run in runs:
         last = run or of_run[-1]
         report = str(run.summary.get("release", "")) if run else ""
         is_there = (
@@ -124,7 +146,15 @@ def _shown(root: Path, events: Sequence[Event]) -> list[Shown]:
         )
         first = (of_run or [last])[0]
         shown.append(
-            Shown(last.run, first.ended, run, of_run, _log(root, last.log), report if is_there else "")
+            Shown(
+                last.run,
+                first.ended,
+                run,
+                of_run,
+                _log(root, last.log),
+                report if is_there else "",
+                bool(run and run_history.judged([run])),
+            )
         )
     return shown
 

@@ -3,6 +3,7 @@ changes, whole or not at all, so that little is lost of it when the process is k
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import pickle
@@ -15,6 +16,8 @@ from greenr_luigi import files
 from greenr_luigi.staleness import regular
 
 log = logging.getLogger("greenr")
+#: Bytes of the checksum before a state.
+SEAL = 32
 #: What a state is made of. Whoever could write the file must not have us run anything.
 KINDS = {
     ("luigi.scheduler", "Task"),
@@ -38,7 +41,7 @@ class SavedState(SimpleTaskState):
 
     def dump(self) -> None:
         """Write what is not written yet; at a full disk, the last whole state stays."""
-        data = pickle.dumps(self.get_state())  # type: ignore[no-untyped-call]
+        data = sealed(pickle.dumps(self.get_state()))  # type: ignore[no-untyped-call]
         if data != self.saved:
             try:
                 files.write(self.path, data)
@@ -50,8 +53,12 @@ class SavedState(SimpleTaskState):
     def load(self) -> None:
         """Read what was written. What is no state, such as that of another version of Luigi, counts as none."""
         try:
-            state = _Reader(io.BytesIO(regular.read(self.path))).load()
-            self.set_state(state)  # type: ignore[no-untyped-call]
+            data = regular.read(self.path)
+            pickled = data[SEAL:]
+            # Before it is unpickled: what is damaged could ask for any amount of memory.
+            if sealed(pickled) != data:
+                raise pickle.UnpicklingError("it is damaged")
+            self.set_state(_Reader(io.BytesIO(pickled)).load())  # type: ignore[no-untyped-call]
             for task in self._tasks.values():
                 self._status_tasks[task.status][task.id] = task
         except FileNotFoundError:
@@ -68,6 +75,11 @@ class SavedState(SimpleTaskState):
             log.warning("begins without a state: %s cannot be read (%s)", self.path, error)
             self.set_state(({}, {}, {}))  # type: ignore[no-untyped-call]
             self._status_tasks.clear()
+
+
+def sealed(pickled: bytes) -> bytes:
+    """With a checksum before it."""
+    return hashlib.sha256(pickled).digest() + pickled
 
 
 class _Reader(pickle.Unpickler):

@@ -90,6 +90,8 @@ def stay(root: Path, module: str, port: int | None) -> None:
         )
     except LockTimeoutError as error:
         raise GreenrError(f"the dashboard of {root} runs already: {error.strerror}") from None
+    # One that was killed left its record, and its pid may be anybody's by now.
+    (folder / running.RECORD).unlink(missing_ok=True)
     if passed:
         number, writing = map(int, passed.split())
         listening = socket.socket(fileno=number)

@@ -215,6 +215,17 @@ def test_systemd_is_told_once_it_answers(folder):
         assert process.returncode == 0
 
 
+def test_one_that_does_not_come_up_leaves_no_record_of_another(folder):
+    """By which somebody else's process could be ended."""
+    killed = start()
+    os.kill(killed.pid, signal.SIGKILL)
+    until(lambda: running.running(folder / "data") is None)
+    (folder / "data" / "dashboard" / "history.sqlite").write_text("no history " * 99)
+    refused = greenr("dashboard")
+    assert (refused.returncode, "no history can be read" in refused.stderr) == (1, True), refused.stderr
+    assert not (folder / "data" / "dashboard" / running.RECORD).exists()
+
+
 def test_it_answers_to_its_own_names_and_shows_labels_as_text(folder):
     event = Event(
         kind="stage", name="Toy(<b>x</b>)", outcome="failed", seconds=1, because="<script>x</script>"
@@ -225,6 +236,15 @@ def test_it_answers_to_its_own_names_and_shows_labels_as_text(folder):
     url = start().url
     page = get(f"{url}/runs")
     assert "&lt;script&gt;" in page and "<script" not in page and "<b>" not in page
+    # Read anew when a line is added; a line that is not as we write it spoils no other.
+    for accuracy in ("high", [1], 10**400, 0.97):
+        summary = {"accuracy": accuracy, "pictures": 31}
+        run = Event(kind="run", name="Toy", outcome="deployed", seconds=1, run="r", summary=summary)
+        contracts.append_log(folder / "data" / run_history.FILE, run)
+        assert get(f"{url}/runs").count("31 pictures") == (accuracy == 0.97), accuracy
+    asked = urllib.request.Request(f"{url}/runs/r", method="HEAD")
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert int(answer.headers["Content-Length"]) == len(get(f"{url}/runs/r").encode())
     for path in ("/runs/log/secret", "/runs/log/..%2Fhistory.jsonl", "/runs/report/..", "/runs/0000"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(url + path)

@@ -12,7 +12,8 @@ from greenr_luigi.errors import GreenrError
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "100% history.sqlite"
+    (tmp_path / "100% Wälder?#x;y").mkdir()
+    return tmp_path / "100% Wälder?#x;y" / "history.sqlite"
 
 
 def rows(path):

@@ -5,7 +5,7 @@ import pytest
 from luigi.scheduler import Scheduler
 
 from greenr_luigi.dashboard.pages import duration
-from greenr_luigi.dashboard.state import SavedState
+from greenr_luigi.dashboard.state import SavedState, sealed
 
 
 def scheduler(path):
@@ -35,13 +35,31 @@ class Harm:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x80", b"nothing", pickle.dumps(3), pickle.dumps(({"a": Harm()}, {}, {}))]
+    "data",
+    [
+        *(b"", b"\x80", b"nothing", pickle.dumps(({}, {}, {}))),
+        *map(sealed, [b"", pickle.dumps(3), pickle.dumps(({"a": Harm()}, {}, {}))]),
+    ],
 )
 def test_what_is_no_state_counts_as_none_and_runs_nothing(tmp_path, monkeypatch, data):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "state").write_bytes(data)
     assert scheduler(tmp_path / "state").task_list("", "") == {}
     assert not (tmp_path / "harmed").exists()
+
+
+def test_a_state_of_which_a_bit_is_another_counts_as_none(tmp_path):
+    """Whatever it says by then: one may ask for any amount of memory."""
+    path = tmp_path / "state"
+    first = scheduler(path)
+    first.add_task(worker="w", task_id="a", family="A", params={"x": "1"}, deps=["b"])
+    first.dump()
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        damaged = SavedState(path)
+        damaged.load()
+        assert not [*damaged.get_active_tasks()], place
 
 
 def test_durations_are_said_as_people_say_them():
