@@ -25,7 +25,7 @@ from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources.source import Candidate, Source, SourceError, Unavailable
-from greenr_luigi.staleness import regular
+from greenr_luigi.staleness import listing, regular
 
 CHECKED, PICTURES = "checked.jsonl", ".pictures"
 #: Pictures loaded at once; each may take 200 MB while it is decoded.
@@ -68,16 +68,10 @@ def of_parts(source: Source, top: Path, parts: Iterable[Path]) -> Iterator[Candi
     """The files below `top` as the source lists them, with what was found of each. `parts`: the folders that `check`
     has filled. Raises SourceError for a damaged one."""
     assert source.named is not None
-    found = sorted((line for part in parts for line in _read(part)), key=lambda line: order(line[0]))
+    found = sorted((line for part in parts for line in _read(part)), key=lambda line: listing.order(line[0]))
     named = source.named(top, (name for name, _, _ in found))
     for candidate, (_, outcome, picture) in zip(named, found, strict=True):
         yield replace(candidate, checked=outcome, picture=picture)
-
-
-def order(name: str) -> tuple[tuple[bool, str], ...]:
-    """The key by which `folder.visible` sorts relative names: what lies in a folder before what lies deeper."""
-    *folders, last = name.split("/")
-    return (*((True, folder) for folder in folders), (False, last))
 
 
 def _read(part: Path) -> Iterator[tuple[str, PictureRow | Refusal, Path | None]]:

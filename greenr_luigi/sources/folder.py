@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name, label_folder
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
-from greenr_luigi.staleness import regular
+from greenr_luigi.staleness import listing, regular
 from greenr_luigi.staleness.shown import printable
 from greenr_luigi.text import did_you_mean
 
@@ -43,12 +42,10 @@ def named(top: Path, names: Iterable[str]) -> Iterator[Candidate]:
 
 
 def visible(top: Path) -> Iterator[Path]:
-    """Files below `top` at any depth, sorted; nothing hidden, and no folder behind a symbolic link. The same as
-    traces.walk sees, so that the stage is stale when these change, and only then; a pipe would never end."""
-    for base, folders, files in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(base, name) for name in sorted(files) if not name.startswith("."))
-        yield from (path for path in paths if path.is_file())
+    """Files below `top` at any depth, sorted. The same as traces.walk sees, so that the stage is stale when these
+    change, and only then; a pipe would never end."""
+    paths = (top / name for name in sorted(listing.names(top), key=listing.order))
+    return (path for path in paths if path.is_file())
 
 
 def read(path: Path) -> bytes:

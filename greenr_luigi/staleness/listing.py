@@ -12,6 +12,8 @@ from pathlib import Path
 
 from .memo import QUICK
 
+#: The file beside an output that says what it was made from; no part of the output, nor of what a stage reads.
+STAMP = "stamp.json"
 #: Why what has a name may not be had.
 UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 
@@ -36,7 +38,7 @@ def count(folder: Path) -> int:
 
 def names(top: Path, on_folder: Callable[[str], object] = lambda folder: None) -> Iterator[str]:
     """What lies below a folder and is no folder, by relative name. Nothing hidden, nor behind a link to a folder, as
-    these may go in a circle. `on_folder` gets each folder before it is listed."""
+    these may go in a circle; nor the stamp. `on_folder` gets each folder before it is listed."""
     on_folder(str(top))
     for folder, folders, files in os.walk(top, onerror=raise_unless_unreachable):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -44,8 +46,14 @@ def names(top: Path, on_folder: Callable[[str], object] = lambda folder: None) -
             on_folder(f"{folder}/{name}")
         prefix = folder[len(str(top)) :].lstrip("/")
         for name in files:
-            if not name.startswith("."):
+            if not name.startswith(".") and (prefix or name != STAMP):
                 yield f"{prefix}/{name}" if prefix else name
+
+
+def order(name: str) -> tuple[tuple[bool, str], ...]:
+    """A key to sort relative names by: what lies in a folder before what lies deeper."""
+    *folders, last = name.split("/")
+    return (*((True, folder) for folder in folders), (False, last))
 
 
 def raise_unless_unreachable(error: OSError) -> None:

@@ -14,8 +14,7 @@ from . import listing, regular
 from .listing import Part
 from .shown import printable
 
-#: The file beside an output that says what it was made from; no part of the output.
-STAMP = "stamp.json"
+STAMP = listing.STAMP
 
 
 class FileTrace(NamedTuple):
@@ -56,8 +55,6 @@ def walk(path: Path | Part) -> Iterator[tuple[str, os.stat_result]]:
         return
     base = _base(path)
     for name in path.names() if isinstance(path, Part) else listing.names(path):
-        if name == STAMP:
-            continue
         try:
             status = os.stat(f"{base}/{name}")  # noqa: PTH116  a Path for each of 100,000 files takes long
         except OSError as error:

@@ -63,6 +63,8 @@ def test_what_is_collected_is_what_makes_the_stage_stale(mine: Path, tmp_path: P
     top = mine / "wild grass"
     (top / "12.jpg").symlink_to(tmp_path / "elsewhere.jpg")
     (tmp_path / "elsewhere.jpg").write_bytes(picture(12))
+    # No part of what a stage reads, whatever it is.
+    (top / traces.STAMP).write_bytes(picture(14))
     before = traces.snapshot(top)
     assert {str(top / name) for name in before} == {str(path) for path in folder_source.visible(top)}
     assert {"12.jpg", "deep/er/01.JPG"} <= before.keys() and len(before) == 15
