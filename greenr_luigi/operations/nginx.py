@@ -123,8 +123,11 @@ def configuration(service: Service, dashboard_at: str, front: Front) -> str:
             "port 0 is another one at each start: set port = 8008 under [DeployApp] in luigi.cfg"
         )
     root_path, dashboard = settings.root_path, _read("--dashboard", prefix, front.dashboard)
-    if dashboard in ("", root_path):
-        raise GreenrError(f"--dashboard {front.dashboard}: expected a path of its own, such as /dashboard")
+    if not dashboard or (root_path and _one_in_the_other(dashboard, root_path)):
+        raise GreenrError(
+            f"--dashboard {front.dashboard}: expected a path of its own, such as /dashboard, where nothing "
+            f"of {root_path or 'the page'} lies"
+        )
     errors = [
         (
             "@too_large",
@@ -138,7 +141,7 @@ def configuration(service: Service, dashboard_at: str, front: Front) -> str:
     ]
     names = dict.fromkeys([*settings.allowed_hosts, *_names(front)])
     page_at = (service.elsewhere or server.url(service.note())).removesuffix("/")
-    if not re.fullmatch(r"https?://[\w.:\[\]-]+", dashboard_at, re.ASCII):
+    if not re.fullmatch(r"https?://([\w.-]+|\[[\d.:A-Fa-f]+\])(:\d+)?", dashboard_at, re.ASCII):
         raise GreenrError(
             f"{dashboard_at}: expected the dashboard's address without a path, http://127.0.0.1:8082"
         )
@@ -147,7 +150,9 @@ def configuration(service: Service, dashboard_at: str, front: Front) -> str:
     return TEMPLATE.format(
         zone=f"greenr_{service.port}",
         at_a_time=AT_A_TIME,
-        listen="\n".join(f"    listen {_read('--listen', listening, one)};" for one in front.listen),
+        listen="\n".join(
+            f"    listen {_read('--listen', listening, one)};" for one in dict.fromkeys(front.listen)
+        ),
         names=" ".join(map(bracketed, names)) or "_",
         header_seconds=math.ceil(settings.header_seconds),
         body_seconds=math.ceil(settings.body_seconds),
@@ -200,6 +205,10 @@ def lacking(service: Service, front: Front) -> list[str]:
     return lines
 
 
+def _one_in_the_other(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
 def _upload(settings: Settings) -> int:
     return intake.most_bytes(settings.batch)
 
@@ -216,7 +225,8 @@ def _read(option: str, read: Callable[[str], Value], text: str) -> Value:
 
 
 def listening(text: str) -> str:
-    if not re.fullmatch(r"(([\w.-]+|\[[0-9A-Fa-f:]+\]):)?[0-9]{1,5}", text):
+    found = re.fullmatch(r"(?:(?:[\w.-]+|\[[0-9A-Fa-f:]+\]):)?([0-9]{1,5})", text)
+    if not found or not 1 <= int(found[1]) <= 65535:
         raise ValueError("expected a port or an address with one, such as 8080 or 127.0.0.1:8080")
     return text
 

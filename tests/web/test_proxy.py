@@ -465,6 +465,7 @@ def service(folder: Path, **more: object) -> server.Service:
         nginx.Front(allow="10.1.0.0/16, fd00::/8", dashboard="/luigi"),
         nginx.Front(resolver="127.0.0.11", dashboard="/a.b-c"),
         nginx.Front(resolver="fd00::1"),
+        nginx.Front(listen=["80", "80"], dashboard="/application"),
     ],
 )
 @pytest.mark.parametrize(("host", "root_path"), [("127.0.0.1", "/app"), ("0.0.0.0", ""), ("::1", "/a.b/c")])
@@ -512,7 +513,10 @@ def test_what_luigi_cfg_lacks_is_said(tmp_path: Path) -> None:
     [
         nginx.Front(names=["a.example; evil"]),
         nginx.Front(listen=["80; return 200"]),
+        nginx.Front(listen=["99999"]),
+        nginx.Front(listen=["127.0.0.1:0"]),
         nginx.Front(dashboard="/app"),
+        nginx.Front(dashboard="/app/metrics"),
         nginx.Front(dashboard="/"),
         nginx.Front(dashboard="/a b"),
         nginx.Front(allow="all"),
@@ -523,6 +527,12 @@ def test_what_luigi_cfg_lacks_is_said(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused(tmp_path: Path, front: nginx.Front) -> None:
     with pytest.raises(GreenrError, match=r"expected|does not appear"):
         nginx.configuration(service(tmp_path, root_path="/app"), "http://127.0.0.1:8082", front)
+
+
+def test_a_page_within_the_dashboard_and_half_an_address_are_refused(tmp_path: Path) -> None:
+    for root_path, at in (("/dashboard/metrics", "http://luigid:8082"), ("/app", "http://::1:8082")):
+        with pytest.raises(GreenrError, match="expected"):
+            nginx.configuration(service(tmp_path, root_path=root_path), at, nginx.Front())
 
 
 def test_a_server_and_a_scheduler_elsewhere_are_looked_up_by_their_names(tmp_path: Path) -> None:
