@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from greenr_luigi import lists
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import kinds
 from greenr_luigi.staleness import regular
@@ -43,9 +44,10 @@ def inputs(given: Path, written: Path | None = None) -> Iterator[Input]:
         raise GreenrError(f"{given} cannot be read ({error.strerror}): {EXPECTED}") from None
     if kinds.format_of(head):
         return iter([_input(f"{given}")])
-    if b"\0" in head:
+    encoding = lists.encoding(head)
+    if "\0" in head.decode(encoding, "replace"):
         raise GreenrError(f"{given} is neither a picture nor text in UTF-8: {EXPECTED}")
-    return _lines(given)
+    return _lines(given, encoding)
 
 
 def _below(top: Path, written: Path | None) -> Iterator[Input]:
@@ -67,10 +69,11 @@ def _is_seen(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in BESIDE
 
 
-def _lines(given: Path) -> Iterator[Input]:
+def _lines(given: Path, encoding: str) -> Iterator[Input]:
     """A path counts from the working folder; where there is none, from the folder of the list."""
     # Of a path, which may be any bytes, nothing is lost.
-    with regular.opened(given, "r", encoding="utf-8-sig", errors="surrogateescape") as file:
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
+    with regular.opened(given, "r", encoding=encoding, errors=errors) as file:
         number = 0
         while line := file.readline(LONGEST):
             number += 1
@@ -79,15 +82,11 @@ def _lines(given: Path) -> Iterator[Input]:
             word = line.strip()
             if not word or word.startswith("#"):
                 continue
-            if is_address(word) or os.path.lexists(word.replace("\0", "")):
+            if lists.is_address(word) or os.path.lexists(word.replace("\0", "")):
                 yield _input(word)
             else:
                 beside = given.parent / word
                 yield _input(word, f"{beside}" if "\0" not in word and os.path.lexists(beside) else word)
-
-
-def is_address(word: str) -> bool:
-    return word.lower().startswith(("http://", "https://"))
 
 
 def _input(path: str, file: str = "", fault: str = "") -> Input:

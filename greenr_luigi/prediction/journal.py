@@ -21,7 +21,8 @@ from pathlib import Path
 import msgspec
 
 from greenr_luigi import contracts
-from greenr_luigi.prediction.inputs import Input, is_address
+from greenr_luigi.lists import is_address
+from greenr_luigi.prediction.inputs import Input
 from greenr_luigi.prediction.rows import Found
 from greenr_luigi.staleness import locks, regular
 

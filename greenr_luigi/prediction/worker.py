@@ -19,9 +19,10 @@ from pathlib import Path
 
 from greenr_luigi import lifetime
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.lists import is_address
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.pictures.unusable import MAX_BYTES
-from greenr_luigi.prediction.inputs import Input, is_address
+from greenr_luigi.prediction.inputs import Input
 from greenr_luigi.prediction.rows import Found, answered, refused
 from greenr_luigi.sources.source import Unavailable
 from greenr_luigi.staleness import regular

@@ -38,7 +38,7 @@ def examined(candidate: Candidate, label: str, engine: str) -> tuple[PictureRow 
         data = candidate.load()
         return examine(data, label, engine), data
     except (Unavailable, door.UnusablePicture) as error:
-        return Refusal(error.reason, str(error), candidate.file_url), None
+        return Refusal(error.reason, candidate.placed(f"{error}"), candidate.file_url), None
 
 
 def check(

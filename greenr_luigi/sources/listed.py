@@ -134,7 +134,7 @@ class Collection:
             self.refusals.append(replace(outcome, file_url=url))
             return False
         if (same := self.listed.get(outcome.sha256, url)) != url:
-            self.refusals.append(Refusal("duplicate", f"the same file as {same}", url))
+            self.refusals.append(Refusal("duplicate", candidate.placed(f"the same file as {same}"), url))
         self.listed.setdefault(outcome.sha256, url)
         if (outcome.sha256, url) not in self._ways:
             origin = Origin.of(

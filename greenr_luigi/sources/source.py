@@ -61,14 +61,19 @@ class Request:
 class Candidate:
     """What may be a picture. `load` gives its bytes, at most door.MAX_BYTES of them and one, or raises Unavailable.
     `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number.
-    `checked`: what it was found to be before, and `picture`: where its bytes then went."""
+    `place`: where it is listed, for a person. `checked`: what it was found to be before, and `picture`: where its bytes
+    then went."""
 
     load: Callable[[], bytes]
     file_url: str
     page_url: str | None = None
     license: str | None = None
+    place: str = ""
     checked: PictureRow | Refusal | None = None
     picture: Path | None = None
+
+    def placed(self, message: str) -> str:
+        return f"{self.place}: {message}" if self.place else message
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,12 @@ def test_a_list_line_by_line_from_the_working_folder_or_from_its_own() -> None:
     ]
 
 
+def test_a_list_in_utf_16() -> None:
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        Path("list").write_bytes("grün.jpg\r\nhttps://example.org/c.jpg\r\n".encode(encoding))
+        assert paths("list") == ["grün.jpg", "https://example.org/c.jpg"]
+
+
 def test_names_of_any_bytes_are_found_and_told_in_unicode() -> None:
     name = os.fsdecode(b"f/\xfc\n.jpg")
     put(name)
@@ -98,7 +104,7 @@ def test_a_picture_in_place_of_a_list_is_that_picture() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a.jpg\n".encode("utf-16"), "list is neither a picture nor text in UTF-8: expected a folder"),
+        (b"a.jpg\n\0\0\n", "list is neither a picture nor text in UTF-8: expected a folder"),
         (b"a.jpg\n" + b"x" * 70_000, "list: line 2 has 65,536 characters or more: expected a folder"),
         (
             None,

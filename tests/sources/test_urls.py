@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import download
 from greenr_luigi.sources.source import SourceError, Unavailable
-from greenr_luigi.sources.urls import addresses, reads
+from greenr_luigi.sources.urls import listed, reads
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import Internet
 
 URL = "https://pictures.example/{}.jpg"
+
+
+def addresses(folder: Path, label: str) -> list[str]:
+    return [entry.address for entry in listed(folder, label)[1]]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,8 @@ URL = "https://pictures.example/{}.jpg"
     [
         ("grün.txt", "# my list\n\nhttp://a.example/1,2.jpg?x=1\n  http://a.example/3.jpg  \n"),
         ("grün.txt", '\ufeffhttp://a.example/1,2.jpg?x=1\r\nhttp://a.example/3.jpg"'.replace('"', "")),
+        ("gru\u0308n.TXT", "http://a.example/1,2.jpg?x=1\nhttp://a.example/3.jpg"),
+        ("grün.Tsv", "text\turl\na\thttp://a.example/1,2.jpg?x=1\nb\thttp://a.example/3.jpg"),
         ("grün.csv", '"http://a.example/1,2.jpg?x=1"\nhttp://a.example/3.jpg\n'),
         ("grün.csv", 'name,url\none,"http://a.example/1,2.jpg?x=1"\ntwo,http://a.example/3.jpg\n'),
     ],
@@ -33,19 +40,19 @@ def test_a_file_a_class(tmp_path: Path, name: str, text: str) -> None:
 
 def test_one_table_for_all(tmp_path: Path) -> None:
     path = tmp_path / "all.csv"
-    path.write_text("url,Label\nhttp://a/1,grass\nhttp://a/2,a/b\n", encoding="utf-8")
+    path.write_text("url,Label\nhttp://a/1,gru\u0308n\nhttp://a/2,a/b\n", encoding="utf-8")
     assert addresses(path, "a/b") == ["http://a/2"]
+    assert addresses(path, "grün") == addresses(path, "gru\u0308n") == ["http://a/1"]
+    with pytest.raises(SourceError, match=r"all.csv has no line with the label 'a/c': did you mean a/b\?"):
+        addresses(path, "a/c")
 
 
 def test_what_is_no_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no list for 'a/b': list addresses in a%2Fb\.txt there"):
         addresses(tmp_path, "a/b")
     (tmp_path / "all.csv").write_text("http://a/1\n")
-    with pytest.raises(SourceError, match="expected a header with the columns label,url"):
+    with pytest.raises(GreenrError, match="expected a header with the columns label,url"):
         addresses(tmp_path / "all.csv", "grass")
-    (tmp_path / "grass.txt").write_bytes(b"http://a/\xff\n")
-    with pytest.raises(SourceError, match="not a list of addresses in UTF-8"):
-        addresses(tmp_path, "grass")
 
 
 def test_a_class_is_made_from_its_own_list_and_no_other(tmp_path: Path) -> None:
@@ -54,6 +61,8 @@ def test_a_class_is_made_from_its_own_list_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "grass.csv").touch()
     assert [*reads("grass", tmp_path, Path()).values()] == [tmp_path / "grass.csv"]
     assert [*reads("grass", tmp_path / "moss.txt", Path()).values()] == [tmp_path / "moss.txt"]
+    (tmp_path / "Gras.CSV").touch()
+    assert [*reads("Gras", tmp_path, Path()).values()] == [tmp_path / "Gras.CSV"]
 
 
 def collected(folder: Path, out: Path) -> dict[str, int]:
@@ -65,15 +74,20 @@ def test_collects_a_list(internet: Internet, tmp_path: Path) -> None:
     lines = [
         *map(URL.format, [*range(11), 1001, 3]),
         "ftp://pictures.example/5.jpg",
+        "pictures/5.jpg",
         "https://nowhere.example/1.jpg",
     ]
     (tmp_path / "grass.txt").write_text("\n".join(lines))
-    assert collected(tmp_path, tmp_path / "out") == {"pictures": 11, "new": 11, "refused": 3}
+    assert collected(tmp_path, tmp_path / "out") == {"pictures": 11, "new": 11, "refused": 4}
     refusals = {row.file_url: row for row in read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)}
-    assert [refusals[url].reason for url in lines[-4:] if url in refusals] == [
+    assert [refusals[url].reason for url in lines[-5:] if url in refusals] == [
         "http-404",
         "address",
+        "address",
         "network",
+    ]
+    assert [refusals[url].message.split(": ")[0] for url in (URL.format(1001), *lines[-3:])] == [
+        f"grass.txt, line {line}" for line in (12, 14, 15, 16)
     ]
     assert "no host nowhere.example" in refusals[lines[-1]].message
 

@@ -1,0 +1,171 @@
+"""Lists of addresses as people and spreadsheets write them: in whatever encoding that can be told, with or without a
+header, a label and quotes, and with whatever between the columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from greenr_luigi.errors import GreenrError
+from greenr_luigi.staleness import regular
+from greenr_luigi.text import composed
+
+LABELS = ("label", "class")
+ADDRESSES = ("url", "address", "file_url")
+#: What may stand between columns; a tab stands in no address.
+SEPARATORS = "\t;,"
+#: Lines by which it is judged how a list without a header is written.
+SOME = 1000
+#: Comments, empty lines, and what a spreadsheet says of its separator, which the header shows.
+UNSAID = re.compile(r"\s*(#|$)|sep=.$")
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    # Before that of UTF-16, which is its beginning.
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+class Entry(NamedTuple):
+    """`label`: composed (NFC), empty where the list has none. `line`: counted from 1."""
+
+    address: str
+    label: str
+    line: int
+
+
+class _Form(NamedTuple):
+    """How a list is written: what its columns are called, what stands between them, and the lines of its header."""
+
+    separator: str
+    columns: Sequence[str]
+    header: int = 0
+
+    def column(self, names: Sequence[str]) -> int:
+        """The first column of the first of these names that there is, or -1."""
+        return next((self.columns.index(name) for name in names if name in self.columns), -1)
+
+
+def is_address(word: str) -> bool:
+    return word.lower().startswith(("http://", "https://"))
+
+
+def encoding(data: bytes) -> str:
+    """That of a text, by its mark or, of UTF-16 without one, by its zero bytes; else UTF-8."""
+    if mark := next((mark for mark in MARKS if data.startswith(mark)), None):
+        return MARKS[mark]
+    for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if data[first::2].count(0) > len(data) / 4:
+            return name
+    return "utf-8"
+
+
+def entries(path: Path, labelled: bool = False) -> list[Entry]:
+    """The lines of a list that are neither empty nor a comment (#). `labelled`: it is one list for all classes, so that
+    each line has a label, too. Raises GreenrError for what is no such list."""
+    lines = [
+        (number, line)
+        for number, line in enumerate(io.StringIO(_text(path), newline=None), 1)
+        if not UNSAID.match(line)
+    ]
+    form = _form([line for _, line in lines[:SOME]], labelled)
+    address, label = form.column(ADDRESSES), form.column(LABELS)
+    if labelled and label < 0:
+        raise GreenrError(f"{path}: expected a header with the columns label,url and lines below it")
+    rows = _reader([line for _, line in lines[form.header :]], form.separator)
+    found, number, read = [], 0, form.header
+    try:
+        while read < len(lines):
+            number = lines[read][0]
+            row = _fitted(next(rows), form, address)
+            read = form.header + rows.line_num
+            # Of a torn line, all is told.
+            url = row[address] if address < len(row) else form.separator.join(row)
+            if url:
+                found.append(Entry(url, composed(row[label]) if 0 <= label < len(row) else "", number))
+    except csv.Error as error:
+        raise GreenrError(
+            f"{path}: line {number} cannot be read ({error}): close its quotes, or write it without"
+        ) from None
+    return found
+
+
+def _text(path: Path) -> str:
+    """What a file says. Raises GreenrError for what is no text, and for an encoding that could only be guessed."""
+    data = regular.read(path)
+    try:
+        text = data.decode(encoding(data))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = (
+            "is not in UTF-8 and may be in Latin-1 or Windows-1252"
+            if error.encoding == "utf-8"
+            else f"is no text in {error.encoding.upper()}"
+        )
+        raise GreenrError(
+            f"{path}: line {line} {what}: save the list as UTF-8, from Windows-1252 by: "
+            f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new-{path.name}"
+        ) from None
+    if "\0" in text:
+        raise GreenrError(f"{path} is no text: expected a list of addresses in UTF-8")
+    return text
+
+
+def _form(lines: Sequence[str], labelled: bool) -> _Form:
+    """By the header; without one, by where most lines have an address, and by those that begin with a quote. A line
+    that begins with an address is else one as a whole, up to a tab, since commas may be its own."""
+    tables = {separator: [_cells(line, separator) for line in lines] for separator in SEPARATORS}
+    for separator, rows in tables.items():
+        header = [cell.lower() for cell in rows[0]] if rows else []
+        if not set(header).isdisjoint(ADDRESSES):
+            return _Form(separator, header, 1)
+    for separator, rows in tables.items():
+        places = Counter(next((at for at, cell in enumerate(row) if is_address(cell)), 0) for row in rows)
+        if place := max(places, key=places.__getitem__, default=0):
+            return _Form(separator, [LABELS[0], *[""] * (place - 1), ADDRESSES[0]])
+    for separator, rows in tables.items():
+        quoted = (row for row, line in zip(rows, lines, strict=True) if line.lstrip(" ").startswith('"'))
+        if row := next((row for row in quoted if len(row) > 1), None):
+            return _Form(separator, [ADDRESSES[0], LABELS[0], *[""] * (len(row) - 2)])
+    if labelled:
+        most = [sep for sep in SEPARATORS if 2 * sum(sep in line for line in lines) > len(lines)]
+        # Of two, a header has to say which one is of the addresses.
+        return (
+            _Form(most[0], [ADDRESSES[0], LABELS[0]])
+            if most[:1] == ["\t"] or len(most) == 1
+            else _Form("\t", [])
+        )
+    return _Form("\t", ADDRESSES[:1])
+
+
+def _fitted(row: Sequence[str], form: _Form, address: int) -> list[str]:
+    """The cells of a line. What is too much for the columns is the address's own commas, unless these may be of a text
+    that follows."""
+    row = [cell.strip() for cell in row]
+    while len(row) > len(form.columns) and not row[-1]:
+        row.pop()
+    surplus = len(row) - len(form.columns)
+    if surplus > 0 and form.separator != "\t" and set(form.columns[address + 1 :]).issubset(LABELS):
+        end = address + surplus + 1
+        row[address:end] = [form.separator.join(row[address:end])]
+    return row
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Those of one line; none if it cannot be read so."""
+    try:
+        return [cell.strip() for cell in next(_reader([line], separator))]
+    except csv.Error:
+        return []
+
+
+def _reader(lines: Sequence[str], separator: str):  # type: ignore[no-untyped-def]  # Its type has no public name.
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
