@@ -134,6 +134,27 @@ def test_a_run_is_seen_as_it_goes_and_its_page_has_log_and_cause(folder):
     assert {path.stat().st_mode & 0o077 for path in (folder / "data" / "dashboard").iterdir()} == {0}
 
 
+def test_a_run_can_be_read_on_a_phone(folder):
+    """Why a stage ran once stood there a letter a line."""
+    words = "the source may have new pictures, and they were last looked for a day ago"
+    event = Event(
+        kind="stage", name="DownloadImages(dandelion)", outcome="made", seconds=80, because=words, run="r"
+    )
+    (folder / "data").mkdir()
+    contracts.append_log(folder / "data" / run_history.FILE, event)
+    url = start().url
+    with chromium() as browser:
+        for width in (390, 1280):
+            size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width == 390}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            browser.get(f"{url}/runs/r")
+            right, wide = browser.execute_script(
+                "const cell = document.querySelector('.run td:last-child').getBoundingClientRect();"
+                "return [cell.right, cell.width]"
+            )
+            assert right <= width and wide > 300, (width, right, wide)
+
+
 def test_no_page_asks_another_host(folder):
     url = start().url
     with chromium() as browser:
