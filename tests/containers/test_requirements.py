@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,20 @@ def test_hadolint_finds_nothing() -> None:
         text=True,
     )
     assert linted.stdout + linted.stderr == ""
+
+
+def test_what_nginx_cannot_be_told_ends_the_container_in_whose_log_it_stands(tmp_path: Path) -> None:
+    """Everything would be up otherwise, and nothing at 8080."""
+    command = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]["luigid"]["command"]
+    words = [word.replace("$$", "$").replace("/etc/nginx/greenr/", f"{tmp_path}/") for word in command]
+    (tmp_path / "greenr").write_text('#!/bin/sh\necho "$1"; [ "$1" != nginx ] || exit "$FAILS"\n')
+    (tmp_path / "greenr").chmod(0o755)
+    for fails in (0, 1):
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILS": str(fails)}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (fails, "" if fails else "dashboard\n")
+        assert (tmp_path / "greenr.conf").exists() == (not fails)
+        (tmp_path / "greenr.conf").unlink(missing_ok=True)
 
 
 def test_each_container_is_closed() -> None:
