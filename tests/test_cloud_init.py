@@ -67,6 +67,25 @@ def test_its_script_is_one_and_needs_what_it_installs(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "") and "put it there, or say at source=" in done.stderr
 
 
+def test_what_is_edited_may_have_any_letters() -> None:
+    """As typed in the place of what stands there, with nothing else changed."""
+    given = {"/root/greenr.tar.gz": "/root/my project.tar.gz", "dandelion,grass": "king's crown, Löwenzahn & co",
+             "example.org": "example.org, www.example.org"}  # fmt: skip
+    lines = script().partition("case $source in")[0]
+    edited = [
+        line
+        for before, line in zip(lines.splitlines(), lines.splitlines()[1:], strict=False)
+        if "# EDIT" in before
+    ]
+    text = "\n".join(edited)
+    for old, new in given.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    shown = f'set -eu\n{text}\nprintf "%s\\n" "$source" "$classes" "$name"'
+    done = subprocess.run(["sh"], input=shown, text=True, capture_output=True, check=True)
+    assert done.stdout.splitlines() == list(given.values())
+
+
 def packed(place: Path) -> Path:
     """What is here, as `git archive` packs what is committed."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
