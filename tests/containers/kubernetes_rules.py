@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import configparser
-import ipaddress
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
 from greenr_luigi.serving import elsewhere
 from greenr_luigi.web.settings import from_environment
+from tests.containers.kubernetes_network import Object, Objects, allowed, selects
 
 #: The Pod Security Standard "restricted", as of 1.37.
 VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
 }  # fmt: skip
 OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")
-#: Addresses that are nobody's on the web, and those of a cloud's own machines.
-INSIDE = ["10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.1.1", "169.254.169.254", "fd00::1", "fe80::1"]
 #: The user of the images.
 USER = 10001
+#: Bytes that a container needs besides its volumes in memory: two workers with a costly picture each; PyTorch.
+NEEDED = {"app": 2 * (110 + 160 + 290) << 20, "pipeline": 2 << 30}
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 #: Seconds that gunicorn takes at most to end.
 GRACE = 25
-
-Object = dict[str, Any]
-Objects = dict[str, Object]
+#: Seconds until no node sends visitors to a pod that ends; that a page may take to start, and a pipeline to run.
+ROUTED, START, RUN = 5, 30, 6 * 3600
 
 
 def objects(manifests: str) -> Objects:
@@ -47,7 +46,7 @@ def faults(found: Objects) -> list[str]:
     return [
         *(f"{name}: {fault}" for name, template in templates(found).items()
           for check in (_restricted, _bounded, _mounted, _placed) for fault in check(template["spec"], found)),
-        *_found(found), *_probed(found), *_allowed(found), *_settings(found), *_once(found),
+        *_found(found), *_probed(found), *allowed(found, templates(found)), *_settings(found), *_once(found),
     ]  # fmt: skip
 
 
@@ -72,10 +71,15 @@ def _restricted(pod: Object, _: Objects) -> Iterator[str]:
             yield "has capabilities"
         if here.get("runAsNonRoot") is not True or here.get("runAsUser") != USER:
             yield "may be root, or not the user of the image"
+        if here.get("runAsGroup") != USER or set(whole.get("supplementalGroups", ())) - {USER}:
+            yield "is of another group"
         if here.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
             yield "no seccomp profile"
         if {"seLinuxOptions", "appArmorProfile", "procMount"} & here.keys():
             yield "a profile of its own"
+        actions = [*(container.get(probe, {}) for probe in PROBES), *container.get("lifecycle", {}).values()]
+        if any("host" in asked for action in actions for asked in action.values() if isinstance(asked, dict)):
+            yield "a probe asks another host"
         if any("hostPort" in port for port in container.get("ports", ())):
             yield "a port of the host"
         # Not asked for by the standard.
@@ -90,9 +94,19 @@ def _bounded(pod: Object, _: Objects) -> Iterator[str]:
         for part in ("limits", "requests"):
             given = container.get("resources", {}).get(part, {})
             yield from (f"no {part} of {name}" for name in ("cpu", "memory") if name not in given)
+        resources = container.get("resources", {})
+        memory = _size(resources.get("limits", {}).get("memory", "0"))
+        if _size(resources.get("requests", {}).get("memory", "0")) > memory:
+            yield "asks for more memory than it may have"
+        in_memory = (volume.get("emptyDir", {}) for volume in pod["volumes"])
+        rooms = sum(_size(room["sizeLimit"]) for room in in_memory if {"medium", "sizeLimit"} <= room.keys())
+        if memory - rooms < NEEDED[container["name"]]:
+            yield "too little memory"
         wait = (
             container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
         )
+        if "preStop" in container.get("lifecycle", {}) and int(wait[1]) < ROUTED:
+            yield "visitors are still sent to a page that ends"
         if pod.get("terminationGracePeriodSeconds", 30) < GRACE + int(wait[1]):
             yield "is killed before it has ended"
     for volume in pod["volumes"]:
@@ -105,10 +119,19 @@ def _mounted(pod: Object, found: Objects) -> Iterator[str]:
     mounts = {mount["mountPath"]: mount for mount in container.get("volumeMounts", ())}
     if {mount["name"] for mount in mounts.values()} != {volume["name"] for volume in pod["volumes"]}:
         yield "volumes and mounts differ"
+    configured = next((volume["name"] for volume in pod["volumes"] if "configMap" in volume), None)
+    if configured and mounts.get("/etc/greenr", {}).get("name") != configured:
+        yield "luigi.cfg lies elsewhere"
+    if container["name"] == "pipeline" and mounts.get("/data", {}).get("readOnly"):
+        yield "cannot write the data"
+    if any("subPath" in mount for mount in mounts.values()):
+        yield "a mount that a change never reaches"
     if "/tmp" not in mounts or "/data" not in mounts:
         yield "no place for data, or for what is in passing"
     for volume in pod["volumes"]:
         claim, settings = volume.get("persistentVolumeClaim"), volume.get("configMap")
+        if claim and claim.get("readOnly"):
+            yield "the claim may not be written"
         if claim and f"PersistentVolumeClaim/{claim['claimName']}" not in found:
             yield f"no claim {claim['claimName']}"
         if settings and settings["name"] not in _names(found, "ConfigMap"):
@@ -127,7 +150,15 @@ def _mounted(pod: Object, found: Objects) -> Iterator[str]:
 
 def _placed(pod: Object, found: Objects) -> Iterator[str]:
     """A volume of one node keeps all pods that mount it on that node."""
-    shared = found["PersistentVolumeClaim/greenr-data"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    claim = found["PersistentVolumeClaim/greenr-data"]["spec"]
+    shared = claim["accessModes"] == ["ReadWriteMany"]
+    if claim["accessModes"] not in (["ReadWriteOnce"], ["ReadWriteMany"]):
+        yield "only one pod can mount the volume, or none can write it"
+    if (
+        claim.get("volumeMode", "Filesystem") != "Filesystem"
+        or _size(claim["resources"]["requests"]["storage"]) < 1 << 30
+    ):
+        yield "no volume for files, or too small a one"
     terms = (
         pod.get("affinity", {})
         .get("podAffinity", {})
@@ -135,7 +166,8 @@ def _placed(pod: Object, found: Objects) -> Iterator[str]:
     )
     together = any(
         term["topologyKey"] == "kubernetes.io/hostname"
-        and all(_selects(term["labelSelector"]["matchLabels"], one) for one in templates(found).values())
+        and not {"namespaces", "namespaceSelector"} & term.keys()
+        and all(selects(term["labelSelector"]["matchLabels"], one) for one in templates(found).values())
         for term in terms
     )
     if together == shared:
@@ -151,13 +183,15 @@ def _found(found: Objects) -> Iterator[str]:
         *((name, one["spec"]["selector"]) for name, one in found.items() if name.startswith("Service/")),
         ("Deployment", found["Deployment/greenr-app"]["spec"]["selector"]["matchLabels"]),
     ):
-        if not _selects(selector, app) or _selects(selector, pipeline):
+        if not selects(selector, app) or selects(selector, pipeline):
             yield f"{name} selects other pods than the page's"
         # Others' apps may have such a component.
         if "app.kubernetes.io/name" not in selector:
             yield f"{name} may select pods of others"
     for name, one in found.items():
         if name.startswith("Service/"):
+            if one["spec"].get("type", "ClusterIP") != "ClusterIP" or "externalIPs" in one["spec"]:
+                yield f"{name} is open to the world, past the ingress"
             yield from (f"{name}: no port {port['targetPort']}" for port in one["spec"]["ports"]
                         if ports.get(port["targetPort"]) != port["port"])  # fmt: skip
 
@@ -171,51 +205,18 @@ def _probed(found: Objects) -> Iterator[str]:
         asked = container.get(probe, {}).get("httpGet", {})
         if asked.get("path") != path or asked.get("port") not in names:
             yield f"{probe} does not ask {path}"
+    start = container.get("startupProbe", {})
+    if start.get("failureThreshold", 3) * start.get("periodSeconds", 10) < START:
+        yield "is killed while it starts"
+    alive = container.get("livenessProbe", {})
+    if alive.get("failureThreshold", 3) < 3 or alive.get("timeoutSeconds", 1) < 5:
+        yield "is killed while it has much to do"
+    given = dict(word.removeprefix("--").split("=") for word in container["args"] if "=" in word)
+    ports = [str(port["containerPort"]) for port in container.get("ports", ())]
+    if given.get("host") != "0.0.0.0" or [given.get("port")] != ports:
+        yield "listens elsewhere"
     if "preStop" not in container.get("lifecycle", {}):
         yield "visitors are still sent to a page that ends"
-
-
-def _allowed(found: Objects) -> Iterator[str]:
-    """What the network policies let through."""
-    app = templates(found)["app"]
-    for name, template in templates(found).items():
-        policy = found.get(f"NetworkPolicy/greenr-{name}", {}).get(
-            "spec", {"podSelector": {"matchLabels": {"": ""}}}
-        )
-        if not _selects(policy["podSelector"]["matchLabels"], template):
-            yield f"{name}: no policy"
-            continue
-        if set(policy["policyTypes"]) != {"Ingress", "Egress"}:
-            yield f"{name}: a policy for one direction"
-        asked = [port.get("port") for rule in policy.get("ingress", ()) for port in rule.get("ports", [{}])]
-        if asked != ([8008] if name == "app" else []):
-            yield f"{name}: asked at {asked}"
-        rules = policy["egress"]
-        if not any({(53, "UDP"), (53, "TCP")} == _ports(rule) and "to" not in rule for rule in rules):
-            yield f"{name}: no DNS"
-        blocks = [
-            (peer["ipBlock"], _ports(rule))
-            for rule in rules
-            for peer in rule.get("to", ())
-            if "ipBlock" in peer
-        ]
-        for outside in ("93.184.216.34", "2606:2800::1"):
-            reached = {port for block, ports in blocks if _within(outside, block) for port, _ in ports}
-            if not {80, 443} <= reached:
-                yield f"{name}: no pictures from {outside}"
-            if name == "pipeline" and not {465, 587} <= reached:
-                yield f"{name}: no mail through {outside}"
-        yield from (f"{name}: reaches {address}" for address in INSIDE
-                    if any(_within(address, block) for block, _ in blocks))  # fmt: skip
-        yield from (
-            f"{name}: reaches anybody"
-            for rule in rules
-            if "to" not in rule and {p for p, _ in _ports(rule)} != {53}
-        )
-        to_app = [rule for rule in rules for peer in rule.get("to", ())
-                  if "podSelector" in peer and _selects(peer["podSelector"]["matchLabels"], app)]  # fmt: skip
-        if name == "pipeline" and not any((8008, "TCP") in _ports(rule) for rule in to_app):
-            yield "the pipeline does not reach the page"
 
 
 def _settings(found: Objects) -> Iterator[str]:
@@ -258,27 +259,37 @@ def _once(found: Objects) -> Iterator[str]:
     job = cron["jobTemplate"]["spec"]
     if job.get("backoffLimit") != 0 or job["template"]["spec"].get("restartPolicy") != "Never":
         yield "a failed run is tried again by two"
-    if "activeDeadlineSeconds" not in job:
+    deadlines = [one.get("activeDeadlineSeconds") for one in (job, job["template"]["spec"])]
+    if not deadlines[0] or deadlines[0] > 86400:
         yield "a run that hangs keeps all others away"
+    if any(seconds is not None and seconds < RUN for seconds in deadlines):
+        yield "a long run is ended"
+    minute, hour, *days = cron["schedule"].split()
+    nightly = (
+        minute.isdigit() and int(minute) < 60 and hour.isdigit() and int(hour) < 24 and days == ["*"] * 3
+    )
+    if cron.get("suspend") or not nightly:
+        yield "no run each night"
+    if found["Deployment/greenr-app"]["spec"].get("replicas", 1) != 1:
+        yield "not one page"
+    if job.get("parallelism", 1) != 1 or job.get("completions", 1) != 1:
+        yield "two runs at a time"
+    if job["template"]["spec"]["containers"][0].get("args") != ["greenr", "run"]:
+        yield "the pipeline does something else"
+    strategy = found["Deployment/greenr-app"]["spec"].get("strategy", {})
+    most = strategy.get("rollingUpdate", {}).get("maxUnavailable", 0)
+    if strategy.get("type", "RollingUpdate") != "RollingUpdate" or most not in (0, "0%", "25%"):
+        yield "a rollout ends the page before there is another"
     mounts = templates(found)["app"]["spec"]["containers"][0]["volumeMounts"]
     if {"name": "data", "mountPath": "/data", "readOnly": True} not in mounts:
         yield "the page may write the data"
 
 
+def _size(text: str) -> int:
+    """Bytes of a quantity such as 512Mi."""
+    number, unit = text[:-2], text[-2:]
+    return int(number) << {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}[unit] if unit[-1] == "i" else int(text)
+
+
 def _names(found: Objects, kind: str) -> set[str]:
     return {one["metadata"]["name"] for one in found.values() if one["kind"] == kind}
-
-
-def _selects(labels: dict[str, str], template: Object) -> bool:
-    return labels.items() <= template["metadata"]["labels"].items()
-
-
-def _ports(rule: Object) -> set[tuple[int, str]]:
-    return {(port["port"], port.get("protocol", "TCP")) for port in rule.get("ports", ())}
-
-
-def _within(address: str, block: Object) -> bool:
-    ip = ipaddress.ip_address(address)
-    return ip in ipaddress.ip_network(block["cidr"]) and not any(
-        ip in ipaddress.ip_network(one) for one in block.get("except", ())
-    )

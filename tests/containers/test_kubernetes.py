@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests.containers.kubectl import BASE, EXAMPLE, KUBERNETES, needs_kubectl, text
-from tests.containers.kubernetes_rules import Objects, faults, objects
+from tests.containers.kubernetes_network import Objects
+from tests.containers.kubernetes_rules import faults, objects
 
 pytestmark = needs_kubectl
 
@@ -44,6 +45,10 @@ PLANTED: list[tuple[str, Any, str]] = [
     (f"{APP}.ports.0.hostPort", 80, "a port of the host"),
     (f"{APP}.securityContext.readOnlyRootFilesystem", False, "writes its own disk"),
     (f"{RUN}.automountServiceAccountToken", True, "has the key"),
+    (f"{POD}.securityContext.runAsGroup", 0, "is of another group"),
+    (f"{RUN}.securityContext.supplementalGroups", [0], "is of another group"),
+    (f"{APP}.livenessProbe.httpGet.host", "10.0.0.1", "a probe asks another host"),
+    (f"{APP}.lifecycle.postStart", {"httpGet": {"host": "10.0.0.1", "port": 80}}, "a probe asks another host"),
     # Resources, time, disks.
     (f"{APP}.resources.limits.memory", GONE, "no limits of memory"),
     (f"{RUN}.containers.0.resources.requests", GONE, "no requests of cpu"),
@@ -61,7 +66,23 @@ PLANTED: list[tuple[str, Any, str]] = [
     (f"{RUN}.affinity", GONE, "pipeline: may be on another node"),
     (f"{POD}.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution.0.topologyKey", "zone", "app: may be"),
     (f"{CLAIM}.accessModes", ["ReadWriteMany"], "is bound to a node"),
+    (f"{APP}.resources.limits.memory", "512Mi", "too little memory"),
+    (f"{RUN}.containers.0.resources.limits.memory", "2Gi", "too little memory"),
+    (f"{APP}.resources.requests.memory", "4Gi", "asks for more memory"),
+    (f"{POD}.volumes.2.emptyDir.sizeLimit", "2Gi", "too little memory"),
+    (f"{RUN}.containers.0.volumeMounts.0.readOnly", True, "cannot write the data"),
+    (f"{RUN}.volumes.0.persistentVolumeClaim.readOnly", True, "may not be written"),
+    (f"{RUN}.containers.0.volumeMounts.1.mountPath", "/etc/other", "luigi.cfg lies elsewhere"),
+    (f"{RUN}.containers.0.volumeMounts.1.subPath", "luigi.cfg", "a change never reaches"),
+    (f"{CLAIM}.accessModes", ["ReadWriteOncePod"], "only one pod can mount"),
+    (f"{CLAIM}.accessModes", ["ReadOnlyMany"], "none can write it"),
+    (f"{CLAIM}.volumeMode", "Block", "no volume for files"),
+    (f"{CLAIM}.resources.requests.storage", "20Mi", "too small a one"),
+    (f"{POD}.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution.0.namespaces", ["x"], "app: may be"),
     # Who finds whom.
+    ("Service/greenr spec.type", "LoadBalancer", "open to the world"),
+    ("Service/greenr-app spec.type", "NodePort", "open to the world"),
+    ("Service/greenr spec.externalIPs", ["192.0.2.1"], "open to the world"),
     ("Service/greenr spec.selector", {"app.kubernetes.io/component": "app"}, "may select pods of others"),
     ("Service/greenr-app spec.selector", {"app.kubernetes.io/name": "greenr"}, "selects other pods"),
     ("Deployment/greenr-app spec.selector.matchLabels.tier", "web", "selects other pods"),
@@ -81,17 +102,41 @@ PLANTED: list[tuple[str, Any, str]] = [
     (f"{APP}.startupProbe", GONE, "startupProbe does not ask"),
     (f"{APP}.readinessProbe.httpGet.port", "web", "readinessProbe does not ask"),
     (f"{APP}.lifecycle", GONE, "visitors are still sent"),
+    (f"{APP}.lifecycle.preStop.exec.command", ["sleep", "0"], "visitors are still sent"),
+    (f"{APP}.startupProbe.failureThreshold", 3, "killed while it starts"),
+    (f"{APP}.livenessProbe.failureThreshold", 1, "killed while it has much to do"),
+    (f"{APP}.livenessProbe.timeoutSeconds", GONE, "killed while it has much to do"),
+    (f"{APP}.args.3", "--host=127.0.0.1", "listens elsewhere"),
+    (f"{APP}.args.4", "--port=8080", "listens elsewhere"),
+    ("Deployment/greenr-app spec.strategy", {"type": "Recreate"}, "a rollout ends the page"),
+    ("Deployment/greenr-app spec.strategy", {"rollingUpdate": {"maxUnavailable": 1}}, "a rollout ends the page"),
+    ("Deployment/greenr-app spec.replicas", 0, "not one page"),
     # Once a day, by one.
     (f"{CRON}.concurrencyPolicy", "Allow", "two runs at a time"),
     (f"{CRON}.jobTemplate.spec.backoffLimit", GONE, "tried again by two"),
     (f"{RUN}.restartPolicy", "OnFailure", "tried again by two"),
     (f"{CRON}.jobTemplate.spec.activeDeadlineSeconds", GONE, "hangs"),
+    (f"{CRON}.jobTemplate.spec.activeDeadlineSeconds", 864000, "hangs"),
+    (f"{CRON}.jobTemplate.spec.activeDeadlineSeconds", 600, "a long run is ended"),
+    (f"{RUN}.activeDeadlineSeconds", 600, "a long run is ended"),
+    (f"{CRON}.jobTemplate.spec.parallelism", 2, "two runs at a time"),
+    (f"{CRON}.jobTemplate.spec.completions", 2, "two runs at a time"),
+    (f"{CRON}.suspend", True, "no run each night"),
+    (f"{CRON}.schedule", "17 33 * * *", "no run each night"),
+    (f"{CRON}.schedule", "17 3 31 2 *", "no run each night"),
+    (f"{RUN}.containers.0.args", ["greenr", "status"], "something else"),
     (f"{APP}.volumeMounts.0.readOnly", False, "may write the data"),
     # The network.
     ("NetworkPolicy/greenr-app spec.podSelector.matchLabels.x", "y", "app: no policy"),
     ("NetworkPolicy/greenr-pipeline spec.policyTypes", ["Ingress"], "one direction"),
     ("NetworkPolicy/greenr-pipeline spec.ingress", [{}], "pipeline: asked at"),
     ("NetworkPolicy/greenr-app spec.ingress.0", {}, "app: asked at"),
+    ("NetworkPolicy/greenr-app spec.ingress.0.from", [{"podSelector": {}}], "not asked by all who may"),
+    ("NetworkPolicy/greenr-app spec.ingress.0.ports.0.endPort", 65535, "a range of ports"),
+    ("NetworkPolicy/greenr-app spec.egress.1.ports.0.endPort", 65535, "a range of ports"),
+    ("NetworkPolicy/greenr-app spec.egress.1.to.0", {"namespaceSelector": {}}, "reaches pods of others"),
+    ("NetworkPolicy/greenr-pipeline spec.egress.1.to.0", {"podSelector": {}}, "reaches pods of others"),
+    ("NetworkPolicy/greenr-pipeline spec.egress.1.to.0.namespaceSelector", {}, "reaches pods of others"),
     ("NetworkPolicy/greenr-app spec.egress.0.ports.0", {"port": 53}, "no DNS"),
     ("NetworkPolicy/greenr-pipeline spec.egress.1.ports.0.port", 80, "does not reach the page"),
     ("NetworkPolicy/greenr-pipeline spec.egress.2.ports.1.port", 8443, "no pictures"),
@@ -100,6 +145,14 @@ PLANTED: list[tuple[str, Any, str]] = [
     ("NetworkPolicy/greenr-app spec.egress.1.to.0.ipBlock.except.2", "192.0.2.0/24", "reaches 169.254.169.254"),
     ("NetworkPolicy/greenr-app spec.egress.1.to.1.ipBlock.except", GONE, "reaches fd00::1"),
 ]  # fmt: skip
+
+
+def test_a_policy_more_is_found() -> None:
+    # Policies add up.
+    found = objects(text(BASE))
+    more = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}
+    found["NetworkPolicy/open"] = {"kind": "NetworkPolicy", "metadata": {"name": "open"}, "spec": more}
+    assert "NetworkPolicy/open opens more" in faults(found)
 
 
 def plant(found: Objects, where: str, value: object) -> Objects:
