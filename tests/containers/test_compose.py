@@ -156,12 +156,14 @@ def test_from_nothing_to_both_pages_a_new_release_without_a_lost_request_and_all
     assert "DeployApp" in stack.get(f"{DASHBOARD}/api/task_list?data={{}}")[1]
     assert stack.get(f"{PAGE}/readyz")[0] == stack.get(f"{PAGE}/metrics")[0] == 403
 
-    # A new model, while somebody asks.
+    # A new model goes live while somebody asks; who asks without end would only hold up its training.
+    until(lambda: "deployed" in stack.in_pipeline("greenr", "history"), 120)
+    stack.in_pipeline("luigi", "--module=tasks", "ExportModel", "--seed=7")
     command = stack.engine.inside(sys.executable, "-c", VISITOR, PAGE, str(stack.picture))
     # Not to a pipe, which holds some 3,000 answers: then nobody would ask any more.
     said_to = stack.picture.with_name("answers")
     with said_to.open("w") as file, subprocess.Popen(command, stdout=file) as visitor:
-        until(lambda: "deployed" in stack.in_pipeline("greenr", "history"), 120)
+        until(lambda: said_to.stat().st_size > 0, 30)
         stack.in_pipeline("greenr", "run", "--seed=7", "--force=DeployApp")
         second = stack.release()
         said = stack.in_pipeline("greenr", "rollback")
