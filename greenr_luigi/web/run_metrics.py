@@ -23,7 +23,8 @@ from greenr_luigi.serving.state import WorkerState
 from greenr_luigi.staleness import regular
 from greenr_luigi.web.model import Model
 
-#: Bytes of a history that are read the first time, from its end: 150,000 lines.
+#: Of a longer history, only its last one to two times so many bytes count, from a multiple of them on, so that it does
+#: not matter when a worker began to read. They are 150,000 lines.
 MOST_READ = 1 << 26
 #: Bytes that are read at a time, and that a line may have.
 PIECE = 1 << 20
@@ -43,8 +44,9 @@ class History:
         self.seen: tuple[int, int, int] | None = None
         self.forget()
 
-    def forget(self) -> None:
-        self.end, self.seam = 0, b""
+    def forget(self, start: int = 0) -> None:
+        """Nothing is known of the lines from `start` on."""
+        self.start, self.end, self.seam = start, start, b""
         #: Ends and seconds of runs by outcome, and of stages by kind and outcome.
         self.runs: dict[str, tuple[int, float]] = dict.fromkeys(get_args(run_history.Outcome)[2:], (0, 0.0))
         self.stages: dict[tuple[str, str], tuple[int, float]] = {}
@@ -61,10 +63,10 @@ class History:
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
             if seen == self.seen:
                 return
-            if os.pread(file.fileno(), len(self.seam), self.end - len(self.seam)) != self.seam:
-                self.forget()
-            if self.end < status.st_size - MOST_READ:
-                self.end, self.seam = status.st_size - MOST_READ, b""
+            start = max(status.st_size // MOST_READ - 1, 0) * MOST_READ
+            seam = os.pread(file.fileno(), len(self.seam), self.end - len(self.seam))
+            if start != self.start or seam != self.seam:
+                self.forget(start)
             while piece := os.pread(file.fileno(), PIECE, self.end):
                 # What has no end yet is read when it has one, unless no line is as long.
                 whole = piece[: piece.rfind(b"\n") + 1] or (piece if len(piece) == PIECE else b"")
