@@ -86,6 +86,31 @@ def test_what_is_edited_may_have_any_letters() -> None:
     assert done.stdout.splitlines() == list(given.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "cut", "said"),
+    [
+        ("setup.sh", 0, ""),
+        ("setup.sh", 4000, "not whole"),
+        ("project-main/setup.sh", 0, "not whole, or not packed by"),
+    ],
+)
+def test_a_program_that_is_not_whole_replaces_none(tmp_path: Path, name: str, cut: int, said: str) -> None:
+    there, source, new = tmp_path / "opt", tmp_path / "greenr.tar.gz", tmp_path / "new"
+    for path, text in (
+        (there / "setup.sh", "exit 3"),
+        (new / name, "exit 7"),
+        (new / "more", os.urandom(9999).hex()),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    subprocess.run(["tar", "-czf", source, "-C", new, name, "more"], check=True)
+    source.write_bytes(source.read_bytes()[: -cut or None])
+    lines = script().replace("/root/greenr.tar.gz", str(source)).replace("/opt/greenr", str(there))
+    done = subprocess.run(["sh"], input=lines, text=True, capture_output=True)
+    assert done.returncode == (1 if said else 7) and said in done.stderr
+    assert (there / "setup.sh").read_text() == ("exit 3" if said else "exit 7")
+
+
 def packed(place: Path) -> Path:
     """What is here, as `git archive` packs what is committed."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
