@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .memo import QUICK
-
 #: The file beside an output that says what it was made from; no part of the output, nor of what a stage reads.
 STAMP = "stamp.json"
+#: Seconds: a listing that took less is not worth remembering. (Not the memo's: what lists pictures needs no memo.)
+QUICK = 0.05
 #: Why what has a name may not be had.
 UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 

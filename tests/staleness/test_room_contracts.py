@@ -23,10 +23,10 @@ OUTSIDE = [
 ]
 #: Of no stage of their own: they run the server that a deployment starts, and tell whether it is the one to start.
 OF_DEPLOYMENT = ["serving", "web", "staleness"]
-#: Of the staleness room, what `files` needs, and so every stage.
+#: Of the staleness room, what `files` needs, and so every stage; and by what the files of a folder are listed.
 OF_FILES = [
     f"staleness/{name}.py"
-    for name in ("__init__", "errors", "file_system", "holders", "locks", "regular", "shown")
+    for name in ("__init__", "errors", "file_system", "holders", "listing", "locks", "regular", "shown")
 ]
 
 
