@@ -33,6 +33,8 @@ def train(
 
     Whatever ends this process ends the others. Raises GreenrError where one of them fails, too."""
     if processes == 1 and torchrun == STANDALONE:
+        # A cluster sets it for its jobs, whatever these do; fastai would wait for others.
+        os.environ.pop("WORLD_SIZE", None)
         return training.train(dataset, out, on_progress=on_progress, **options)
     asked = json.dumps({"dataset": str(dataset), "out": str(out), **options})
     environment = {

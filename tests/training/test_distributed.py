@@ -43,9 +43,8 @@ def training(pipeline: Pipeline, *options: str):
     """A run in which two processes are training, and these."""
     with pipeline.start(*TWO, *options, stage="TrainModel") as process:
         try:
-            for line in process.stdout:
-                if "looking at pictures" in line:
-                    break
+            # The first that is told; what comes within a second of it is not.
+            assert any("to validate on" in line for line in process.stdout)
             yield process, ranks(process.pid)
         finally:
             process.kill()
@@ -90,7 +89,7 @@ def test_a_stage_trains_in_two_processes_and_counts_for_any_number(tmp_path):
     info = json.loads((model / "training.json").read_text())
     assert info["processes"] == 2 and info["recipe"] == "finetune"
     assert info["history"][-1]["error_rate"] == 0
-    assert "TrainModel" in run.output and "epoch 3 of 3" in run.output
+    assert "TrainModel 100 %  trained; 0.0% of the validation pictures are wrong" in run.output
     assert pipeline.causes(*TWO[:2], stage="TrainModel") == {}
     # The same again is the same.
     before = (model / "model.safetensors").read_bytes()
@@ -140,6 +139,13 @@ def test_what_a_person_can_mend_is_told_in_a_sentence(tmp_path, capfd):
 def test_options_that_torchrun_does_not_train_by(tmp_path, torchrun, says):
     with pytest.raises(GreenrError, match=says):
         launch.train(tmp_path, tmp_path, processes=1, torchrun=torchrun, on_progress=quiet, **OPTIONS)
+
+
+def test_one_process_waits_for_no_others_that_a_cluster_tells_of(tmp_path, monkeypatch):
+    dataset = walk.walk().dataset
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    alone = {"processes": 1, "torchrun": launch.STANDALONE, "on_progress": quiet}
+    assert launch.train(dataset, tmp_path, **alone, **OPTIONS | {"recipe": "head"}).processes == 1
 
 
 TRAIN = """
