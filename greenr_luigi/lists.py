@@ -17,7 +17,7 @@ from greenr_luigi.staleness import regular
 from greenr_luigi.text import composed
 
 LABELS = ("label", "class")
-ADDRESSES = ("url", "address", "file_url")
+ADDRESSES = ("url", "address", "file_url", "image_url", "link")
 #: What may stand between columns; a tab stands in no address.
 SEPARATORS = "\t;,"
 #: Lines by which it is judged how a list without a header is written.
@@ -72,7 +72,7 @@ def entries(path: Path, labelled: bool = False) -> list[Entry]:
     """The lines of a list that are neither empty nor a comment (#). `labelled`: it is one list for all classes, so that
     each line has a label, too. Raises GreenrError for what is no such list."""
     lines = [
-        (number, line)
+        (number, line.rstrip(" \n"))
         for number, line in enumerate(io.StringIO(_text(path), newline=None), 1)
         if not UNSAID.match(line)
     ]

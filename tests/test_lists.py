@@ -98,7 +98,7 @@ def test_an_address_without_quotes_keeps_its_commas(
         ("url,text\nhttp://a/1,nice, green\n", [("http://a/1", "", 2)]),
         ("url,label\nhttp://a/1,2,grass\n", [("http://a/1,2", "grass", 2)]),
         ("http://a/1\tgrass\n", [("http://a/1", "", 1)]),
-        ('grass, "http://a/1,2"\n', [("http://a/1,2", "grass", 1)]),
+        ('grass, "http://a/1,2" \n', [("http://a/1,2", "grass", 1)]),
         ("# nothing\n", []),
     ],
 )

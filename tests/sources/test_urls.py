@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
+from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import download
 from greenr_luigi.sources.source import SourceError, Unavailable
 from greenr_luigi.sources.urls import listed, reads
@@ -65,9 +65,8 @@ def test_a_class_is_made_from_its_own_list_and_no_other(tmp_path: Path) -> None:
     assert [*reads("Gras", tmp_path, Path()).values()] == [tmp_path / "Gras.CSV"]
 
 
-def collected(folder: Path, out: Path) -> dict[str, int]:
-    out.mkdir()
-    return collect_from("urls", "grass", out, 20, folder)
+def collected(folder: Path, out: Path, root: Path | None = None) -> dict[str, object]:
+    return collect_from("urls", "grass", out, 20, folder, root=root)
 
 
 def test_collects_a_list(internet: Internet, tmp_path: Path) -> None:
@@ -90,6 +89,20 @@ def test_collects_a_list(internet: Internet, tmp_path: Path) -> None:
         f"grass.txt, line {line}" for line in (12, 14, 15, 16)
     ]
     assert "no host nowhere.example" in refusals[lines[-1]].message
+
+
+def test_other_classes_lines_of_one_list_change_nothing_and_have_nothing_fetched(
+    internet: Internet, tmp_path: Path
+) -> None:
+    path, lines = tmp_path / "all.csv", ["label,url", *(f"grass,{URL.format(n)}" for n in range(12))]
+    made = []
+    for moss in ([], [f"moss,{URL.format(20)}"]):
+        path.write_text("\n".join([*lines, *moss]))
+        out = tmp_path / f"out-{len(made)}"
+        assert collected(path, out, tmp_path / "data")["pictures"] == 12
+        made.append([(out / name).read_bytes() for name in (MANIFEST, REJECTED)])
+    assert made[0] == made[1]
+    assert len(internet.asked) == 12
 
 
 def test_what_left_the_list_leaves_and_what_died_stays(internet: Internet, tmp_path: Path) -> None:
