@@ -134,6 +134,35 @@ def test_a_run_is_seen_as_it_goes_and_its_page_has_log_and_cause(folder):
     assert {path.stat().st_mode & 0o077 for path in (folder / "data" / "dashboard").iterdir()} == {0}
 
 
+def test_what_a_stage_says_is_text_in_its_bubble_and_runs_nothing(folder):
+    """It names labels, which may be anything."""
+    url = start().url
+    evil = "<img src=x onerror=window.ran=1>"
+
+    def tell(method, **values):
+        data = urllib.parse.urlencode({"data": json.dumps(values)}).encode()
+        urllib.request.urlopen(f"{url}/api/{method}", data, timeout=10).close()
+
+    tell("add_task", task_id="a", worker="w", status="RUNNING", family="A", params={"label": evil})
+    tell("set_task_status_message", task_id="a", status_message="begins")
+    with chromium() as browser:
+        browser.get(url)
+        wait = WebDriverWait(browser, 20)
+        click = "const b = document.querySelector('td .statusMessage'); b && b.click(); return b"
+        wait.until(lambda b: b.execute_script(click))
+        tell("set_task_status_message", task_id="a", status_message=f"{evil}: 8 pictures")
+        said = "return (document.querySelector('#statusMessageModal pre') || document.body).textContent"
+        wait.until(lambda b: b.execute_script(said) == f"{evil}: 8 pictures")
+        # Nor would it, did it stand in the page itself.
+        browser.execute_script(
+            "document.body.insertAdjacentHTML('beforeend', arguments[0]);"
+            "document.body.lastChild.addEventListener('error', () => window.failed = 1)",
+            evil,
+        )
+        wait.until(lambda b: b.execute_script("return window.failed"))
+        assert browser.execute_script("return window.ran") is None
+
+
 def test_a_run_can_be_read_on_a_phone(folder):
     """Why a stage ran once stood there a letter a line."""
     words = "the source may have new pictures, and they were last looked for a day ago"
