@@ -10,7 +10,7 @@ from greenr_luigi import settings
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.stages import deploying_stage, load_stages
 from greenr_luigi.staleness.requirements import run_order
-from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.staleness.stage import Stage, one_question
 from greenr_luigi.staleness.stamp import Stamp
 
 
@@ -30,7 +30,10 @@ def status(name: str | None, options: Sequence[str], root: Path, module: str = "
     """The status of the stage `name` and of all before it, in the order in which they would run. Runs nothing and reads
     no picture. `name`: None for the stage with which the pipeline is run; `options`: parameters, as for luigi."""
     name = name or deploying_stage(module).get_task_family()
-    return [_status_of(task) for task in run_order(build(name, options, root, module))]
+    order = run_order(build(name, options, root, module))
+    # Each stage asks those before it, too.
+    with one_question():
+        return [_status_of(task) for task in order]
 
 
 def _status_of(task: Stage) -> StageStatus:

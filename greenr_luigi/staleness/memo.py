@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -65,18 +66,25 @@ class Memo:
         start = time.monotonic()
         if stage in self._answers and start < self._answers[stage][0]:
             return self._answers[stage][1]
-        outermost, self._asked = not self._asked, True
-        begun = _found.set({}) if outermost else None
-        try:
+        with self.one_question():
             answer = examine()
             self._answers[stage] = (math.inf, answer, time.monotonic() - start)
-        finally:
-            if begun:
-                _found.reset(begun)
-                self._asked, now = False, time.monotonic()
-                self._answers = {
-                    stage: (min(until, now + seconds), answer, seconds)
-                    for stage, (until, answer, seconds) in self._answers.items()
-                    if seconds > QUICK
-                }
         return answer
+
+    @contextlib.contextmanager
+    def one_question(self) -> Iterator[None]:
+        """What is asked meanwhile is one question."""
+        with self._one_thread:
+            outermost, self._asked = not self._asked, True
+            begun = _found.set({}) if outermost else None
+            try:
+                yield
+            finally:
+                if begun:
+                    _found.reset(begun)
+                    self._asked, now = False, time.monotonic()
+                    self._answers = {
+                        stage: (min(until, now + seconds), answer, seconds)
+                        for stage, (until, answer, seconds) in self._answers.items()
+                        if seconds > QUICK
+                    }

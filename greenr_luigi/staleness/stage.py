@@ -33,7 +33,7 @@ logger = logging.getLogger("luigi-interface")
 _asked_for: dict[Path, Path | None] = {}
 
 _memo = Memo()
-forget = _memo.forget
+forget, one_question = _memo.forget, _memo.one_question
 
 
 def _digest(text: str) -> str:

@@ -10,9 +10,10 @@ import luigi
 import pytest
 
 from greenr_luigi import cli
+from greenr_luigi.operations.status import status
 from greenr_luigi.sources import checking, folder
 from greenr_luigi.sources.source import SourceError
-from greenr_luigi.staleness import listing, traces
+from greenr_luigi.staleness import examination, listing, traces
 from greenr_luigi.staleness.stage import Stage, forget
 from tasks import DownloadImages, PictureShard
 from tests.sources.conftest import picture
@@ -203,6 +204,25 @@ def test_status_and_history_tell_of_all_parts_together(
     assert len(lines) == 3
     assert len(told("--root", str(root), "history")) == 3
     assert len(told("--root", str(root), "usage")) == 3
+
+
+def test_status_examines_each_part_once(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examined: list[str] = []
+    examine = examination.examine
+    monkeypatch.setattr(
+        examination,
+        "examine",
+        lambda stage, **more: (examined.append(stage.title), examine(stage, **more))[1],
+    )
+    options = ["--label=grass", "--source=folder", f"--folder={pictures}", "--shard-size=5"]
+    made(download(tmp_path / "data", pictures))
+    DownloadImages.clear_instance_cache()
+    forget()
+    examined.clear()
+    assert {line["state"] for line in status("DownloadImages", options, tmp_path / "data")} == {"complete"}
+    assert len(examined) == 9
 
 
 def test_a_part_says_which_it_is(tmp_path: Path, pictures: Path) -> None:
