@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -139,22 +140,22 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     }
     told["PIP_CERT"] = "/etc/ssl/certs/index.pem"
     place = tmp_path / "machine"
-    prepare = PREPARE.format(
-        place=place,
-        debian=REPOSITORY / "tests/operations/debian.sh",
-        file=FILE,
-        wrong=wrong,
-        source=packed(tmp_path / "greenr.tar.gz"),
-        picture=picture,
-        certificates=options.get("cert", "/etc/ssl/certs/ca-certificates.crt"),
-        names=NAMES,
-        environment="'[Manager]\nDefaultEnvironment="
-        + " ".join(f'"{name}={value}"' for name, value in told.items())
-        + "'",
-    )
-    given = ["--resolv-conf=off", f"--network-namespace-path={place}/net"]
-    given += [f"--bind-ro={path}" for path in sorted(shown)]
-    with nspawn.held(place, prepare, given) as held:
+    environment = " ".join(f'"{name}={value}"' for name, value in told.items())
+    given = {
+        "place": place,
+        "debian": REPOSITORY / "tests/operations/debian.sh",
+        "file": FILE,
+        "wrong": wrong,
+        "source": packed(tmp_path / "greenr.tar.gz"),
+        "picture": picture,
+        "certificates": options.get("cert", "/etc/ssl/certs/ca-certificates.crt"),
+        "names": NAMES,
+        "environment": f"[Manager]\nDefaultEnvironment={environment}",
+    }
+    prepare = PREPARE.format(**{name: shlex.quote(str(value)) for name, value in given.items()})
+    words = ["--resolv-conf=off", f"--network-namespace-path={place}/net"]
+    words += [f"--bind-ro={path}" for path in sorted(shown)]
+    with nspawn.held(place, prepare, words) as held:
         yield held
 
 

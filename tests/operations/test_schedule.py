@@ -68,7 +68,8 @@ def private(script, folder):
         pytest.skip("a crontab of one's own needs a mount namespace, and so root")
     greenr = shlex.join([sys.executable, "-m", "greenr_luigi.cli"])
     text = f'set -e; {mounting}; greenr() {{ {greenr} "$@"; }}; {script}'
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENR_")}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(
         ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", text],
         cwd=folder,
