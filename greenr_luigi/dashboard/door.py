@@ -21,14 +21,20 @@ POLICY = (
 
 #: What changes nothing of Luigi's API.
 READS = {
-    *("task_list", "task_search", "worker_list", "resource_list", "dep_graph", "inverse_dep_graph", "graph"),
-    *(
-        "fetch_error",
-        "get_task_status_message",
-        "get_task_progress_percentage",
-        "get_scheduler_message_response",
-    ),
-    *("is_paused", "is_pause_enabled", "has_task_history"),
+    "task_list",
+    "task_search",
+    "worker_list",
+    "resource_list",
+    "dep_graph",
+    "inverse_dep_graph",
+    "graph",
+    "fetch_error",
+    "get_task_status_message",
+    "get_task_progress_percentage",
+    "get_scheduler_message_response",
+    "is_paused",
+    "is_pause_enabled",
+    "has_task_history",
 }
 
 

@@ -34,6 +34,7 @@ SAVE, PRUNE, FORGET, SHARE = 1.0, 60.0, 3600.0, 20
 SCRIPT = "js/visualiserApp.js"
 #: Without it a browser looks for one at the root, which is somebody else's behind a proxy.
 ICON = '<link rel="icon" href="{up}runs/static/icon.svg" type="image/svg+xml">'
+LINKS = '<li><a href="../../runs">Runs</a></li><li><a href="../../history">History</a></li>'
 
 
 def serve(
@@ -84,12 +85,15 @@ def _router(root: Path, scheduler: Scheduler) -> tornado.routing.Router:
         str(Path(luigi.server.__file__).with_name("templates"))
     )
     page = Path(luigi.server.__file__).parent / "static" / "visualiser"
-    texts = {name: regular.read(page / name).decode() for name in ("index.html", SCRIPT)}
+    index, script = (regular.read(page / name).decode() for name in ("index.html", SCRIPT))
+    stages = {"text": with_links(index), "kind": "text/html", "policy": policy(index)}
+    # It takes what a stage says for HTML: a label may be anything.
+    script = script.replace(".html(data.statusMessage)", ".text(data.statusMessage)")
     ours = tornado.web.Application(
         [
             *pages.handlers(root),
-            (".*/index.html", Index, {"text": texts["index.html"]}),
-            (f".*/{SCRIPT}", Script, {"text": texts[SCRIPT]}),
+            (".*/index.html", Changed, stages),
+            (f".*/{SCRIPT}", Changed, {"text": script, "kind": "text/javascript", "policy": POLICY}),
         ]
     )
     for application in (of_luigi, ours):
@@ -105,42 +109,31 @@ def _router(root: Path, scheduler: Scheduler) -> tornado.routing.Router:
     return tornado.routing.RuleRouter(rules)
 
 
-class Index(tornado.web.RequestHandler):
+def with_links(index: str) -> str:
     """Luigi's page of stages, with links to the pages beside it, and a picture for the browser's tab."""
+    before, menu, after = index.partition('id="topNavbar">')
+    items, end, rest = after.partition("</ul>")
+    return before.replace("<head>", f"<head>{ICON.format(up='../../')}") + menu + items + LINKS + end + rest
 
-    LINKS = '<li><a href="../../runs">Runs</a></li><li><a href="../../history">History</a></li>'
 
-    def initialize(self, text: str) -> None:
+def policy(index: str) -> str:
+    """POLICY, and the scripts that stand in the page itself, each by its hash."""
+    inline = re.findall("<script>(.*?)</script>", index, re.DOTALL)
+    hashes = "".join(
+        f" 'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in inline
+    )
+    return POLICY.replace("script-src 'self'", f"script-src 'self'{hashes}")
+
+
+class Changed(tornado.web.RequestHandler):
+    """A file of Luigi's page of stages as we serve it."""
+
+    def initialize(self, text: str, kind: str, policy: str) -> None:
         self.text = text
+        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        self.set_header("Content-Security-Policy", policy)
 
     def get(self) -> None:
-        inline = re.findall("<script>(.*?)</script>", self.text, re.DOTALL)
-        hashes = "".join(
-            f" 'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in inline
-        )
-        self.set_header(
-            "Content-Security-Policy", POLICY.replace("script-src 'self'", f"script-src 'self'{hashes}")
-        )
-        before, menu, after = self.text.partition('id="topNavbar">')
-        items, end, rest = after.partition("</ul>")
-        self.finish(
-            before.replace("<head>", f"<head>{ICON.format(up='../../')}")
-            + menu
-            + items
-            + self.LINKS
-            + end
-            + rest
-        )
-
-
-class Script(tornado.web.RequestHandler):
-    """Luigi's script of that page, which takes what a stage says for HTML: a label may be anything."""
-
-    def initialize(self, text: str) -> None:
-        self.text = text.replace(".html(data.statusMessage)", ".text(data.statusMessage)")
-
-    def get(self) -> None:
-        self.set_header("Content-Type", "text/javascript; charset=utf-8")
         self.finish(self.text)
 
 

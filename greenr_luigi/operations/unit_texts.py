@@ -40,43 +40,40 @@ Persistent=true
 [Install]
 WantedBy=timers.target
 """
-PAGE = """\
+#: A server that a run or a person may have started already.
+SERVER = """\
 [Unit]
-Description=the picture classifier of {told}
+Description={what} of {told}
 {bind}StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 {where}
-ExecStart={greenr} start --stay
-# It may wait for a deployment.
+ExecStart={greenr} {command} --stay
+# {waits}
 TimeoutStartSec=infinity
 Restart=on-failure
 RestartSec=30
+{ending}{hardening}
+[Install]
+WantedBy={boot}
+"""
+PAGE = {
+    "what": "the picture classifier",
+    "command": "start",
+    "waits": "It may wait for a deployment.",
+    "ending": """\
 # It ends the server itself, also one that a run or a person has started.
 KillMode=mixed
 TimeoutStopSec=60
-{hardening}
-[Install]
-WantedBy={boot}
-"""
-DASHBOARD = """\
-[Unit]
-Description=the dashboard of {told}
-{bind}StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-{where}
-ExecStart={greenr} dashboard --stay
-# It waits for one that a person has started.
-TimeoutStartSec=infinity
-Restart=on-failure
-RestartSec=30
-{hardening}
-[Install]
-WantedBy={boot}
-"""
+""",
+}
+DASHBOARD = {
+    "what": "the dashboard",
+    "command": "dashboard",
+    "waits": "It waits for one that a person has started.",
+    "ending": "",
+}
 NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
 
 #: For each of them. A run has the machine's /tmp and devices: a page that it has started outlives it, and a GPU is a
@@ -162,10 +159,10 @@ def texts(plan: Plan, timer: str = "") -> dict[str, str]:
     made = {
         f"{name}.service": head + RUN.format(**values, hardening=run),
         f"{name}.timer": head + TIMER.format(**values),
-        f"{name}-page.service": head + PAGE.format(**values, hardening=page),
+        f"{name}-page.service": head + SERVER.format(**values, **PAGE, hardening=page),
     }
     if plan.dashboard:
-        made[f"{name}-dashboard.service"] = head + DASHBOARD.format(**values, hardening=page)
+        made[f"{name}-dashboard.service"] = head + SERVER.format(**values, **DASHBOARD, hardening=page)
     return made
 
 

@@ -1,0 +1,1 @@
+"""`greenr predict`: many pictures, each answered as the page would."""

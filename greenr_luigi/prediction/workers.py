@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 
+from greenr_luigi import lifetime
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.prediction.inputs import Input
 from greenr_luigi.prediction.rows import Found, refused
@@ -101,8 +102,7 @@ class Workers:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", WORKER, *map(str, asked)],
                 env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    **lifetime.environment(),
                     # What a library would start besides, as OpenBLAS, only takes memory.
                     "OMP_NUM_THREADS": "1",
                     "OPENBLAS_NUM_THREADS": "1",

@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, lifetime
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.lifetime import end_with
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import code, loaded
 from greenr_luigi.training import train as training
@@ -39,8 +38,7 @@ def train(
     asked = json.dumps({"dataset": str(dataset), "out": str(out), **options})
     environment = {
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes)),
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        **lifetime.environment(),
         "PYTHONSAFEPATH": "1",
     }
     arguments = [*torchrun.split(), "--nproc-per-node", str(processes), "-m", RANK, asked]
@@ -87,7 +85,7 @@ def _failure(last: dict[str, Any], errors: str, command: str) -> GreenrError:
 
 def main(parent: str, *arguments: str) -> int:
     """torchrun, which ends with the process that has started it, and tells that which of its own has ended first."""
-    if not end_with(int(parent), signal.SIGTERM):
+    if not lifetime.end_with(int(parent), signal.SIGTERM):
         return 1
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure

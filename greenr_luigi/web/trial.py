@@ -31,7 +31,7 @@ def start(store: Path, digest: str, int8: bool) -> subprocess.Popen[bytes]:
     asked = [str(os.getpid()), str(store), digest, str(int(int8))]
     return subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, *asked],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=lifetime.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
