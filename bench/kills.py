@@ -41,7 +41,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from greenr_luigi.operations.status import build  # noqa: E402
-from greenr_luigi.serving import releases  # noqa: E402
+from greenr_luigi.serving import rollout  # noqa: E402
 from greenr_luigi.sources import drawn  # noqa: E402
 from greenr_luigi.staleness.requirements import run_order  # noqa: E402
 from greenr_luigi.staleness.stamp import Stamp  # noqa: E402
@@ -158,7 +158,7 @@ def undisturbed(home: Path, port: int) -> list[Reference]:
             run = pipeline.run(*asked, "--force", "DeployApp")
             whole = time.monotonic() - start
             assert run.status == 0, run.output
-            current = releases.current(pipeline.root / "releases")
+            current = rollout.current(pipeline.root / "releases")
             assert current is not None
             stamps = [Stamp.read(pipeline.newest_output(title)) for title in run.ran]
             seconds = {stamp.title.split("(")[0]: stamp.finished - stamp.started for stamp in stamps}
@@ -232,7 +232,7 @@ class Rounds:
 
     def kill(self, variant: int, edited: list[str], aimed: str) -> Kill:
         pipeline, root, expected = self.pipeline, self.root, self.references[variant]
-        before, had, given = releases.current(root / "releases"), pictures(root), persons(root)
+        before, had, given = rollout.current(root / "releases"), pictures(root), persons(root)
         asked = options(VARIANTS[variant], self.port)
         same_seed = VARIANTS[variant]["seed"] == VARIANTS[self.serving]["seed"]
         forced = [] if same_seed else ["--force", "DeployApp"]
@@ -275,7 +275,7 @@ class Rounds:
             promise(not (causes := pipeline.causes(*asked)), f"stale after the second run: {causes}")
             promise(digests(pipeline, asked) == expected.digests, "outputs differ from an undisturbed run's")
             promise(
-                releases.current(root / "releases") == expected.release, "another release than undisturbed"
+                rollout.current(root / "releases") == expected.release, "another release than undisturbed"
             )
         visitor.gone.set()
         visitor.join()

@@ -26,7 +26,7 @@ from pathlib import Path
 from load import Measured, drive, multipart
 
 from greenr_luigi.export.model_card import read_card
-from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving import processes, publishing, releases, rollout, server
 from greenr_luigi.web.model import fast_integers, load
 
 HERE = Path(__file__).resolve().parent
@@ -171,13 +171,13 @@ def swaps(
     store: Path, run_dir: Path, port: int, requests: list[bytes], digests: list[str], count: int
 ) -> None:
     """Swap `count` times under load."""
-    pids = list(server.wait_for_release(run_dir, releases.current(store) or "", 30).workers)
+    pids = list(server.wait_for_release(run_dir, rollout.current(store) or "", 30).workers)
     quiet = merged([drive(port, requests, 4, 5) for _ in range(4)])
     before = resident(pids)
     code = (
         "import sys;from pathlib import Path;from greenr_luigi.serving import releases,server\n"
         "s,r,n=Path(sys.argv[1]),Path(sys.argv[2]),int(sys.argv[3]);d=sys.argv[4:]\n"
-        "for k in range(n): releases.point(s,d[(k+1)%len(d)]); server.wait_for_release(r,d[(k+1)%len(d)],60)"
+        "for k in range(n): rollout.point(s,d[(k+1)%len(d)]); server.wait_for_release(r,d[(k+1)%len(d)],60)"
     )
     began = time.perf_counter()
     swapper = subprocess.Popen([sys.executable, "-c", code, str(store), str(run_dir), str(count), *digests])
@@ -188,7 +188,7 @@ def swaps(
     if swapper.returncode:
         raise SystemExit("the swapping failed: see above")
     busy = merged(runs)
-    after = resident(list(server.wait_for_release(run_dir, releases.current(store) or "", 30).workers))
+    after = resident(list(server.wait_for_release(run_dir, rollout.current(store) or "", 30).workers))
     print(f"{count} swaps in {took:.0f} s under 4 connections: {dict(busy.statuses)}, {busy.lost} lost")
     for name, one in (("quiet", quiet), ("while swapping", busy)):
         print(f"  {name}: p50 {one.percentile(0.5):.0f} ms, p99 {one.percentile(0.99):.0f} ms")
@@ -225,9 +225,10 @@ def main() -> None:
         store, run_dir = Path(temporary, "releases"), Path(temporary, "server")
         source = given.releases
         digests = [
-            releases.publish(store, (source / digest).iterdir()) for digest in releases.releases(source)[-2:]
+            publishing.publish(store, (source / digest).iterdir())
+            for digest in releases.releases(source)[-2:]
         ]
-        releases.point(store, digests[-1])
+        rollout.point(store, digests[-1])
         try:
             compare(store, run_dir, digests, given)
         finally:

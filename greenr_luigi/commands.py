@@ -191,11 +191,11 @@ def run_dashboard(arguments: argparse.Namespace) -> None:
 
 def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import start
-    from greenr_luigi.serving import elsewhere, processes, releases, server
+    from greenr_luigi.serving import elsewhere, processes, rollout, server
 
     address, store = start.elsewhere(arguments.root, arguments.module), arguments.root / "releases"
     data_root.hold(arguments.root, print)
-    earlier = releases.rollback(store, print, arguments.release)
+    earlier = rollout.rollback(store, print, arguments.release)
     run_dir = arguments.root / "server"
     if address:
         elsewhere.wait(address, store, earlier, 10)
@@ -316,10 +316,10 @@ def print_nginx(arguments: argparse.Namespace) -> None:
 
 def list_releases(arguments: argparse.Namespace) -> None:
     """With what a choice between them needs."""
-    from greenr_luigi.serving import history, releases
+    from greenr_luigi.serving import history, releases, rollout
 
     store = arguments.root / "releases"
-    current = releases.current(store)
+    current = rollout.current(store)
     since = {digest: local_time(when) for digest, when in history.since(store).items()}
     for digest in releases.releases(store):
         words = [digest, f"{since.get(digest, 'has not served'):16}", _accuracy(store / digest)]

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import tasks
 from greenr_luigi.operations.status import build
-from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving import processes, releases, rollout, server
 from greenr_luigi.staleness import traces
 from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stamp import Stamp
@@ -151,7 +151,7 @@ class Pipeline:
     def serve(self, **how: Any) -> None:
         """Start the server that a deployment has left running, in a copy of its folder, or one that differs."""
         store = self.root / "releases"
-        current = releases.current(store)
+        current = rollout.current(store)
         assert current is not None
         service = server.Service(store, self.root / "server", workers=int(SMALL["web_workers"]), **how)
         server.ensure(service, current, 60)
@@ -168,7 +168,7 @@ def check_outputs(pipeline: Pipeline) -> None:
             if traces.files_changed("output", stamp.files, stamp_file.parent) is None:
                 assert traces.digest(traces.snapshot(stamp_file.parent)) == stamp.digest, stamp_file
     store = pipeline.root / "releases"
-    if current := releases.current(store):
+    if current := rollout.current(store):
         releases.verify(store, current)
 
 

@@ -20,7 +20,7 @@ from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.operations import usage
 from greenr_luigi.review import page
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import rollout
 from tests import tiny_release
 from tests.staleness.test_regular import in_the_place_of
 from tests.stamped import finish
@@ -292,7 +292,7 @@ INTERNAL = {
 def test_releases_are_listed_with_what_a_choice_between_them_needs(tmp_path, capsys):
     store = tmp_path / "releases"
     first, second, third = (tiny_release.deploy(store, variant) for variant in range(3))
-    releases.point(store, second)
+    rollout.point(store, second)
     (store / third / "model.json").unlink()
     assert cli.main(["releases", "--root", str(tmp_path)]) == 0
     words = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}

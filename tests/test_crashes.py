@@ -17,7 +17,7 @@ import urllib.request
 import pytest
 
 from greenr_luigi.operations.status import build
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import rollout
 from greenr_luigi.stage import StageError
 from greenr_luigi.staleness import traces
 from tests.pipeline import STAGES, after, check_outputs, luigid, pipeline_of_drawings
@@ -45,7 +45,7 @@ def digests(pipeline):
 def test_killed_at_any_moment(deployed, number):
     stage = STAGES[number % len(STAGES)]
     undisturbed = digests(deployed)
-    serving = releases.current(deployed.root / "releases")
+    serving = rollout.current(deployed.root / "releases")
     chance = random.Random(20 + number)
     output = deployed.newest_output(stage)
     if number // len(STAGES) % 2 == 0:
@@ -64,14 +64,14 @@ def test_killed_at_any_moment(deployed, number):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     check_outputs(deployed)
-    assert releases.current(deployed.root / "releases") == serving
+    assert rollout.current(deployed.root / "releases") == serving
     run = deployed.run()
     assert run.status == 0, run.output
     # None, if it was done before it was killed.
     assert list(run.ran) in ([stage], [])
     check_outputs(deployed)
     assert digests(deployed) == undisturbed
-    assert releases.current(deployed.root / "releases") == serving
+    assert rollout.current(deployed.root / "releases") == serving
     assert deployed.greenr("prune", "--keep", "9").returncode == 0
     hidden = {path for path in deployed.root.glob("*/.*") if path.is_dir()}
     outputs = {stamp.parent.resolve() for stamp in deployed.root.glob("*/*/stamp.json")}

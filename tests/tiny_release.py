@@ -16,7 +16,7 @@ from PIL import Image
 
 from greenr_luigi import contracts
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Measured, Metrics
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import publishing, rollout, server
 
 SIZE = 32
 CLASSES = ("dandelion", "grass", "pissenlit <b>é</b>")
@@ -156,7 +156,7 @@ def serve(
 
 
 def publish(store: Path, variant: int = 0, **about: object) -> str:
-    return releases.publish(store, export(store.parent / f"export-{variant}", variant, **about).iterdir())
+    return publishing.publish(store, export(store.parent / f"export-{variant}", variant, **about).iterdir())
 
 
 def deploy(store: Path, variant: int = 0, evaluated: bool = False, **about: object) -> str:
@@ -164,8 +164,8 @@ def deploy(store: Path, variant: int = 0, evaluated: bool = False, **about: obje
     exported = export(store.parent / f"export-{variant}", variant, **about)
     if evaluated:
         evaluation(exported)
-    digest = releases.publish(store, exported.iterdir())
-    releases.point(store, digest)
+    digest = publishing.publish(store, exported.iterdir())
+    rollout.point(store, digest)
     return digest
 
 

@@ -14,7 +14,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.run_history import Event, Outcome
-from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving import processes, publishing, releases, rollout, server
 from greenr_luigi.serving.releases import ReleaseError
 from greenr_luigi.serving.server import Server, Service
 
@@ -74,19 +74,19 @@ def deploy(
 
     store = service.store
     store.mkdir(parents=True, exist_ok=True)
-    with releases.locked(store, lambda words: on_progress(0, words)):
-        before = releases.last_good(store)
+    with rollout.locked(store, lambda words: on_progress(0, words)):
+        before = rollout.last_good(store)
         on_progress(0.1, "compares with the release that serves")
         pass_gate(candidate, store, before, limits, out, warnings)
         write_gallery(candidate.dataset, out)
         shown = [out / "sources.json", out / "pictures"]
         made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
-        digest = published = releases.publish(store, made)
-        if before is not None and not limits.force and releases.rolled_back(store, digest):
+        digest = published = publishing.publish(store, made)
+        if before is not None and not limits.force and rollout.rolled_back(store, digest):
             on_progress(0.5, f"release {digest} was rolled back, and no other model has come since")
             digest = before
         on_progress(0.5, f"waits until every worker serves release {digest}")
-        with releases.trial(store, digest, before):
+        with rollout.trial(store, digest, before):
             address = server.ensure(service, digest, PATIENCE).url
             deployment = Deployment(digest, address, published)
             contracts.write(out / "deployment.json", deployment)
@@ -100,7 +100,7 @@ def serve(service: Service, tell: Callable[[str], None]) -> Server:
 
     Raises ReleaseError if nothing has been released, ServerError if it does not come to serve.
     """
-    with releases.locked(service.store, tell):
+    with rollout.locked(service.store, tell):
         return server.ensure(service, point_to_last_good(service.store), PATIENCE)
 
 
@@ -109,12 +109,12 @@ def serve_on(service: Service, tell: Callable[[str], None]) -> None:
     ours runs, unless a person has stopped it. A running server is left as it is. `tell` gets what is done, in words.
     Raises as `serve`."""
     store, run_dir = service.store, service.run_dir
-    good = releases.last_good(store)
+    good = rollout.last_good(store)
     if (good is None and not releases.releases(store)) or (
-        good == releases.current(store) and (service.elsewhere or processes.servers(run_dir))
+        good == rollout.current(store) and (service.elsewhere or processes.servers(run_dir))
     ):
         return
-    with releases.locked(store, tell):
+    with rollout.locked(store, tell):
         digest = point_to_last_good(store)
         if service.elsewhere:
             return  # It follows, and whoever runs it brings it up.
@@ -125,10 +125,10 @@ def serve_on(service: Service, tell: Callable[[str], None]) -> None:
 
 
 def point_to_last_good(store: Path) -> str:
-    digest = releases.last_good(store)
+    digest = rollout.last_good(store)
     if digest is None:
-        raise releases.none_has_served(store)
-    releases.point(store, digest)
+        raise rollout.none_has_served(store)
+    rollout.point(store, digest)
     return digest
 
 
@@ -182,11 +182,11 @@ def why_not_serving(service: Service, output_folder: Path) -> str | None:
     store = service.store
     deployment = contracts.read(output_folder / "deployment.json", Deployment)
     digest = deployment.candidate or deployment.release
-    current = releases.current(store)
-    if current is not None and releases.rolled_back(store, current):
+    current = rollout.current(store)
+    if current is not None and rollout.rolled_back(store, current):
         return f"the rollback from release {current} was cut short"
     if current != digest:
-        if current is None or not releases.rolled_back(store, digest):
+        if current is None or not rollout.rolled_back(store, digest):
             return f"the release store points to {current or 'nothing'}, not to {digest}"
         digest = current
     try:

@@ -20,7 +20,7 @@ from greenr_luigi import contracts, files, luigi_cfg, run_history
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.notices import Found, Known, Notice, notice
 from greenr_luigi.operations.notifier import Address, Kind, addresses
-from greenr_luigi.serving import history, processes, releases
+from greenr_luigi.serving import history, processes, rollout
 from greenr_luigi.staleness import data_root
 
 FILE = "notified.json"
@@ -136,7 +136,7 @@ def page(root: Path) -> str:
     try:
         since = history.since(store)
         is_up = bool(processes.servers(root / "server"))
-        digest = releases.current(store)
+        digest = rollout.current(store)
     except (OSError, GreenrError) as error:
         return f"What the page serves cannot be told: {error}"
     if digest is None:

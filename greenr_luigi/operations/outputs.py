@@ -9,7 +9,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import load_stages
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import rollout
 from greenr_luigi.staleness.stamp import Stamp, stamps
 
 
@@ -65,6 +65,6 @@ def live_outputs(root: Path, outputs: Sequence[Output]) -> list[Output]:
                 f"{path} is missing: run {output.stamp.title} again, or remove {output.folder}"
             ) from None
 
-    serving = releases.current(root / "releases")
+    serving = rollout.current(root / "releases")
     live = (output for output in of_role(outputs, "deployment") if release(output) == serving)
     return [used for output in live for used in made_from(output, outputs)]

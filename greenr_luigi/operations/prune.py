@@ -14,7 +14,7 @@ from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.usage import output_usage, served_releases, size
 from greenr_luigi.prediction import journal
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import releases, removal
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import data_root, output_folder, traces
 
@@ -116,7 +116,7 @@ def _holds_what_is_not_ours(folder: Path, ours: Collection[str]) -> bool:
 
 def _superfluous_releases(root: Path, keep: int) -> Iterator[Removal]:
     store = root / "releases"
-    for digest in releases.superfluous(store, keep, served_releases(root)):
+    for digest in removal.superfluous(store, keep, served_releases(root)):
         listed = releases.read_note(store, digest).files
         if not _holds_what_is_not_ours(store / digest, {*listed, "release.json"}):
             yield Removal("release", size(store / digest), (store / digest,))
@@ -129,7 +129,7 @@ def _stage_folders(root: Path, module: str) -> list[Path]:
 
 
 def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Removal]:
-    left = [*releases.leftovers(root / "releases"), *journal.left(root)]
+    left = [*removal.leftovers(root / "releases"), *journal.left(root)]
     for folder in stage_folders:
         for name in output_folder.names(folder):
             left += output_folder.leftovers(folder / name)
@@ -146,6 +146,6 @@ def _remove(path: Path) -> None:
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif releases.DIGEST.fullmatch(path.name):
-            releases.remove(path.parent, path.name)
+            removal.remove(path.parent, path.name)
         else:
             shutil.rmtree(path)

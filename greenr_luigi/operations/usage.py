@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
-from greenr_luigi.serving import processes, releases
+from greenr_luigi.serving import processes, releases, rollout
 from greenr_luigi.staleness import traces
 
 
@@ -71,7 +71,7 @@ def store_usage(root: Path) -> list[Usage]:
 
 def release_usage(root: Path) -> list[Usage]:
     store = root / "releases"
-    serving = {releases.current(store), *served_releases(root)}
+    serving = {rollout.current(store), *served_releases(root)}
     return [
         {
             "stage": "release",

@@ -11,7 +11,7 @@ from greenr_luigi.prediction.inputs import inputs
 from greenr_luigi.prediction.journal import Journal
 from greenr_luigi.prediction.rows import Row
 from greenr_luigi.prediction.workers import Workers
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import rollout
 from greenr_luigi.web.settings import Settings
 
 
@@ -30,9 +30,9 @@ class Prediction:
         tell: Callable[[str], object],
     ) -> None:
         self.root, self.given, self.settings, self.written, self.tell = root, given, settings, written, tell
-        digest = releases.last_good(settings.store)
+        digest = rollout.last_good(settings.store)
         if digest is None:
-            raise releases.none_has_served(settings.store)
+            raise rollout.none_has_served(settings.store)
         self.digest, self.classes = digest, read_card(settings.store / digest).classes
         self.total = sum(1 for _ in inputs(given, written))
         #: How many a run that was ended early had found.

@@ -29,7 +29,7 @@ from itertools import chain
 from pathlib import Path
 
 from greenr_luigi import files
-from greenr_luigi.serving import elsewhere, processes, releases, sockets
+from greenr_luigi.serving import elsewhere, processes, releases, rollout, sockets
 from greenr_luigi.serving.launch import ASSETS, LAUNCH, LIBRARIES, WEB, launch, log_end
 from greenr_luigi.serving.processes import Running
 from greenr_luigi.serving.sockets import ServerError
@@ -104,7 +104,7 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
             f"{service.run_dir} is a link, and what a server writes would go elsewhere: remove it"
         )
     run_dir = regular.real(service.run_dir)
-    if (pointed := releases.current(service.store)) != digest:
+    if (pointed := rollout.current(service.store)) != digest:
         raise ServerError(f"{service.store} points to {pointed}, not to {digest}: point it there first")
     if service.elsewhere:
         elsewhere.wait(service.elsewhere, service.store, digest, timeout)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from greenr_luigi import files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import releases, rollout
 from greenr_luigi.serving.state import (
     Refusal,
     WorkerState,
@@ -115,7 +115,7 @@ class Classifier:
     def swap(self) -> None:
         """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
         store, loader, began = self.settings.store, self.loader, time.monotonic()
-        digest = releases.current(store)
+        digest = rollout.current(store)
         if self.model is not None and digest == self.model.digest:
             self.problem = None
             return
@@ -158,7 +158,7 @@ class Classifier:
         store = self.settings.store
         self.trial = trial.start(store, digest, self.settings.int8)
         seconds = self.settings.load_seconds
-        return trial.finish(self.trial, digest, seconds, lambda: releases.current(store) == digest)
+        return trial.finish(self.trial, digest, seconds, lambda: rollout.current(store) == digest)
 
     def load(self, digest: str) -> Model:
         """Raises as `model.load`."""
@@ -175,7 +175,7 @@ class Classifier:
 
     def load_earlier(self) -> Model | None:
         """The last release that has served before the current one, for a worker that has none yet."""
-        for digest in releases.served_before(self.settings.store):
+        for digest in rollout.served_before(self.settings.store):
             with contextlib.suppress(GreenrError, OSError, MemoryError):
                 return self.load(digest)
         return None
@@ -247,7 +247,7 @@ class Classifier:
     def give_up(self) -> None:
         """A thread cannot be stopped. Another one goes on without the release that this one loads."""
         self.loader, self.loading_since = one_loader(), None
-        digest = releases.current(self.settings.store)
+        digest = rollout.current(self.settings.store)
         message = f"release {digest} did not load within {self.settings.load_seconds:g} seconds in a worker"
         self.retry_at = math.inf
         self.refuse(Refusal(digest, message, releases.identity(self.settings.store, digest)))

@@ -23,7 +23,7 @@ from greenr_luigi.deployment.deploy import (
 from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.export.model_card import read_card
-from greenr_luigi.serving import history, releases, server
+from greenr_luigi.serving import history, publishing, releases, rollout, server
 from greenr_luigi.serving.server import Service
 from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
@@ -53,13 +53,13 @@ def test_a_refused_model_leaves_its_verdict_and_report_and_no_release(tmp_path: 
     verdict = contracts.read(tmp_path / "refused" / "verdict.json", Verdict)
     assert not verdict.accepted and verdict.floor == 1.01 and verdict.comparison is None
     assert "Not released" in (tmp_path / "refused" / "report.html").read_text()
-    assert releases.current(service.store) is None
+    assert rollout.current(service.store) is None
 
 
 def test_a_verdict_with_a_comparison_reads_as_it_was_written(tmp_path: Path, out: Path) -> None:
     store = tmp_path / "releases"
-    releases.point(store, releases.publish(store, walk.walk().export.iterdir()))
-    pass_gate(candidate(), store, releases.last_good(store), Limits(), out)
+    rollout.point(store, publishing.publish(store, walk.walk().export.iterdir()))
+    pass_gate(candidate(), store, rollout.last_good(store), Limits(), out)
     verdict = contracts.read(out / "verdict.json", Verdict)
     assert verdict.accepted and verdict.comparison is not None and verdict.comparison.worse == []
     assert set(json.loads((out / "verdict.json").read_text())) == {
@@ -73,7 +73,7 @@ def test_a_release_that_does_not_come_to_serve_gives_way_to_the_one_before(tmp_p
     before = tiny_release.deploy(service.store, classes=["no", "class", "of the others"])
     with pytest.raises(ServerError, match=r"192\.0\.2\.1"):
         deploy(candidate(), service, Limits(force=True), out, quiet)
-    assert releases.current(service.store) == before and len(releases.releases(service.store)) == 2
+    assert rollout.current(service.store) == before and len(releases.releases(service.store)) == 2
     assert not (out / "deployment.json").exists()
 
 
@@ -86,19 +86,19 @@ def test_why_a_deployment_does_not_serve_any_more(tmp_path: Path, out: Path) -> 
         return why_not_serving(service, out)
 
     assert cause() == f"the release store points to nothing, not to {second}"
-    releases.point(service.store, first)
+    rollout.point(service.store, first)
     assert cause() == f"the release store points to {first}, not to {second}"
-    releases.point(service.store, second)
+    rollout.point(service.store, second)
     assert cause() == "no server of ours answers on 127.0.0.1:1"
     model = service.store / second / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1])
     assert f"release {second}: model.onnx is not the file that was published" in str(cause())
-    releases.rollback(service.store)
+    rollout.rollback(service.store)
     assert cause() == "no server of ours answers on 127.0.0.1:1"
     (service.store / "current").unlink()
     (service.store / "current").symlink_to(second)  # As a rollback leaves it that is killed.
     assert cause() == f"the rollback from release {second} was cut short"
-    assert point_to_last_good(service.store) == first == releases.current(service.store)
+    assert point_to_last_good(service.store) == first == rollout.current(service.store)
     (service.store / first / "model.json").unlink()
     assert f"release {first}: model.json is missing" in str(cause())
     (service.store / first / "release.json").unlink()
@@ -113,13 +113,13 @@ def test_a_release_that_was_rolled_back_is_wanted_again_once_another_has_come(
     """Its DeployApp folder notes what served in its stead."""
     service = Service(tmp_path / "releases", tmp_path / "server", port=1)
     first, second, third = (tiny_release.publish(service.store, variant) for variant in (0, 1, 2))
-    releases.point(service.store, first)
-    releases.point(service.store, second)
-    releases.rollback(service.store)
+    rollout.point(service.store, first)
+    rollout.point(service.store, second)
+    rollout.rollback(service.store)
     contracts.write(out / "deployment.json", Deployment(first, "http://127.0.0.1:1/", candidate=second))
     assert why_not_serving(service, out) == "no server of ours answers on 127.0.0.1:1"
-    releases.point(service.store, third)
-    releases.point(service.store, first)
+    rollout.point(service.store, third)
+    rollout.point(service.store, first)
     assert why_not_serving(service, out) == f"the release store points to {first}, not to {second}"
 
 
@@ -158,7 +158,7 @@ def another_deployment(root: Path, before: str, **environment: str) -> subproces
     folders = [candidate().dataset, candidate().model, candidate().evaluation, export]
     command = [sys.executable, "-c", DEPLOYING, str(root), *map(str, folders)]
     process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-    until(lambda: process.poll() is not None or releases.current(root / "releases") != before, 60)
+    until(lambda: process.poll() is not None or rollout.current(root / "releases") != before, 60)
     assert process.poll() is None
     return process
 
@@ -167,14 +167,14 @@ def test_a_deployment_that_is_killed_is_mended_by_the_next_start(tmp_path: Path)
     """By kill -9, while the server of its release starts."""
     store = tmp_path / "releases"
     service = Service(store, tmp_path / "server", workers=1)
-    before = releases.publish(store, candidate().export.iterdir())
-    releases.point(store, before)
+    before = publishing.publish(store, candidate().export.iterdir())
+    rollout.point(store, before)
     killed = another_deployment(tmp_path, before)
     killed.kill()
     killed.communicate()
-    assert releases.current(store) != before
+    assert rollout.current(store) != before
     try:
-        assert serve(service, print).digest == before == releases.current(store)
+        assert serve(service, print).digest == before == rollout.current(store)
     finally:
         server.stop(service.run_dir)
 
@@ -192,7 +192,7 @@ def test_of_two_deployments_at_once_the_one_that_fails_takes_nothing_back(tmp_pa
         failing.kill()
         server.stop(service.run_dir)
     assert failing.returncode == 1 and "GREENR_THREADS='0'" in said
-    assert releases.current(store) == done.release != before
+    assert rollout.current(store) == done.release != before
     assert history.way_back(store) == [done.release, before]
 
 
@@ -204,7 +204,7 @@ def test_the_last_good_release_is_served_again(tmp_path: Path, out: Path) -> Non
     (service.store / second / "model.json").write_text("{")
     try:
         started = serve(service, print)
-        assert started.digest == first == releases.current(service.store)
+        assert started.digest == first == rollout.current(service.store)
         assert serve(service, print) == started, "the server that runs is left alone"
     finally:
         server.stop(service.run_dir)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi import run_history
-from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving import processes, publishing, rollout, server
 from tests import tiny_release
 from tests.pipeline import Pipeline
 from tests.serving.looking import until
@@ -35,7 +35,7 @@ def served(output: str) -> str:
 
 
 def test_a_run_that_fails_serves_the_last_good_release_again(deployed: Pipeline, tmp_path: Path) -> None:
-    good = releases.current(deployed.root / "releases")
+    good = rollout.current(deployed.root / "releases")
     reboot(deployed)
     failed = deployed.run("--folder", str(tmp_path / "nowhere"))
     assert failed.status != 0 and "nowhere" in failed.output
@@ -43,12 +43,12 @@ def test_a_run_that_fails_serves_the_last_good_release_again(deployed: Pipeline,
     # Had another model been released meanwhile, that knows none of the classes, the next would be refused.
     store = deployed.root / "releases"
     exported = tiny_release.export(tmp_path / "other", classes=["circle", "square", "triangle"])
-    other = releases.publish(store, exported.iterdir())
-    releases.point(store, other)
+    other = publishing.publish(store, exported.iterdir())
+    rollout.point(store, other)
     reboot(deployed)
     refused = deployed.run()
     assert "the new model is not released, the one before serves on" in refused.output, refused.output[-5000:]
-    assert served(refused.output) == other == releases.current(store)
+    assert served(refused.output) == other == rollout.current(store)
     *_, of_stage, of_run = run_history.read(deployed.root)
     assert (of_stage.kind, of_stage.name, of_stage.outcome) == ("stage", "DeployApp", "refused")
     assert (of_run.kind, of_run.outcome, of_run.run) == ("run", "refused", of_stage.run)
@@ -66,7 +66,7 @@ def test_so_does_a_run_that_is_interrupted(deployed: Pipeline) -> None:
     process.send_signal(signal.SIGINT)
     run = deployed.finish(process)
     assert run.status != 0
-    assert served(run.output) == releases.current(deployed.root / "releases")
+    assert served(run.output) == rollout.current(deployed.root / "releases")
     last = run_history.read(deployed.root)[-1]
     assert (last.kind, last.outcome, last.because) == ("run", "failed", "parameter epochs: 3 -> 7")
 
@@ -88,11 +88,11 @@ def test_a_page_that_a_person_stopped_stays_stopped_until_it_is_started(
     assert deployed.greenr("start").returncode == 0
     reboot(deployed)
     failed = deployed.run("--folder", str(tmp_path / "nowhere"))
-    assert served(failed.output) == releases.current(deployed.root / "releases")
+    assert served(failed.output) == rollout.current(deployed.root / "releases")
 
 
 def test_start_serves_what_is_there(deployed: Pipeline) -> None:
-    good = releases.current(deployed.root / "releases")
+    good = rollout.current(deployed.root / "releases")
     reboot(deployed)
     nothing = deployed.greenr("server")
     assert nothing.returncode == 1 and "no server runs under" in nothing.stderr
@@ -111,4 +111,4 @@ def test_start_serves_what_is_there(deployed: Pipeline) -> None:
     rolled_back = deployed.greenr("rollback")
     assert rolled_back.returncode == 0
     deployed.stop()
-    assert served(deployed.greenr("start").stdout) == releases.current(deployed.root / "releases") != good
+    assert served(deployed.greenr("start").stdout) == rollout.current(deployed.root / "releases") != good

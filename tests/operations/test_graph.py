@@ -14,7 +14,7 @@ import pytest
 
 from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation
 from greenr_luigi.operations.prune import prune
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import rollout
 from greenr_luigi.staleness import traces
 from tests.pipeline import (
     EARLIER_EPOCHS,
@@ -77,7 +77,7 @@ def test_another_parameter_of_training_runs_training_and_what_follows(ready):
 def test_the_server_answers_with_the_release_that_was_deployed(deployed):
     answers = [predict(deployed, drawings() / label / "3.jpg") for label in ("dandelion", "grass")]
     assert [answer["label"] for answer in answers] == ["dandelion", "grass"]
-    assert answers[0]["release"] == releases.current(deployed.root / "releases")
+    assert answers[0]["release"] == rollout.current(deployed.root / "releases")
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
 
 
@@ -227,7 +227,7 @@ def test_usage_and_prune_keep_what_is_live(deployed):
     assert words[:4] == ["luigi", "--module", "tasks", "DeployApp"]
     assert deployed.causes(*words[5:]) == {}
     store = deployed.root / "releases"
-    spared = {f"releases/{releases.previous(store)}"}
+    spared = {f"releases/{rollout.previous(store)}"}
     pictures = traces.snapshot(drawings())
     assert "would remove" in deployed.greenr("prune", "--keep", "0", "--dry-run").stdout
     assert len(json.loads(deployed.greenr("usage", "--json").stdout)) == len(before)
@@ -242,20 +242,20 @@ def test_usage_and_prune_keep_what_is_live(deployed):
 def test_a_rollback_stays_until_there_is_another_model(deployed):
     """The next run of cron does not take it back, not even when it must start the server."""
     store = deployed.root / "releases"
-    newest, earlier = releases.current(store), releases.previous(store)
+    newest, earlier = rollout.current(store), rollout.previous(store)
     assert newest != earlier is not None
     assert "--force DeployApp" in deployed.greenr("rollback").stdout
-    assert releases.current(store) == earlier
+    assert rollout.current(store) == earlier
     assert deployed.causes() == {}
     kill_server(deployed)
     run = deployed.run()
     assert (run.status, list(run.ran)) == (0, [DEPLOY])
     assert run.ran[DEPLOY].startswith("no server of ours answers")
-    assert releases.current(store) == earlier
+    assert rollout.current(store) == earlier
     assert predict(deployed, drawings() / "grass" / "3.jpg")["release"] == earlier
     assert deployed.causes() == {}
     assert deployed.run("--force", DEPLOY).status == 0
-    assert releases.current(store) == newest
+    assert rollout.current(store) == newest
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import _remove, prune
 from greenr_luigi.operations.usage import usage
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import publishing, releases
 from greenr_luigi.staleness import data_root
 from tests import toys
 from tests.serving.test_releases import export
@@ -104,7 +104,7 @@ def test_outputs_in_a_folder_of_no_stage_are_a_persons_or_another_modules(tmp_pa
 def test_copies_that_a_person_made_stay_and_take_the_place_of_none_that_is_kept(tmp_path):
     links = [finish(tmp_path, "TrainModel", number) for number in (1, 2)]
     store = tmp_path / "releases"
-    made = [releases.publish(store, export(tmp_path / "exported", text).iterdir()) for text in "abc"]
+    made = [publishing.publish(store, export(tmp_path / "exported", text).iterdir()) for text in "abc"]
     copies = [tmp_path / "TrainModel" / f"{9:012}", tmp_path / "TrainModel" / "mine", store / DIGEST]
     for copy, of in zip(copies, (links[1], links[1], store / made[2]), strict=True):
         shutil.copytree(of, copy)
@@ -126,7 +126,7 @@ def test_what_holds_a_file_of_a_person_stays_and_is_named(tmp_path, capsys):
     (one / "notes").mkdir()
     (one / "notes" / "mine.txt").write_text("mine")
     store = root / "releases"
-    made = [releases.publish(store, export(tmp_path / "exported", text).iterdir()) for text in "ab"]
+    made = [publishing.publish(store, export(tmp_path / "exported", text).iterdir()) for text in "ab"]
     (store / made[0] / "mine.txt").write_text("mine")
     for dry_run in (True, False):
         prune(root, 0, dry_run, module="tests.toys")
@@ -338,7 +338,7 @@ def test_only_what_the_code_made_is_touched(tmp_path_factory, planted, keep, num
     for number in numbers:
         finish(root, "TrainModel", number)
         finish(root, "DownloadImages(a.b)", number, "a.b-", parameters={"source": "sample"})
-        releases.publish(root / "releases", export(base / "exported", str(number)).iterdir())
+        publishing.publish(root / "releases", export(base / "exported", str(number)).iterdir())
     (root / "EvaluateModel").symlink_to(elsewhere / "EvaluateModel")
     if left_over:
         for folder, name in (("TrainModel", f".{KEY}.76543210"), ("releases", ".new-abcd1234")):

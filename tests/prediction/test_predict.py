@@ -24,7 +24,7 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.prediction import journal, workers
 from greenr_luigi.prediction.inputs import Input
 from greenr_luigi.prediction.workers import Workers
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import rollout
 from greenr_luigi.staleness import data_root
 from greenr_luigi.text import networks
 from greenr_luigi.web import app
@@ -209,7 +209,7 @@ def test_however_it_is_ended_it_is_quiet_leaves_no_process_and_keeps_what_is_don
 
 def test_a_release_that_comes_meanwhile_is_for_the_next_run(root: Path, site: Site) -> None:
     store = root / "releases"
-    serving = releases.current(store)
+    serving = rollout.current(store)
     names = fill(Path("pictures"), 40, "yellow")
     Path("list").write_text("\n".join([site.url, *names]))
     process = started("list", root)
@@ -224,7 +224,7 @@ def test_a_release_that_comes_meanwhile_is_for_the_next_run(root: Path, site: Si
 
 def asked(root: Path, site: Site, files: list[str]) -> tuple[Workers, list[tuple[Input, None]]]:
     settings = Settings(root / "releases", fetch_allow=networks("127.0.0.0/8"))
-    digest = releases.current(root / "releases")
+    digest = rollout.current(root / "releases")
     assert digest
     return Workers(settings, digest, 1), [(Input(file, file), None) for file in files]
 

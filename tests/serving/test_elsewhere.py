@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.deployment import deploy
-from greenr_luigi.serving import elsewhere, processes, releases, server
+from greenr_luigi.serving import elsewhere, processes, publishing, rollout, server
 from greenr_luigi.serving.sockets import ServerError, listen
 from tests import tiny_release
 from tests.serving.looking import get, greenr, served, until, visitor
@@ -87,10 +87,10 @@ def test_a_release_that_it_refuses_is_said_in_its_words(
     server.ensure(service, good, 30)
     export = tiny_release.export(service.store.parent / "broken", 2)
     (export / "model.onnx").write_bytes(b"no model")
-    broken = releases.publish(service.store, export.iterdir())
+    broken = publishing.publish(service.store, export.iterdir())
     with (
         pytest.raises(ServerError, match=r"refuses the release: .*model"),
-        releases.trial(service.store, broken, good),
+        rollout.trial(service.store, broken, good),
     ):
         server.ensure(service, broken, 30)
     server.ensure(service, good, 30)
@@ -110,7 +110,7 @@ def test_what_greenr_says_and_does_of_it(
     # Whatever ends a run, nothing is started here.
     (service.store / "current").unlink()
     deploy.serve_on(service, print)
-    assert releases.current(service.store) == first and not service.run_dir.exists()
+    assert rollout.current(service.store) == first and not service.run_dir.exists()
 
 
 @pytest.mark.parametrize(

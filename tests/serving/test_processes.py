@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.serving import processes, releases, server
+from greenr_luigi.serving import processes, rollout, server
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote
 from tests import tiny_release
@@ -112,7 +112,7 @@ def test_a_copy_whose_links_became_folders_leaves_the_original_alone(place: Path
     first = serve(place, digest, workers=1)
     subprocess.run(["cp", "-rL", place, elsewhere], check=True)
     assert masters(elsewhere) == [] and not server.stop(elsewhere / "server")
-    releases.point(elsewhere / "releases", digest)
+    rollout.point(elsewhere / "releases", digest)
     with pytest.raises(ServerError, match=rf"process \d+ \(.*{place.name}/server.*\) listens there; stop it"):
         serve(elsewhere, digest, first.port, workers=1)
     assert masters(place) == [first.pid] and served(first.port) == digest
@@ -120,7 +120,7 @@ def test_a_copy_whose_links_became_folders_leaves_the_original_alone(place: Path
     newest = tiny_release.deploy(elsewhere / "releases", 1)
     assert (elsewhere / "releases" / "current").is_symlink()
     assert server.wait_for_release(elsewhere / "server", newest, 10).pid == second.pid
-    assert releases.rollback(elsewhere / "releases") == digest
+    assert rollout.rollback(elsewhere / "releases") == digest
     assert served(first.port) == digest and first.port != second.port
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.operations.usage import served_releases
-from greenr_luigi.serving import launch, processes, releases, server
+from greenr_luigi.serving import launch, processes, rollout, server
 from tests import tiny_release
 from tests.serving.looking import get, greenr, kill, masters, ours, served, until, visitor
 from tests.tiny_release import serve
@@ -49,7 +49,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
     again = serve(place, second, workers=2)
     assert (again.pid, again.workers) == (running.pid, running.workers)
     assert served(running.port) == second
-    assert releases.rollback(place / "releases") == first
+    assert rollout.rollback(place / "releases") == first
     assert server.wait_for_release(place / "server", first, 5).digest == first
 
     assert server.stop(place / "server")
@@ -155,7 +155,7 @@ def test_a_broken_release_is_refused_and_the_old_one_serves_on(place: Path) -> N
     good = tiny_release.deploy(place / "releases", 0)
     running = serve(place, good)
     bad = tiny_release.publish(place / "releases", 1, threshold="high")
-    releases.point(place / "releases", bad)
+    rollout.point(place / "releases", bad)
     with pytest.raises(
         server.ServerError, match=r"refuses the release.*model\.json cannot be read.*threshold"
     ):

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from greenr_luigi import files
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import publishing, releases, rollout
 from greenr_luigi.web import classifier, trial
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
@@ -184,8 +184,8 @@ def deploy_other(root: Path, kind: str, variant: int = 1) -> str:
     chance = random.SystemRandom().random()
     weights = (tiny_release.WEIGHTS * (1 + chance / 1000)).astype("float32")
     (exported / "model.onnx").write_bytes(tiny_release.costly(kind, weights))
-    digest = releases.publish(root / "releases", exported.iterdir())
-    releases.point(root / "releases", digest)
+    digest = publishing.publish(root / "releases", exported.iterdir())
+    rollout.point(root / "releases", digest)
     return digest
 
 
@@ -255,7 +255,7 @@ def test_what_crashes_or_takes_all_memory_does_so_elsewhere(
     assert ours.model.digest == second
     with monkeypatch.context() as patch:
         patch.delattr(trial, "start")  # One that has been loaded before is not tried.
-        releases.point(tmp_path / "releases", first)
+        rollout.point(tmp_path / "releases", first)
         ours.swap()
     assert ours.model.digest == first
 

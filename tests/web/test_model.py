@@ -14,7 +14,7 @@ from PIL import Image
 
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.pictures import colour, door
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import publishing, releases, rollout
 from greenr_luigi.web import model
 from tests import tiny_release
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Path:
     tiny_release.export(tmp_path / "export")
     turned = tiny_release.model(tiny_release.WEIGHTS[[2, 0, 1]])
     (tmp_path / "export" / "model.int8.onnx").write_bytes(turned)
-    releases.point(tmp_path / "store", releases.publish(tmp_path / "store", (tmp_path / "export").iterdir()))
+    rollout.point(tmp_path / "store", publishing.publish(tmp_path / "store", (tmp_path / "export").iterdir()))
     return tmp_path / "store"
 
 
@@ -41,7 +41,7 @@ def test_integers_where_the_processor_is_fast_with_them_and_nobody_minds(
     store: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, wanted: bool, precision: str, label: str
 ) -> None:
     monkeypatch.setattr(model, "fast_integers", lambda: fast)
-    loaded = model.load(store, releases.current(store) or "", wanted)
+    loaded = model.load(store, rollout.current(store) or "", wanted)
     assert loaded.precision == precision
     assert loaded.answer(tiny_release.picture("yellow")).label == label
 
@@ -50,7 +50,7 @@ def test_a_damaged_version_in_integers_is_refused_and_not_passed_over(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model, "fast_integers", lambda: True)
-    digest = releases.current(store) or ""
+    digest = rollout.current(store) or ""
     (store / digest / "model.int8.onnx").unlink()
     with pytest.raises(releases.ReleaseError, match=r"model\.int8\.onnx is missing"):
         model.load(store, digest)
@@ -78,7 +78,9 @@ def test_a_release_that_promises_familiarity_and_does_not_tell_it_is_refused(tmp
     made.graph.output.pop()
     onnx.save(made, tmp_path / "export" / "model.onnx")
     with pytest.raises(model.ModelError, match="familiarity"):
-        model.load(tmp_path / "store", releases.publish(tmp_path / "store", (tmp_path / "export").iterdir()))
+        model.load(
+            tmp_path / "store", publishing.publish(tmp_path / "store", (tmp_path / "export").iterdir())
+        )
 
 
 def test_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +134,7 @@ def test_a_picture_that_is_shown_is_the_same_to_the_model(
 def test_a_torn_model_card_is_one_clear_message(tmp_path: Path, content: str) -> None:
     exported = tiny_release.export(tmp_path / "export")
     (exported / "model.json").write_text(content)
-    digest = releases.publish(tmp_path / "store", exported.iterdir())
+    digest = publishing.publish(tmp_path / "store", exported.iterdir())
     with pytest.raises(
         ContractError, match=r"model\.json cannot be read as ModelCard .*export the model again"
     ):

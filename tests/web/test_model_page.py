@@ -11,7 +11,7 @@ import pytest
 
 from greenr_luigi import run_history
 from greenr_luigi.run_history import Event
-from greenr_luigi.serving import releases
+from greenr_luigi.serving import publishing
 from greenr_luigi.web import model_page
 from greenr_luigi.web.model_page import read_model_page, read_trend
 from tests import tiny_release
@@ -49,7 +49,7 @@ def test_a_release_of_before_there_was_familiarity(tmp_path: Path) -> None:
     )
     (exported / "predictions.csv").write_text(rows)
     store = tmp_path / "releases"
-    old = read_model_page(store / releases.publish(store, exported.iterdir()))
+    old = read_model_page(store / publishing.publish(store, exported.iterdir()))
     assert old.metrics is not None and old.metrics.accuracy == 0.9
     assert len(old.tested) == 30
 

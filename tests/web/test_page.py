@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import publishing, rollout, server
 from tests import tiny_release
 from tests.web import browser
 from tests.web.conftest import Live
@@ -71,8 +71,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: str) -> Iterator[L
     root = tmp_path_factory.mktemp("site")
     exported = tiny_release.export(root / "export")
     tiny_release.evaluation(exported)
-    digest = releases.publish(root / "releases", exported.iterdir())
-    releases.point(root / "releases", digest)
+    digest = publishing.publish(root / "releases", exported.iterdir())
+    rollout.point(root / "releases", digest)
     settings = {
         "GREENR_FEEDBACK": "1",
         "GREENR_FETCH_ALLOW": "127.0.0.1/32",

@@ -28,7 +28,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from greenr_luigi import cli, contracts, run_history
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import dashboard, nginx
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import rollout, server
 from tests import tiny_release
 from tests.serving.looking import until
 from tests.web.browser import chromium
@@ -204,7 +204,7 @@ def test_in_a_browser_both_work_under_their_prefixes_and_ask_for_nothing_else(pr
         worker="w", task_id="Split_1", family="Split", params={}, runnable=True, tracking_url="../../runs/r1"
     )
     assert luigid.get_work(worker="w", host="here")["task_id"] == "Split_1"
-    digest = str(releases.current(proxied.root / "releases"))
+    digest = str(rollout.current(proxied.root / "releases"))
     (proxied.root / "releases" / digest / "report.html").write_text("<p>The report.")
     log_name = "run-000001-20260101T000000Z-1.log"
     (proxied.root / "logs").mkdir(mode=0o700)
@@ -402,7 +402,7 @@ def test_no_request_is_lost_while_release_server_and_nginx_are_replaced(proxied:
         count = len(seen) + 12
         until(lambda: len(seen) > count, 30)
 
-    first, store = str(releases.current(proxied.root / "releases")), proxied.root / "releases"
+    first, store = str(rollout.current(proxied.root / "releases")), proxied.root / "releases"
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()

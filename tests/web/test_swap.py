@@ -13,7 +13,7 @@ import onnx
 import pytest
 import requests
 
-from greenr_luigi.serving import releases, server
+from greenr_luigi.serving import publishing, rollout, server
 from tests import tiny_release
 from tests.web.conftest import Live
 
@@ -33,7 +33,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture
 def own(started: Live) -> Iterator[Live]:
     """A server whose store a test may do anything to, with both workers on its first release."""
-    releases.point(started.root / "releases", started.server.digest)
+    rollout.point(started.root / "releases", started.server.digest)
     found = Live(server.wait_for_release(started.root / "server", started.server.digest, 20), started.root)
     yield found
     found.session.close()
@@ -78,7 +78,7 @@ def test_swaps_under_load_lose_nothing_and_mix_nothing(own: Live) -> None:
     labels = dict(zip(digests, [tiny_release.CLASSES[n % 3] for n in range(3)], strict=True))
     with Visitors(own.url) as visitors:
         for n in range(1, SWAPS + 1):
-            releases.point(store, digests[n % 3])
+            rollout.point(store, digests[n % 3])
             server.wait_for_release(own.root / "server", digests[n % 3], 20)
     assert visitors.lost == [] and {status for status, _, _ in visitors.answers} == {200}
     assert {(digest, label) for _, digest, label in visitors.answers} == set(labels.items())
@@ -90,7 +90,7 @@ def test_a_rollback_is_quick(own: Live) -> None:
     second = tiny_release.deploy(store, 1)
     server.wait_for_release(own.root / "server", second, 20)
     began = time.monotonic()
-    first = releases.rollback(store)
+    first = rollout.rollback(store)
     server.wait_for_release(own.root / "server", first, 20)
     assert time.monotonic() - began < 2
 
@@ -122,9 +122,9 @@ def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage:
         own.post("/api/predict", files={"file": tiny_release.picture()}).json()["release"]
         == own.server.digest
     )
-    releases.point(store, own.server.digest)
+    rollout.point(store, own.server.digest)
     mended = tiny_release.publish(store, 1)
-    releases.point(store, mended)
+    rollout.point(store, mended)
     assert server.wait_for_release(own.root / "server", mended, 20).digest == mended
 
 
@@ -144,7 +144,7 @@ def damaged(own: Live, damage: str) -> str | None:
         )
     else:
         return None
-    return releases.publish(own.root / "releases", exported.iterdir())
+    return publishing.publish(own.root / "releases", exported.iterdir())
 
 
 def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
@@ -152,8 +152,8 @@ def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
     nonsense = tiny_release.WEIGHTS.copy()
     nonsense[0, 0] = float("nan")
     (exported / "model.onnx").write_bytes(tiny_release.model(nonsense))
-    bad = releases.publish(own.root / "releases", exported.iterdir())
-    releases.point(own.root / "releases", bad)
+    bad = publishing.publish(own.root / "releases", exported.iterdir())
+    rollout.point(own.root / "releases", bad)
     with pytest.raises(server.ServerError, match="self-test failed"):
         server.wait_for_release(own.root / "server", bad, 20)
     assert own.get("/readyz").json()["release"] == own.server.digest
