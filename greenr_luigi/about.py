@@ -7,6 +7,9 @@ from importlib import metadata
 from pathlib import Path
 
 NAME = "greenr_luigi"
+#: Where the project is to be found, which is told to every host that is asked for a picture: the package index, by its
+#: name there.
+ADDRESS = "https://pypi.org/project/greenr-luigi/"
 PACKAGE = Path(__file__).resolve().parent
 STATIC = PACKAGE / "static"
 TEMPLATES = PACKAGE / "templates"
@@ -19,3 +22,8 @@ def version() -> str:
         return metadata.version(NAME)
     except metadata.PackageNotFoundError:
         return "0"
+
+
+def agent() -> str:
+    """As whom hosts are asked: the User-Agent of HTTP."""
+    return f"{NAME}/{version()} (+{ADDRESS})"

@@ -19,7 +19,7 @@ from greenr_luigi.sources.results import Answer
 from greenr_luigi.sources.source import Unavailable
 from greenr_luigi.text import Network
 
-AGENT = f"Mozilla/5.0 (compatible; {about.NAME}/{about.version()})"
+AGENT = about.agent()
 #: Bytes of a page of results.
 MAX_PAGE_BYTES = 4 * 2**20
 #: Seconds for one picture or page altogether: a host that drips bytes must not hold a crawl.

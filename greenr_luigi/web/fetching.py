@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from greenr_luigi import guarded_http
+from greenr_luigi import about, guarded_http
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.web.problem import Problem, busy
 from greenr_luigi.web.settings import Settings
@@ -17,7 +17,7 @@ from greenr_luigi.web.settings import Settings
 AT_ONCE, PER_VISITOR = 32, 4
 #: Seconds that a visitor's place stays taken after an address that was too slow: its name may still be looked up.
 LOOKED_UP = 20.0
-HEADERS = {"Accept": "image/*", "User-Agent": "greenr_luigi"}
+HEADERS = {"Accept": "image/*", "User-Agent": about.agent()}
 UPLOAD = "upload the picture instead"
 
 
