@@ -22,11 +22,9 @@ from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import PerceptualHash, PictureRow, write_csv
+from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, PictureRow, write_csv
 from greenr_luigi.progress import OnProgress
 
-#: By a picture's own number, from low to high.
-SIDES = ("test", "valid", "train")
 #: The share of pictures held out for the final measurement, and for choosing between models.
 TEST, VALID = 0.15, 0.15
 #: Fewer pictures of a class than this cannot be learned from and measured on.

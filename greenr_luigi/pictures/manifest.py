@@ -20,6 +20,8 @@ from greenr_luigi.contracts import ContractError, Name
 from greenr_luigi.staleness import regular
 
 MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
+#: Left out of a line that has none, so that the manifests of most are as they were before these came.
+SELDOM = ("given_side", "group")
 
 
 class PerceptualHash(NamedTuple):
@@ -32,7 +34,8 @@ class PerceptualHash(NamedTuple):
 @dataclass(frozen=True)
 class PictureRow:
     """A usable picture: a line of `manifest.jsonl`. `file` is relative to the manifest, width and height are upright
-    pixels, `fetched` is ISO time in UTC, or None where the source has no such time."""
+    pixels, `fetched` is ISO time in UTC, or None where the source has no such time. `given_side` (train, valid or test)
+    and `group`, of what belongs on one side of a split, are what a person's folder or list says of it, if it does."""
 
     file: Name
     label: str
@@ -48,10 +51,21 @@ class PictureRow:
     license: str | None = None
     fetched: str | None = None
     phash: str = "0" * 44
+    given_side: str | None = None
+    group: str | None = None
 
     @property
     def perceptual_hash(self) -> PerceptualHash:
         return PerceptualHash(self.dhash, self.phash)
+
+
+#: The sides of a split, what is held out first: test pictures judge a model, valid (validation) ones choose it.
+SIDES = ("test", "valid", "train")
+
+
+def held_out_first(side: str | None) -> int:
+    """A key that sorts sides so, and what has none last."""
+    return SIDES.index(side) if side else len(SIDES)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,10 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Dataclasses as a JSON object a line, sorted: pictures by sha256, refusals by address and reason."""
     keys = ("sha256", "file_url", "reason")
     records = sorted(map(_record, rows), key=lambda r: [r.get(key) or "" for key in keys])
+    for record in records:
+        for name in SELDOM:
+            if record.get(name, "") is None:
+                del record[name]
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
     path.write_text("".join(lines), encoding="utf-8")
 

@@ -98,7 +98,10 @@ def _refused_before(output: Path, collection: Collection) -> list[Refusal]:
         before = read_jsonl(output / REJECTED, Refusal)
     except (FileNotFoundError, ContractError):
         return []
-    now = {*collection.listed.values(), *(refusal.file_url for refusal in collection.refusals)}
+    now = {
+        *(candidate.file_url for candidate in collection.listed.values()),
+        *(refusal.file_url for refusal in collection.refusals),
+    }
     return [refusal for refusal in before if refusal.file_url not in now and refusal.reason != "damaged"]
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
-from greenr_luigi.pictures.manifest import PictureRow, Refusal
+from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import licenses
 from greenr_luigi.sources.checking import WINDOW, examined
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
@@ -25,8 +25,8 @@ class Collection:
     def __init__(self, source: Source, request: Request, pictures: Store) -> None:
         self.source, self.request, self.store = source, request, pictures
         self.refusals: list[Refusal] = []
-        #: The address of each good picture that the source has listed, by sha256.
-        self.listed: dict[str, str] = {}
+        #: Each good picture as the source has listed it, by sha256.
+        self.listed: dict[str, Candidate] = {}
         #: What went wrong with a search engine, by its name.
         self.failed: dict[str, str] = {}
         #: Whether any of it may have passed when it is asked again.
@@ -49,10 +49,19 @@ class Collection:
     def rows(self) -> list[PictureRow]:
         """The pictures that are used: all of the store that may be, or those that the source has listed."""
         return [
-            self._first[sha256].as_row(file=f"pictures/{row.file}", dhash=row.dhash, phash=row.phash)
+            self._first[sha256].as_row(
+                file=f"pictures/{row.file}", dhash=row.dhash, phash=row.phash, **self._said(sha256)
+            )
             for sha256 in (self._first if self._searched else self.listed)
             if isinstance(row := self.store.pictures.get(sha256), PictureRow)
         ]
+
+    def _said(self, sha256: str) -> dict[str, str | None]:
+        """What a folder or list says of a picture counts as it says it now, and not as it did when the picture came."""
+        if self._searched:
+            return {}
+        now = self.listed[sha256]
+        return {"file_url": now.file_url, "given_side": now.side, "group": now.group}
 
     def damaged(self) -> list[Refusal]:
         """What might be used if its file were still what came, and has not come again."""
@@ -133,9 +142,13 @@ class Collection:
         if isinstance(outcome, Refusal):
             self.refusals.append(replace(outcome, file_url=url))
             return False
-        if (same := self.listed.get(outcome.sha256, url)) != url:
-            self.refusals.append(Refusal("duplicate", candidate.placed(f"the same file as {same}"), url))
-        self.listed.setdefault(outcome.sha256, url)
+        listed = self.listed.setdefault(outcome.sha256, candidate)
+        if listed.file_url != url:
+            # What is held out must not be learned from under another name.
+            kept, other = sorted((listed, candidate), key=lambda one: held_out_first(one.side))
+            words = other.placed(f"the same file as {kept.file_url}")
+            self.refusals.append(Refusal("duplicate", words, other.file_url))
+            self.listed[outcome.sha256] = kept
         if (outcome.sha256, url) not in self._ways:
             origin = Origin.of(
                 outcome,

@@ -61,6 +61,7 @@ class Request:
 class Candidate:
     """What may be a picture. `load` gives its bytes, at most door.MAX_BYTES of them and one, or raises Unavailable.
     `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number.
+    `side` (train, valid or test) and `group`: what a person's folder or list says of it; a search engine says neither.
     `place`: where it is listed, for a person. `checked`: what it was found to be before, and `picture`: where its bytes
     then went."""
 
@@ -68,6 +69,8 @@ class Candidate:
     file_url: str
     page_url: str | None = None
     license: str | None = None
+    side: str | None = None
+    group: str | None = None
     place: str = ""
     checked: PictureRow | Refusal | None = None
     picture: Path | None = None

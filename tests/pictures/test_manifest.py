@@ -29,6 +29,7 @@ ROW = {
     "engine": TEXT,
     **dict.fromkeys(["query", "page_url", "file_url", "license", "fetched"], MAYBE),
     "phash": HEX,
+    **dict.fromkeys(["given_side", "group"], MAYBE),
 }
 anywhere = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
