@@ -11,6 +11,7 @@ from luigi.cmdline_parser import CmdlineParser
 import tasks
 from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
+from greenr_luigi.commands.page import NGINX_OPTIONS
 from greenr_luigi.operations import nginx
 from greenr_luigi.serving.server import Service
 
@@ -37,14 +38,14 @@ def test_its_commands_and_their_options_are_there(page):
     parser = cli.build_parser()
     options = CmdlineParser._build_parser(tasks.STAGES[-1].get_task_family())._option_string_actions
     for words in told(page.read_text()):
-        if words[1:] == [] and words[0] in {name for name, *_ in cli.COMMANDS}:
+        if words[1:] == [] and words[0] in {command.name for command in cli.COMMANDS}:
             continue  # Its name, without what it wants.
         try:
             arguments, rest = parser.parse_known_args(words)
         except SystemExit:
             pytest.fail(f"{page.name}: greenr {shlex.join(words)}")
         unknown = [word for word in rest if word.startswith("-")]
-        if arguments.run in cli.TAKES_OPTIONS:
+        if arguments.command.takes_luigi_options:
             unknown, rest = [word for word in unknown if word.partition("=")[0] not in options], []
         assert (unknown, rest) == ([], []), f"{page.name}: greenr {shlex.join(words)}"
 
@@ -57,7 +58,7 @@ def test_a_command_that_is_not_there_is_found():
 
 
 def test_it_tells_all_options_of_greenr_nginx():
-    assert {*re.findall(r"`(--[a-z]+)[^`]*`", NGINX)} == {option for option, _ in cli.NGINX_OPTIONS}
+    assert {*re.findall(r"`(--[a-z]+)[^`]*`", NGINX)} == {option for option, _ in NGINX_OPTIONS}
 
 
 def test_what_it_shows_of_nginx_is_printed_by_its_own_settings():
@@ -84,4 +85,4 @@ def test_what_it_shows_of_nginx_is_printed_by_its_own_settings():
 def test_what_greenr_knows_readme_tells():
     names = {words[0] for words in told(PAGES[0].read_text())}
     spans = {span.split()[0] for span in re.findall(r"`([a-z][^`\n]*)`", PAGES[0].read_text())}
-    assert {name for name, *_ in cli.COMMANDS} <= names | spans
+    assert {command.name for command in cli.COMMANDS} <= names | spans

@@ -16,6 +16,7 @@ OUTSIDE = [
     "review",
     "dashboard",
     "operations",
+    "commands",
     "cli.py",
     "settings.py",
     "parameters.py",

@@ -1,0 +1,120 @@
+"""Commands that look at stages and their outputs: status, accept, history, usage, prune."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+
+from greenr_luigi import contracts, run_history
+from greenr_luigi.commands.command import JSON, Command, in_groups, local_time, megabytes, named_first, option
+
+
+def show_status(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import last_run, status
+
+    stage, options = named_first(arguments.rest)
+    if not arguments.rest and (options := last_run.options(arguments.root, arguments.module)):
+        print(f"as last deployed, with {shlex.join(options)}", file=sys.stderr)
+    rows = status.status(stage, options, arguments.root, arguments.module)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    groups = in_groups(rows, lambda row: row["stage"], lambda row: row["state"])
+    width = max(len(name) for name, _, _ in groups)
+    for name, parts, (row, *_) in groups:
+        accepted = f"accepted without a rerun: {', '.join(row['accepted'])}" if row["accepted"] else ""
+        words = [parts, row["cause"], accepted, row["warning"] and f"warning: {row['warning']}"]
+        print(f"{name:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
+
+
+def accept_stage(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import status
+
+    for row, accepted in status.accept(arguments.stage, arguments.rest, arguments.root, arguments.module):
+        words = f"accepted: {', '.join(accepted)}" if accepted else "nothing to accept"
+        print(f"{row['stage']}  {words}{'' if row['cause'] is None else '; stale still: ' + row['cause']}")
+
+
+def show_history(arguments: argparse.Namespace) -> None:
+    lost = f"{arguments.root / run_history.FILE}: what cannot be read as a line of the history, and is passed over:"
+    events = run_history.read(arguments.root, lambda number: print(lost, number, file=sys.stderr))
+    if arguments.json:
+        print(json.dumps([contracts.plain(event) for event in events], indent=2))
+        return
+    for run, of_run in run_history.by_run(events):
+        shown = run or of_run[-1]
+        print(
+            f"{local_time(shown.ended)}  {summary_of(run) if run else 'has not ended, or was not asked to deploy'}"
+        )
+        for name, parts, (event, *_) in in_groups(of_run, lambda one: one.name, lambda one: one.outcome):
+            print(f"{'':16}  - {name}  {parts and f'{parts}, first: '}{summary_of(event)}")
+    if not events:
+        print("nothing has run yet")
+
+
+def summary_of(event: run_history.Event) -> str:
+    # Which engines are asked again the warning says, too.
+    values = {name: value for name, value in event.summary.items() if name not in ("searched", "retry")}
+    summary = ", ".join(f"{name} {_shown(name, value)}" for name, value in values.items())
+    return "  ".join(filter(None, [event.outcome, f"{event.seconds:.1f} s", summary, event.because]))
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key} {number}' for key, number in value.items())})"
+    return f"{value:.1%}" if name == "accuracy" and isinstance(value, int | float) else str(value)
+
+
+def show_usage(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import usage
+
+    rows = usage.usage(arguments.root, arguments.module)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for name, parts, of_name in in_groups(rows, lambda row: row["stage"], lambda row: row["live"]):
+        size, live = megabytes(sum(row["bytes"] for row in of_name)), "live" if of_name[0]["live"] else "    "
+        print(f"{size}  {of_name[0]['finished']}  {live}  {name}  {parts or of_name[0]['place']}")
+    print(f"{megabytes(usage.room(arguments.root, rows))}  in all: what several link to counts once")
+
+
+def prune_outputs(arguments: argparse.Namespace) -> None:
+    from greenr_luigi.operations import prune
+
+    removals = prune.prune(arguments.root, arguments.keep, arguments.dry_run, arguments.module)
+    verb = "would remove" if arguments.dry_run else "removed"
+    for removal in removals:
+        paths = " ".join(str(path.relative_to(arguments.root)) for path in removal.paths)
+        print(f"{verb}  {megabytes(removal.bytes)}  {removal.what}  {paths}")
+    if not removals:
+        print("nothing to remove")
+
+
+STATUS = (
+    "print each stage, complete or stale and why; runs nothing. Of what was deployed last, or as named as for luigi: "
+    "TrainModel --epochs 20"
+)
+ACCEPT = "let a stage's output count as made from the code, libraries and inputs of now, without a rerun"
+STAGE = option("stage", help="such as TrainModel; options as for status may follow")
+HISTORY = "print what ran, when, why and what came of it, oldest first"
+USAGE = "print what each output takes on disk, and which are live"
+PRUNE = "remove outputs of earlier parameters; never a person's picture"
+KEEP = "the newest N of each stage stay (2), all that is live, and the last pictures found on the web"
+
+COMMANDS = (
+    Command("status", show_status, STATUS, [JSON], takes_luigi_options=True),
+    Command("accept", accept_stage, ACCEPT, [STAGE], takes_luigi_options=True),
+    Command("history", show_history, HISTORY, [JSON]),
+    Command("usage", show_usage, USAGE, [JSON]),
+    Command(
+        "prune",
+        prune_outputs,
+        PRUNE,
+        [
+            option("--keep", type=int, default=2, metavar="N", help=KEEP),
+            option("--dry-run", action="store_true", help="only say what would go"),
+        ],
+    ),
+)
