@@ -17,6 +17,7 @@ from luigi.parameter import MissingParameterException, ParameterVisibility
 from greenr_luigi import config_check, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
+from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.requirements import run_order
@@ -66,12 +67,15 @@ class PipelineStage(Stage):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """A limit that is the default of the source counts as none, in every stage that inherits these two."""
+        """A limit that is the default of the source counts as none, in every stage that inherits these two. A min_side
+        that was the only one once counts as not said: nothing that was made then is made again."""
         parameters = super().parameters
         if "source" in parameters and parameters.get("limit") == str(
             registry.find(parameters["source"]).default_limit
         ):
             parameters["limit"] = "0"
+        if parameters.get("min_side") == str(MIN_SIDE):
+            del parameters["min_side"]
         return parameters
 
     def _get_param_visibilities(self) -> dict[str, int]:

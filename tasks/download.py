@@ -16,6 +16,7 @@ from greenr_luigi.parameters import (
     SourceParameter,
 )
 from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.pictures.terms import LEAST_SIDE, Terms
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.dividing import parts
 from greenr_luigi.sources.recrawl import Recrawl
@@ -39,6 +40,9 @@ class SourceParameters:
     )
     limit = NumberParameter(
         int, 0, description="Pictures a class; 0 for all of a folder, 200 of a search engine."
+    )
+    min_side = NumberParameter(
+        int, LEAST_SIDE, description="Pixels that each side of a picture must have; smaller ones are refused."
     )
     license = LicenseParameter(
         description="Only pictures of this licence, where the source can tell: any of its names, or empty for all."
@@ -68,6 +72,7 @@ class PictureShard(OfOneClass):
 
     source = SourceParameters.source
     folder = SourceParameters.folder
+    min_side = SourceParameters.min_side
     number = NumberParameter(int, 0, default=0, description="Which part of them, from 0.")
     of = NumberParameter(int, 1, default=1, description="How many parts there are.")
 
@@ -88,7 +93,7 @@ class PictureShard(OfOneClass):
 
         (part,), source = self.reads().values(), registry.find(self.source)
         names = sorted(name for name, _ in traces.walk(part))
-        return check(source, part.folder, names, self.label, out, self.on_progress())
+        return check(source, part.folder, names, self.label, out, self.on_progress(), Terms(self.min_side))
 
 
 class DownloadImages(SourceParameters, OfOneClass):
@@ -155,7 +160,9 @@ class DownloadImages(SourceParameters, OfOneClass):
         allow = networks(self.allow_networks)
         return Recrawl(
             self.source,
-            Request(self.label, query, self.limit, self.folder, Path(self.root), license, allow),
+            Request(
+                self.label, query, self.limit, self.folder, Path(self.root), license, allow, self.min_side
+            ),
             self.parameters,
             self.output_folder,
             default=config_check.read(DEFAULTS).get("DownloadImages", "source"),

@@ -16,11 +16,14 @@ from tasks.train import TrainModel
 class ExportModel(PipelineStage):
     role = "export"
 
+    #: SplitDataset's.
+    min_side: int
+
     tracking = luigi.Parameter(
         significant=False, description="Address of an MLflow server to tell of each model; empty for none."
     )
 
-    uses_inherited = ()
+    uses_inherited = ("min_side",)
     #: The report, which is told to MLflow, shapes no model.
     uses_notes = ()
     code = ("greenr_luigi.export.onnx_export",)
@@ -31,7 +34,8 @@ class ExportModel(PipelineStage):
         from greenr_luigi.export.onnx_export import export
 
         dataset, model, evaluation = map(self.input_folder, ("dataset", "model", "evaluation"))
-        card = export(dataset, model, evaluation, out, on_progress=self.on_progress())
+        folders = (dataset, model, evaluation, out)
+        card = export(*folders, on_progress=self.on_progress(), min_side=self.min_side)
         if self.tracking:
             self.track(model, evaluation, out)
         return {"8-bit integers": card.int8 is not None and card.int8.offered}

@@ -16,7 +16,7 @@ def curate(action: str) -> Callable[[argparse.Namespace], None]:
         root, module, label = arguments.root, arguments.module, ""
         if "label" in arguments:
             label = curation.known_label(root, arguments.label, arguments.new, module)
-        curation.decide(root, action, arguments.pictures, label)
+        curation.decide(root, action, arguments.pictures, label, module)
         again = last_run.command_to_run_again(root, module)
         print(f"{action}: {len(arguments.pictures)} noted; the next run takes it in: {again}")
 

@@ -15,6 +15,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine, examine_file
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
+from greenr_luigi.pictures.terms import TAKEN, Terms
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
 
@@ -52,12 +53,12 @@ def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
     return _decide(root, "keep", items, comment=comment)
 
 
-def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
+def add(root: Path, label: str, file: Path, comment: str = "", terms: Terms = TAKEN) -> Added:
     """Copy a picture into a person's own folder, as one of `label`, and say so in curation.csv: both or neither.
 
     Raises as `picture`, and CurationError if another file has its name.
     """
-    data, row = picture(file, label)
+    data, row = picture(file, label, terms)
     copy = root / ADDED / folder_name(label) / row.file
     files.refuse_strange_link(root / ADDED, copy.parent)
     if is_new := not copy.exists():
@@ -74,13 +75,13 @@ def add(root: Path, label: str, file: Path, comment: str = "") -> Added:
         raise
 
 
-def picture(file: Path, label: str) -> tuple[bytes, PictureRow]:
+def picture(file: Path, label: str, terms: Terms) -> tuple[bytes, PictureRow]:
     """Raises door.UnusablePicture if a file is none, CurationError if it cannot be read."""
     try:
         data = regular.read(file)
     except OSError as error:
         raise CurationError(f"{file} cannot be read ({error.strerror}): give a picture's file") from None
-    return data, examine(data, label, ADDED)
+    return data, examine(data, label, ADDED, terms)
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> str:

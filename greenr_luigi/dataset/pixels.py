@@ -16,6 +16,7 @@ import numpy as np
 from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door
+from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.staleness import regular
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -50,7 +51,7 @@ def read_pixels(path: Path, size: int, version: int = door.VERSION) -> Pixels:
 
     Raises door.UnusablePicture that names the file."""
     try:
-        return door.square(door.open_picture(regular.read(path), size, version), size)
+        return door.square(door.open_picture(regular.read(path), size, version, TAKEN), size)
     except door.UnusablePicture as error:
         raise door.UnusablePicture(
             error.reason,

@@ -27,7 +27,8 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc, unu
     ) -> pd.DataFrame:
         card, size = self.card, self.card.image_size
         pictures = [
-            open_picture(base64.b64decode(data), size, card.door_version) for data in model_input["picture"]
+            open_picture(base64.b64decode(data), size, card.door_version, card.terms)
+            for data in model_input["picture"]
         ]
         pixels = np.stack([square(picture, size) for picture in pictures])
         names = ["probabilities"] if card.familiarity is None else ["probabilities", "familiarity"]

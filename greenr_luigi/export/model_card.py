@@ -12,6 +12,7 @@ from greenr_luigi import contracts
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.evaluation.metrics import DataCounts, Measured
 from greenr_luigi.pictures import version
+from greenr_luigi.pictures.terms import MIN_SIDE, Terms
 
 NAME = "model.json"
 
@@ -34,7 +35,8 @@ class Quantization:
 class ModelCard:
     """`classes` in the order of the model's outputs; `image_size`: the side in pixels of the square that it takes;
     `threshold` and `familiarity`: the least top probability, and the least familiarity, of an answer; `door`: which
-    version of it (pictures/version.py) gave the pixels that it has learned from; `mean`, `std` and `resize`: as in
+    version of it (pictures/version.py) gave the pixels that it has learned from; `min_side`: the
+    least side of a picture in pixels, as it was then; `mean`, `std` and `resize`: as in
     training.json; `license` and `weights`: of the body that training started from.
 
     What an answer needs has no default. The rest is None in a release that lacks it."""
@@ -45,6 +47,7 @@ class ModelCard:
     threshold: Annotated[float, Meta(ge=0, le=1)]
     familiarity: float | None = None
     door: int | None = None
+    min_side: Annotated[int, Meta(ge=1)] | None = None
     temperature: float | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -62,6 +65,11 @@ class ModelCard:
         """As of door.open_picture. Before releases told it there was one."""
         return 1 if self.door is None else self.door
 
+    @property
+    def terms(self) -> Terms:
+        """On which pictures are answered: those of training, with MIN_SIDE before releases told it."""
+        return Terms(self.min_side or MIN_SIDE)
+
 
 def read_card(folder: Path) -> ModelCard:
     """The model card of an export or a release. What people are only shown is None where it has another shape.
@@ -70,7 +78,7 @@ def read_card(folder: Path) -> ModelCard:
     every picture have an answer), or if its door is none that this program has: the model would see other pixels than
     it has learned from."""
     path = folder / NAME
-    strict = ("familiarity", "door")
+    strict = ("familiarity", "door", "min_side")
     card = contracts.read_tolerant(path, ModelCard, "export the model again", strict=strict)
     if card.door_version not in version.VERSIONS:
         known = " and ".join(map(str, version.VERSIONS))

@@ -26,6 +26,7 @@ from greenr_luigi.export import model_card, quantization
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.export.parity import check_parity
 from greenr_luigi.pictures import door
+from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
 from greenr_luigi.training.architectures import load_model
@@ -84,7 +85,15 @@ class Served(nn.Module):
         return torch.softmax(heat.mean((2, 3)) / self.temperature, 1), heat, cosines.amax(1)
 
 
-def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progress: OnProgress) -> ModelCard:
+def export(
+    dataset: Path,
+    model: Path,
+    evaluation: Path,
+    out: Path,
+    *,
+    on_progress: OnProgress,
+    min_side: int = MIN_SIDE,
+) -> ModelCard:
     """From the folders of SplitDataset, TrainModel and EvaluateModel, write into the folder `out`: `export.pkl` (a
     fastai Learner), `model.onnx`, `model.json` and, where it agrees, `model.int8.onnx`. Returns the model card, which
     is what `model.json` holds.
@@ -108,6 +117,7 @@ def export(dataset: Path, model: Path, evaluation: Path, out: Path, *, on_progre
         temperature=metrics.temperature,
         familiarity=metrics.familiarity,
         door=door.VERSION,
+        min_side=min_side,
         mean=training.mean,
         std=training.std,
         resize=training.resize,

@@ -17,6 +17,7 @@ from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures.door import open_picture, square
+from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.staleness import regular
 from greenr_luigi.training.libraries import fv
 
@@ -41,7 +42,7 @@ def check_parity(
     """
     size = card.image_size
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), np.uint8)
-    images = [open_picture(regular.read(path), at_least=size) for path in pictures]
+    images = [open_picture(regular.read(path), size, terms=TAKEN) for path in pictures]
     squares = np.stack([*noise, *(square(image, size) for image in images)])
     session = open_session(folder / "model.onnx")
     alone = np.concatenate([session.run(["probabilities"], {"pixels": one[None]})[0] for one in squares])

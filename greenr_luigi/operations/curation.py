@@ -11,19 +11,21 @@ from greenr_luigi.operations import last_run
 from greenr_luigi.text import composed, did_you_mean
 
 
-def decide(root: Path, action: str, pictures: Sequence[str], label: str = "") -> None:
+def decide(root: Path, action: str, pictures: Sequence[str], label: str = "", module: str = "tasks") -> None:
     """Note an action of `greenr` ("reject", "relabel", "restore" or "add") for each picture, a file or a sha256. Raises
     GreenrError for what is no picture; then nothing is noted."""
     from greenr_luigi.dataset import curation
+    from greenr_luigi.pictures.terms import Terms
 
     if not root.exists():
         # It is made with the first decision, and is for its owner alone.
         os.umask(0o077)
     if action == "add":
+        terms = Terms(last_run.min_side(root, module))
         for file in map(Path, pictures):
-            curation.picture(file, label)
+            curation.picture(file, label, terms)
         for file in map(Path, pictures):
-            curation.add(root, label, file)
+            curation.add(root, label, file, terms=terms)
     elif action == "relabel":
         curation.relabel(root, label, pictures)
     elif action == "restore":

@@ -8,6 +8,7 @@ from greenr_luigi import contracts, settings
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
 from greenr_luigi.operations.stages import default_root, deploying_stage, load_stages
+from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.stage import PipelineStage, command_line
 
 
@@ -24,6 +25,12 @@ def classes(root: Path, module: str = "tasks") -> list[str] | None:
     """The classes of the newest model; None before the first."""
     folders = dataset_and_evaluation(root, module)
     return folders and contracts.read(folders[1] / "metrics.json", Metrics).classes
+
+
+def min_side(root: Path, module: str = "tasks") -> int:
+    """The least side of a picture: of the newest deployment, or as it is configured."""
+    said = _configured(deploying_stage(module)) | _deployed(root, module)
+    return int(said.get("min_side", MIN_SIDE))
 
 
 def command_to_run_again(root: Path, module: str = "tasks") -> str:

@@ -35,6 +35,7 @@ from PIL import (
 
 from greenr_luigi.pictures import avif, bombs, colour, depth, first_door, jpeg, kinds
 from greenr_luigi.pictures.flatten import flatten
+from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.pictures.trimmings import without_trimmings
 from greenr_luigi.pictures.unusable import MAX_BYTES as MAX_BYTES
 from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
@@ -67,9 +68,6 @@ TURNS = {
 }
 #: One value of 16 bits, in EXIF data (TIFF 6.0, Section 2).
 SHORT = (3, 1)
-#: Smaller than this on one side, there is nothing to see.
-MIN_SIDE = 32
-
 #: BMP's compressions by runs, written in Python and slow: BI_RLE8 and BI_RLE4.
 RUN_LENGTH = (1, 2)
 
@@ -83,21 +81,22 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def open_picture(data: bytes, at_least: int, version: int = VERSION) -> Image.Image:
+def open_picture(data: bytes, at_least: int, version: int = VERSION, terms: Terms = STRANGERS) -> Image.Image:
     """Decode bytes to an upright image in sRGB; the first frame of an animation, transparency laid on white.
 
-    `at_least`: see `decode`. `version`: the door whose pixels are wanted, of version.VERSIONS. Raises UnusablePicture
-    with reason "too-large" (bytes or pixels), "format", "too-small" or "broken".
+    `at_least`: see `decode`. `version`: the door whose pixels are wanted, of version.VERSIONS. `terms`: those on
+    which it is read. Raises UnusablePicture with reason "too-large" (bytes or pixels), "format", "too-small" or
+    "broken".
     """
-    header = open_header(data)
+    header = open_header(data, terms)
     if version == 1:
-        header = _opened(data, str(header.format))
+        header = _opened(data, str(header.format), terms)
         with _refusing():
             return first_door.decode(header, at_least, lambda: _factor(header, at_least))
     return decode(header, at_least)
 
 
-def open_header(data: bytes) -> ImageFile.ImageFile:
+def open_header(data: bytes, terms: Terms = STRANGERS) -> ImageFile.ImageFile:
     """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
     kind = kinds.format_of(data)
     if kind is None:
@@ -107,12 +106,12 @@ def open_header(data: bytes) -> ImageFile.ImageFile:
     bombs.check(data)
     with _refusing():
         drawing, told = without_trimmings(data, kind)
-    image = _opened(drawing, kind)
+    image = _opened(drawing, kind, terms)
     image.info.update(told)
     return image
 
 
-def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+def _opened(data: bytes, kind: str, terms: Terms) -> ImageFile.ImageFile:
     with _refusing():
         image = Image.open(bombs.Counted(avif.still(data) if kind == "AVIF" else data), formats=[kind])
     assert isinstance(image, ImageFile.ImageFile)
@@ -121,8 +120,8 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
     size = f"the picture has {width} x {height} pixels"
     if width * height > most:
         raise too_large(size, most)
-    if min(width, height) < MIN_SIDE:
-        raise UnusablePicture("too-small", f"{size}; each side must have at least {MIN_SIDE}")
+    if min(width, height) < terms.min_side:
+        raise UnusablePicture("too-small", f"{size}; each side must have at least {terms.min_side}")
     if image.info.get("compression") in RUN_LENGTH:
         raise UnusablePicture("format", "run-length encoded BMP is not read: save it as PNG and try again")
     return image
@@ -200,7 +199,7 @@ def square(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
 
 def suffix(data: bytes) -> str:
     """The file ending that goes with the content, such as ".jpg". Raises UnusablePicture."""
-    return SUFFIXES[str(open_header(data).format)]
+    return SUFFIXES[str(open_header(data, TAKEN).format)]
 
 
 def sha256(data: bytes) -> str:

@@ -8,18 +8,19 @@ from pathlib import Path
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
 from greenr_luigi.pictures.manifest import PictureRow
+from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.staleness import regular
 
 #: EXIF orientations that lay a picture on its side.
 SIDEWAYS = (5, 6, 7, 8)
 
 
-def examine(data: bytes, label: str, engine: str) -> PictureRow:
+def examine(data: bytes, label: str, engine: str, terms: Terms = STRANGERS) -> PictureRow:
     """What the bytes of a picture show of themselves; `file` is the name to give it, made from its content.
 
     Raises door.UnusablePicture.
     """
-    image = door.open_header(data)
+    image = door.open_header(data, terms)
     # Before it is decoded, which may be at a fraction of its size.
     width, height = image.size
     hashes = perceptual_hash(door.decode(image, at_least=HASHED_SIDE))
@@ -31,8 +32,8 @@ def examine(data: bytes, label: str, engine: str) -> PictureRow:
 
 
 def examine_file(path: Path, label: str, engine: str) -> PictureRow:
-    """The row of a picture file, under its own name. Raises door.UnusablePicture, which names the file."""
+    """The row of a picture that was taken, under its file's own name. Raises door.UnusablePicture that names it."""
     try:
-        return dataclasses.replace(examine(regular.read(path), label, engine), file=path.name)
+        return dataclasses.replace(examine(regular.read(path), label, engine, TAKEN), file=path.name)
     except door.UnusablePicture as error:
         raise door.UnusablePicture(error.reason, f"{path}: {error}") from None

@@ -9,11 +9,12 @@ from typing import Any
 from PIL import Image
 
 from greenr_luigi.pictures.door import open_picture
+from greenr_luigi.pictures.terms import TAKEN
 
 
 def thumbnail(data: bytes, side: int) -> Image.Image:
-    """A picture, upright, whose longer side has at most `side` pixels. Raises UnusablePicture."""
-    image = open_picture(data, at_least=side)
+    """A picture that was taken, upright, whose longer side has at most `side` pixels. Raises UnusablePicture."""
+    image = open_picture(data, at_least=side, terms=TAKEN)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
 

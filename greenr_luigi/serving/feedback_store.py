@@ -18,6 +18,7 @@ import msgspec
 from greenr_luigi import contracts, files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, labels
+from greenr_luigi.pictures.terms import STRANGERS, Terms
 from greenr_luigi.serving.releases import now
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
@@ -71,13 +72,15 @@ def label_folder(label: str) -> str:
     return NEITHER_FOLDER if label == NEITHER else labels.folder_name(label)
 
 
-def keep(folder: Path, data: bytes, label: str, predicted: str, release: str) -> str:
+def keep(
+    folder: Path, data: bytes, label: str, predicted: str, release: str, terms: Terms = STRANGERS
+) -> str:
     """Store a picture with a visitor's verdict; returns the file's name in the feedback folder.
 
     Raises UnusablePicture for bytes that are none, FeedbackFull when more than MOST_BYTES or MOST_PICTURES would be
     kept.
     """
-    door.open_picture(data, at_least=door.MIN_SIDE)
+    door.open_picture(data, at_least=1, terms=terms)
     digest = door.sha256(data)
     name = _stem(label, digest) + door.suffix(data)
     picture = folder / name

@@ -23,6 +23,7 @@ from greenr_luigi.contracts import plain
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
+from greenr_luigi.pictures.terms import STRANGERS, Terms
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources.source import Candidate, Source, SourceError, Unavailable
 from greenr_luigi.staleness import listing, regular
@@ -32,22 +33,30 @@ CHECKED, PICTURES = "checked.jsonl", ".pictures"
 WINDOW = 64
 
 
-def examined(candidate: Candidate, label: str, engine: str) -> tuple[PictureRow | Refusal, bytes | None]:
+def examined(
+    candidate: Candidate, label: str, engine: str, terms: Terms
+) -> tuple[PictureRow | Refusal, bytes | None]:
     """A candidate loaded and let through the door, or why not."""
     try:
         data = candidate.load()
-        return examine(data, label, engine), data
+        return examine(data, label, engine, terms), data
     except (Unavailable, door.UnusablePicture) as error:
         return Refusal(error.reason, candidate.placed(f"{error}"), candidate.file_url), None
 
 
 def check(
-    source: Source, top: Path, names: Sequence[str], label: str, out: Path, on_progress: OnProgress
+    source: Source,
+    top: Path,
+    names: Sequence[str],
+    label: str,
+    out: Path,
+    on_progress: OnProgress,
+    terms: Terms = STRANGERS,
 ) -> dict[str, object]:
     """Fill the empty folder `out` with what these files below `top` are. Returns counts for people."""
     assert source.named is not None
     (out / PICTURES).mkdir()
-    load = functools.partial(examined, label=label, engine=source.name)
+    load = functools.partial(examined, label=label, engine=source.name, terms=terms)
     lines, usable = list[str](), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(names), WINDOW):

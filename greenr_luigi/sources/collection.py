@@ -66,7 +66,8 @@ def collect(
         if source.local:
             pictures = Store(out / "pictures")
         else:
-            pictures = stack.enter_context(store.opened(request.root, request.label, earlier, on_wait))
+            of_class = store.opened(request.root, request.label, earlier, on_wait, request.terms)
+            pictures = stack.enter_context(of_class)
         before = frozenset(pictures.pictures)
         collection = Collection(source, request, pictures)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() if source.local else THREADS))
@@ -116,7 +117,7 @@ def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, objec
         refusals = read_jsonl(earlier / REJECTED, Refusal)
     except (FileNotFoundError, ContractError):
         return None
-    outcomes = store.examine_all(earlier, old)
+    outcomes = store.examine_all(earlier, old, request.terms)
     rows = [outcome for outcome in outcomes if isinstance(outcome, PictureRow)]
     if None in outcomes or len(rows) < _least(request):
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.pictures.terms import MIN_SIDE, Terms
 from greenr_luigi.sources.licenses import RIGHTS
 from greenr_luigi.text import Network
 
@@ -55,6 +56,13 @@ class Request:
     license: str | None = None
     #: Networks that are not public and may be fetched from, such as an archive on the intranet.
     allow: tuple[Network, ...] = ()
+    #: The least pixels of either side.
+    min_side: int = MIN_SIDE
+
+    @property
+    def terms(self) -> Terms:
+        """On which pictures are taken."""
+        return Terms(self.min_side)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
+from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.sources import collected
 from greenr_luigi.sources.collected import FOLDER, ORIGINS
 from greenr_luigi.staleness import regular
@@ -66,16 +67,17 @@ class Origin(PictureRow):
 
 
 class Store:
-    """The pictures of a class in a folder. `log`: the file of their origins, if they are to be found again."""
+    """The pictures of a class in a folder. `log`: the file of their origins, if they are to be found again. `terms`:
+    those on which they are used now."""
 
-    def __init__(self, folder: Path, log: Path | None = None) -> None:
+    def __init__(self, folder: Path, log: Path | None = None, terms: Terms = STRANGERS) -> None:
         self.folder, self.log = folder, log
         self.origins = contracts.read_log(log, Origin) if log else []
         self._unsaved: list[Origin] = []
         #: What each picture is by today's checks, by sha256. One that is damaged is not here.
         self.pictures: dict[str, PictureRow | Refusal] = {}
         first = {origin.sha256: origin for origin in reversed(self.origins)}
-        for origin, outcome in zip(first.values(), examine_all(folder, first.values()), strict=True):
+        for origin, outcome in zip(first.values(), examine_all(folder, first.values(), terms), strict=True):
             if outcome is None and not (folder / origin.file).exists():
                 outcome = Refusal("deleted", f"{origin.file} was deleted from {folder}")
             if outcome is not None:
@@ -113,11 +115,13 @@ class Store:
 
 
 @contextlib.contextmanager
-def opened(root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait) -> Iterator[Store]:
+def opened(
+    root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait, terms: Terms = STRANGERS
+) -> Iterator[Store]:
     """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in."""
     with _locked(root, label, on_wait) as folder:
         _take_in(folder, label, _from_web(earlier))
-        yield Store(folder, folder / ORIGINS)
+        yield Store(folder, folder / ORIGINS, terms)
 
 
 def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait) -> None:
@@ -212,7 +216,9 @@ def _without_line(folder: Path, label: str, names: Container[str]) -> Iterator[O
                 timespec="seconds"
             )
             with contextlib.suppress(door.UnusablePicture):
-                yield Origin.of(examine(data, label, "unknown"), file=path.name, query=label, fetched=came)
+                yield Origin.of(
+                    examine(data, label, "unknown", TAKEN), file=path.name, query=label, fetched=came
+                )
 
 
 def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]) -> set[str]:
@@ -253,14 +259,16 @@ def sizes(root: Path) -> dict[Path, int]:
     }
 
 
-def examine_all(folder: Path, rows: Iterable[PictureRow]) -> list[PictureRow | Refusal | None]:
+def examine_all(
+    folder: Path, rows: Iterable[PictureRow], terms: Terms = STRANGERS
+) -> list[PictureRow | Refusal | None]:
     """What the pictures of these rows are by today's checks; None for one that is missing or damaged."""
 
     def again(row: PictureRow) -> PictureRow | Refusal | None:
         if (data := sound(folder / row.file, row.sha256)) is None:
             return None
         try:
-            now = examine(data, row.label, row.engine)
+            now = examine(data, row.label, row.engine, terms)
         except door.UnusablePicture as error:
             return Refusal(error.reason, str(error), row.file_url)
         return replace(row, dhash=now.dhash, phash=now.phash)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from greenr_luigi.http_security import same_origin
 from greenr_luigi.pictures import door
+from greenr_luigi.pictures.terms import STRANGERS, Terms
 from greenr_luigi.serving import feedback_store
 from greenr_luigi.web import intake
 from greenr_luigi.web.layers import client
@@ -50,12 +51,12 @@ class Feedback:
             raise Problem(429, "too-often", "that is a lot of feedback: go on in a minute", retry_after=60)
         self.recent.append((now, visitor))
 
-    def keep(self, data: bytes, label: str, predicted: str, release: str) -> str:
+    def keep(self, data: bytes, label: str, predicted: str, release: str, terms: Terms = STRANGERS) -> str:
         """Store a picture under a label; returns its file's name in the folder. Raises Problem."""
         if time.monotonic() < self.full_until:
             raise Problem(507, "feedback-full", "there is no room for more feedback: tell who runs this page")
         try:
-            return feedback_store.keep(self.folder, data, label, predicted, release)
+            return feedback_store.keep(self.folder, data, label, predicted, release, terms)
         except door.UnusablePicture as error:
             raise unusable(error) from None
         except feedback_store.FeedbackFull as error:
@@ -84,5 +85,6 @@ async def give(request: Request[Any]) -> Response:
             raise Problem(400, "no-label", "the model knows no such class: choose one of the page's")
         if predicted not in model.card.classes:
             predicted = ""
-        name = await classifier.submit(who, feedback.keep, data, label, predicted, model.digest)
+        kept = (data, label, predicted, model.digest, model.card.terms)
+        name = await classifier.submit(who, feedback.keep, *kept)
     return JSONResponse(Kept(kept=name))

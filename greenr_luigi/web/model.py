@@ -75,7 +75,7 @@ class Model:
         picture is decoded once, and to the same pixels whether it is shown or not.
         """
         card = self.card
-        image = open_picture(data, card.image_size, card.door_version)
+        image = open_picture(data, card.image_size, card.door_version, card.terms)
         probabilities, maps, familiarity = self.run(square(image, card.image_size))
         ranking = np.argsort(-probabilities[0], kind="stable")
         top = int(ranking[0])
