@@ -49,6 +49,7 @@ class PictureRow:
     page_url: str | None = None
     file_url: str | None = None
     license: str | None = None
+    author: str | None = None
     fetched: str | None = None
     phash: str = "0" * 44
     given_side: str | None = None

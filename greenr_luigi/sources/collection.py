@@ -47,7 +47,8 @@ def collect(
     are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success.
     `shards`: of a source that can be divided, the folders that `checking.check` has filled with all that it lists.
 
-    A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`.
+    A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`. So is what one
+    `understood` of the query.
 
     Raises SourceError if fewer than MINIMUM pictures are there in the end, those of before among them.
     """
@@ -89,7 +90,9 @@ def collect(
                 "retry": [*collection.failed],
                 "warning": f"{collection.faults()}; asked again the next day",
             }
-        on_progress(1, "; ".join(filter(None, [str(collection), collection.faults()])))
+        if collection.understood:
+            counts["understood"] = collection.words()
+        on_progress(1, "; ".join(filter(None, [str(collection), collection.words(), collection.faults()])))
         return counts
 
 
@@ -154,7 +157,7 @@ def _require_enough(collection: Collection) -> None:
     reasons = Counter(refusal.reason for refusal in collection.refusals)
     refused = counted(dict(reasons.most_common())) or "none"
     searched = f" (searched for as {request.query!r})" if request.query != request.label else ""
-    faults = f" {collection.faults()}." if collection.failed else ""
+    faults = "".join(f" {words}." for words in (collection.words(), collection.faults()) if words)
     if rows and not collection.listed:
         faults += f" The {len(rows)} earlier pictures are still there."
     if stand_in := collection.source.stand_in:

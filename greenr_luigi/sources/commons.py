@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +15,14 @@ from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 API = "https://commons.wikimedia.org/w/api.php"
 PAGE, MOST = 50, 1000
+#: Characters of the HTML that names an author, in which some write at length.
+MOST_MARKUP = 4096
 #: Originals are often above what a picture may have here; more pixels than this no model looks at.
 WIDTH = 1024
 QUESTION = {
     "action": "query", "format": "json", "generator": "search", "gsrnamespace": 6, "gsrlimit": PAGE,
-    "prop": "imageinfo", "iiprop": "url|extmetadata", "iiextmetadatafilter": "LicenseShortName", "iiurlwidth": WIDTH,
+    "prop": "imageinfo", "iiprop": "url|extmetadata", "iiurlwidth": WIDTH,
+    "iiextmetadatafilter": "LicenseShortName|Artist",
 }  # fmt: skip
 
 
@@ -58,7 +63,16 @@ def result(page: Any) -> Result:
         "file_url": info.get("thumburl") or info["url"],
         "page_url": info.get("descriptionurl"),
         "license": at(info, "extmetadata", "LicenseShortName", "value"),
+        "author": text(at(info, "extmetadata", "Artist", "value")),
     }
+
+
+def text(markup: object) -> str | None:
+    """What a reader sees of a piece of HTML, in one line; the authors of pages may have written any."""
+    if not isinstance(markup, str):
+        return None
+    words = html.unescape(re.sub(r"<[^<>]*>", " ", markup[:MOST_MARKUP]))
+    return " ".join(words.split()) or None
 
 
 SOURCE = Source("commons", "Wikimedia Commons", candidates)

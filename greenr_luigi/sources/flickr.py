@@ -36,7 +36,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
         )
     options: dict[str, Any] = {"apikey": key, "text": request.query, "sort": "relevance", "per_page": 100}
     # With the addresses among the extras, no further request a picture is needed, as icrawler's parser makes.
-    options |= {"content_type": 1, "extras": ",".join(["license", *SIZES])}
+    options |= {"content_type": 1, "extras": ",".join(["license", "owner_name", *SIZES])}
     if request.license:
         options["license"] = ",".join(license_numbers(request.license))
     return search_engine.search("flickr", request, FlickrFeeder, results, **options)
@@ -60,6 +60,7 @@ def result(photo: Any) -> Result | None:
         "file_url": url,
         "page_url": f"https://www.flickr.com/photos/{photo['owner']}/{photo['id']}",
         "license": LICENSES.get(str(photo.get("license"))),
+        "author": photo.get("ownername"),
     }
 
 

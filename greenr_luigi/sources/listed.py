@@ -14,7 +14,14 @@ from pathlib import Path
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import licenses
 from greenr_luigi.sources.checking import WINDOW, examined
-from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
+from greenr_luigi.sources.source import (
+    Candidate,
+    Interrupted,
+    NothingFound,
+    Request,
+    Source,
+    SourceError,
+)
 from greenr_luigi.sources.store import Origin, Store, sound
 
 
@@ -27,8 +34,9 @@ class Collection:
         self.refusals: list[Refusal] = []
         #: Each good picture as the source has listed it, by sha256.
         self.listed: dict[str, Candidate] = {}
-        #: What went wrong with a search engine, by its name.
+        #: What went wrong with a search engine, and what one understood of the query, by its name.
         self.failed: dict[str, str] = {}
+        self.understood: dict[str, str] = {}
         #: Whether any of it may have passed when it is asked again.
         self.broke_off = False
         self._searched = not (source.local or source.is_list)
@@ -80,12 +88,14 @@ class Collection:
     def ask(self, part: Source, pool: Executor, on_batch: Callable[[], None]) -> None:
         """Take what one source lists, until nothing is missing or it ends. A search engine that is no use has failed:
         where its pages are no longer understood, it may look as if it had found nothing."""
-        candidates, fault, useful = self._candidates(part), "", False
+        candidates, fault, useful, nothing_there = self._candidates(part), "", False, False
         while self.missing > 0:
             batch: list[Candidate] = []
             try:
                 for candidate in itertools.islice(candidates, min(self.missing, WINDOW)):
                     batch.append(candidate)
+            except NothingFound as why:
+                nothing_there, self.understood[part.name] = True, str(why)
             except Interrupted as error:
                 fault, self.broke_off = str(error), True
             except SourceError as error:
@@ -96,12 +106,17 @@ class Collection:
                 break
             useful |= self._take_all(batch, part, pool)
             on_batch()
-        if fault or (self._searched and not useful):
+        if fault or (self._searched and not useful and not nothing_there):
             ended = "ended early" if useful else "brought nothing"
             self.failed[part.name] = f"{ended}: {fault or 'it lists no picture that can be used'}"
 
     def _candidates(self, part: Source) -> Iterator[Candidate]:
-        yield from part.candidates(self.request)
+        tell = functools.partial(self.understood.__setitem__, part.name)
+        yield from part.candidates(replace(self.request, tell=tell))
+
+    def words(self) -> str:
+        """What was understood, for a person."""
+        return "; ".join(f"{name}: {words}" for name, words in self.understood.items())
 
     def faults(self) -> str:
         """What went wrong, for a person."""
@@ -157,6 +172,7 @@ class Collection:
                 page_url=candidate.page_url,
                 file_url=url,
                 license=candidate.license,
+                author=candidate.author,
                 asked=self.request.license,
                 listed=self.source.is_list,
             )

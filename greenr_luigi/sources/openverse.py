@@ -52,6 +52,7 @@ def result(one: Any) -> Result:
     return {
         "file_url": one["url"],
         "page_url": one.get("foreign_landing_url"),
+        "author": one.get("creator"),
         "license": f"{license_name(one['license'])} {one.get('license_version') or ''}".strip(),
     }
 

@@ -6,6 +6,7 @@ import functools
 import reprlib
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from greenr_luigi.sources import download
 from greenr_luigi.sources.results import MOST, UNEXPECTED, Answer, Result, said
@@ -13,6 +14,8 @@ from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
 #: What a page says; raises any of UNEXPECTED if it is no such page.
 Reader = Callable[[Answer], list[Result]]
+
+Said = TypeVar("Said")
 
 #: Characters of what is taken over from a result.
 MOST_CHARACTERS = 2048
@@ -30,7 +33,7 @@ def candidates(
     fruitless = 0
     for page in pages:
         fruitless += 1
-        for result in _results(name, session, page, read):
+        for result in reading(name, session, page, read):
             candidate = _candidate(session, result)
             if candidate.file_url not in seen:
                 seen.add(candidate.file_url)
@@ -48,7 +51,18 @@ def _candidate(session: download.Session, result: Result) -> Candidate:
         return _no_address(said(url if isinstance(url, str) else reprlib.repr(url)))
     load = functools.partial(download.fetch, session, url)
     is_page = page and page.startswith(("http://", "https://"))
-    return Candidate(load, url, page if is_page else None, _text(result.get("license")))
+    return Candidate(
+        load,
+        url,
+        page if is_page else None,
+        _text(result.get("license")),
+        author=_text(_visible(result.get("author"))),
+    )
+
+
+def _visible(name: object) -> object:
+    """A person's name without signs that no reader sees, with which some write themselves."""
+    return "".join(filter(str.isprintable, name)).strip() if isinstance(name, str) else name
 
 
 def _text(value: object) -> str | None:
@@ -65,7 +79,8 @@ def _no_address(shown: str) -> Candidate:
     return Candidate(load, shown)
 
 
-def _results(name: str, session: download.Session, url: str, read: Reader) -> list[Result]:
+def reading(name: str, session: download.Session, url: str, read: Callable[[Answer], Said]) -> Said:
+    """What a page of the engine `name` says. Raises Interrupted when it cannot be had or read."""
     host = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
     try:
         answer = session.get(url, Referer=host)

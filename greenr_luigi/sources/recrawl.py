@@ -17,7 +17,7 @@ from greenr_luigi.staleness.stamp import Stamp, stamps
 #: After which an engine that failed is asked again: on the next day, at whatever minute a daily run gets to it.
 RETRY_HOURS = 20
 #: What of a stamp's summary holds for as long as no source is asked.
-SAID_OF_SEARCH = ("drawn", "retry", "warning")
+SAID_OF_SEARCH = ("drawn", "retry", "understood", "warning")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ SOURCES = {
     "google": "greenr_luigi.sources.google",
     "baidu": "greenr_luigi.sources.baidu",
     "openverse": "greenr_luigi.sources.openverse",
+    "inaturalist": "greenr_luigi.sources.inaturalist",
     "commons": "greenr_luigi.sources.commons",
     "flickr": "greenr_luigi.sources.flickr",
     "urls": "greenr_luigi.sources.urls",

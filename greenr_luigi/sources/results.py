@@ -10,7 +10,7 @@ from typing import Any
 
 from greenr_luigi.staleness.shown import harmless
 
-#: A result as an engine sent it, unchecked: `file_url`, and where known `page_url` and `license`.
+#: A result as an engine sent it, unchecked: `file_url`, and where known `page_url`, `license` and `author`.
 Result = Mapping[str, object]
 #: No engine shows more results, on a page and in all: of more, which may cost half a minute each, none is looked at.
 MOST = 1000

@@ -32,6 +32,10 @@ class Interrupted(Exception):
     """A source ends before its time, such as for a fault of the network; what it listed until then stands."""
 
 
+class NothingFound(Interrupted):
+    """It ends since it has nothing of what was asked, which is no failure. The message says why."""
+
+
 class Unavailable(Exception):
     """One candidate cannot be loaded. `reason` is a short constant word, the message is for a person."""
 
@@ -56,6 +60,8 @@ class Request:
     license: str | None = None
     #: Networks that are not public and may be fetched from, such as an archive on the intranet.
     allow: tuple[Network, ...] = ()
+    #: Takes what a source understood of the query, in words for people.
+    tell: Callable[[str], None] = lambda words: None
     #: The least pixels of either side.
     min_side: int = MIN_SIDE
 
@@ -77,6 +83,7 @@ class Candidate:
     file_url: str
     page_url: str | None = None
     license: str | None = None
+    author: str | None = None
     side: str | None = None
     group: str | None = None
     place: str = ""

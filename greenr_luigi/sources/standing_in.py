@@ -8,7 +8,7 @@ from concurrent import futures
 from pathlib import Path
 
 from greenr_luigi.sources import collected
-from greenr_luigi.sources.source import Interrupted, Request, Source, SourceError
+from greenr_luigi.sources.source import Interrupted, NothingFound, Request, Source, SourceError
 from greenr_luigi.staleness.stamp import Stamp
 
 #: For the engines to answer. A name that nobody looks up, or an address where nobody is, would take half a minute each.
@@ -37,21 +37,23 @@ def has_photographs(root: Path, classes: Iterable[Stamp]) -> bool:
 
 
 def nobody_answers(source: Source, request: Request, classes: Iterable[Stamp], began: float) -> bool:
-    """Whether none of a list's engines lists anything. All are asked at once; none, where another class has been drawn
-    since the build `began`, in seconds since 1970: all are drawn, or none."""
+    """Whether none of a list's engines lists anything, or says that it has nothing. All are asked at once; none, where
+    another class has been drawn since the build `began`, in seconds since 1970: all are drawn, or none."""
     from greenr_luigi import guarded_http
 
     if any(is_drawn(stamp) and stamp.finished >= began for stamp in classes):
         return True
-    asked = [guarded_http.in_thread(_lists_any, part, request) for part in source.each]
+    asked = [guarded_http.in_thread(_answers, part, request) for part in source.each]
     with contextlib.suppress(TimeoutError):
         return not any(future.result() for future in futures.as_completed(asked, SECONDS))
     return True
 
 
-def _lists_any(part: Source, request: Request) -> bool:
+def _answers(part: Source, request: Request) -> bool:
     try:
         return next(part.candidates(request), None) is not None
+    except NothingFound:
+        return True
     except (Interrupted, SourceError):
         return False
 

@@ -21,7 +21,8 @@ from tests.sources.conftest import Answer, Internet, Query, picture
 def openverse_pages(pages: list[list[int]]) -> dict[int, bytes]:
     def result(number: int) -> dict[str, object]:
         return {"id": f"{number}", "url": f"https://pictures.example/{number}.jpg", "license": "by-sa",
-                "license_version": "2.0", "foreign_landing_url": f"https://site.example/{number}"}  # fmt: skip
+                "license_version": "2.0", "creator": "A. N. \u200dOther",
+                "foreign_landing_url": f"https://site.example/{number}"}  # fmt: skip
 
     found = {n: {"result_count": 99, "results": [*map(result, page)]} for n, page in enumerate(pages, 1)}
     return {number: json.dumps(page).encode() for number, page in found.items()}
@@ -44,6 +45,7 @@ def test_openverse(internet: Internet, tmp_path: Path) -> None:
     internet.hosts["api.openverse.org"] = api
     rows = collected("openverse", tmp_path / "out", 11)
     assert len(rows) == 11 and {row.license for row in rows} == {"CC BY-SA 2.0"}
+    assert {row.author for row in rows} == {"A. N. Other"}
     assert {row.page_url for row in rows} >= {"https://site.example/1", "https://site.example/11"}
     assert asked[0]["q"] == "wild grass" and [query["page"] for query in asked] == ["1", "2"]
     asking = Request("grass", "grass", 1, root=tmp_path, license="commercial,modify")
@@ -108,10 +110,12 @@ def test_openverse_waits_until_it_may_be_asked_again(tmp_path: Path, monkeypatch
 
 def commons_page(numbers: list[int], license: str = "CC BY-SA 4.0") -> bytes:
     def page(place: int, number: int) -> dict[str, object]:
+        artist = '<a href="//commons.wikimedia.org/wiki/User:X">X &amp; <b>Y</b></a>\n'
         info = {"url": f"https://upload.wikimedia.org/huge/{number}.tif",
                 "thumburl": f"https://upload.wikimedia.org/thumb/{number}.jpg",
                 "descriptionurl": f"https://commons.wikimedia.org/wiki/File:{number}",
-                "extmetadata": {"LicenseShortName": {"value": license, "source": "commons-desc-page"}}}  # fmt: skip
+                "extmetadata": {"LicenseShortName": {"value": license, "source": "commons-desc-page"},
+                                "Artist": {"value": artist}}}  # fmt: skip
         return {"pageid": number, "ns": 6, "index": place, "imagerepository": "local", "imageinfo": [info]}
 
     found = {str(n): page(place, n) for place, n in reversed([*enumerate(numbers, 1)])}
@@ -130,6 +134,7 @@ def test_commons(internet: Internet, tmp_path: Path) -> None:
     )
     rows = collected("commons", tmp_path / "out", 20)
     assert len(rows) == 10 and {row.license for row in rows} == {"CC BY-SA 4.0", "CC0"}
+    assert {row.author for row in rows} == {"X & Y"}
     assert {row.page_url for row in rows} >= {"https://commons.wikimedia.org/wiki/File:9"}
     assert any("filetype:bitmap+wild+grass" in url for url in internet.asked)
     only = list(commons.candidates(Request("grass", "grass", 9, license="publicdomain")))

@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.pictures.manifest import Refusal, read_jsonl, write_jsonl
-from greenr_luigi.sources import baidu, bing, commons, download, flickr, google, openverse, paging
+from greenr_luigi.sources import (
+    baidu,
+    bing,
+    commons,
+    download,
+    flickr,
+    google,
+    inaturalist,
+    openverse,
+    paging,
+)
 from greenr_luigi.sources.results import MOST, Answer, Result
 from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
@@ -43,6 +53,11 @@ ENGINES: dict[str, tuple[paging.Reader, Callable[[Any], bytes], dict[str, Any]]]
         openverse.results,
         lambda items: json.dumps({"results": items}).encode(),
         {"url": URL, "foreign_landing_url": URL, "license": "by", "license_version": "2.0"},
+    ),
+    "inaturalist": (
+        inaturalist.results,
+        lambda items: json.dumps({"results": items}).encode(),
+        {"id": 1, "uri": URL, "user": {"login": "me"}, "photos": [{"license_code": "cc-by", "url": URL}]},
     ),
     "flickr": (
         flickr.results,
@@ -106,7 +121,7 @@ def test_any_answer(name: str, tmp_path_factory: pytest.TempPathFactory) -> None
         assert len(read_jsonl(file, Refusal)) == len(candidates)
         for one in candidates:
             # As the store writes it.
-            msgspec.json.encode([one.file_url, one.page_url, one.license])
+            msgspec.json.encode([one.file_url, one.page_url, one.license, one.author])
             assert one.page_url is None or one.page_url.startswith("http")
 
     check()

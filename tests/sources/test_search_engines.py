@@ -69,7 +69,15 @@ def baidu_page(numbers: Sequence[int]) -> bytes:
 
 def flickr_page(numbers: Sequence[int]) -> bytes:
     photos = [
-        {"id": str(n), "owner": "some", "license": "4", "title": "a", "url_l": address(n)} for n in numbers
+        {
+            "id": str(n),
+            "owner": "some",
+            "license": "4",
+            "title": "a",
+            "ownername": "Some One",
+            "url_l": address(n),
+        }
+        for n in numbers
     ]
     return json.dumps(
         {"photos": {"page": 1, "photo": [*photos, {"id": "0", "owner": "x"}]}, "stat": "ok"}
@@ -122,14 +130,14 @@ def test_crawls_on_until_enough_are_good(
 
 
 def test_says_where_a_picture_stands_and_its_licence(play: Callable[[str, Pages], None]) -> None:
-    for name, page, license in (
-        ("bing", "https://site.example/1", None),
-        ("baidu", "https://site.example/1", None),
-        ("flickr", "https://www.flickr.com/photos/some/1", "CC BY 2.0"),
+    for name, page, license, author in (
+        ("bing", "https://site.example/1", None, None),
+        ("baidu", "https://site.example/1", None, None),
+        ("flickr", "https://www.flickr.com/photos/some/1", "CC BY 2.0", "Some One"),
     ):
         play(name, [[1]])
         first = next(registry.find(name).candidates(Request("grass", "grass", 1)))
-        assert (first.page_url, first.license) == (page, license)
+        assert (first.page_url, first.license, first.author) == (page, license, author)
 
 
 @pytest.mark.parametrize("name", ENGINES)
