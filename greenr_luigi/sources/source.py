@@ -60,10 +60,10 @@ class Request:
     license: str | None = None
     #: Networks that are not public and may be fetched from, such as an archive on the intranet.
     allow: tuple[Network, ...] = ()
-    #: Takes what a source understood of the query, in words for people.
-    tell: Callable[[str], None] = lambda words: None
     #: The least pixels of either side.
     min_side: int = MIN_SIDE
+    #: Takes what a source understood of the query, in words for people.
+    tell: Callable[[str], None] = lambda words: None
 
     @property
     def terms(self) -> Terms:
