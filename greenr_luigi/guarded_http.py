@@ -13,12 +13,16 @@ import contextlib
 import errno
 import functools
 import ipaddress
+import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
@@ -52,11 +56,11 @@ Gives = TypeVar("Gives")
 class Unfetched(Exception):
     """Why there is nothing from an address. `reason`: "address" (it is not one to ask), "inside" (it is not public),
     "network", "slow", "too-large", "packed" or "http-<status>"; the message is for a person and names no remedy. A host
-    may have written some of it."""
+    may have written some of it. `retry_after`: seconds that it wants to be left alone, if it says so."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(harmless(message))
-        self.reason = reason
+        self.reason, self.retry_after = reason, retry_after
 
 
 class ForbiddenAddress(OSError):
@@ -85,19 +89,29 @@ class Rules:
     ssl: ssl.SSLContext | bool = True
     #: Told how many bytes of a body have come, each time; what it raises ends the fetch.
     arrived: Callable[[int], None] = lambda size: None
+    #: Told of an answer before its body is read; what it raises ends the fetch.
+    permits: Callable[[aiohttp.ClientResponse], None] = lambda response: None
+    #: Within which a host is asked, for each address that leads on; waiting for it counts to no deadline.
+    turn: Callable[[URL], AbstractAsyncContextManager[None]] = lambda url: contextlib.nullcontext()
 
 
 async def fetch(address: str, rules: Rules) -> bytes:
-    """The bytes behind an address. Raises Unfetched."""
+    """The bytes behind an address. Raises Unfetched, and what `turn` raises."""
+    url, clock = check(address, rules), asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(rules.seconds):
-            return await _follow(check(address, rules), rules)
+        async with asyncio.timeout(rules.seconds) as deadline:
+            for _ in range(MOST_REDIRECTS + 1):
+                left = (deadline.when() or 0) - clock()
+                deadline.reschedule(None)
+                async with rules.turn(url):
+                    deadline.reschedule(clock() + left)
+                    answer = await _ask(url, rules)
+                if isinstance(answer, bytes):
+                    return answer
+                url = answer
     except TimeoutError:
         raise Unfetched("slow", f"it did not answer in {rules.seconds:.3g} seconds") from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        if _comes_from_forbidden(error):
-            raise Unfetched("inside", "it does not lead to a public server") from None
-        raise Unfetched("network", _plain(error)) from None
+    raise Unfetched("address", f"it leads on more than {MOST_REDIRECTS} times")
 
 
 def check(address: str, rules: Rules) -> URL:
@@ -130,8 +144,9 @@ def _number(host: str) -> str | None:
     return None
 
 
-async def _follow(url: URL, rules: Rules) -> bytes:
-    for _ in range(MOST_REDIRECTS + 1):
+async def _ask(url: URL, rules: Rules) -> bytes | URL:
+    """What one address answers, or where it leads."""
+    try:
         proxy = rules.proxy(str(url))
         async with (
             _session(rules, None if proxy else PublicResolver(rules)) as session,
@@ -139,14 +154,21 @@ async def _follow(url: URL, rules: Rules) -> bytes:
         ):
             if response.status not in (301, 302, 303, 307, 308):
                 return await _body(response, rules)
-            url = check(str(url.join(URL(response.headers.get("Location", "")))), rules)
-    raise Unfetched("address", f"it leads on more than {MOST_REDIRECTS} times")
+            return check(str(url.join(URL(response.headers.get("Location", "")))), rules)
+    except TimeoutError as error:
+        raise Unfetched("slow", _plain(error)) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        if _comes_from_forbidden(error):
+            raise Unfetched("inside", "it does not lead to a public server") from None
+        raise Unfetched("network", _plain(error)) from None
 
 
 async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
     """The answer's bytes, counted while they come."""
     if response.status != 200:
-        raise Unfetched(f"http-{response.status}", f"it answered {response.status} {response.reason!s:.60}")
+        words = f"it answered {response.status} {response.reason!s:.60}"
+        raise Unfetched(f"http-{response.status}", words, retry_after(response.headers))
+    rules.permits(response)
     packed = response.headers.get("Content-Encoding", "identity")
     if packed.lower() != "identity":
         raise Unfetched("packed", f"it answered in packed form ({packed:.20}), though asked not to")
@@ -160,6 +182,17 @@ async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
         if len(data) > rules.most_bytes:
             raise too_large
     return bytes(data)
+
+
+def retry_after(head: Mapping[str, str]) -> float | None:
+    """Seconds that a host wants to be left alone, which it gives in seconds or as a date."""
+    said = head.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", said):
+        return float(said)
+    try:
+        return max(parsedate_to_datetime(said).timestamp() - time.time(), 0)
+    except (ValueError, OverflowError):
+        return None
 
 
 class CountedAnswer(ResponseHandler):

@@ -55,6 +55,13 @@ class SourceParameters:
         significant=False,
         description="Networks of your own that pictures may be fetched from; others that are not public are refused.",
     )
+    per_host = NumberParameter(
+        float, 0, significant=False, description="Requests to one host in a second at most; 0 for no bound."
+    )
+    opt_outs = NumberParameter(
+        int, 0, 1, significant=False,
+        description="1 leaves pictures that their hosts keep from models; 0 takes them, where the hosts are yours.",
+    )  # fmt: skip
 
 
 class OfOneClass(PipelineStage):
@@ -161,7 +168,16 @@ class DownloadImages(SourceParameters, OfOneClass):
         return Recrawl(
             self.source,
             Request(
-                self.label, query, self.limit, self.folder, Path(self.root), license, allow, self.min_side
+                self.label,
+                query,
+                self.limit,
+                self.folder,
+                Path(self.root),
+                license,
+                allow,
+                min_side=self.min_side,
+                per_host=self.per_host,
+                opt_outs=bool(self.opt_outs),
             ),
             self.parameters,
             self.output_folder,

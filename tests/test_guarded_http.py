@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,7 @@ def web(address: str, allow: tuple[Network, ...] = (), seconds: float = 5, port:
 
 def crawl(address: str, allow: tuple[Network, ...] = (), seconds: float = 5, port: int = 80) -> Outcome:
     try:
-        return download.fetch(replace(download.session(allow), seconds=seconds, waits=()), address)
+        return download.fetch(download.Session(allow=allow, seconds=seconds, retries=0), address)
     except Unavailable as why:
         return REASONS.get(why.reason, UNREACHABLE)
 
@@ -179,7 +178,7 @@ def test_switched_off() -> None:
 def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.3:1")
     with pytest.raises(Unavailable, match="a proxy by socks5 is not used: name one"):
-        download.fetch(download.session(), f"https://{PUBLIC}/")
+        download.fetch(download.Session(), f"https://{PUBLIC}/")
 
 
 class Host:
@@ -396,7 +395,7 @@ def test_where_no_thread_is_to_be_had_a_look_up_fails_and_no_place_is_lost(
         with pytest.raises(OSError, match="can't start new thread"):
             asyncio.run(guarded_http.SystemResolver().resolve("private.test"))
     with pytest.raises(Unavailable, match="can't start new thread"):
-        download.fetch(replace(download.session(), waits=()), "http://private.test/")
+        download.fetch(download.Session(retries=0), "http://private.test/")
 
 
 @both

@@ -128,7 +128,7 @@ def fetch(address: str, allow: tuple[Network, ...]) -> Read:
     from greenr_luigi.sources import download
 
     try:
-        return download.fetch(download.session(allow), address), (0, 0)
+        return download.fetch(download.Session(allow=allow), address), (0, 0)
     except Unavailable as why:
         if why.reason == "too-large":
             raise Unavailable("picture-too-large", str(why)) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +18,11 @@ from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, store
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
-from greenr_luigi.sources.source import THREADS, Request, Source, SourceError
+from greenr_luigi.sources.source import PASSING, THREADS, Request, Source, SourceError
 from greenr_luigi.sources.store import Store
 
 #: Fewer pictures than this teach nothing; fewer are taken only where fewer are asked for.
 MINIMUM = 10
-#: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
-PASSING = re.compile(r"\b(network|slow|http-(408|429|5\d\d))\b")
 
 
 def collect(

@@ -38,7 +38,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
     offsets = range(0, MOST, PAGE)
     pages = (f"{API}?{urllib.parse.urlencode(asked | {'gsroffset': offset})}" for offset in offsets)
-    return paging.candidates("commons", download.session(request.allow), pages, read)
+    return paging.candidates("commons", download.session(request), pages, read)
 
 
 def results(response: Answer) -> list[Result]:

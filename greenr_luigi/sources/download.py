@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import itertools
+import math
 import ssl
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import aiohttp
 import requests
+from yarl import URL
 
 from greenr_luigi import about, guarded_http
 from greenr_luigi.guarded_http import Rules
 from greenr_luigi.pictures.unusable import MAX_BYTES
+from greenr_luigi.sources import opt_outs
+from greenr_luigi.sources.hosts import Hosts, NotAsked
 from greenr_luigi.sources.results import Answer
-from greenr_luigi.sources.source import Unavailable
+from greenr_luigi.sources.source import PASSING, Request, Unavailable
 from greenr_luigi.text import Network
 
 AGENT = about.agent()
@@ -24,27 +30,36 @@ AGENT = about.agent()
 MAX_PAGE_BYTES = 4 * 2**20
 #: Seconds for one picture or page altogether: a host that drips bytes must not hold a crawl.
 DEADLINE = 30.0
-#: What passes: it is asked for again, after so many seconds.
-PASSING = ("network", "http-429", "http-502", "http-503", "http-504")
-WAITS = (0.3, 0.6)
+#: How often an address is tried again where what failed may pass.
+RETRIES = 3
 #: The web's, and those that a person may have chosen; the others belong to services that are no web servers.
 PORTS = frozenset({80, 443, *range(1024, 2**16)})
 
 
 @dataclass(frozen=True)
 class Session:
-    """As whom to ask, which networks that are not public may be asked, and how long."""
+    """As whom to ask, which networks that are not public may be asked, and how long. `hosts`: what is known of those
+    that are asked. `opt_outs`: whether a picture is left that its host keeps from models."""
 
     agent: str = AGENT
     allow: Sequence[Network] = ()
     seconds: float = DEADLINE
-    waits: Sequence[float] = WAITS
+    retries: int = RETRIES
+    hosts: Hosts = field(default_factory=Hosts)
+    opt_outs: bool = True
 
     def get(self, url: str, most_bytes: int = MAX_PAGE_BYTES, **headers: str) -> Answer:
         """What lies at an address; what passes is tried again. Raises Unavailable: "address", "inside",
         "network", "slow", "too-large", "packed" or "http-<status>"."""
-        ends = time.monotonic() + self.seconds
-        rules = Rules(
+        return Answer(self._got(url, self._rules(most_bytes, headers)))
+
+    def picture(self, url: str) -> bytes:
+        """What lies at the address of a picture, as `get` has it. Raises Unavailable: "opt-out", too."""
+        rules = self._rules(MAX_BYTES, {})
+        return self._got(url, replace(rules, permits=_refuse_opt_out) if self.opt_outs else rules)
+
+    def _rules(self, most_bytes: int, headers: Mapping[str, str]) -> Rules:
+        return Rules(
             most_bytes,
             self.seconds,
             {"User-Agent": self.agent, "Accept": "*/*", **headers},
@@ -53,35 +68,62 @@ class Session:
             proxy=proxy,
             ssl=trusted(certificates()),
         )
-        for wait in (*self.waits, 0):
-            try:
-                rules = replace(rules, seconds=max(ends - time.monotonic(), 0))
-                return Answer(guarded_http.in_thread(_fetch, url, rules).result())
-            except guarded_http.Unfetched as error:
-                why = error
-            except OSError as error:  # No thread, or no more open files.
-                why = guarded_http.Unfetched("network", str(error))
-            if why.reason not in PASSING:
-                break
-            time.sleep(wait)
+
+    def _got(self, url: str, rules: Rules) -> bytes:
+        try:
+            return guarded_http.in_thread(lambda: asyncio.run(self._tried(url, rules))).result()
+        except guarded_http.Unfetched as error:
+            why = error
+        except OSError as error:  # No thread, or no more open files.
+            why = guarded_http.Unfetched("network", str(error))
         remedy = (
             ": name your own network in --allow-networks to fetch from it" if why.reason == "inside" else ""
         )
         raise Unavailable(why.reason, f"{why}{remedy}")
 
+    async def _tried(self, url: str, rules: Rules) -> bytes:
+        clock = asyncio.get_running_loop().time
+        ends, asked = math.inf, URL()
 
-def _fetch(url: str, rules: Rules) -> bytes:
-    return asyncio.run(guarded_http.fetch(url, rules))
+        @contextlib.asynccontextmanager
+        async def turn(at: URL) -> AsyncIterator[None]:
+            nonlocal ends, asked
+            async with self.hosts.turn(at):
+                # Before its first turn an address waits for others.
+                ends, asked = min(ends, clock() + self.seconds), at
+                yield
+
+        rules = replace(rules, turn=turn)
+        for tries in itertools.count(1):
+            try:
+                return await guarded_http.fetch(
+                    url, replace(rules, seconds=min(ends - clock(), self.seconds))
+                )
+            except guarded_http.Unfetched as error:
+                if tries > self.retries or not PASSING.fullmatch(error.reason) or isinstance(error, NotAsked):
+                    raise
+                wait = self.hosts.wait(asked, tries)
+                if wait is None or clock() + wait >= ends:
+                    raise
+            await asyncio.sleep(wait)
+        raise AssertionError
 
 
-def session(allow: Sequence[Network] = (), agent: str = AGENT) -> Session:
-    """A session for `fetch`. Proxies and certificates come from the environment."""
-    return Session(agent, allow)
+def _refuse_opt_out(response: aiohttp.ClientResponse) -> None:
+    head = response.headers
+    if word := opt_outs.said_in(head.getall("X-Robots-Tag", []), head.getall("tdm-reservation", [])):
+        raise guarded_http.Unfetched("opt-out", f"its host keeps it from models: {word}")
+
+
+def session(request: Request, agent: str = AGENT) -> Session:
+    """A session for what is asked for. Proxies and certificates come from the environment."""
+    hosts = Hosts(request.per_host, request.root, DEADLINE)
+    return Session(agent, request.allow, retries=RETRIES, hosts=hosts, opt_outs=request.opt_outs)
 
 
 def fetch(session: Session, url: str) -> bytes:
     """The bytes of a picture. Raises Unavailable."""
-    return session.get(url, MAX_BYTES).content
+    return session.picture(url)
 
 
 def proxy(url: str) -> str | None:

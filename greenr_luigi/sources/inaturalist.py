@@ -38,7 +38,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     observation on, so that the same question has the same answer."""
     from greenr_luigi.sources import download, paging
 
-    session, wanted = download.session(request.allow), request.license or ANY
+    session, wanted = download.session(request), request.license or ANY
 
     def address(path: str, **question: object) -> str:
         pace.keep(request.root / ASKED, A_MINUTE, MINUTE)

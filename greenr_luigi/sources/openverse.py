@@ -34,7 +34,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     asked = {"q": request.query, "page_size": PAGE, "mature": "false", **kind}
     pages = (f"{API}?{urllib.parse.urlencode({**asked, 'page': page + 1})}" for page in range(PAGES))
     return paging.candidates(
-        "openverse", download.session(request.allow), _paced(pages, request.root / ASKED), results
+        "openverse", download.session(request), _paced(pages, request.root / ASKED), results
     )
 
 

@@ -2,12 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
 
 from greenr_luigi import files
+from greenr_luigi.staleness import regular
+from greenr_luigi.staleness.file_system import FLOCK
+
+#: Places of a name at most, and names that a file tells apart: of two that it does not, one waits for the other.
+MOST, APART = 64, 4096
+#: Seconds until a place that another process has is tried again.
+POLL = 0.05
+
+
+class Places:
+    """Of each name `many` places, each for one at a time and for `seconds` at least: so many at once and in a second.
+
+    `shared`: a file by which processes agree, if they do. A place in it is a number, when it was taken last, with a
+    lock on it: the kernel gives that back when the process dies. For one thread at a time."""
+
+    def __init__(self, many: int, seconds: float, shared: Path | None = None) -> None:
+        self._many, self._seconds = min(many, MOST), seconds
+        self._taken: dict[int, float] = {}
+        self._busy = set[int]()
+        self._file: int | None = None
+        if shared:
+            # Another user's, or one in a folder that is not there yet, is not shared.
+            with contextlib.suppress(PermissionError, FileNotFoundError):
+                self._file = regular.descriptor(shared, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+    def take(self, name: str) -> int | float:
+        """A place, or after how many seconds to try again."""
+        wait = POLL
+        first = zlib.crc32(name.encode()) % APART * MOST
+        for place in range(first, first + self._many):
+            if place in self._busy or not self._lock(place, fcntl.F_WRLCK):
+                continue
+            now = time.time()
+            # A clock that was set back has left times to come.
+            left = self._seconds - abs(now - self._last(place))
+            if left <= 0:
+                self._busy.add(place)
+                self._note(place, now)
+                return place
+            self._lock(place, fcntl.F_UNLCK)
+            wait = min(wait, left)
+        return wait
+
+    def leave(self, place: int) -> None:
+        self._busy.discard(place)
+        self._lock(place, fcntl.F_UNLCK)
+
+    def _last(self, place: int) -> float:
+        """When a place was taken last, in seconds since 1970."""
+        if self._file is None:
+            return self._taken.get(place, 0.0)
+        data = os.pread(self._file, 8, place * 8)
+        return float(struct.unpack("d", data)[0]) if len(data) == 8 else 0.0
+
+    def _note(self, place: int, now: float) -> None:
+        self._taken[place] = now
+        if self._file is not None:
+            # No more is lost on a full disk than that others know.
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file, struct.pack("d", now), place * 8)
+
+    def _lock(self, place: int, kind: int) -> bool:
+        """Whether no other process has it."""
+        if self._file is None:
+            return True
+        try:
+            # Of the open file: those of a process would not keep two of its threads apart.
+            asked = struct.pack(FLOCK, kind, os.SEEK_SET, place * 8, 8, 0)
+            fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, asked)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
 
 def keep(path: Path, most: int, seconds: float) -> None:

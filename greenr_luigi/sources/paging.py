@@ -6,6 +6,7 @@ import functools
 import reprlib
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from greenr_luigi.sources import download
@@ -22,18 +23,19 @@ MOST_CHARACTERS = 2048
 
 
 def candidates(
-    name: str, session: download.Session, pages: Iterable[str], read: Reader
+    name: str, session: download.Session, pages: Iterable[str], read: Reader, agent: str | None = None
 ) -> Iterator[Candidate]:
     """The results of page after page, each address once, until two pages in a row bring nothing new, at most MOST.
 
-    A result whose address is none is a candidate that cannot be loaded. Raises Interrupted when a page cannot be had
-    or read.
+    A result whose address is none is a candidate that cannot be loaded. `agent`: as whom to ask for pages, if not as
+    for pictures. Raises Interrupted when a page cannot be had or read.
     """
+    asking = replace(session, agent=agent) if agent else session
     seen: set[str] = set()
     fruitless = 0
     for page in pages:
         fruitless += 1
-        for result in reading(name, session, page, read):
+        for result in reading(name, asking, page, read):
             candidate = _candidate(session, result)
             if candidate.file_url not in seen:
                 seen.add(candidate.file_url)

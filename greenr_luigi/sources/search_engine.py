@@ -19,23 +19,23 @@ from greenr_luigi.sources import download, paging
 from greenr_luigi.sources.results import MOST
 from greenr_luigi.sources.source import Candidate, Request
 
-#: The engines give programs they do not know another page, or none.
+#: These engines give programs they do not know another page, or none. For their pages of results alone.
 BROWSER = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
 )
 
 
 def search(
-    name: str, request: Request, feeder: Any, read: paging.Reader, **options: Any
+    name: str, request: Request, feeder: Any, read: paging.Reader, agent: str | None = None, **options: Any
 ) -> Iterator[Candidate]:
     """The results of the engine `name`. `feeder`: icrawler's class that makes its addresses of `options`; `read`: what
-    a page of results says. Raises Interrupted."""
+    a page of results says; `agent`: as whom its pages are asked for, if not as ourselves. Raises Interrupted."""
     fed = feeder(1, Signal(), None)
     # The feeder's own queue holds five addresses and then waits for a parser thread.
     fed.out_queue = addresses = queue.SimpleQueue[str]()
     fed.feed(**options)
     pages = (addresses.get() for _ in range(addresses.qsize()))
-    yield from paging.candidates(name, download.session(request.allow, BROWSER), pages, read)
+    yield from paging.candidates(name, download.session(request), pages, read, agent)
 
 
 def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader) -> Iterator[Candidate]:
@@ -45,4 +45,4 @@ def search_keyword(name: str, request: Request, feeder: Any, read: paging.Reader
         options["filters"] = {"license": request.license}
     # Google's feeder quotes the keyword; the others paste it into an address as it is.
     keyword = request.query if name == "google" else urllib.parse.quote(request.query, safe="")
-    return search(name, request, feeder, read, keyword=keyword, **options)
+    return search(name, request, feeder, read, BROWSER, keyword=keyword, **options)

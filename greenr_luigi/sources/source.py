@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Pictures that are fetched at once.
 THREADS = 16
+#: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
+PASSING = re.compile(r"\b(network|slow|http-(408|429|5\d\d))\b")
 
 
 class SourceError(GreenrError):
@@ -62,6 +65,10 @@ class Request:
     allow: tuple[Network, ...] = ()
     #: The least pixels of either side.
     min_side: int = MIN_SIDE
+    #: Requests to one host in a second, by all processes of the data root; half as many are under way. 0: no bound.
+    per_host: float = 0
+    #: Whether a picture is left that its host keeps from models.
+    opt_outs: bool = True
     #: Takes what a source understood of the query, in words for people.
     tell: Callable[[str], None] = lambda words: None
 

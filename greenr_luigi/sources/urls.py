@@ -19,7 +19,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     from greenr_luigi.sources import download
 
     assert request.folder is not None
-    session = download.session(request.allow)
+    session = download.session(request)
     path, entries = listed(request.folder, request.label)
     seen = set[str]()
     for url, _, line in entries:

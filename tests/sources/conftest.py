@@ -8,34 +8,40 @@ import random
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+
+from greenr_luigi.sources import download, hosts
 
 #: Signed by itself for the hosts that the tests play, and trusted by nobody else.
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
 Query = dict[str, str]
-Answer = bytes | tuple[int, bytes]
+#: Bytes, or a status with them, and more headers.
+Answer = bytes | tuple[int, bytes] | tuple[int, bytes, Sequence[tuple[str, str]]]
 
 
 class Internet:
     """Hosts by name, each a function from path and query to an answer; `asked` lists all addresses, in
-    order."""
+    order, and `agents` as whom each host was asked."""
 
     def __init__(self) -> None:
         self.hosts: dict[str, Callable[[str, Query], Answer]] = {"pictures.example": self._picture}
         self.asked: list[str] = []
+        self.agents = defaultdict[str, set[str]](set)
 
-    def answer(self, url: str) -> tuple[int, bytes]:
+    def answer(self, url: str) -> tuple[int, bytes, Sequence[tuple[str, str]]]:
         self.asked.append(url)
         parts = urllib.parse.urlsplit(url)
         host = self.hosts.get(parts.hostname or "")
         found = host(parts.path, dict(urllib.parse.parse_qsl(parts.query))) if host else (404, b"")
-        return found if isinstance(found, tuple) else (200, found)
+        return (200, found, ()) if isinstance(found, bytes) else (*found, ())[:3]
 
     def _picture(self, path: str, query: Query) -> Answer:
         """/<number>.jpg; numbers from 1000 on are missing, from 2000 on no picture, from 3000 on too
@@ -83,8 +89,13 @@ def online(net: Internet) -> Iterator[dict[str, str]]:
             self.close_connection = False
 
         def do_GET(self) -> None:
-            status, body = net.answer(self.base + self.path)
+            net.agents[urllib.parse.urlsplit(self.base + self.path).hostname or ""].add(
+                str(self.headers["User-Agent"])
+            )
+            status, body, headers = net.answer(self.base + self.path)
             self.send_response(status)
+            for header in headers:
+                self.send_header(*header)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -111,6 +122,9 @@ def online(net: Internet) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
     net = Internet()
+    # Nobody waits for a turn, or before the next try; who tests that makes Hosts of their own.
+    monkeypatch.setattr(download, "Hosts", lambda a_second, *more: hosts.Hosts(0, *more))
+    monkeypatch.setattr(hosts, "random", SimpleNamespace(uniform=lambda least, most: least))
     with online(net) as environment:
         for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(name, raising=False)

@@ -41,11 +41,7 @@ class Root:
         self.time, self.days = time.time, 0.0
         self.later(0)
         # What passes is not waited for.
-        monkeypatch.setattr(
-            download,
-            "session",
-            lambda allow=(), agent=download.AGENT: download.Session(agent, allow, waits=()),
-        )
+        monkeypatch.setattr(download, "RETRIES", 0)
         upload, pictures = "upload.wikimedia.org", internet.hosts["pictures.example"]
         internet.hosts[upload] = lambda path, query: pictures(path.replace("/thumb", ""), query)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
-from greenr_luigi.sources import inaturalist, pace, registry
+from greenr_luigi.sources import download, inaturalist, pace, registry
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.inaturalist import called
 from greenr_luigi.sources.results import Answer as Page
@@ -226,10 +225,7 @@ def test_another_answer_is_told(
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from greenr_luigi.sources import download
-
-    session = functools.partial(download.Session, waits=())
-    monkeypatch.setattr(download, "session", lambda allow=(), agent=download.AGENT: session(agent, allow))
+    monkeypatch.setattr(download, "RETRIES", 0)
 
 
 def test_it_is_asked_no_more_often_than_it_wants(

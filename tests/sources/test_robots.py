@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from greenr_luigi import about
@@ -13,7 +11,7 @@ from tests.sources.conftest import Answer, Internet
 
 SITE = "https://pictures.example"
 #: What passes is not waited for.
-SESSION = replace(download.session(), waits=())
+SESSION = download.Session(retries=0)
 
 
 def play(internet: Internet, answer: Answer) -> Robots:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,8 +120,8 @@ def test_a_picture_takes_neither_memory_nor_time_without_end(
     internet: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Unavailable) as slow:
-        download.fetch(replace(download.session(), seconds=0), URL.format(1))
+        download.fetch(download.Session(seconds=0), URL.format(1))
     monkeypatch.setattr(download, "MAX_BYTES", 0)
     with pytest.raises(Unavailable) as too_large:
-        download.fetch(download.session(), URL.format(1))
+        download.fetch(download.Session(), URL.format(1))
     assert (slow.value.reason, too_large.value.reason) == ("slow", "too-large")

@@ -1,0 +1,129 @@
+"""How hosts are asked: each a few times at once and in a second, not before it says, and in the end not at all where
+nothing is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yarl import URL
+
+from greenr_luigi.guarded_http import Unfetched
+from greenr_luigi.sources.pace import Places
+from greenr_luigi.sources.source import PASSING, THREADS
+
+#: The file by which the processes of a data root agree, below it.
+SHARED = "hosts.lock"
+#: Seconds until it is looked again whether it is a request's turn.
+POLL = 0.05
+#: Failures of a host in a row after which none of its addresses is tried twice, and after which it is asked no more.
+DOUBTFUL, GIVEN_UP = 8, 16
+#: Requests in a row, to whatever hosts, that nobody answered, after which nothing is tried twice: there is no network.
+AWAY = 64
+#: What speaks of a whole host, and not of one of its addresses.
+OF_HOST = ("network", "slow", "http-429", "http-503")
+
+
+class NotAsked(Unfetched):
+    """The host is not asked now, or not any more."""
+
+
+@dataclass
+class Host:
+    #: Not to be asked before (time.monotonic), and why: the reason of an Unfetched.
+    closed_until: float = 0.0
+    why: str = "network"
+    #: In a row.
+    failures: int = 0
+    given_up: bool = False
+
+
+class Hosts:
+    """What is known of the hosts that somebody asks. `a_second`: requests to each, of which half as many are under way
+    at a time; 0: no bound. `root`: the data root whose processes share these. `patience`: seconds that a request waits
+    for a host that says when to ask again."""
+
+    def __init__(self, a_second: float = 0, root: Path | None = None, patience: float = 30) -> None:
+        self._places = None
+        if a_second:
+            many = math.ceil(a_second / 2)
+            self._places = Places(many, many / a_second, root and root / SHARED)
+        self._patience = patience
+        self._hosts = defaultdict[str, Host](Host)
+        self._running = self._unanswered = 0
+        self._lock = threading.Lock()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, url: URL) -> AsyncIterator[None]:
+        """The block asks the host of an address, when it is its turn; how that ends is noted. Raises NotAsked."""
+        name = name_of(url)
+        while isinstance(place := self._take(name), float):
+            await asyncio.sleep(place)
+        try:
+            yield
+        except Unfetched as error:
+            self._note(name, error.reason, error.retry_after)
+            raise
+        except asyncio.CancelledError:
+            self._note(name, "slow")
+            raise
+        else:
+            self._note(name, "")
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._places:
+                    self._places.leave(int(place))
+
+    def wait(self, url: URL, tries: int) -> float | None:
+        """Seconds after which to try an address again that has failed so many times; None: not at all."""
+        with self._lock:
+            host = self._hosts[name_of(url)]
+            if host.failures >= DOUBTFUL or self._unanswered >= AWAY:
+                return None
+            # Full jitter: those who failed together do not come back together.
+            return max(random.uniform(0, 2.0**tries / 2), host.closed_until - time.monotonic())
+
+    def _take(self, name: str) -> int | float:
+        """A place, or seconds after which to try again."""
+        with self._lock:
+            host = self._hosts[name]
+            if host.given_up:
+                words = f"{name} is not asked any more in this run, in which {GIVEN_UP} requests in a row have failed"
+                raise NotAsked(host.why, words)
+            if (wait := host.closed_until - time.monotonic()) > self._patience:
+                raise NotAsked(host.why, f"{name} is not asked, for {wait:.0f} seconds more, as it says")
+            if wait > 0 or self._running >= THREADS:
+                return max(wait, POLL)
+            place = self._places.take(name) if self._places else 0
+            if isinstance(place, int):
+                self._running += 1
+            return place
+
+    def _note(self, name: str, reason: str, retry_after: float | None = None) -> None:
+        """How a request ended: empty, or why it failed."""
+        with self._lock:
+            host = self._hosts[name]
+            answered = reason not in ("network", "slow")
+            self._unanswered = 0 if answered else self._unanswered + 1
+            if retry_after is not None:
+                host.closed_until, host.why = time.monotonic() + retry_after, reason
+            if not PASSING.fullmatch(reason):
+                host.failures = 0
+                return
+            host.failures += 1
+            if host.failures >= GIVEN_UP and reason in OF_HOST:
+                host.given_up, host.why = True, reason
+
+
+def name_of(url: URL) -> str:
+    """A host, and its port if that is not the web's."""
+    return f"{url.host}" if url.port in (80, 443) else f"{url.host}:{url.port}"

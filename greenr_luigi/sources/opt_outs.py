@@ -1,0 +1,57 @@
+"""What a host says with a picture that keeps it from models: X-Robots-Tag, and the Text and Data Mining Reservation
+Protocol."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+
+from greenr_luigi import about
+
+#: Words of X-Robots-Tag that keep a picture from models, or from collections of pictures at all.
+WORDS = {"noai", "noimageai", "noindex", "noimageindex", "none"}
+#: Words that are followed by a colon and a value. Any other is whom the words behind it are meant for.
+VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
+EVERYBODY = {"*", "robots", about.NAME.lower()}
+
+
+def said_in(tags: Iterable[str], reservations: Iterable[str]) -> str | None:
+    """The opt-out of an answer with these headers, X-Robots-Tag and tdm-reservation; None if there is none."""
+    for line in tags:
+        if word := _of_robots(line):
+            return f"X-Robots-Tag: {word}"
+    if any(line.strip().partition(",")[0] == "1" for line in reservations):
+        return "tdm-reservation: 1"
+    return None
+
+
+def _of_robots(line: str) -> str | None:
+    """The word of a header that keeps us out, such as `noai`, or `otherbot: none, greenr_luigi: noindex`."""
+    meant = True
+    # A date has a comma of its own, behind the day of the week.
+    for part in re.split(r",(?! *\d)", line.lower()):
+        name, value = _parted(part)
+        if value and name not in VALUED:
+            meant = name in EVERYBODY
+            name, value = _parted(value)
+        if meant and (name in WORDS or (name == "unavailable_after" and _is_past(value))):
+            return name
+    return None
+
+
+def _parted(part: str) -> tuple[str, str]:
+    name, _, value = part.partition(":")
+    return name.strip(), value.strip()
+
+
+def _is_past(date: str) -> bool:
+    """Of a date in the form of a letter (RFC 822, RFC 850) or of ISO 8601; no other is past."""
+    for read in (parsedate_to_datetime, datetime.datetime.fromisoformat):
+        try:
+            when = read(date)
+        except (ValueError, OverflowError):
+            continue
+        return when.replace(tzinfo=when.tzinfo or datetime.UTC) < datetime.datetime.now(datetime.UTC)
+    return False

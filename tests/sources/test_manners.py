@@ -1,0 +1,329 @@
+"""How hosts are asked: as whom, how often, when again, and for what not."""
+
+from __future__ import annotations
+
+import datetime
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import format_datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from yarl import URL
+
+from greenr_luigi import about, guarded_http
+from greenr_luigi.pictures.manifest import Refusal, read_jsonl
+from greenr_luigi.sources import download, hosts, opt_outs, pace, registry
+from greenr_luigi.sources.collection import collect
+from greenr_luigi.sources.hosts import Hosts
+from greenr_luigi.sources.pace import Places
+from greenr_luigi.sources.search_engine import BROWSER
+from greenr_luigi.sources.source import THREADS, Request, Unavailable
+from tests.progress import quiet
+from tests.sources.conftest import Answer, Internet, Query, picture
+from tests.sources.test_search_engines import ENGINES
+
+ADDRESS = "https://pictures.example/{}.jpg"
+
+
+def play(internet: Internet, *answers: Answer) -> None:
+    """The host gives these answers in turn, the last one from then on."""
+    left = [*answers]
+    internet.hosts["pictures.example"] = lambda path, query: left.pop(0) if len(left) > 1 else left[0]
+
+
+def got(number: int = 1, session: download.Session | None = None) -> bytes | str:
+    """A picture, or the reason why it is not there."""
+    try:
+        return download.fetch(session or download.Session(), ADDRESS.format(number))
+    except Unavailable as why:
+        return why.reason
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_pictures_are_asked_for_as_ourselves_and_only_pages_that_need_it_as_a_browser(
+    name: str, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLICKR_APIKEY", "key")
+    host, page, _, _ = ENGINES[name]
+    internet.hosts[host] = lambda path, query: page([1])
+    next(registry.find(name).candidates(Request("grass", "grass"))).load()
+    assert internet.agents["pictures.example"] == {about.agent()}
+    assert internet.agents[host] == {about.agent() if name == "flickr" else BROWSER}
+
+
+class Clock:
+    """The time of `pace`, which stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(pace, "time", SimpleNamespace(time=lambda: self.now))
+
+
+def test_a_host_has_so_many_places_and_each_its_share_of_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    for shared in (None, tmp_path / "hosts.lock"):
+        places = Places(4, 0.5, shared)
+        taken = [places.take("a") for _ in range(6)]
+        assert [isinstance(one, int) for one in taken] == [True] * 4 + [False] * 2
+        assert isinstance(places.take("b"), int)
+        for place in taken[:4]:
+            places.leave(int(place))
+        assert places.take("a") == pace.POLL
+        clock.now += 0.49
+        assert places.take("a") == pytest.approx(0.01)
+        clock.now += 0.01
+        assert isinstance(places.take("a"), int)
+        # A clock that was set back holds nobody up.
+        clock.now -= 900
+
+
+def test_processes_of_a_root_share_the_places_and_one_that_ends_leaves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As do two that have the file open, each for itself."""
+    clock = Clock(monkeypatch)
+    one, other = (Places(2, 0.5, tmp_path / "hosts.lock") for _ in range(2))
+    place = one.take("a")
+    assert isinstance(place, int) and isinstance(one.take("a"), int) and isinstance(other.take("a"), float)
+    one.leave(place)
+    assert isinstance(other.take("a"), float)
+    clock.now += 1
+    assert other.take("a") == place and isinstance(other.take("a"), float)
+    del one
+    assert isinstance(other.take("a"), int)
+
+
+def test_where_the_file_is_none_of_ours_nobody_is_held_up(tmp_path: Path) -> None:
+    (tmp_path / "torn").write_bytes(b"\xff" * 12)
+    for shared in (tmp_path / "no" / "folder", tmp_path / "torn"):
+        assert isinstance(Places(2, 0.5, shared).take("a"), int)
+
+
+class Slow:
+    """A host that answers when it is told to, and says how many wait."""
+
+    def __init__(self, internet: Internet, name: str) -> None:
+        self.answers, self.lock = threading.Event(), threading.Lock()
+        self.waiting = self.most = 0
+        internet.hosts[name] = self.answer
+
+    def answer(self, path: str, query: Query) -> Answer:
+        with self.lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        self.answers.wait(60)
+        with self.lock:
+            self.waiting -= 1
+        return picture(int(path.strip("/").split(".")[0]))
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_no_more_than_half_of_what_a_second_allows_are_under_way(internet: Internet) -> None:
+    slow = Slow(internet, "pictures.example")
+    session = download.Session(hosts=Hosts(a_second=6))
+    with ThreadPoolExecutor(12) as pool:
+        began = time.monotonic()
+        coming = [pool.submit(got, number, session) for number in range(12)]
+        wait_for(lambda: slow.waiting == 3)
+        slow.answers.set()
+        assert all(isinstance(one.result(), bytes) for one in coming)
+    # Places are taken four times, and each time for half a second.
+    assert slow.most == 3 and time.monotonic() - began > 1.5
+
+
+def test_all_hosts_together_have_no_more_than_there_are_threads(internet: Internet) -> None:
+    slow = Slow(internet, "pictures.example")
+    session = download.Session()
+    with ThreadPoolExecutor(40) as pool:
+        coming = [pool.submit(got, number, session) for number in range(40)]
+        wait_for(lambda: slow.waiting == THREADS)
+        slow.answers.set()
+        assert all(isinstance(one.result(), bytes) for one in coming) and slow.most == THREADS
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_asked_again_and_no_more_than_three_times(internet: Internet, status: int) -> None:
+    play(internet, (status, b""), (status, b""), (status, b""), picture(1))
+    assert got() == picture(1) and len(internet.asked) == 4
+    internet.asked.clear()
+    play(internet, (status, b""))
+    assert got() == f"http-{status}" and len(internet.asked) == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(403, b""), (404, b""), (410, b""), (401, b""), (451, b""), (200, b"", [("X-Robots-Tag", "noai")])],
+)
+def test_what_stays_so_is_asked_once(internet: Internet, answer: Answer) -> None:
+    play(internet, answer)
+    assert got() in ("opt-out", *(f"http-{status}" for status in (401, 403, 404, 410, 451)))
+    assert len(internet.asked) == 1
+
+
+def test_tries_are_further_and_further_apart_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "random", random)
+    known, url = Hosts(), URL("https://a.example/")
+    for tries, most in ((1, 1), (2, 2), (3, 4)):
+        waits = [known.wait(url, tries) or 0 for _ in range(300)]
+        assert 0 <= min(waits) < most / 4 and most * 3 / 4 < max(waits) <= most
+
+
+def busy(retry_after: str, status: int = 429) -> Answer:
+    return status, b"", [("Retry-After", retry_after)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_wants_to_be_left_alone_is_until_then(internet: Internet, status: int) -> None:
+    times: list[float] = []
+    answers: list[Answer] = [busy("1", status)]
+
+    def answer(path: str, query: Query) -> Answer:
+        times.append(time.monotonic())
+        return answers.pop() if answers else picture(1)
+
+    internet.hosts["pictures.example"] = answer
+    session = download.Session()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(got, 1, session)
+        wait_for(lambda: session.hosts._hosts["pictures.example"].closed_until > 0)
+        # Its other addresses wait, too.
+        assert got(2, session) == first.result() == picture(1)
+    assert len(times) == 3 and times[1] - times[0] >= 0.95
+
+
+@pytest.mark.parametrize("wait", ["31", "86400", "999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_host_that_wants_to_be_left_alone_for_long_is_not_asked_for_the_rest(
+    internet: Internet, wait: str
+) -> None:
+    play(internet, busy(wait))
+    session = download.Session()
+    assert [got(number, session) for number in range(20)] == ["http-429"] * 20
+    assert len(internet.asked) == 1
+    # Others are.
+    internet.hosts["live.staticflickr.com"] = lambda path, query: picture(1)
+    assert download.fetch(session, "https://live.staticflickr.com/1.jpg") == picture(1)
+
+
+@pytest.mark.parametrize(
+    "wait", ["", "soon", "-5", "1.5", "9" * 30, "0", "Fri, 31 Dec 1999 23:59:59 GMT", "½"]
+)
+def test_what_is_no_time_to_come_holds_nothing_up(internet: Internet, wait: str) -> None:
+    play(internet, busy(wait.encode().decode("latin-1")), picture(1))
+    assert got() == picture(1)
+
+
+def test_when_to_ask_again_is_said_in_seconds_or_as_a_date() -> None:
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=20)
+    said = guarded_http.retry_after({"Retry-After": format_datetime(soon, usegmt=True)})
+    assert said is not None and 15 < said <= 20
+    assert guarded_http.retry_after({"Retry-After": " 7 "}) == 7 and guarded_http.retry_after({}) is None
+
+
+def test_a_host_that_answers_nothing_is_given_up_and_the_others_are_not(internet: Internet) -> None:
+    session = download.Session()
+    dead = "https://dead.example/{}.jpg"
+    reasons = Counter[str]()
+    for number in range(100):
+        with pytest.raises(Unavailable) as why:
+            download.fetch(session, dead.format(number))
+        reasons["not asked any more" in str(why.value)] += 1
+        assert why.value.reason == "network"
+    # Two addresses are tried four times each, and then each once.
+    assert reasons[False] == 2 + hosts.GIVEN_UP - hosts.DOUBTFUL
+    assert got(1, session) == picture(1)
+
+
+@pytest.mark.slow
+def test_a_host_that_answers_is_not_given_up_however_many_addresses_are_dead(internet: Internet) -> None:
+    session = download.Session()
+    for status in (404, 500, 403, 502):
+        play(internet, (status, b""))
+        assert [got(number, session) for number in range(40)] == [f"http-{status}"] * 40
+    play(internet, picture(1))
+    assert got(1, session) == picture(1)
+
+
+def test_without_a_network_no_address_is_tried_twice(
+    monkeypatch: pytest.MonkeyPatch, internet: Internet
+) -> None:
+    asked: list[str] = []
+    fetch = guarded_http.fetch
+    monkeypatch.setattr(guarded_http, "fetch", lambda url, rules: (asked.append(url), fetch(url, rules))[1])
+    session = download.Session()
+    for number in range(hosts.AWAY):
+        with pytest.raises(Unavailable):
+            download.fetch(session, f"https://dead{number}.example/")
+    assert len(asked) == hosts.AWAY + 3 * hosts.AWAY // 4
+    # Once somebody answers, it is as before.
+    play(internet, picture(1), (500, b""), picture(1))
+    assert got(1, session) == got(2, session) == picture(1)
+
+
+def said(*tags: str, tdm: Sequence[str] = ()) -> bool:
+    return opt_outs.said_in(tags, tdm) is not None
+
+
+def test_opt_outs_that_are_meant_for_us() -> None:
+    for tag in (
+        "noai", "NoImageAI", "noindex", "none", "noimageindex", "all, noai", "nofollow,noindex",
+        "greenr_luigi: noindex", "GREENR_LUIGI: nofollow, none", "*: noai", "robots: noai",
+        "otherbot: all, greenr_luigi: noai", "max-snippet: 5, noai", "unavailable_after: 25 Jun 2010 15:00:00 PST",
+        "unavailable_after: Friday, 25-Jun-10 15:00:00 GMT", "unavailable_after: Fri, 25 Jun 2010 15:00:00 GMT, all",
+        "unavailable_after: 2010-06-25", "unavailable_after: 2010-06-25T15:00:00+00:00",
+        "greenr_luigi: unavailable_after: 25 Jun 2010 15:00:00 PST",
+    ):  # fmt: skip
+        assert said(tag), tag
+    assert said("all", "otherbot: noai", "noai") and said(tdm=["1"]) and said("all", tdm=["0", " 1 "])
+
+
+def test_opt_outs_that_are_none_or_meant_for_others() -> None:
+    for tag in (
+        "", "all", "index, follow", "nofollow", "noarchive", "googlebot: noindex", "otherbot: nofollow, noai, none",
+        "notnoai", "unavailable_after: 25 Jun 2999 15:00:00 GMT", "unavailable_after: soon", "unavailable_after:",
+        "max-image-preview: none", "otherbot: unavailable_after: 25 Jun 2010 15:00:00 PST", ",,:,",
+    ):  # fmt: skip
+        assert not said(tag), tag
+    assert not said(tdm=["0"]) and not said(tdm=[""]) and not said("googlebot: noai", tdm=["10"])
+
+
+@pytest.mark.parametrize("header", [("X-Robots-Tag", "noai"), ("TDM-Reservation", "1")])
+def test_a_picture_that_is_kept_from_models_is_left_unless_its_site_is_ours(
+    internet: Internet, header: tuple[str, str], tmp_path: Path
+) -> None:
+    play(internet, (200, picture(1), [("X-Robots-Tag", "otherbot: noai"), header]))
+    assert got() == "opt-out"
+    assert got(1, download.session(Request("grass", "grass", root=tmp_path, opt_outs=False))) == picture(1)
+    # A page of results is no picture.
+    assert download.Session().get(ADDRESS.format(1)).content == picture(1)
+    play(internet, (404, b"", [header]))
+    assert got() == "http-404"
+
+
+def test_opt_outs_are_listed(internet: Internet, tmp_path: Path) -> None:
+    alive = internet.hosts["pictures.example"]
+    internet.hosts["pictures.example"] = lambda path, query: (
+        (200, b"", [("X-Robots-Tag", "noindex")]) if path == "/3.jpg" else alive(path, query)
+    )
+    (tmp_path / "grass.txt").write_text("\n".join(map(ADDRESS.format, range(12))))
+    (tmp_path / "out").mkdir()
+    request = Request("grass", "grass", folder=tmp_path, root=tmp_path / "data")
+    collect(registry.find("urls"), request, tmp_path / "out", {}, quiet)
+    (refusal,) = read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)
+    assert (refusal.reason, refusal.file_url) == ("opt-out", ADDRESS.format(3))
+    assert refusal.message == "grass.txt, line 4: its host keeps it from models: X-Robots-Tag: noindex"
