@@ -4,13 +4,13 @@ is copied to `added/<label>/` beside it; nothing of ours deletes it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from greenr_luigi import files
 from greenr_luigi.contracts import read_log
-from greenr_luigi.dataset.decisions import ADDED, CurationError, append
+from greenr_luigi.dataset.decisions import ADDED, Curation, CurationError, append
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine, examine_file
 from greenr_luigi.pictures.labels import folder_name
@@ -18,6 +18,16 @@ from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 from greenr_luigi.pictures.terms import TAKEN, Terms
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
+
+
+class Decision(NamedTuple):
+    """About a picture. `action`: of decisions.ACTIONS; `look`: its perceptual hashes as one text, for "reject", where
+    they are known; `to`: what it is to be called, for "relabel"."""
+
+    action: str
+    sha256: str
+    look: str = ""
+    to: str = ""
 
 
 class Added(NamedTuple):
@@ -84,13 +94,27 @@ def picture(file: Path, label: str, terms: Terms) -> tuple[bytes, PictureRow]:
     return data, examine(data, label, ADDED, terms)
 
 
-def _decide(root: Path, action: str, items: Iterable[str | Path], **cells: str) -> str:
-    rows, newest = [], _newest(root) if action == "reject" else ""
-    for sha256, hashes in [_find(root, item) for item in items]:
-        rows.append({"action": action, "sha256": sha256, **cells})
-        if action == "reject":
-            rows[-1] |= {"look": hashes, "newest": newest}
-    return append(root, rows)
+def decide(
+    root: Path,
+    decisions: Iterable[Decision],
+    comment: str = "",
+    check: Callable[[Curation], object] = lambda now: None,
+) -> str:
+    """Take down many decisions at once, all or none of them. Returns the lines that were added to curation.csv; `check`
+    and what is raised: as of decisions.append."""
+    rows = [decision._asdict() | {"comment": comment} for decision in decisions]
+    rejections = [row for row in rows if row["action"] == "reject"]
+    newest = _newest(root) if rejections else ""
+    for row in rejections:
+        row["newest"] = newest
+    return append(root, rows, check)
+
+
+def _decide(root: Path, action: str, items: Iterable[str | Path], to: str = "", comment: str = "") -> str:
+    found = [_find(root, item) for item in items]
+    # A copy of what is rejected is known by its look.
+    looks = action == "reject"
+    return decide(root, [Decision(action, sha256, look * looks, to) for sha256, look in found], comment)
 
 
 def _find(root: Path, item: str | Path) -> tuple[str, str]:

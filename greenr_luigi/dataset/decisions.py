@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,8 @@ class Curation:
     confirmed: set[str] = field(default_factory=set)
     #: Added and then taken back: `restore` takes back what was said since, and only then that a picture was added.
     withdrawn: set[str] = field(default_factory=set)
+    #: Of which the last that was said is that they are what they are called.
+    kept: set[str] = field(default_factory=set)
     #: All that a decision is about and that was not taken back.
     decided: set[str] = field(default_factory=set)
     #: Of rejected pictures, with the time (ISO, UTC) after which a copy has come since.
@@ -67,10 +69,14 @@ class Curation:
 def read_curation(path: Path) -> Curation:
     """The decisions in a file; none if there is no file. Raises CurationError naming line, value and what was
     expected."""
+    return _sum(_records(path))
+
+
+def _sum(records: Iterable[Record]) -> Curation:
     now, added = Curation(), set[str]()
     last: dict[str, str] = {}
     rejections: dict[str, Record] = {}
-    for record in _records(path):
+    for record in records:
         action, sha256 = record["action"], record["sha256"]
         if action == "restore" and sha256 in added and last[sha256] in ("add", "restore"):
             now.withdrawn.add(sha256)
@@ -91,6 +97,7 @@ def read_curation(path: Path) -> Curation:
         last[sha256] = action
     now.rejected = set(rejections)
     now.decided = {sha256 for sha256, action in last.items() if action != "restore"}
+    now.kept = {sha256 for sha256, action in last.items() if action == "keep"}
     for record in rejections.values():
         if look := record["look"]:
             now.rejected_hashes[PerceptualHash(look[:16], look[16:])] = record["newest"] or record["when"]
@@ -104,9 +111,10 @@ def added_files(root: Path, label: str) -> list[Path]:
     return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
-def append(root: Path, rows: Iterable[Record]) -> str:
-    """Add a line a decision, keep what stands there byte for byte, and return the lines. Raises LabelError for what can
-    be no label, CurationError if what stands there cannot be read, or the lines would not be read as they are meant."""
+def append(root: Path, rows: Iterable[Record], check: Callable[[Curation], object] = lambda now: None) -> str:
+    """Add a line a decision, all or none of them, keep what stands there byte for byte, and return the lines. Raises
+    LabelError for what can be no label, CurationError if what stands there cannot be read, or the lines would not be
+    read as they are meant, and whatever `check` does, which gets what holds before; nobody changes it meanwhile."""
     root.mkdir(parents=True, exist_ok=True)
     path = root / FILE
     empty = dict.fromkeys(COLUMNS, "") | {
@@ -121,7 +129,8 @@ def append(root: Path, rows: Iterable[Record]) -> str:
 
     def lines(old: bytes) -> bytes:
         nonlocal added
-        columns = _parse(path, old)[1]
+        standing, columns = _parse(path, old)
+        check(_sum(standing))
         lacking = [
             name for name in COLUMNS if name not in columns and any(record[name] for record in records)
         ]
@@ -135,16 +144,20 @@ def append(root: Path, rows: Iterable[Record]) -> str:
     return added
 
 
-def take_back(root: Path, lines: str) -> None:
-    """Remove what `append` returned, as if it had never been said. Lines that a person has edited since stay."""
+def take_back(root: Path, lines: str) -> bool:
+    """Remove what `append` returned, as if it had never been said. Lines that a person has edited since stay; whether
+    all was there to be removed."""
+    at = -1
 
     def change(old: bytes) -> bytes:
+        nonlocal at
         # Whole lines: what a person has put before the first one, such as "# ", is an edit.
         at = (b"\n" + old).rfind(b"\n" + lines.encode())
         return old if at < 0 else old[:at] + old[at + len(lines.encode()) :]
 
     if (root / FILE).exists():
         files.update(root / FILE, change)
+    return at >= 0
 
 
 def says_added(root: Path, sha256: str, label: str) -> bool:

@@ -52,10 +52,13 @@ def known_label(root: Path, text: str, new: bool, module: str = "tasks") -> str:
 
 
 def review(root: Path, port: int, module: str = "tasks") -> None:
-    """Serve the page on which a person goes through doubtful pictures, until Ctrl-C. Raises GreenrError if the port is
-    taken."""
+    """Serve the page on which a person goes through doubtful pictures, and the grid of all, until Ctrl-C. Raises
+    GreenrError if the port is taken."""
     from greenr_luigi.review import cases, page
+    from greenr_luigi.review.catalogue import Catalogue
 
     waiting = cases.undecided(root, *(last_run.dataset_and_evaluation(root, module) or (None, None)))
     classes = last_run.classes(root, module) or sorted({case.label for case in waiting if case.label})
-    page.serve(cases.Review(root, waiting, classes, last_run.command_to_run_again(root, module)), port)
+    catalogue = Catalogue(lambda: last_run.places(root, module), lambda: last_run.state(root, module))
+    command = last_run.command_to_run_again(root, module)
+    page.serve(cases.Review(root, waiting, classes, command), port, catalogue)

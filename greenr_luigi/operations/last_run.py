@@ -9,7 +9,9 @@ from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
 from greenr_luigi.operations.stages import default_root, deploying_stage, load_stages
 from greenr_luigi.pictures.terms import MIN_SIDE
+from greenr_luigi.review.catalogue import Places
 from greenr_luigi.stage import PipelineStage, command_line
+from greenr_luigi.staleness import output_folder
 
 
 def dataset_and_evaluation(root: Path, module: str = "tasks") -> tuple[Path, Path] | None:
@@ -19,6 +21,25 @@ def dataset_and_evaluation(root: Path, module: str = "tasks") -> tuple[Path, Pat
         for dataset in of_role(made_from(evaluation, outputs), "dataset"):
             return dataset.folder, evaluation.folder
     return None
+
+
+def places(root: Path, module: str = "tasks") -> Places:
+    """Where the pictures lie that a person can look through: those that the newest data set was made from, and what was
+    collected since."""
+    outputs = find_outputs(root, module)
+    dataset, evaluation = (next(of_role(outputs, role), None) for role in ("dataset", "evaluation"))
+    used = made_from(dataset, outputs) if dataset else []
+    pictures: dict[str, Path] = {}
+    for output in of_role(outputs, "pictures"):
+        if dataset is None or output in used or output.stamp.order > dataset.stamp.order:
+            pictures.setdefault(output.stamp.parameters.get("label", ""), output.folder)
+    return Places(pictures, *(output.folder if output else None for output in (dataset, evaluation)))
+
+
+def state(root: Path, module: str = "tasks") -> frozenset[Path]:
+    """Which outputs there are, without a look at what they are: another answer once any of them is another."""
+    links = [link for stage in load_stages(module) for link in (root / stage.get_task_family()).glob("[!.]*")]
+    return frozenset(folder for link in links if (folder := output_folder.folder_of(link)))
 
 
 def classes(root: Path, module: str = "tasks") -> list[str] | None:

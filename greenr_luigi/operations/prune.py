@@ -14,6 +14,7 @@ from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.usage import output_usage, served_releases, size
 from greenr_luigi.prediction import journal
+from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import releases, removal
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import data_root, output_folder, traces
@@ -47,6 +48,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             *_superfluous_releases(root, keep),
             *_left_by_killed_runs(root, stage_folders),
         ]
+        removals += _thumbnails_of_nothing(root, outputs, removals)
         if not dry_run:
             _keep_from_web(root, outputs)
             for removal in removals:
@@ -137,6 +139,15 @@ def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Remo
             if lock and not (folder / name).is_symlink():
                 yield Removal("lock", size(lock), (lock,))
     for path in left:
+        yield Removal("leftover", size(path), (path,))
+
+
+def _thumbnails_of_nothing(root: Path, outputs: list[Output], removals: list[Removal]) -> Iterator[Removal]:
+    """Of pictures that no output will hold any more. Whatever is a picture's, its file is called so."""
+    going = {path for removal in removals for path in removal.paths}
+    staying = [output for output in outputs if output.folder not in going]
+    ids = {Path(name).stem for output in staying for name in output.stamp.files}
+    for path in thumbnails.left(root, ids):
         yield Removal("leftover", size(path), (path,))
 
 

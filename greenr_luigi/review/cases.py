@@ -16,6 +16,7 @@ from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.decisions import CurationError
 from greenr_luigi.evaluation import label_issues
 from greenr_luigi.pictures import door
+from greenr_luigi.review.batches import Batches
 from greenr_luigi.serving import feedback_store
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
@@ -69,6 +70,11 @@ class Review:
     command: str = "luigi --module tasks DeployApp --local-scheduler"
     #: By case, in the order in which they were decided.
     decided: dict[int, Decided] = field(default_factory=dict)
+    #: What was decided about many at once.
+    batches: Batches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batches = Batches(self.root)
 
     def decide(self, number: int, verdict: str) -> None:
         """A later verdict on a case overrules the earlier, which stays where the later one cannot be taken."""
@@ -103,11 +109,16 @@ class Review:
     def _label(case: Case, verdict: str) -> str:
         return case.label if verdict == KEEP else verdict.removeprefix("=")
 
+    def decided_elsewhere(self) -> set[int]:
+        """The cases that somebody has decided meanwhile by other means: the grid, or a command."""
+        decided = decisions.read_curation(self.root / decisions.FILE).decided
+        return {n for n, case in enumerate(self.cases) if case.sha256 in decided and n not in self.decided}
+
     def next_undecided(self, number: int) -> int:
         """The next case, after the last the first one again; how many there are if none is left."""
-        count = len(self.cases)
+        count, done = len(self.cases), self.decided.keys() | self.decided_elsewhere()
         order = [*range(number + 1, count), *range(min(number + 1, count))]
-        return next((n for n in order if n not in self.decided), count)
+        return next((n for n in order if n not in done), count)
 
 
 def undecided(root: Path, dataset: Path | None, evaluation: Path | None) -> list[Case]:

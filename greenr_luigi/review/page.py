@@ -19,21 +19,28 @@ from starlette.templating import Jinja2Templates
 
 from greenr_luigi.about import STATIC
 from greenr_luigi.errors import GreenrError, os_refusals_explained
-from greenr_luigi.http_security import SecurityHeaders, same_origin
+from greenr_luigi.http_security import SecurityHeaders
 from greenr_luigi.pictures import door
+from greenr_luigi.review import grid
 from greenr_luigi.review.cases import Review, remove_decided_feedback
+from greenr_luigi.review.catalogue import Catalogue
 from greenr_luigi.serving.sockets import listen
 from greenr_luigi.templating import environment
 
 PAGES = Jinja2Templates(env=environment())
 
 
-def create(review: Review, token: str) -> Starlette:
-    """The page, below /`token`/, which other users of this machine cannot guess. It answers to no name but this
-    machine's (against DNS rebinding), and takes decisions from itself only."""
+def create(review: Review, token: str, catalogue: Catalogue | None = None) -> Starlette:
+    """The page, below /`token`/, which other users of this machine cannot guess, and the grid of the pictures of a
+    catalogue beside it. They answer to no name but this machine's (against DNS rebinding), and take decisions from
+    themselves only."""
 
     def index(request: Request[Any]) -> Response:
-        at = case_number(request.query_params.get("at") or str(review.next_undecided(-1)), len(review.cases))
+        try:
+            elsewhere, first = review.decided_elsewhere(), str(review.next_undecided(-1))
+        except GreenrError as error:
+            raise HTTPException(409, str(error)) from None
+        at = case_number(request.query_params.get("at") or first, len(review.cases))
         case = review.cases[at] if at < len(review.cases) else None
         labels = [label for label in review.classes if case and label != case.label]
         labels.sort(key=lambda label: case is None or label != case.predicted)
@@ -41,7 +48,9 @@ def create(review: Review, token: str) -> Starlette:
             "case": case,
             "at": at,
             "count": len(review.cases),
-            "done": len(review.decided),
+            "done": len(review.decided) + len(elsewhere),
+            "mine": len(review.decided),
+            "elsewhere": at in elsewhere,
             "verdict": review.decided[at].verdict if at in review.decided else "",
             "labels": labels,
             "command": review.command,
@@ -58,8 +67,7 @@ def create(review: Review, token: str) -> Starlette:
         return Response(data, media_type=f"image/{kind}")
 
     async def decide(request: Request[Any]) -> Response:
-        if not same_origin(request.headers):
-            raise HTTPException(403, "decisions are taken from this page only")
+        grid.refuse_strangers(request)
         async with request.form(max_files=0, max_fields=4) as form:
             verdict = str(form.get("verdict", ""))
             at = case_number(str(form.get("at", "")), len(review.cases))
@@ -80,6 +88,7 @@ def create(review: Review, token: str) -> Starlette:
         Route("/", index),
         Route("/picture/{at}", picture),
         Route("/decide", decide, methods=["POST"]),
+        *grid.routes(review.batches, catalogue or Catalogue(), review.command),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     return Starlette(
@@ -97,16 +106,18 @@ def case_number(text: str, most: int) -> int:
     return int(text)
 
 
-def serve(review: Review, port: int) -> None:
+def serve(review: Review, port: int, catalogue: Catalogue | None = None) -> None:
     """Serve the page on this machine until Ctrl-C; `port` 0 takes a free one. Raises ServerError if it is taken."""
     token = secrets.token_urlsafe(16)
     with listen("127.0.0.1", port) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
         print(f"{len(review.cases)} pictures to look at: {address}", flush=True)
+        print(f"all pictures as a grid: {address}grid", flush=True)
         print("Ctrl-C when you are done", flush=True)
-        server = uvicorn.Server(uvicorn.Config(create(review, token), log_level="warning", lifespan="off"))
+        app = create(review, token, catalogue)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         # uvicorn ends its work in good order and passes Ctrl-C on.
         with contextlib.suppress(KeyboardInterrupt):
             server.run([listening])
     remove_decided_feedback(review.root)
-    print(f"{len(review.decided)} decided; the next run takes it in: {review.command}")
+    print(f"{len(review.decided) + review.batches.size} decided; the next run takes it in: {review.command}")

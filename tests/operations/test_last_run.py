@@ -8,7 +8,8 @@ import luigi
 import pytest
 
 import tasks
-from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation
+from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation, places, state
+from greenr_luigi.review.catalogue import Places
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stamp import Stamp
 from tests.stamped import finish, made_from
@@ -88,3 +89,33 @@ def test_a_stage_between_two_others_and_one_after_the_last(tmp_path, longer):
     assert dataset_and_evaluation(tmp_path, longer) == (augmented, evaluation)
     again = command_to_run_again(tmp_path, longer)
     assert again == f"luigi --module longer DeployApp --local-scheduler --root {tmp_path} --port 99"
+
+
+def collected(root, label, number):
+    return finish(root, f"DownloadImages({label})", number, f"{label}-", parameters={"label": label})
+
+
+def test_pictures_to_look_through_are_those_of_the_newest_data_set_and_what_came_since(tmp_path):
+    assert places(tmp_path) == Places()
+    collected(tmp_path, "birch", 1)  # Of other classes, long ago.
+    grass = collected(tmp_path, "grass", 2)
+    assert set(places(tmp_path).pictures) == {"birch", "grass"} and places(tmp_path).dataset is None
+    split = finish(tmp_path, "SplitDataset", 3, inputs=made_from(grass))
+    assert places(tmp_path) == Places({"grass": grass}, split)
+    before = state(tmp_path)
+    newer, daisy = collected(tmp_path, "grass", 4), collected(tmp_path, "daisy", 5)
+    evaluation = finish(tmp_path, "EvaluateModel", 6)
+    assert places(tmp_path) == Places({"grass": newer, "daisy": daisy}, split, evaluation)
+    assert state(tmp_path) > before
+
+
+def test_an_output_that_is_made_anew_is_noticed(tmp_path):
+    output = collected(tmp_path, "grass", 1)
+    before = state(tmp_path)
+    assert before == state(tmp_path) != frozenset()
+    target = output.readlink()
+    again = output.with_name(f".{output.name}.0123abcd")
+    (output.parent / target).rename(again)
+    output.unlink()
+    output.symlink_to(again.name)
+    assert state(tmp_path) != before

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import _remove, prune
 from greenr_luigi.operations.usage import usage
+from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import publishing, releases
 from greenr_luigi.staleness import data_root
 from tests import toys
 from tests.serving.test_releases import export
+from tests.sources.conftest import picture
 from tests.stamped import finish, made_from
 from tests.toys import build, prepare
 
@@ -208,6 +210,24 @@ def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
     assert {removal.paths for removal in prune(root, 9, module="tests.toys")} == {(leftover,), (never_made,)}
     assert not leftover.exists() and not never_made.exists()
     assert build(root) == []
+
+
+def test_thumbnails_of_pictures_that_no_output_holds_go(tmp_path):
+    here, gone = "a" * 64, "b" * 64
+    finish(tmp_path, "DownloadImages", 1, files={f"pictures/{here[:16]}.png": (1, 1, here)})
+    cache = thumbnails.Thumbnails(tmp_path)
+    for sha256 in (here, gone):
+        cache.get(sha256, lambda: picture(1))
+    folder = tmp_path / thumbnails.FOLDER
+    mine, torn = folder / "bb" / "mine.jpg", folder / "bb" / f".{gone}.jpg.{'0' * 32}"
+    for path in (mine, torn, folder / f"{gone}.jpg"):
+        path.touch()
+    assert {removal.paths for removal in prune(tmp_path, 9)} == {(folder / "bb" / f"{gone}.jpg",), (torn,)}
+    assert not torn.exists() and mine.exists() and (folder / "aa" / f"{here}.jpg").exists()
+    folder.rename(tmp_path.with_name("elsewhere"))
+    folder.symlink_to(tmp_path.with_name("elsewhere"))
+    shutil.rmtree(tmp_path / "DownloadImages")
+    assert prune(tmp_path, 9) == []
 
 
 RUN = """
