@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from greenr_luigi import contracts
+from greenr_luigi.deployment import attribution
+from greenr_luigi.deployment.attribution import Credit
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Measured, Metrics
 from greenr_luigi.serving import publishing, rollout, server
 
@@ -23,6 +25,8 @@ CLASSES = ("dandelion", "grass", "pissenlit <b>é</b>")
 #: Rows: the classes; columns: red, green, blue in 0 to 1. Grey says nothing for any of them.
 WEIGHTS = np.array([[10, 10, -20], [-20, 20, 0], [-10, -10, 20]], np.float32)
 
+#: Pictures whose makers are named.
+CREDITS = 230
 COUNTS = {"train": 80, "valid": 10, "test": 10}
 METRICS = Metrics(
     classes=sorted(CLASSES),
@@ -195,8 +199,14 @@ def evaluation(folder: Path) -> None:
                 lines.append(f"test/x/{name}.png,{label},test,{predicted},0.5,0,0,0")
     (folder / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     contracts.write(folder / "metrics.json", METRICS)
+    deed = "https://creativecommons.org/licenses/by/2.0/"
+    credits = [
+        Credit("grass", f"https://site.example/{n}", f"A. <b>{n}</b>", "CC BY 2.0", deed, "bing")
+        for n in range(CREDITS)
+    ]
+    attribution.write(folder / attribution.NAME, credits)
     rows = [
         {"engine": "sample", "license": "CC0-1.0", "pictures": 240},
-        {"engine": "bing", "license": "", "pictures": 60},
+        {"engine": "bing", "license": "CC BY 2.0", "pictures": CREDITS},
     ]
     (folder / "sources.json").write_text(json.dumps({"sources": rows}), encoding="utf-8")

@@ -78,8 +78,7 @@ def deploy(
         before = rollout.last_good(store)
         on_progress(0.1, "compares with the release that serves")
         pass_gate(candidate, store, before, limits, out, warnings)
-        write_gallery(candidate.dataset, out)
-        shown = [out / "sources.json", out / "pictures"]
+        shown = write_gallery(candidate.dataset, out)
         made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
         digest = published = publishing.publish(store, made)
         if before is not None and not limits.force and rollout.rolled_back(store, digest):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from greenr_luigi import contracts
 from greenr_luigi.dataset.rows import read_manifest
-from greenr_luigi.deployment import provenance
+from greenr_luigi.deployment import attribution, provenance
 from greenr_luigi.pictures.thumbnail import thumbnail
 from greenr_luigi.staleness import regular
 
@@ -16,8 +16,9 @@ SIDE = 240
 PER_CLASS = 200
 
 
-def write_gallery(dataset: Path, out: Path) -> None:
-    """From a SplitDataset folder, write `pictures/<sha16>.jpg` of its test pictures, and `sources.json`."""
+def write_gallery(dataset: Path, out: Path) -> list[Path]:
+    """From a SplitDataset folder, write `pictures/<sha16>.jpg` of its test pictures, `sources.json` and, where
+    searches found some, `attribution.csv`. Returns the paths of these."""
     rows = read_manifest(dataset)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     shown: Counter[str] = Counter()
@@ -27,3 +28,6 @@ def write_gallery(dataset: Path, out: Path) -> None:
             image = thumbnail(regular.read(dataset / row.file), SIDE)
             image.save(out / "pictures" / f"{Path(row.file).stem}.jpg", quality=80)
     contracts.write(out / provenance.NAME, provenance.provenance_of(rows))
+    attribution.write(out / attribution.NAME, attribution.credits_of(rows))
+    names = ("pictures", provenance.NAME, attribution.NAME)
+    return [path for name in names if (path := out / name).exists()]

@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from greenr_luigi.about import STATIC
 from greenr_luigi.http_security import SecurityHeaders
-from greenr_luigi.web import api, classifier, feedback, fetching, openapi, pages
+from greenr_luigi.web import api, attribution, classifier, feedback, fetching, openapi, pages
 from greenr_luigi.web.hosts import KnownHost
 from greenr_luigi.web.intake import Intake
 from greenr_luigi.web.layers import PathPrefix, RequestLog, TrustedProxies
@@ -50,6 +50,8 @@ def routes(settings: Settings) -> list[BaseRoute]:
         Route("/classify-url", pages.classify_url),
         Route("/model", pages.model),
         Route("/model/pictures/{name}", pages.picture),
+        Route("/attribution", attribution.shown),
+        Route("/attribution.csv", attribution.table),
         Route("/feedback", feedback.give, methods=["POST"], middleware=ours),
         Route("/api", openapi.page),
         Route("/api/openapi.json", openapi.describe),

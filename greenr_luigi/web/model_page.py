@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from greenr_luigi import contracts, run_history
+from greenr_luigi import contracts, files, run_history
 from greenr_luigi.contracts import ContractError
+from greenr_luigi.deployment import attribution
 from greenr_luigi.deployment.provenance import Origin, read_provenance
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.evaluation.predictions import Prediction, read_predictions
@@ -32,6 +33,8 @@ class ModelPage:
     created: str
     metrics: Metrics | None
     origins: list[Origin]
+    #: Pictures in attribution.csv.
+    credited: int
     #: Test pictures in predictions.csv, and the names of the small ones that the release carries.
     tested: list[Prediction]
     pictures: frozenset[str]
@@ -85,11 +88,20 @@ def read_model_page(release: Path) -> ModelPage:
         created=note.created if note else "",
         metrics=readable(lambda: read_metrics(release)),
         origins=provenance.sources if provenance else [],
+        credited=readable(lambda: credited(release)) or 0,
         tested=[row for row in predictions.rows if row.side == "test"] if predictions else [],
         pictures=frozenset(
             path.name for path in release.glob("pictures/*.jpg") if PICTURE.fullmatch(path.name)
         ),
     )
+
+
+def credited(release: Path) -> int:
+    """How many pictures its attribution names; none in releases that have none."""
+    if (file := files.opened_own(release, attribution.NAME)) is None:
+        return 0
+    with file:
+        return sum(1 for _ in attribution.read(file))
 
 
 def read_trend(store: Path) -> Trend | None:

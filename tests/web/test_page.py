@@ -402,6 +402,15 @@ def test_the_model_page_and_a_cell_of_the_confusion_matrix(page: webdriver.Chrom
     shot(page, "cell")
 
 
+def test_who_made_the_pictures(page: webdriver.Chrome, site: Live) -> None:
+    page.get(site.url + "/model")
+    page.find_element(By.PARTIAL_LINK_TEXT, "Who made them").click()
+    assert len(page.find_elements(By.CSS_SELECTOR, ".credits tbody tr")) == 100
+    shot(page, "attribution")
+    page.find_element(By.LINK_TEXT, "Next").click()
+    assert page.find_element(By.CSS_SELECTOR, ".turn span").text == "101 to 200 of 230"
+
+
 def test_the_confusion_matrix_keeps_its_headings_in_sight(page: webdriver.Chrome, site: Live) -> None:
     page.get(site.url + "/model")
     # As many classes would be, in the sheet that they scroll in.
@@ -432,7 +441,7 @@ def test_the_confusion_matrix_keeps_its_headings_in_sight(page: webdriver.Chrome
 
 def test_nothing_is_wider_than_a_phone(page: webdriver.Chrome, site: Live, pictures: Path) -> None:
     browser.resize(page, 320, 640)
-    for path in ("/", "/model", "/api"):
+    for path in ("/", "/model", "/attribution", "/api"):
         page.get(site.url + path)
         if path == "/":
             choose(page, pictures / "gray.png")
@@ -450,7 +459,13 @@ def test_axe_finds_nothing(
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         for width in (1200, 390):
             browser.resize(page, width, 900)
-            for path in ("/", "/model?label=grass&predicted=dandelion", "/api", "/nothing"):
+            for path in (
+                "/",
+                "/model?label=grass&predicted=dandelion",
+                "/attribution?page=2",
+                "/api",
+                "/nothing",
+            ):
                 page.get(site.url + path)
                 if path == "/":
                     choose(page, pictures / "gray.png", pictures / "no picture.jpg", pictures / "yellow.png")

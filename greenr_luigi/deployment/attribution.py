@@ -1,0 +1,69 @@
+"""attribution.csv: of pictures that searches found, who made them, under which licence, and where they stand."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenr_luigi import tables
+from greenr_luigi.dataset.rows import SplitRow
+
+NAME = "attribution.csv"
+WEB = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class Credit:
+    """A picture as its source describes it; empty is what that did not say. `page`: where it stands, or, where this is
+    not known, the picture itself. `license_url`: the licence's own page. `engine`: the search that found it."""
+
+    label: str
+    page: str
+    author: str
+    license: str
+    license_url: str
+    engine: str
+
+
+def credits_of(rows: Iterable[SplitRow]) -> list[Credit]:
+    """By class and page. Of pictures that are a person's own, or come from a person's lists, nothing is told: only what
+    a search has found stands on the web for all."""
+    found = [
+        Credit(row.label, page, row.author or "", row.license or "", deed(row.license) or "", row.engine)
+        for row in rows
+        if row.query is not None and (page := row.page_url or row.file_url or "").startswith(WEB)
+    ]
+    return sorted(found, key=lambda one: (one.label, one.page, one.author))
+
+
+def write(path: Path, found: Sequence[Credit]) -> None:
+    """None is written where there is nothing to tell."""
+    if found:
+        names = [field.name for field in dataclasses.fields(Credit)]
+        tables.write(path, names, map(dataclasses.astuple, found))
+
+
+def read(lines: Iterable[bytes]) -> Iterator[Credit]:
+    """Line by line: there may be many. Ends where it is no such table."""
+    try:
+        for record in tables.Records((line.decode() for line in lines), restval=""):
+            yield Credit(**record)
+    except (csv.Error, UnicodeDecodeError, TypeError):
+        return
+
+
+def deed(license: str | None) -> str | None:
+    """The page of a Creative Commons licence, such as "CC BY-SA 3.0 de" or "CC0 1.0". None for one that has none, or
+    does not say its version."""
+    name, commons = (license or "").lower(), "https://creativecommons.org"
+    if match := re.fullmatch(r"cc[ -](by(?:-(?:nc|nd|sa))*)[ -](\d\.\d)(?: ([a-z]{2,3}))?", name):
+        return f"{commons}/licenses/" + "".join(f"{part}/" for part in match.groups() if part)
+    if re.fullmatch(r"cc[ -]?0(?:[ -]1\.0)?", name):
+        return f"{commons}/publicdomain/zero/1.0/"
+    if re.fullmatch(r"public domain mark(?: 1\.0)?", name):
+        return f"{commons}/publicdomain/mark/1.0/"
+    return None

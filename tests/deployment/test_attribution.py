@@ -1,0 +1,83 @@
+"""Who made the pictures of a data set, as a release tells it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.dataset.rows import SplitRow
+from greenr_luigi.deployment import attribution
+from greenr_luigi.deployment.attribution import Credit, credits_of, deed
+
+FOUND = SplitRow(
+    "train/grass/a.jpg", "grass", "a", "0" * 16, 64, 64, 1, "flickr", "wild grass", "https://flickr.example/1",
+    "https://live.example/1.jpg", "CC BY-SA 2.0", author="=A. Person", fetched="2026-11-29", side="train",
+)  # fmt: skip
+#: Of a person's own folder, of a list of theirs, kept of what visitors sent, and drawn.
+OWN = [
+    replace(FOUND, engine="folder", query=None, page_url=None, file_url="grass/Grandma Smith 1987.jpg"),
+    replace(FOUND, engine="urls", query=None, page_url=None, file_url="https://intranet.example/1.jpg?key=secret"),
+    replace(FOUND, engine="feedback", query=None, page_url=None, file_url="added/visitor.jpg"),
+    replace(FOUND, engine="sample", query=None, page_url=None, file_url="drawing 7"),
+]  # fmt: skip
+
+
+def test_only_what_a_search_found_is_listed(tmp_path: Path) -> None:
+    bare = replace(FOUND, page_url=None, license=None, author=None, engine="bing", label="dandelion")
+    odd = replace(FOUND, page_url="javascript:alert(1)", file_url=None)
+    found = credits_of([FOUND, *OWN, bare, odd])
+    assert found == [
+        Credit("dandelion", "https://live.example/1.jpg", "", "", "", "bing"),
+        Credit(
+            "grass",
+            "https://flickr.example/1",
+            "=A. Person",
+            "CC BY-SA 2.0",
+            "https://creativecommons.org/licenses/by-sa/2.0/",
+            "flickr",
+        ),
+    ]
+    attribution.write(tmp_path / "attribution.csv", found)
+    with (tmp_path / "attribution.csv").open("rb") as file:
+        assert [*attribution.read(file)] == found
+    _, _, opened_by_a_spreadsheet = csv.reader((tmp_path / "attribution.csv").read_text().splitlines())
+    assert opened_by_a_spreadsheet[2] == "'=A. Person"
+
+
+def test_nothing_is_written_of_a_data_set_of_ones_own(tmp_path: Path) -> None:
+    attribution.write(tmp_path / "attribution.csv", credits_of(OWN))
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "table", [b"", b"\xff\xfe", b"label,page\ngrass,https://a.example\n", b"a\n1,2,3\n", b'"a\n\0"']
+)
+def test_another_table_tells_of_nobody(table: bytes) -> None:
+    assert [*attribution.read(io.BytesIO(table))] == []
+
+
+@pytest.mark.parametrize(
+    ("license", "page"),
+    [
+        ("CC BY 2.0", "licenses/by/2.0/"),
+        ("CC BY-NC-ND 4.0", "licenses/by-nc-nd/4.0/"),
+        ("CC BY-SA 3.0 de", "licenses/by-sa/3.0/de/"),
+        ("CC0 1.0", "publicdomain/zero/1.0/"),
+        ("CC0", "publicdomain/zero/1.0/"),
+        ("CC0-1.0", "publicdomain/zero/1.0/"),
+        ("Public Domain Mark 1.0", "publicdomain/mark/1.0/"),
+    ],
+)
+def test_deeds_of_creative_commons(license: str, page: str) -> None:
+    assert deed(license) == f"https://creativecommons.org/{page}"
+
+
+@pytest.mark.parametrize(
+    "license", [None, "", "Public domain", "CC BY", "CC BY 2.0/../x", "All Rights Reserved"]
+)
+def test_what_has_no_deed(license: str | None) -> None:
+    assert deed(license) is None
