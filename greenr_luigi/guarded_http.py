@@ -13,12 +13,13 @@ import contextlib
 import errno
 import functools
 import ipaddress
+import os
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ ISATAP = (0x00005EFE, 0x02005EFE)
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 Given = ParamSpec("Given")
 Gives = TypeVar("Gives")
+Gave = TypeVar("Gave")
 
 
 class Unfetched(Exception):
@@ -301,6 +303,20 @@ def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwa
     except RuntimeError as error:
         raise OSError(errno.EAGAIN, str(error)) from None
     return future
+
+
+def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:
+    """Run in the one loop of this process, in a thread that nobody waits for: a loop has three open files, and many
+    fetches at once would have too many."""
+    return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid()))
+
+
+@functools.cache
+def _loop(process: int) -> asyncio.AbstractEventLoop:
+    """Of a process: the threads of one that was forked stay behind."""
+    loop = asyncio.new_event_loop()
+    in_thread(loop.run_forever)
+    return loop
 
 
 def _session(rules: Rules, public: PublicResolver | None) -> aiohttp.ClientSession:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,8 +30,10 @@ from greenr_luigi.sources.source import Candidate, Source, SourceError, Unavaila
 from greenr_luigi.staleness import listing, regular
 
 CHECKED, PICTURES = "checked.jsonl", ".pictures"
-#: Pictures loaded at once; each may take 200 MB while it is decoded.
+#: So many pictures are a step of progress, and what was found of them is saved together.
 WINDOW = 64
+#: Pictures decoded at once, each of which may take 200 MB; many more may be under way.
+DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 def examined(
@@ -39,7 +42,8 @@ def examined(
     """A candidate loaded and let through the door, or why not."""
     try:
         data = candidate.load()
-        return examine(data, label, engine, terms), data
+        with DECODING:
+            return examine(data, label, engine, terms), data
     except (Unavailable, door.UnusablePicture) as error:
         return Refusal(error.reason, candidate.placed(f"{error}"), candidate.file_url), None
 

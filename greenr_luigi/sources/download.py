@@ -71,7 +71,7 @@ class Session:
 
     def _got(self, url: str, rules: Rules) -> bytes:
         try:
-            return guarded_http.in_thread(lambda: asyncio.run(self._tried(url, rules))).result()
+            return guarded_http.in_background(self._tried(url, rules)).result()
         except guarded_http.Unfetched as error:
             why = error
         except OSError as error:  # No thread, or no more open files.

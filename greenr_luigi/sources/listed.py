@@ -6,7 +6,7 @@ import datetime
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import licenses
 from greenr_luigi.sources.checking import WINDOW, examined
 from greenr_luigi.sources.source import (
+    THREADS,
     Candidate,
     Interrupted,
     NothingFound,
@@ -23,6 +24,7 @@ from greenr_luigi.sources.source import (
     SourceError,
 )
 from greenr_luigi.sources.store import Origin, Store, sound
+from greenr_luigi.sources.under_way import UnderWay
 
 
 class Collection:
@@ -40,6 +42,7 @@ class Collection:
         #: Whether any of it may have passed when it is asked again.
         self.broke_off = False
         self._searched = not (source.local or source.is_list)
+        self._numbers = itertools.count()
         self._sha256: dict[str | None, str] = {}
         #: The ways in which pictures came by which they may be used: sha256 and address, and the first way by sha256.
         self._ways: set[tuple[str, str | None]] = set()
@@ -50,7 +53,11 @@ class Collection:
             self._note(origin)
 
     def __str__(self) -> str:
-        rows, refused = self.rows(), f", {len(self.refusals)} refused" if self.refusals else ""
+        refused = f", {len(self.refusals)} refused" if self.refusals else ""
+        if not self._searched:
+            # A list may have a million lines, of which to make rows takes seconds.
+            return f"{self.request.label}: {len(self.listed)} pictures{refused}"
+        rows = self.rows()
         engines = f" ({counted(by_engine(rows))})" if self.source.parts and rows else ""
         return f"{self.request.label}: {len(rows)} pictures{engines}{refused}"
 
@@ -83,17 +90,36 @@ class Collection:
     @property
     def missing(self) -> int:
         """How many more are to be listed; without a limit there is always something."""
-        return self.request.limit - len(self.listed) if self.request.limit else WINDOW
+        return self.request.limit - len(self.listed) if self.request.limit else THREADS
 
     def ask(self, part: Source, pool: Executor, on_batch: Callable[[], None]) -> None:
         """Take what one source lists, until nothing is missing or it ends. A search engine that is no use has failed:
-        where its pages are no longer understood, it may look as if it had found nothing."""
+        where its pages are no longer understood, it may look as if it had found nothing.
+
+        As many are loaded at once as are missing, and no more than THREADS. Each is taken as soon as it has come: one
+        that takes long holds up none, and what a kill loses are those under way."""
         candidates, fault, useful, nothing_there = self._candidates(part), "", False, False
-        while self.missing > 0:
-            batch: list[Candidate] = []
+        taken, more = 0, True
+        under_way = UnderWay(pool, functools.partial(self._load, part))
+
+        def take(candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | Path | None) -> None:
+            nonlocal useful, taken
+            useful |= self._take(candidate, part, outcome, data)
+            taken += 1
+            if taken % WINDOW == 0:
+                self.store.save()
+                on_batch()
+
+        while under_way or (more and self.missing > 0):
+            room = max(min(self.missing, THREADS) - len(under_way), 0) if more else 0
             try:
-                for candidate in itertools.islice(candidates, min(self.missing, WINDOW)):
-                    batch.append(candidate)
+                for candidate in itertools.islice(candidates, room):
+                    room -= 1
+                    # What is in the store is not loaded.
+                    if outcome := self.store.pictures.get(self._sha256.get(candidate.file_url, "")):
+                        take(candidate, outcome, None)
+                    else:
+                        under_way.start(candidate)
             except NothingFound as why:
                 nothing_there, self.understood[part.name] = True, str(why)
             except Interrupted as error:
@@ -102,17 +128,20 @@ class Collection:
                 if not self._searched:
                     raise
                 fault = str(error)
-            if not batch:
-                break
-            useful |= self._take_all(batch, part, pool)
-            on_batch()
+            more &= room == 0
+            for candidate, (found, data) in under_way.ended():
+                take(candidate, found, data)
+            self.store.flush()
+        self.store.save()
+        on_batch()
         if fault or (self._searched and not useful and not nothing_there):
             ended = "ended early" if useful else "brought nothing"
             self.failed[part.name] = f"{ended}: {fault or 'it lists no picture that can be used'}"
 
     def _candidates(self, part: Source) -> Iterator[Candidate]:
         tell = functools.partial(self.understood.__setitem__, part.name)
-        yield from part.candidates(replace(self.request, tell=tell))
+        for candidate in part.candidates(replace(self.request, tell=tell)):
+            yield replace(candidate, number=next(self._numbers))
 
     def words(self) -> str:
         """What was understood, for a person."""
@@ -121,20 +150,6 @@ class Collection:
     def faults(self) -> str:
         """What went wrong, for a person."""
         return "; ".join(f"{name} {words}" for name, words in self.failed.items())
-
-    def _take_all(self, batch: Sequence[Candidate], part: Source, pool: Executor) -> bool:
-        """Take what a source lists next; what is in the store is not loaded. Returns whether any can be used."""
-        unknown, useful = [], False
-        for candidate in batch:
-            if outcome := self.store.pictures.get(self._sha256.get(candidate.file_url, "")):
-                useful |= self._take(candidate, part, outcome, None)
-            else:
-                unknown.append(candidate)
-        load = functools.partial(self._load, part)
-        for candidate, (outcome, data) in zip(unknown, pool.map(load, unknown), strict=True):
-            useful |= self._take(candidate, part, outcome, data)
-        self.store.save()
-        return useful
 
     def _load(self, part: Source, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | Path | None]:
         """What a candidate was found to be before, if its picture is still there; else what it is."""
@@ -160,7 +175,7 @@ class Collection:
         listed = self.listed.setdefault(outcome.sha256, candidate)
         if listed.file_url != url:
             # What is held out must not be learned from under another name.
-            kept, other = sorted((listed, candidate), key=lambda one: held_out_first(one.side))
+            kept, other = sorted((listed, candidate), key=lambda one: (held_out_first(one.side), one.number))
             words = other.placed(f"the same file as {kept.file_url}")
             self.refusals.append(Refusal("duplicate", words, other.file_url))
             self.listed[outcome.sha256] = kept

@@ -17,8 +17,8 @@ from greenr_luigi.text import Network
 if TYPE_CHECKING:
     from greenr_luigi.pictures.manifest import PictureRow, Refusal
 
-#: Pictures that are fetched at once.
-THREADS = 16
+#: Pictures that are fetched at once: a slow host has most of them wait.
+THREADS = 256
 #: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
 PASSING = re.compile(r"\b(network|slow|http-(408|429|5\d\d))\b")
 
@@ -96,6 +96,8 @@ class Candidate:
     place: str = ""
     checked: PictureRow | Refusal | None = None
     picture: Path | None = None
+    #: How many were listed before it.
+    number: int = 0
 
     def placed(self, message: str) -> str:
         return f"{self.place}: {message}" if self.place else message

@@ -17,7 +17,7 @@ import os
 import re
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from greenr_luigi.staleness.locks import OnWait
 
 #: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
 UNSAVED = ".unsaved.jsonl"
+#: Pictures written at once.
+WRITERS = 8
 #: The names of these files, as a pattern.
 PICTURE = r"[0-9a-f]{16}\.\w+"
 NAMES = rf"{PICTURE}|origins\.jsonl"
@@ -73,7 +75,12 @@ class Store:
     def __init__(self, folder: Path, log: Path | None = None, terms: Terms = STRANGERS) -> None:
         self.folder, self.log = folder, log
         self.origins = contracts.read_log(log, Origin) if log else []
+        #: What `save` has yet to write, and so many of it are in UNSAVED.
         self._unsaved: list[Origin] = []
+        self._flushed = 0
+        self._unwritten: list[tuple[Path, bytes]] = []
+        self._writing: list[Future[None]] = []
+        self._writers = ThreadPoolExecutor(WRITERS)
         #: What each picture is by today's checks, by sha256. One that is damaged is not here.
         self.pictures: dict[str, PictureRow | Refusal] = {}
         first = {origin.sha256: origin for origin in reversed(self.origins)}
@@ -84,34 +91,57 @@ class Store:
                 self.pictures[origin.sha256] = outcome
 
     def put(self, picture: PictureRow, data: bytes | Path) -> None:
-        """Keep a picture, as `picture.file`. `data`: its bytes, or where they lie already."""
+        """Keep a picture, as `picture.file`. `data`: its bytes, or where they lie already. What is to be found again is
+        there after the next `flush`."""
         if isinstance(data, Path):
             files.link(data, self.folder / picture.file)
+        elif self.log:
+            self._unwritten.append((self.folder / picture.file, data))
         else:
-            # What came from the web may not come again after a power cut.
-            (files.write if self.log else Path.write_bytes)(self.folder / picture.file, data)
+            (self.folder / picture.file).write_bytes(data)
         self.pictures[picture.sha256] = picture
 
     def add(self, origin: Origin) -> None:
-        """Note a way in which a picture came, before the picture is put."""
-        if self.log:
-            files.refuse_link(self.log.with_name(UNSAVED))
-            with regular.opened(self.log.with_name(UNSAVED), "ab") as file:
-                file.write(msgspec.json.encode(origin) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+        """Note a way in which a picture came."""
         self.origins.append(origin)
         self._unsaved.append(origin)
 
+    def flush(self) -> None:
+        """Write the lines, and then begin to write the pictures, of all that were added and put since: what came from
+        the web may not come again after a power cut. Those that came together wait for the disk together."""
+        if not self.log:
+            return
+        if new := self._unsaved[self._flushed :]:
+            files.refuse_link(self.log.with_name(UNSAVED))
+            with regular.opened(self.log.with_name(UNSAVED), "ab") as file:
+                file.write(_lines(new))
+                file.flush()
+                os.fsync(file.fileno())
+            self._flushed = len(self._unsaved)
+        self._writing += [self._writers.submit(files.write, *one) for one in self._unwritten]
+        self._unwritten.clear()
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._writers.shutdown()
+
     def save(self) -> None:
         """Have what was added be found again."""
+        self.flush()
+        for written in self._writing:
+            written.result()
+        self._writing.clear()
         if self.log and self._unsaved:
-            lines = b"".join(msgspec.json.encode(origin) + b"\n" for origin in self._unsaved)
+            lines = _lines(self._unsaved)
             # In place: to write the whole file again would take longer with each picture that is there. What a power
             # cut leaves half-written stands in UNSAVED, too.
             files.append_line(self.log, lambda last, end: lines)
             self.log.with_name(UNSAVED).unlink()
-        self._unsaved = []
+        self._unsaved, self._flushed = [], 0
+
+
+def _lines(origins: Iterable[Origin]) -> bytes:
+    return b"".join(msgspec.json.encode(origin) + b"\n" for origin in origins)
 
 
 @contextlib.contextmanager
@@ -121,7 +151,8 @@ def opened(
     """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in."""
     with _locked(root, label, on_wait) as folder:
         _take_in(folder, label, _from_web(earlier))
-        yield Store(folder, folder / ORIGINS, terms)
+        with contextlib.closing(Store(folder, folder / ORIGINS, terms)) as pictures:
+            yield pictures
 
 
 def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait) -> None:

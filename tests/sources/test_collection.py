@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from threading import Event, Lock
 
 import pytest
 
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
+from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, registry
 from greenr_luigi.sources.collection import collect
-from greenr_luigi.sources.source import Candidate, Request, SourceError
+from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
 from tests.progress import quiet
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import Internet, picture
@@ -118,3 +123,85 @@ def test_a_picture_without_side_and_group_has_the_line_that_it_always_had(lists:
     collected(lists, "one")
     assert "given_side" not in (lists / "one/manifest.jsonl").read_text()
     assert '"license": null' in (lists / "one/manifest.jsonl").read_text()
+
+
+def own(
+    candidates: Iterable[Candidate], out: Path, limit: int = 0, on_progress: OnProgress = quiet
+) -> tuple[list[PictureRow], list[Refusal]]:
+    """What is collected of these, as of a person's own list."""
+    out.mkdir()
+    source = Source("own", "", lambda request: iter(candidates), is_list=True)
+    collect(source, Request("x", "x", limit, root=out.parent / "data"), out, {}, on_progress)
+    return read_jsonl(out / "manifest.jsonl", PictureRow), read_jsonl(out / "rejected.jsonl", Refusal)
+
+
+def test_one_that_takes_long_holds_up_none(tmp_path: Path) -> None:
+    """Nor would a kill meanwhile lose the others."""
+    origins, others_came = tmp_path / "data/collected/x/origins.jsonl", Event()
+
+    def told(share: float, words: str) -> None:
+        if words == f"x: {2 * checking.WINDOW} pictures":
+            assert len(origins.read_bytes().splitlines()) == 2 * checking.WINDOW
+            others_came.set()
+
+    def late() -> bytes:
+        if not others_came.wait(10):
+            raise Unavailable("slow", "it waited for the others, and they for it")
+        return picture(0)
+
+    soon = (Candidate(partial(picture, n), f"{n}") for n in range(1, 2 * checking.WINDOW + 1))
+    rows, refusals = own([Candidate(late, "0"), *soon], tmp_path / "out", on_progress=told)
+    assert (len(rows), refusals) == (2 * checking.WINDOW + 1, [])
+
+
+def test_no_more_are_asked_for_than_are_missing(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def load(number: int) -> bytes:
+        asked.append(number)
+        return picture(number) if number % 2 else b"no picture"
+
+    endless = (Candidate(partial(load, n), f"{n}") for n in count())
+    rows, refusals = own(endless, tmp_path / "out", 30)
+    assert len(rows) == 30 and len(asked) == 30 + len(refusals) <= 30 + 31
+
+
+def test_of_the_same_picture_the_address_that_stands_first_is_kept_whichever_comes_first(
+    tmp_path: Path,
+) -> None:
+    second_came = Event()
+
+    def first() -> bytes:
+        assert second_came.wait(20)
+        return picture(99)
+
+    def second() -> bytes:
+        second_came.set()
+        return picture(99)
+
+    rest = [Candidate(partial(picture, n), f"{n}") for n in range(10)]
+    rows, refusals = own([Candidate(first, "first"), Candidate(second, "second"), *rest], tmp_path / "out")
+    assert {"first"} == {row.file_url for row in rows} - {f"{n}" for n in range(10)}
+    assert refusals == [Refusal("duplicate", "the same file as first", "second")]
+
+
+def test_so_many_are_decoded_at_once_as_there_are_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture may take 200 MB while it is decoded, and many more are under way."""
+    real, lock, now, most = checking.examine, Lock(), 0, 0
+
+    def examine(*args: str) -> PictureRow:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        try:
+            return real(*args)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(checking, "examine", examine)
+    rows, _ = own((Candidate(partial(picture, n, 200), f"{n}") for n in range(60)), tmp_path / "out")
+    assert len(rows) == 60 and 1 <= most <= (os.cpu_count() or 1)
