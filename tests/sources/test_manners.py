@@ -23,7 +23,7 @@ from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.hosts import Hosts
 from greenr_luigi.sources.pace import Places
 from greenr_luigi.sources.search_engine import BROWSER
-from greenr_luigi.sources.source import THREADS, Request, Unavailable
+from greenr_luigi.sources.source import Request, Unavailable
 from tests.progress import quiet
 from tests.sources.conftest import Answer, Internet, Query, picture
 from tests.sources.test_search_engines import ENGINES
@@ -146,14 +146,17 @@ def test_no_more_than_half_of_what_a_second_allows_are_under_way(internet: Inter
     assert slow.most == 3 and time.monotonic() - began > 1.5
 
 
-def test_all_hosts_together_have_no_more_than_there_are_threads(internet: Internet) -> None:
+def test_all_hosts_together_have_no_more_than_there_are_threads(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "THREADS", 16)
     slow = Slow(internet, "pictures.example")
     session = download.Session()
     with ThreadPoolExecutor(40) as pool:
         coming = [pool.submit(got, number, session) for number in range(40)]
-        wait_for(lambda: slow.waiting == THREADS)
+        wait_for(lambda: slow.waiting == 16)
         slow.answers.set()
-        assert all(isinstance(one.result(), bytes) for one in coming) and slow.most == THREADS
+        assert all(isinstance(one.result(), bytes) for one in coming) and slow.most == 16
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
