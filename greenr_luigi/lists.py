@@ -22,6 +22,8 @@ ADDRESSES = ("url", "address", "file_url", "image_url", "link")
 SEPARATORS = "\t;,"
 #: Lines by which it is judged how a list without a header is written.
 SOME = 1000
+#: Bytes by which it is judged whether it is one.
+HEAD = 1 << 16
 #: Comments, empty lines, and what a spreadsheet says of its separator, which the header shows.
 UNSAID = re.compile(r"\s*(#|$)|sep=.$")
 MARKS = {
@@ -66,6 +68,13 @@ def encoding(data: bytes) -> str:
         if data[first::2].count(0) > len(data) / 4:
             return name
     return "utf-8"
+
+
+def has_address(path: Path) -> bool:
+    """Whether a file begins as a list of addresses may: there is one within its first lines."""
+    with regular.opened(path) as file:
+        head = bytes(file.read(HEAD))
+    return re.search(r"https?://", head.decode(encoding(head), "replace"), re.IGNORECASE) is not None
 
 
 def entries(path: Path, labelled: bool = False) -> list[Entry]:

@@ -80,9 +80,11 @@ class ChoiceParameter(CheckedParameter[str]):
 
 
 class SourceParameter(CheckedParameter[str]):
-    """The name of a source of pictures, or of search engines with commas between them."""
+    """The name of a source of pictures, or of search engines with commas between them; empty: as `folder` tells."""
 
     def check(self, value: Any) -> str:
+        if value == "":
+            return ""
         for name in registry.names(str(value)):
             if name not in registry.SOURCES:
                 expected = did_you_mean(name, [*registry.SOURCES])
@@ -175,11 +177,13 @@ class QueriesParameter(CheckedParameter[Mapping[str, str]], luigi.DictParameter)
 
 class ClassesParameter(CheckedParameter[tuple[str, ...]]):
     """Class names, as `dandelion,grass` or as a JSON list for names that hold a comma. Sorted: their order counts for
-    nothing."""
+    nothing. Empty for those that `folder` tells."""
 
     expected = 'two or more different names, such as dandelion,grass or ["dandelion", "grass"]'
 
     def check(self, value: str | Iterable[str]) -> tuple[str, ...]:
+        if value in ("", ()):
+            return ()
         if isinstance(value, str):
             value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
         names = tuple(sorted(composed(str(name)).strip() for name in value))

@@ -18,7 +18,7 @@ from greenr_luigi import config_check, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
 from greenr_luigi.pictures.terms import MIN_SIDE
-from greenr_luigi.sources import registry
+from greenr_luigi.sources import defaults, registry
 from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stage import Stage, logger
@@ -65,6 +65,12 @@ class PipelineStage(Stage):
     #: When it was last started, by the monotonic clock.
     began = 0.0
 
+    @classmethod
+    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+        """Luigi makes the task of these, its id and its output's key: what is empty is told by the folder before."""
+        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[no-untyped-call]
+        return [*defaults.told(values).items()]
+
     @property
     def parameters(self) -> dict[str, str]:
         """A limit that is the default of the source counts as none, in every stage that inherits these two. A min_side
@@ -94,7 +100,7 @@ class PipelineStage(Stage):
             if not isinstance(text, config_check.Default):
                 return True
             written = kind.normalize(kind.parse(text))
-        return bool(value != written)
+        return bool(value != defaults.told({name: written})[name])
 
     @property
     def patience(self) -> float:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import luigi
 
-from greenr_luigi import config_check
-from greenr_luigi.about import DEFAULTS
 from greenr_luigi.parameters import (
     LicenseParameter,
     NetworksParameter,
@@ -16,13 +14,13 @@ from greenr_luigi.parameters import (
     SourceParameter,
 )
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.terms import LEAST_SIDE, Terms
-from greenr_luigi.sources import registry
+from greenr_luigi.pictures.terms import LEAST_SIDE
+from greenr_luigi.sources import defaults, registry
 from greenr_luigi.sources.dividing import parts
+from greenr_luigi.sources.fileset import FileSet
 from greenr_luigi.sources.recrawl import Recrawl
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
-from greenr_luigi.staleness import traces
 from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.listing import Part
 from greenr_luigi.staleness.stamp import Stamp
@@ -33,7 +31,8 @@ class SourceParameters:
     """Where pictures come from; the same for every class."""
 
     source = SourceParameter(
-        description="Where to look: openverse,commons,bing in turn, or flickr, urls, folder, sample, ..."
+        description="Where to look: flickr, urls, folder, sample, ..., or engines in turn; empty: your --folder, or "
+        "without one openverse,commons,bing."
     )
     folder = OptionalFolderParameter(
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
@@ -65,7 +64,21 @@ class SourceParameters:
 
 
 class OfOneClass(PipelineStage):
+    source = SourceParameters.source
+    folder = SourceParameters.folder
+    min_side = SourceParameters.min_side
     label = luigi.Parameter(description="The class whose pictures to get.")
+
+    @property
+    def request(self) -> Request:
+        return Request(
+            self.label, self.label, folder=self.folder, root=Path(self.root), min_side=self.min_side
+        )
+
+    def all_of_source(self) -> Mapping[str, FileSet]:
+        """The files of the class, where its source takes these whole."""
+        source = registry.find(self.source)
+        return source.files(self.request) if source.files else {}
 
     @property
     def output_folder(self) -> Path:
@@ -77,9 +90,6 @@ class PictureShard(OfOneClass):
 
     role = "shard"
 
-    source = SourceParameters.source
-    folder = SourceParameters.folder
-    min_side = SourceParameters.min_side
     number = NumberParameter(int, 0, default=0, description="Which part of them, from 0.")
     of = NumberParameter(int, 1, default=1, description="How many parts there are.")
 
@@ -91,21 +101,19 @@ class PictureShard(OfOneClass):
     def title(self) -> str:
         return part_title(self.label, self.number, self.of)
 
-    def reads(self) -> Mapping[str, Part]:
-        reads = registry.find(self.source).reads(self.label, self.folder, Path(self.root))
-        return {name: Part(top, self.number, self.of) for name, top in reads.items()}
+    def reads(self) -> Mapping[str, Path | Part]:
+        return {name: files.read(self.number, self.of) for name, files in self.all_of_source().items()}
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.sources.checking import check
 
-        (part,), source = self.reads().values(), registry.find(self.source)
-        names = sorted(name for name, _ in traces.walk(part))
-        return check(source, part.folder, names, self.label, out, self.on_progress(), Terms(self.min_side))
+        source = registry.find(self.source)
+        return check(source, self.request, self.number, self.of, out, self.on_progress())
 
 
 class DownloadImages(SourceParameters, OfOneClass):
     role = "pictures"
-    unsaid = ("searched", "retry")
+    unsaid = ("searched", "retry", "layout")
 
     shard_size = NumberParameter(
         int, 1, significant=False,
@@ -143,14 +151,30 @@ class DownloadImages(SourceParameters, OfOneClass):
     @functools.cached_property
     def shards(self) -> int:
         """In how many parts the class is checked. Told once: Luigi asks often, and relies on one answer."""
-        source = registry.find(self.source)
-        folders = source.reads(self.label, self.folder, Path(self.root)).values() if source.named else ()
-        return max((parts(top, self.limit, self.shard_size) for top in folders), default=1)
+        files = sum(files.count() for files in self.all_of_source().values())
+        return parts(files, self.limit, self.shard_size)
 
-    def reads(self) -> Mapping[str, Path]:
+    @property
+    def request(self) -> Request:
+        query, license = self.query or self.label, self.license or None
+        allow = networks(self.allow_networks)
+        return Request(
+            self.label,
+            query,
+            self.limit,
+            self.folder,
+            Path(self.root),
+            license,
+            allow,
+            min_side=self.min_side,
+            per_host=self.per_host,
+            opt_outs=bool(self.opt_outs),
+        )
+
+    def reads(self) -> Mapping[str, Path | Part]:
         if self.shards > 1:
             return {}
-        return registry.find(self.source).reads(self.label, self.folder, Path(self.root))
+        return registry.find(self.source).all_reads(self.request)
 
     def outside_cause(self, stamp: Stamp) -> str | None:
         """Age, or an engine that failed and is asked again the next day."""
@@ -160,28 +184,17 @@ class DownloadImages(SourceParameters, OfOneClass):
         def holds(made: Stamp) -> bool:
             return reads_changed(self, made.reads) is None
 
-        return self._recrawl().collect(out, holds, self.on_progress())
+        counts = self._recrawl().collect(out, holds, self.on_progress())
+        told = registry.find(self.source).told
+        return {**counts, "layout": told(self.request)} if told else counts
 
     def _recrawl(self) -> Recrawl:
-        query, license = self.query or self.label, self.license or None
-        allow = networks(self.allow_networks)
         return Recrawl(
             self.source,
-            Request(
-                self.label,
-                query,
-                self.limit,
-                self.folder,
-                Path(self.root),
-                license,
-                allow,
-                min_side=self.min_side,
-                per_host=self.per_host,
-                opt_outs=bool(self.opt_outs),
-            ),
+            self.request,
             self.parameters,
             self.output_folder,
-            default=config_check.read(DEFAULTS).get("DownloadImages", "source"),
+            default=defaults.SOURCE,
             refresh_days=self.refresh_days,
             now=self.build_began,
             forced=self.task_family in self.force,

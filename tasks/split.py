@@ -16,7 +16,9 @@ from tasks.download import DownloadImages, SourceParameters
 class SplitDataset(SourceParameters, PipelineStage):
     role = "dataset"
 
-    classes = ClassesParameter(description="Class names, with commas (dandelion,grass) or as a JSON list.")
+    classes = ClassesParameter(
+        description="Class names, with commas (dandelion,grass) or as a JSON list; empty: those of --folder."
+    )
     queries = QueriesParameter(
         description='What to search for where it is not the name: {"grass": "lawn grass"}.'
     )
@@ -59,10 +61,15 @@ class SplitDataset(SourceParameters, PipelineStage):
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.dataset.split import split
+        from greenr_luigi.sources.layout import understood
         from greenr_luigi.sources.standing_in import require_all_drawn_or_none
 
         require_all_drawn_or_none([task.stamp() for task in self.requires()])
-        return split(
+        summaries = {task.label: task.stamp().summary for task in self.requires()}
+        words = understood({label: said["layout"] for label, said in summaries.items() if "layout" in said})
+        if words:
+            self.tell(words)
+        counts = split(
             {task.label: task.output_folder for task in self.requires()},
             out,
             seed=self.seed,
@@ -71,3 +78,4 @@ class SplitDataset(SourceParameters, PipelineStage):
             test_share=self.test_share,
             valid_share=self.valid_share,
         )
+        return {**counts, "folder": words} if words else counts

@@ -127,7 +127,7 @@ def test_a_program_that_builds_a_stage_gets_an_exception():
         tasks.SplitDataset(queries={"gras": "x"})
 
 
-@pytest.mark.parametrize("text", ["one", "a,a", "a,,b", "", "[]", '["a"]', "Lo\u0308we,Löwe"])
+@pytest.mark.parametrize("text", ["one", "a,a", "a,,b", ",", "[]", '["a"]', "Lo\u0308we,Löwe"])
 def test_classes_that_cannot_be_meant(text):
     with pytest.raises(SettingError, match="expected two or more different names"):
         ClassesParameter().parse(text)

@@ -146,6 +146,7 @@ def test_a_home_is_found_in_paths(tmp_path, monkeypatch, config):
     monkeypatch.setenv("HOME", str(tmp_path))
     config.set("DownloadImages", "root", "~/data")
     config.set("DownloadImages", "folder", "~/my pictures")
+    (tmp_path / "my pictures").mkdir()
     settings.apply(tasks.STAGES)
     assert stages.default_root() == tasks.DownloadImages(label="x").root == tmp_path / "data"
     assert tasks.DownloadImages(label="x").folder == tmp_path / "my pictures"

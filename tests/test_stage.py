@@ -118,7 +118,7 @@ def test_what_a_picture_is_called_and_what_lies_beside_it_trains_nothing_again(t
     grass = folder / "grass"
     for change in (
         lambda: (grass / "3.png").rename(grass / "zebra.png"),
-        lambda: (grass / "readme.txt").write_text("bought in Kiel"),
+        lambda: (grass / "notes.txt").write_text("bought in Kiel"),
         lambda: (grass / "again.png").write_bytes((grass / "4.png").read_bytes()),
     ):
         change()

@@ -56,7 +56,9 @@ def show_history(arguments: argparse.Namespace) -> None:
 
 def summary_of(event: run_history.Event) -> str:
     # Which engines are asked again the warning says, too.
-    values = {name: value for name, value in event.summary.items() if name not in ("searched", "retry")}
+    values = {
+        name: value for name, value in event.summary.items() if name not in ("searched", "retry", "layout")
+    }
     summary = ", ".join(f"{name} {_shown(name, value)}" for name, value in values.items())
     return "  ".join(filter(None, [event.outcome, f"{event.seconds:.1f} s", summary, event.because]))
 

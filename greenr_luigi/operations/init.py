@@ -40,9 +40,10 @@ def init(folder: Path, options: Sequence[str], module: str = "tasks") -> Path:
     stages, family = load_stages(module), deploying_stage(module).get_task_family()
     task = settings.build_task(stages, ["--module", module, family, *options])
     given = {word[2:].split("=")[0].replace("-", "_") for word in options if word.startswith("--")}
-    if task is None or "classes" not in given:
+    if task is None or given.isdisjoint({"classes", "folder"}):
         raise SettingError(
-            "--classes is missing: name what is to be told apart, such as --classes dandelion,grass"
+            "--classes is missing: name what is to be told apart, such as --classes dandelion,grass, or the folder "
+            "that holds your pictures: --folder ~/pictures"
         )
     text = content(stages, {name: value for name, value in task.to_str_params().items() if name in given})
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from greenr_luigi import contracts, settings
+from greenr_luigi.errors import SettingError
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
 from greenr_luigi.operations.stages import default_root, deploying_stage, load_stages
 from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.review.catalogue import Places
+from greenr_luigi.sources.defaults import told
 from greenr_luigi.stage import PipelineStage, command_line
 from greenr_luigi.staleness import output_folder
 
@@ -72,11 +75,14 @@ def options(root: Path, module: str = "tasks") -> list[str]:
     stages, stage = load_stages(module), deploying_stage(module)
     parameters, configured = dict(stage.get_params()), _configured(stage)
     packaged = settings.packaged_defaults(stages[: stages.index(stage) + 1])
+    packaged = told(
+        {name: parameters[name].parse(packaged[name]) for name in packaged.keys() & parameters.keys()}
+    )
     return [
         f"--{name.replace('_', '-')}={value}"
         for name, value in _deployed(root, module).items()
         if name in configured.keys() & packaged.keys()
-        and value != configured[name] == parameters[name].serialize(parameters[name].parse(packaged[name]))
+        and value != configured[name] == parameters[name].serialize(packaged[name])
     ]
 
 
@@ -88,9 +94,13 @@ def _deployed(root: Path, module: str) -> dict[str, str]:
 
 def _configured(stage: type[PipelineStage]) -> dict[str, str]:
     """The parameters that need not be given, and what they are then."""
-    family = stage.get_task_family()
-    return {
-        name: parameter.serialize(parameter.task_value(family, name))
-        for name, parameter in stage.get_params()
+    family, parameters = stage.get_task_family(), dict(stage.get_params())
+    values = {
+        name: parameter.task_value(family, name)
+        for name, parameter in parameters.items()
         if parameter.has_task_value(family, name)
     }
+    # A folder that is gone tells nothing.
+    with contextlib.suppress(SettingError):
+        values = told(values)
+    return {name: parameters[name].serialize(value) for name, value in values.items()}

@@ -10,10 +10,8 @@ from typing import NamedTuple
 from greenr_luigi import lists
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import kinds
-from greenr_luigi.staleness import regular
+from greenr_luigi.staleness import listing, regular
 
-#: What systems put beside pictures, in small letters; what is hidden, such as .DS_Store, is passed over anyway.
-BESIDE = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 #: Characters of a line; no path or address has more.
 LONGEST = 1 << 16
 EXPECTED = "expected a folder of pictures, or a text file of paths or addresses, one a line"
@@ -30,7 +28,7 @@ class Input(NamedTuple):
 
 def inputs(given: Path, written: Path | None = None) -> Iterator[Input]:
     """All of a folder, at any depth and in the order of names, or of a list, in its order. Nothing is passed over
-    silently but what is hidden or lies beside pictures (BESIDE), links to folders, and empty lines and comments.
+    silently but what is hidden, here or by other systems (Thumbs.db), links to folders, and empty lines and comments.
 
     `written`: the file that the rows go to, which is none of them. Raises GreenrError for what is neither a folder nor
     a list. Memory: the names of one folder."""
@@ -66,7 +64,7 @@ def _below(top: Path, written: Path | None) -> Iterator[Input]:
 
 
 def _is_seen(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in BESIDE
+    return not listing.is_hidden(name)
 
 
 def _lines(given: Path, encoding: str) -> Iterator[Input]:

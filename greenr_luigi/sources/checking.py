@@ -12,11 +12,11 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,9 +24,9 @@ from greenr_luigi.contracts import plain
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
-from greenr_luigi.pictures.terms import STRANGERS, Terms
+from greenr_luigi.pictures.terms import Terms
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources.source import Candidate, Source, SourceError, Unavailable
+from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
 from greenr_luigi.staleness import listing, regular
 
 CHECKED, PICTURES = "checked.jsonl", ".pictures"
@@ -49,54 +49,64 @@ def examined(
 
 
 def check(
-    source: Source,
-    top: Path,
-    names: Sequence[str],
-    label: str,
-    out: Path,
-    on_progress: OnProgress,
-    terms: Terms = STRANGERS,
+    source: Source, request: Request, number: int, of: int, out: Path, on_progress: OnProgress
 ) -> dict[str, object]:
-    """Fill the empty folder `out` with what these files below `top` are. Returns counts for people."""
-    assert source.named is not None
+    """Fill the empty folder `out` with what the files of one of so many parts are. Returns counts for people."""
+    assert source.files is not None
+    filesets, label = source.files(request), request.label
+    names = [(fileset, name) for fileset in filesets for name in filesets[fileset].names(number, of)]
     (out / PICTURES).mkdir()
-    load = functools.partial(examined, label=label, engine=source.name, terms=terms)
+    load = functools.partial(examined, label=label, engine=source.name, terms=request.terms)
     lines, usable = list[str](), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(names), WINDOW):
             some = names[start : start + WINDOW]
-            for name, (outcome, data) in zip(some, pool.map(load, source.named(top, some)), strict=True):
+            candidates = [filesets[fileset].candidate(name) for fileset, name in some]
+            for (fileset, name), (outcome, data) in zip(some, pool.map(load, candidates), strict=True):
                 if data is not None and isinstance(outcome, PictureRow):
                     usable += 1
                     (out / PICTURES / outcome.file).write_bytes(data)
                 kind = "picture" if isinstance(outcome, PictureRow) else "refusal"
                 # In ASCII: what is no character in a name of the file system is not lost.
-                lines.append(json.dumps({"name": name, kind: plain(outcome)}) + "\n")
+                line = {"files": fileset, "name": name, kind: plain(outcome)}
+                lines.append(json.dumps(line) + "\n")
             on_progress(len(lines) / len(names), f"{label}: {usable} pictures, {len(lines) - usable} refused")
     (out / CHECKED).write_text("".join(lines))
     return {"pictures": usable, "refused": len(lines) - usable}
 
 
-def of_parts(source: Source, top: Path, parts: Iterable[Path]) -> Iterator[Candidate]:
-    """The files below `top` as the source lists them, with what was found of each. `parts`: the folders that `check`
-    has filled. Raises SourceError for a damaged one."""
-    assert source.named is not None
-    found = sorted((line for part in parts for line in _read(part)), key=lambda line: listing.order(line[0]))
-    named = source.named(top, (name for name, _, _ in found))
-    for candidate, (_, outcome, picture) in zip(named, found, strict=True):
-        yield replace(candidate, checked=outcome, picture=picture)
+def of_parts(source: Source, parts: Iterable[Path], request: Request) -> Iterator[Candidate]:
+    """The files of the source as it lists them, with what was found of each. `parts`: the folders that `check` has
+    filled. Raises SourceError for a damaged one."""
+    assert source.files is not None
+    found: dict[str, list[_Found]] = {}
+    for part in parts:
+        for line in _read(part):
+            found.setdefault(line.files, []).append(line)
+    for name, fileset in source.files(request).items():
+        for line in sorted(found.get(name, []), key=lambda line: listing.order(line.name)):
+            yield replace(fileset.candidate(line.name), checked=line.outcome, picture=line.picture)
 
 
-def _read(part: Path) -> Iterator[tuple[str, PictureRow | Refusal, Path | None]]:
-    """By name: what a file is, and where its bytes lie."""
+class _Found(NamedTuple):
+    """What a file is, by its name in a set of files, and where its bytes lie."""
+
+    files: str
+    name: str
+    outcome: PictureRow | Refusal
+    picture: Path | None
+
+
+def _read(part: Path) -> Iterator[_Found]:
     with regular.opened(part / CHECKED) as lines:
         for line in lines:
             try:
                 of: dict[str, Any] = json.loads(line)
+                files, name = str(of["files"]), str(of["name"])
                 if "refusal" in of:
-                    yield str(of["name"]), msgspec.convert(of["refusal"], Refusal), None
+                    yield _Found(files, name, msgspec.convert(of["refusal"], Refusal), None)
                 else:
                     row = msgspec.convert(of["picture"], PictureRow)
-                    yield str(of["name"]), row, part / PICTURES / row.file
+                    yield _Found(files, name, row, part / PICTURES / row.file)
             except (ValueError, LookupError, TypeError, RecursionError, msgspec.ValidationError):
                 raise SourceError(f"{part / CHECKED} is damaged: remove {part}, and run again") from None

@@ -52,9 +52,7 @@ def collect(
     source.check(request)
     request = replace(request, limit=request.limit or source.default_limit)
     if shards:
-        (top,) = source.reads(request.label, request.folder, request.root).values()
-        listed = functools.partial(checking.of_parts, source, top, shards)
-        source = replace(source, candidates=lambda _: listed())
+        source = replace(source, candidates=functools.partial(checking.of_parts, source, shards))
     (out / "pictures").mkdir()
 
     def on_wait(who: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.sources.folder import files_below, named
+from greenr_luigi.sources.fileset import FileSet
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
 
 #: Below the data root; dataset/decisions.py fills it.
@@ -21,11 +20,13 @@ def candidates(request: Request) -> Iterator[Candidate]:
             f"nothing has been kept as {request.label!r} in {top.parent}: go through what visitors said with "
             "`greenr review`. What you keep there joins the pictures of every source; `feedback` takes it alone"
         )
-    yield from files_below(top)
+    for fileset in files(request).values():
+        yield from fileset.candidates()
 
 
-def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
-    return {f"kept as {label}": root / ADDED / folder_name(label)}
+def files(request: Request) -> Mapping[str, FileSet]:
+    name = folder_name(request.label)
+    return {f"kept as {request.label}": FileSet(request.root / ADDED / name, name)}
 
 
 SOURCE = Source(
@@ -33,7 +34,6 @@ SOURCE = Source(
     "what users of the page put right and `greenr review` kept",
     candidates,
     local=True,
-    named=named,
     default_limit=0,
-    reads=reads,
+    files=files,
 )

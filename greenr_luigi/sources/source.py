@@ -16,6 +16,8 @@ from greenr_luigi.text import Network
 
 if TYPE_CHECKING:
     from greenr_luigi.pictures.manifest import PictureRow, Refusal
+    from greenr_luigi.sources.fileset import FileSet
+    from greenr_luigi.staleness.listing import Part
 
 #: Pictures that are fetched at once: a slow host has most of them wait.
 THREADS = 256
@@ -117,9 +119,12 @@ class Source:
     #: Whether its pictures come from this machine. They can be had again at any time, so that nothing is put into the
     #: store, and they never grow old.
     local: bool = False
-    #: Of one that takes all files of the one folder that it `reads`, and no more: the candidates of some of them, for
-    #: (that folder, relative names). So a large class can be divided. None: it cannot.
-    named: Callable[[Path, Iterable[str]], Iterator[Candidate]] | None = None
+    #: Of one that takes sets of files, whole, and no more: these, by the name to call them. It reads them, too, and a
+    #: large class can be divided. None: it cannot.
+    files: Callable[[Request], Mapping[str, FileSet]] | None = None
+    #: The labels that --folder holds, where that can tell them, and what was understood of it for one, for people.
+    classes: Callable[[Request], Iterable[str]] | None = None
+    told: Callable[[Request], Mapping[str, object]] | None = None
     #: Whether it is a list that a person made: its pictures are used while they stand in it. What a search has found
     #: stays, as search engines forget.
     is_list: bool = False
@@ -135,6 +140,12 @@ class Source:
     #: Of a list: the search engines, and what takes their place.
     parts: tuple[Source, ...] = ()
     stand_in: Source | None = None
+
+    def all_reads(self, request: Request) -> Mapping[str, Path | Part]:
+        """The files and folders from outside that it reads, by the name to call them."""
+        if self.files:
+            return {name: files.read() for name, files in self.files(request).items()}
+        return self.reads(request.label, request.folder, request.root)
 
     def check(self, request: Request) -> None:
         """Raises SourceError for what this source, or one of its list, cannot be asked."""

@@ -64,6 +64,32 @@ def _list_of(folder: Path, label: str) -> Path:
     return min(there, key=lambda path: (there[path], path.name), default=files[0])
 
 
+def classes(request: Request) -> list[str]:
+    """Those of the one list for all, or the names of the lists. Raises SourceError where these are less than two."""
+    folder = request.folder
+    assert folder is not None
+    if folder.is_file():
+        found = {entry.label for entry in lists.entries(folder, labelled=True)} - {""}
+    else:
+        found = labels(folder)
+    if len(found) < 2:
+        raise SourceError(
+            f"--folder {folder} tells of {', '.join(found) or 'no class'}: expected two classes or more, by lists "
+            "named <class>.txt or <class>.csv, or by one CSV file with the columns label,url"
+        )
+    return sorted(found)
+
+
+def labels(folder: Path) -> set[str]:
+    """What the lists of a folder are called: its texts with an address in them."""
+    return {
+        composed(path.stem)
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        and lists.has_address(path)
+    }  # fmt: skip
+
+
 def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:
     if folder is None:
         return {}
@@ -78,4 +104,5 @@ SOURCE = Source(
     needs_folder=True,
     default_limit=0,
     reads=reads,
+    classes=classes,
 )

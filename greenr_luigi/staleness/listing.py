@@ -14,6 +14,20 @@ from pathlib import Path
 STAMP = "stamp.json"
 #: Seconds: a listing that took less is not worth remembering. (Not the memo's: what lists pictures needs no memo.)
 QUICK = 0.05
+#: What other systems than this one hide, or put beside people's files, in small letters.
+HIDDEN = frozenset(
+    {
+        *(
+            "thumbs.db",
+            "ehthumbs.db",
+            "ehthumbs_vista.db",
+            "desktop.ini",
+            "$recycle.bin",
+            "system volume information",
+        ),
+        *("__macosx", "icon\r", "@eadir", "lost+found"),
+    }
+)
 #: Why what has a name may not be had.
 UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 
@@ -36,17 +50,22 @@ def count(folder: Path) -> int:
     return len(_listing(folder).names)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's content."""
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
 def names(top: Path, on_folder: Callable[[str], object] = lambda folder: None) -> Iterator[str]:
     """What lies below a folder and is no folder, by relative name. Nothing hidden, nor behind a link to a folder, as
     these may go in a circle; nor the stamp. `on_folder` gets each folder before it is listed."""
     on_folder(str(top))
     for folder, folders, files in os.walk(top, onerror=raise_unless_unreachable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         for name in folders:
             on_folder(f"{folder}/{name}")
         prefix = folder[len(str(top)) :].lstrip("/")
         for name in files:
-            if not name.startswith(".") and (prefix or name != STAMP):
+            if not is_hidden(name) and (prefix or name != STAMP):
                 yield f"{prefix}/{name}" if prefix else name
 
 

@@ -8,7 +8,13 @@ import luigi
 import pytest
 
 import tasks
-from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation, places, state
+from greenr_luigi.operations.last_run import (
+    command_to_run_again,
+    dataset_and_evaluation,
+    options,
+    places,
+    state,
+)
 from greenr_luigi.review.catalogue import Places
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stamp import Stamp
@@ -17,7 +23,7 @@ from tests.stamped import finish, made_from
 
 def test_the_line_to_run_again_holds_what_is_not_configured_and_no_more(tmp_path):
     configured = {name: p.task_value("DeployApp", name) for name, p in tasks.DeployApp.get_params()}
-    assert configured["source"] == "openverse,commons,bing" and configured["host"]
+    assert not configured["source"] and configured["host"]
     plain = f"luigi --module tasks DeployApp --local-scheduler --root {tmp_path}"
     assert command_to_run_again(tmp_path) == plain
     parameters = {
@@ -29,6 +35,31 @@ def test_the_line_to_run_again_holds_what_is_not_configured_and_no_more(tmp_path
     }
     finish(tmp_path, "DeployApp", 1, parameters=parameters)
     assert command_to_run_again(tmp_path) == f"{plain} --host '' --query 'a b' --port 9"
+
+
+def test_what_the_folder_told_is_as_good_as_said(tmp_path):
+    """It may tell otherwise by now. What is the default without one need not be said."""
+    mine, root = tmp_path / "mine", tmp_path / "data"
+    for label in ("a", "b", "c"):
+        (mine / label).mkdir(parents=True)
+        (mine / label / "1.jpg").touch()
+    parameters = {"source": "folder", "classes": "a,b", "folder": str(mine)}
+    finish(root, "DeployApp", 1, parameters=parameters)
+    assert options(root) == [f"--{name}={value}" for name, value in parameters.items()]
+    finish(
+        root, "DeployApp", 2, parameters={"source": "openverse,commons,bing", "classes": "dandelion,grass"}
+    )
+    assert options(root) == []
+
+
+def test_a_folder_in_luigi_cfg_is_asked_now(tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    for label in ("a", "b", "c"):
+        (mine / label).mkdir(parents=True)
+        (mine / label / "1.jpg").touch()
+    finish(tmp_path, "DeployApp", 1, parameters={"source": "folder", "classes": "a,b", "folder": str(mine)})
+    monkeypatch.setitem(luigi.configuration.get_config()["DeployApp"], "folder", str(mine))
+    assert options(tmp_path) == []
 
 
 def test_a_torn_stamp_does_not_keep_others_from_being_seen(tmp_path):

@@ -16,6 +16,7 @@ from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, registry
 from greenr_luigi.sources.collection import collect
+from greenr_luigi.sources.fileset import FileSet
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
 from tests.progress import quiet
 from tests.sources.collecting import collect_from
@@ -90,27 +91,28 @@ def test_the_side_and_group_that_a_layout_gives_are_those_of_now(tmp_path: Path,
     for name, said in (("one", [(n, "test", "old") for n, _, _ in SAID]), ("two", SAID)):
         lines = [Candidate(lambda n=n: picture(n), f"{side}/{n}", side=side, group=g) for n, side, g in said]
 
-        def named(top: Path, names: Iterable[str], lines: list[Candidate] = lines) -> Iterator[Candidate]:
-            return (lines[int(name)] for name in names)
+        class Lines(FileSet):
+            def names(self, number: int = 0, of: int = 1) -> Iterator[str]:
+                return map(str, range(len(SAID)))
+
+            def candidate(self, name: str, lines: list[Candidate] = lines) -> Candidate:
+                return lines[int(name)]
 
         source = replace(
             registry.find("folder"),
             candidates=lambda _, lines=lines: iter(lines),
             local=kind != "list",
             is_list=kind == "list",
-            named=named,
+            files=lambda _, kind=Lines: {"lines": kind(tmp_path, "lines")},
         )
-        parts, out = [], tmp_path / name
+        parts, out, request = [], tmp_path / name, Request("grass", "grass", 0, tmp_path, tmp_path / "data")
         out.mkdir()
         if kind == "in parts":
             parts = [tmp_path / "part"]
             if name == "one":
                 parts[0].mkdir()
-                names = [str(number) for number in range(len(lines))]
-                checking.check(source, tmp_path, names, "grass", parts[0], quiet)
-        collect(
-            source, Request("grass", "grass", 0, tmp_path, tmp_path / "data"), out, {}, quiet, shards=parts
-        )
+                checking.check(source, request, 0, 1, parts[0], quiet)
+        collect(source, request, out, {}, quiet, shards=parts)
     rows = {
         row.file_url: (row.given_side, row.group) for row in read_jsonl(out / "manifest.jsonl", PictureRow)
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl
-from greenr_luigi.sources import folder as folder_source
+from greenr_luigi.sources.fileset import FileSet
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness import traces
 from tasks import DownloadImages
@@ -66,7 +66,9 @@ def test_what_is_collected_is_what_makes_the_stage_stale(mine: Path, tmp_path: P
     # No part of what a stage reads, whatever it is.
     (top / traces.STAMP).write_bytes(picture(14))
     before = traces.snapshot(top)
-    assert {str(top / name) for name in before} == {str(path) for path in folder_source.visible(top)}
+    assert {str(top / name) for name in before} == {
+        str(top / name) for name in FileSet(top, top.name).names()
+    }
     assert {"12.jpg", "deep/er/01.JPG"} <= before.keys() and len(before) == 15
     (top / ".DS_Store").write_text("")
     (top / "here").symlink_to(".")

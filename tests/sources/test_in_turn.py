@@ -14,8 +14,7 @@ from pathlib import Path
 import luigi
 import pytest
 
-from greenr_luigi import cli, config_check, run_history
-from greenr_luigi.about import DEFAULTS
+from greenr_luigi import cli, run_history
 from greenr_luigi.operations import status
 from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
 from greenr_luigi.sources import download, registry, standing_in
@@ -215,7 +214,7 @@ def test_new_code_asks_nobody_and_forgets_no_failure(root: Root) -> None:
 
 
 def test_a_changed_default_asks_nobody_for_what_is_young(root: Root) -> None:
-    assert root.task().source == LIST == config_check.read(DEFAULTS).get("DownloadImages", "source")
+    assert root.task().source == LIST == root.task(source="").source
     root.show(openverse=range(20), commons=range(20), bing=range(12))
     root.run(source="bing")
     made = root.task(source="bing").stamp()

@@ -12,7 +12,8 @@ import pytest
 from greenr_luigi import cli
 from greenr_luigi.operations.status import status
 from greenr_luigi.sources import checking, folder
-from greenr_luigi.sources.source import SourceError
+from greenr_luigi.sources.fileset import FileSet
+from greenr_luigi.sources.source import Request, SourceError
 from greenr_luigi.staleness import examination, listing, traces
 from greenr_luigi.staleness.stage import Stage, forget
 from tasks import DownloadImages, PictureShard
@@ -154,7 +155,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, pictures: Path, ran: list[
 def test_a_part_that_cannot_be_read_says_what_to_do(tmp_path: Path, line: str) -> None:
     (tmp_path / checking.CHECKED).write_text(f"{line}\n")
     with pytest.raises(SourceError, match=f"is damaged: remove {tmp_path}, and run again"):
-        [*checking.of_parts(folder.SOURCE, tmp_path, [tmp_path])]
+        [*checking.of_parts(folder.SOURCE, [tmp_path], Request("grass", "grass", folder=tmp_path))]
 
 
 def test_a_folder_is_listed_once_for_all_its_parts(
@@ -177,7 +178,7 @@ def test_a_folder_is_listed_once_for_all_its_parts(
 
 def test_the_order_is_that_of_the_folder(pictures: Path) -> None:
     top = pictures / "grass"
-    listed = [path.relative_to(top).as_posix() for path in folder.visible(top)]
+    listed = [*FileSet(top, "grass").names()]
     in_folders = ["b/1.jpg", "c/d.jpg", "c/d/1.jpg", "c-d/1.jpg"]
     assert listed == sorted({*listed}.difference(in_folders)) + in_folders
 

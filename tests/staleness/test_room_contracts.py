@@ -109,16 +109,15 @@ def test_an_edit_makes_stale_what_it_shapes(stale_after_edit, room):
 @pytest.mark.parametrize("source", registry.SOURCES)
 def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, source):
     file = registry.find(source).module.removeprefix("greenr_luigi.").replace(".", "/") + ".py"
-    # What visitors sent is kept in a folder.
-    affected = ["folder", "feedback"] if source == "folder" else [source]
     stages = ("DownloadImages", "PictureShard")
-    assert stale_after_edit(file) == [f"{stage} {name}" for stage in stages for name in affected]
+    assert stale_after_edit(file) == [f"{stage} {source}" for stage in stages]
 
 
 @pytest.mark.parametrize(
     ("file", "names"),
     [
         ("sources/registry.py", []),
+        ("sources/layout.py", ["DownloadImages folder", "PictureShard folder"]),
         ("sources/collection.py", [f"DownloadImages {name}" for name in registry.SOURCES]),
         ("dataset/curation.py", []),
         ("dataset/cleaning.py", ["SplitDataset"]),

@@ -1,0 +1,47 @@
+"""What `source` and `classes` are where a person has left them empty: as the folder tells, where one is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.sources import folder as own
+from greenr_luigi.sources import layout, registry, urls
+from greenr_luigi.sources.source import Request
+
+#: Without a folder. Search engines in turn: the first two are made for programs, and say whose a picture is.
+SOURCE = "openverse,commons,bing"
+CLASSES = ("dandelion", "grass")
+
+
+def told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a stage's parameters, by name, with none of these two empty. So who says them has the same outputs.
+    Raises SettingError where the folder does not tell."""
+    found = dict(values)
+    folder: Path | None = found.get("folder")
+    try:
+        if found.get("source") == "":
+            found["source"] = _source_of(folder) if folder else SOURCE
+        if found.get("classes") == ():
+            classes = registry.find(found["source"]).classes if folder and found.get("source") else None
+            request = Request("", "", folder=folder, root=found.get("root", Path()))
+            found["classes"] = tuple(classes(request)) if classes else CLASSES
+    except GreenrError as error:
+        raise SettingError(str(error)) from None
+    return found
+
+
+def _source_of(folder: Path) -> str:
+    if not folder.exists():
+        raise SettingError(f"--folder {folder} does not exist: give the path of an existing one")
+    return (urls.SOURCE if _holds_lists(folder) else own.SOURCE).name
+
+
+def _holds_lists(folder: Path) -> bool:
+    """Whether it is a list, or a folder with lists and nothing else that it could be for."""
+    if not folder.is_dir():
+        return True
+    found = layout.of(folder)
+    return not found.classes and not found.pictures and bool(urls.labels(folder))

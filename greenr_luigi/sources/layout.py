@@ -1,0 +1,281 @@
+"""How a person's folder says which of its files are of which class: by names alone, no picture is opened."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from greenr_luigi.pictures.labels import LabelError, folder_name
+from greenr_luigi.sources.fileset import FileSet, is_taken
+from greenr_luigi.sources.source import SourceError
+from greenr_luigi.staleness import listing
+from greenr_luigi.staleness.shown import printable
+from greenr_luigi.text import composed
+
+#: What folders of a given split are called, in small letters, and the side that it is here.
+SIDES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
+#: Of names in one folder: those by which pictures are told from other files.
+PICTURES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".avif", ".tif", ".tiff"),
+        *(".heic", ".heif", ".jp2", ".ppm", ".pgm"),
+    }
+)
+#: Folders that hold nothing but one folder, as archives have them, are passed through so many times.
+DEEPEST = 8
+
+
+class Children(NamedTuple):
+    """What lies in a folder, sorted: visible folders, links to folders among them, and what is called as pictures."""
+
+    folders: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was understood of a folder."""
+
+    folder: Path
+    #: The files of each label, by its name composed (NFC).
+    classes: dict[str, list[FileSet]] = field(default_factory=dict)
+    #: By what the classes are told.
+    by: str = "sub-folders"
+    #: Why it cannot be told what is a class; naming the classes settles it.
+    doubt: str = ""
+    #: Pictures beside the classes, by name.
+    pictures: tuple[str, ...] = ()
+    #: A folder that was passed through, which somebody may name as a class.
+    around: dict[str, list[FileSet]] = field(default_factory=dict)
+
+    def filesets(self, label: str) -> Sequence[FileSet]:
+        """Those of a label: a folder may be called as it is, or as our own are."""
+        known = self.around | self.classes
+        return known.get(composed(label)) or known.get(composed(folder_name(label))) or []
+
+    def told(self, label: str) -> dict[str, object]:
+        """By what a class is told, how many files it has, how many more lie there, and how many beside all classes."""
+        own = self.filesets(label)
+        files = sum(1 for each in own for _ in each.names())
+        there = sum(_count(each.folder) for each in own)
+        every = {each.folder for sets in (*self.classes.values(), own) for each in sets}
+        return {
+            "by": self.by,
+            "files": files,
+            "passed over": there - files,
+            "beside": _count(self.folder, every),
+        }
+
+
+def understood(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was understood of a folder, in words, of what Layout.told says of each class, by its label."""
+    if not told:
+        return ""
+    by = " and ".join(sorted({each["by"] for each in told.values()}))
+    counts = ", ".join(f"{printable(label)} {each['files']}" for label, each in told.items())
+    passed_over = sum(each["passed over"] for each in told.values()) + max(
+        each["beside"] for each in told.values()
+    )
+    rest = f"; {passed_over} file{'s' * (passed_over > 1)} passed over" if passed_over else ""
+    return f"{len(told)} classes by {by}: {counts}{rest}"
+
+
+def _count(top: Path, but: Collection[Path] = ()) -> int:
+    """How many files lie below a folder, hidden ones too, but for those in some folders."""
+    count = 0
+    for folder, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if Path(folder, name) not in but]
+        count += len(files)
+    return count
+
+
+def classes(folder: Path) -> list[str]:
+    """The labels of a folder, sorted. Raises SourceError where it is not told for certain, with the possibilities."""
+    found = of(folder)
+    empty = [files.name for sets in found.classes.values() for files in sets if not _has_file(files.folder)]
+    if found.doubt or empty:
+        why = (
+            found.doubt
+            or f"{some(empty)} {'holds' if len(empty) == 1 else 'hold'} no file: remove it, or say which"
+        )
+        names = ",".join(sorted(found.classes))
+        remedy = f"; the classes are named by --classes {printable(names)}" if len(found.classes) > 1 else ""
+        raise SourceError(f"--folder {folder}: {why}{remedy}")
+    for label in found.classes:
+        try:
+            folder_name(label)
+        except LabelError as error:
+            raise SourceError(f"--folder {folder}: {error}") from None
+    return sorted(found.classes)
+
+
+def of(folder: Path) -> Layout:
+    """What a folder's names tell. Raises SourceError if it is none."""
+    if not folder.is_dir():
+        raise SourceError(
+            f"--folder {folder} is not a folder: give one that holds a sub-folder for each class"
+        )
+    top = _inner(folder)
+    folders, pictures = children(top)
+    inner = top.relative_to(folder).as_posix()
+    below, where = (f"{inner}/", f" in {printable(inner)}") if top != folder else ("", "")
+    around = _classes([(FileSet(top, inner), top.name)] if top.parent == folder else [])
+    sides = sorted(filter(_side, folders), key=lambda name: [*SIDES].index(name.lower()))
+    plain = _classes((FileSet(top / name, f"{below}{name}"), name) for name in folders)
+    if not folders:
+        return Layout(folder, doubt=_flat(pictures), pictures=pictures)
+    if not sides:
+        doubt = _beside(pictures, folders) or _too_few(plain) or _alike(plain)
+        return Layout(folder, plain, f"sub-folders{where}", doubt, pictures, around)
+    given = [_Side(top, below, name) for name in sides]
+    by_side = _classes(itertools.chain.from_iterable(side.filesets() for side in given))
+    by = f"sub-folders of {', '.join(side.name for side in given)}{where}"
+    if others := sorted({*folders}.difference(sides)):
+        doubt = f"{some(sides)} beside {some(others)}: the sides of a split, or classes?"
+        return Layout(folder, {**by_side, **plain}, by, doubt, pictures)
+    if not by_side:
+        held = " and ".join(sides)
+        doubt = f"{held} hold no sub-folder, so that no class is told: make one for each class"
+        return Layout(folder, plain, f"sub-folders{where}", doubt, pictures)
+    doubt = _beside(pictures, folders) or _sides_differ(given) or _too_few(by_side) or _alike(by_side)
+    return Layout(folder, by_side, by, doubt, pictures)
+
+
+def _inner(top: Path) -> Path:
+    """The first folder that holds more than one folder with nothing beside it."""
+    for _ in range(DEEPEST):
+        folders, pictures = children(top)
+        if len(folders) != 1 or pictures or _side(folders[0]):
+            return top
+        inside = children(top / folders[0])
+        if inside.pictures or not inside.folders:
+            return top
+        top /= folders[0]
+    return top
+
+
+class _Side:
+    """A folder that is a side of a given split, with a folder a class."""
+
+    def __init__(self, top: Path, below: str, name: str) -> None:
+        self.name, self.path, self._shown = name, top / name, f"{below}{name}"
+        self.classes, self.pictures = children(self.path)
+        # Kaggle's have one of the same name inside.
+        if self.classes == (name,) and not self.pictures:
+            self.path, self._shown = self.path / name, f"{self._shown}/{name}"
+            self.classes, self.pictures = children(self.path)
+
+    def filesets(self) -> Iterator[tuple[FileSet, str]]:
+        for name in self.classes:
+            yield FileSet(self.path / name, f"{self._shown}/{name}", _side(self.name)), name
+
+
+def _side(name: str) -> str | None:
+    return SIDES.get(name.lower())
+
+
+def _classes(named: Iterable[tuple[FileSet, str]]) -> dict[str, list[FileSet]]:
+    """By label; accents may be composed otherwise in another folder."""
+    found: dict[str, list[FileSet]] = {}
+    for files, name in named:
+        found.setdefault(composed(name).strip(), []).append(files)
+    return found
+
+
+def _flat(pictures: Sequence[str]) -> str:
+    if not pictures:
+        return "there is neither a sub-folder nor a picture: expected a sub-folder of pictures for each class"
+    return (
+        f"{len(pictures)} pictures such as {printable(pictures[0])} and no sub-folder, so that no class is told: make "
+        "one for each class"
+    )
+
+
+def _beside(pictures: Sequence[str], folders: Sequence[str]) -> str:
+    if not pictures:
+        return ""
+    return f"pictures ({some(pictures)}) beside the sub-folders {some(folders)}: put each where it belongs"
+
+
+def _too_few(found: dict[str, list[FileSet]]) -> str:
+    if len(found) > 1:
+        return ""
+    return f"one class only, {printable(next(iter(found)))}: expected a sub-folder of pictures for each of two or more"
+
+
+def _alike(found: dict[str, list[FileSet]]) -> str:
+    known: dict[str, str] = {}
+    for label in found:
+        if (other := known.setdefault(label.casefold(), label)) != label:
+            return f"{printable(other)} and {printable(label)}: one class or two?"
+    return ""
+
+
+def _sides_differ(given: Sequence[_Side]) -> str:
+    for side in given:
+        if side.classes and side.pictures:
+            return f"in {side.name} " + _beside(side.pictures, side.classes)
+    labels = {side.name: {composed(name).strip() for name in side.classes} for side in given if side.classes}
+    for (one, ones), (other, others) in itertools.permutations(labels.items(), 2):
+        if lacking := sorted(ones - others):
+            return f"{other} lacks {some(lacking)}, which {one} has: add what is missing, or say which"
+    return ""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, for a person."""
+    shown = ", ".join(map(printable, names[:most]))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def children(folder: Path) -> Children:
+    try:
+        return _children(folder, folder.stat().st_mtime_ns)
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error.strerror}") from None
+
+
+@functools.lru_cache(1024)
+def _children(folder: Path, mtime_ns: int) -> Children:
+    """`mtime_ns`: what comes or goes in a folder changes it."""
+    folders, pictures = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if listing.is_hidden(entry.name):
+                continue
+            # Of a link that leads back to itself, entry.is_dir raises OSError.
+            if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
+                folders.append(entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in PICTURES:  # noqa: PTH122  a Path for each takes long
+                pictures.append(entry.name)
+    return Children(tuple(sorted(folders)), tuple(sorted(pictures)))
+
+
+def _has_file(folder: Path) -> bool:
+    """Whether any file lies below; not more is listed than that takes."""
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if listing.is_hidden(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(Path(entry.path))
+                elif is_taken(entry.name):
+                    return True
+    except OSError as error:
+        listing.raise_unless_unreachable(error)
+    return any(map(_has_file, below))
