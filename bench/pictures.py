@@ -26,6 +26,7 @@ from PIL import Image
 sys.path.insert(0, os.fspath(Path(__file__).parent.parent))
 
 from greenr_luigi.pictures import bombs, door
+from greenr_luigi.pictures.terms import TAKEN
 from tests.pictures import test_colour as colours
 from tests.pictures.test_bombs import in_scans
 from tests.pictures.test_door import chunk, encoded
@@ -98,6 +99,13 @@ def avif(width: int, height: int, channels: int = 3, most: int = 256, **how: Any
     return encoded(noise(width, height, channels, most), "AVIF", speed=10, exif=EXIF, **how)
 
 
+def tiff(width: int, height: int, mode: str, packed: str, most: int = 4, **how: Any) -> bytes:
+    """With noise below `most`, all in one strip, as that takes the most memory, and turned."""
+    image = noise(width, height, len(mode), most)
+    image = image if image.mode == mode else Image.frombytes(mode, image.size, image.tobytes())
+    return encoded(image, "TIFF", compression=packed, strip_size=2**31 - 1, tiffinfo={0x112: 6}, **how)
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     "JPEG, 50 MP of noise": lambda: jpeg(SIDE, SIDE, most=60),
     "JPEG, 65,500 x 447 of noise, turned": lambda: jpeg(WIDE, NARROW, most=70),
@@ -145,6 +153,12 @@ FILES: dict[str, Callable[[], bytes]] = {
     "AVIF of noise, 4:4:4": lambda: avif(3_700, 3_700, quality=46, subsampling="4:4:4"),
     "AVIF of noise, half clear": lambda: avif(3_100, 3_100, 4, quality=46),
     "AVIF of little, 4:2:0": lambda: avif(4_990, 4_990, most=3, quality=20),
+    "TIFF of little, RGB, LZW": lambda: tiff(5_970, 5_970, "RGB", "tiff_lzw", most=1),
+    "TIFF of little, RGBA, Deflate": lambda: tiff(5_590, 5_590, "RGBA", "tiff_adobe_deflate", most=1),
+    "TIFF of little, RGB, JPEG": lambda: tiff(5_970, 5_970, "RGB", "jpeg", most=1),
+    "TIFF of little, inks, PackBits": lambda: tiff(5_500, 5_500, "CMYK", "packbits", most=1),
+    "TIFF, grey, LZW, 50 MP": lambda: tiff(SIDE, SIDE, "L", "tiff_lzw", most=3),
+    "TIFF, 1 bit, Group 4": lambda: encoded(noise(SIDE, 2_500, 1).convert("1"), "TIFF", compression="group4"),
 }
 
 
@@ -156,7 +170,7 @@ def measure(data: bytes, side: int) -> dict[str, Any]:
     least = high_water()
     refused = ""
     try:
-        door.square(door.open_picture(data, side or door.MAX_PIXELS), 224)
+        door.square(door.open_picture(data, side or door.MAX_PIXELS, terms=TAKEN), 224)
     except door.UnusablePicture as error:
         refused = str(error)
     return {"seconds": time.process_time() - began, "memory": high_water() - least, "refused": refused}

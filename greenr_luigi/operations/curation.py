@@ -21,7 +21,7 @@ def decide(root: Path, action: str, pictures: Sequence[str], label: str = "", mo
         # It is made with the first decision, and is for its owner alone.
         os.umask(0o077)
     if action == "add":
-        terms = Terms(last_run.min_side(root, module))
+        terms = Terms(last_run.min_side(root, module), own=True)
         for file in map(Path, pictures):
             curation.picture(file, label, terms)
         for file in map(Path, pictures):

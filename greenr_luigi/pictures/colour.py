@@ -62,6 +62,8 @@ def conversion(profile: bytes | None, mode: str) -> ImageCmsTransform | None:
     """What converts a picture of Pillow's `mode`, or RGB that was made of it, to sRGB; its `input_mode` says which it
     takes. None for sRGB itself, and for a profile that cannot be used: of another kind of picture, too large, or torn.
     """
+    if mode == "LAB":
+        return _of_lab()
     takes = _takes(profile[16:20], mode) if profile else None
     if profile is None or takes is None or len(profile) > MAX_PROFILE:
         return None
@@ -101,6 +103,20 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
         return None
     changed = np.abs(np.asarray(after).astype(int) - np.asarray(before)).max()
     return made if changed > ROUNDING else None
+
+
+@functools.cache
+def _of_lab() -> ImageCmsTransform:
+    """A TIFF may hold colours that need no profile."""
+    from PIL import ImageCms
+
+    return ImageCms.buildTransform(
+        ImageCms.createProfile("LAB"),
+        ImageCms.createProfile("sRGB"),
+        "LAB",
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
 
 
 _common = functools.lru_cache(maxsize=16)(_transform)

@@ -15,7 +15,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,14 +26,16 @@ from PIL import (
     ExifTags,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
-from greenr_luigi.pictures import avif, bombs, colour, depth, first_door, jpeg, kinds
+from greenr_luigi.pictures import avif, bombs, colour, depth, first_door, jpeg, kinds, tiff
 from greenr_luigi.pictures.flatten import flatten
 from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.pictures.trimmings import without_trimmings
@@ -42,10 +44,11 @@ from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
 from greenr_luigi.pictures.unusable import broken, too_large, unread
 from greenr_luigi.pictures.version import VERSION as VERSION
 
-PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin,
+           WebPImagePlugin)  # fmt: skip
 #: What Pillow may try to decode, decided by content and not by name.
 FORMATS = tuple(kinds.FORMATS)
-SUFFIXES = {name: f".{name.lower()}" for name in FORMATS} | {"JPEG": ".jpg"}
+SUFFIXES = {name: f".{name.lower()}" for name in (*FORMATS, *kinds.OWN)} | {"JPEG": ".jpg"}
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
 #: Their decoders hold a picture two and four times, and other formats' once: fewer pixels fit into 300 MB.
@@ -66,6 +69,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: Those that lay a picture on its side.
+SIDEWAYS = (5, 6, 7, 8)
 #: One value of 16 bits, in EXIF data (TIFF 6.0, Section 2).
 SHORT = (3, 1)
 #: BMP's compressions by runs, written in Python and slow: BI_RLE8 and BI_RLE4.
@@ -74,6 +79,15 @@ RUN_LENGTH = (1, 2)
 #: What Pillow's decoders are known to raise on hostile bytes.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, ArithmeticError,
                  LookupError, TypeError, AttributeError, AssertionError, MemoryError, RuntimeError)  # fmt: skip
+
+
+class Picture(NamedTuple):
+    """`image`: the pixels, upright; `size`: width and height of the whole picture, of which that may be a fraction;
+    `suffix`: the file ending that goes with the content, such as ".jpg"."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    suffix: str
 
 
 # Pillow warns of what it then repairs or refuses. One filter for good: `catch_warnings` around each picture would
@@ -88,17 +102,26 @@ def open_picture(data: bytes, at_least: int, version: int = VERSION, terms: Term
     which it is read. Raises UnusablePicture with reason "too-large" (bytes or pixels), "format", "too-small" or
     "broken".
     """
+    return read(data, at_least, version, terms).image
+
+
+def read(data: bytes, at_least: int, version: int = VERSION, terms: Terms = STRANGERS) -> Picture:
+    """As `open_picture`, with what the file says of the whole picture."""
     header = open_header(data, terms)
-    if version == 1:
-        header = _opened(data, str(header.format), terms)
+    kind, size = str(header.format), header.size
+    upright = size[::-1] if orientation(header) in SIDEWAYS else size
+    if version == 1 and kind in FORMATS:
+        header = _opened(data, kind, terms)
         with _refusing():
-            return first_door.decode(header, at_least, lambda: _factor(header, at_least))
-    return decode(header, at_least)
+            image = first_door.decode(header, at_least, lambda: _factor(header, at_least))
+    else:
+        image = decode(header, at_least)
+    return Picture(image, upright, SUFFIXES[kind])
 
 
 def open_header(data: bytes, terms: Terms = STRANGERS) -> ImageFile.ImageFile:
     """A picture that may be decoded, of which only the header has been read; raises as `open_picture`."""
-    kind = kinds.format_of(data)
+    kind = kinds.format_of(data, terms.own)
     if kind is None:
         raise unread(kinds.what_else(data))
     if len(data) > MAX_BYTES:
@@ -113,7 +136,12 @@ def open_header(data: bytes, terms: Terms = STRANGERS) -> ImageFile.ImageFile:
 
 def _opened(data: bytes, kind: str, terms: Terms) -> ImageFile.ImageFile:
     with _refusing():
-        image = Image.open(bombs.Counted(avif.still(data) if kind == "AVIF" else data), formats=[kind])
+        try:
+            image = Image.open(bombs.Counted(avif.still(data) if kind == "AVIF" else data), formats=[kind])
+        except UnidentifiedImageError:
+            if kind == "TIFF":  # Its directory was read: Pillow knows no such pixels.
+                raise unread(tiff.STRANGE) from None
+            raise
     assert isinstance(image, ImageFile.ImageFile)
     width, height = image.size
     most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
@@ -134,7 +162,8 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
     quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is LARGE then
     is shrunk to no less than twice that, or to KEPT pixels.
     """
-    told, turn, pixels = image.info, orientation(image), image.width * image.height
+    told, turn, pixels = image.info.copy(), orientation(image), image.width * image.height
+    image.info.pop("exif", None)  # By which Pillow would turn a TIFF, too.
     with _refusing():
         file, frame = image.fp, image.tile[0].extents if image.format == "GIF" else None
         assert isinstance(file, io.BytesIO)
@@ -148,8 +177,10 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
         if doubtful and not (small and jpeg.has_all_rows(file.getvalue(), image, at_least)):
             raise broken("truncated")
         to_srgb = colour.conversion(told.get("icc_profile"), image.mode)
-        whole = depth.brightened(image, file.getvalue()) if "bits" in told else image
+        whole = depth.brightened(image, file.getvalue()) if "bits" in told else tiff.usual(image)
         flat = flatten(whole, _factor(image, at_least), frame, to_srgb)
+        if "negative" in told:
+            flat = ImageChops.invert(flat)
         # What they told of the file does not hold for the pixels, and Pillow would write it into copies.
         flat.info = {}
         return flat.transpose(TURNS[turn]) if turn in TURNS else flat

@@ -11,24 +11,16 @@ from greenr_luigi.pictures.manifest import PictureRow
 from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.staleness import regular
 
-#: EXIF orientations that lay a picture on its side.
-SIDEWAYS = (5, 6, 7, 8)
-
 
 def examine(data: bytes, label: str, engine: str, terms: Terms = STRANGERS) -> PictureRow:
     """What the bytes of a picture show of themselves; `file` is the name to give it, made from its content.
 
     Raises door.UnusablePicture.
     """
-    image = door.open_header(data, terms)
-    # Before it is decoded, which may be at a fraction of its size.
-    width, height = image.size
-    hashes = perceptual_hash(door.decode(image, at_least=HASHED_SIDE))
-    if door.orientation(image) in SIDEWAYS:
-        width, height = height, width
-    sha256 = door.sha256(data)
-    file = f"{sha256[:16]}{door.SUFFIXES[str(image.format)]}"
-    return PictureRow(file, label, sha256, hashes.dhash, width, height, len(data), engine, phash=hashes.phash)
+    picture = door.read(data, HASHED_SIDE, terms=terms)
+    hashes, sha256 = perceptual_hash(picture.image), door.sha256(data)
+    file = f"{sha256[:16]}{picture.suffix}"
+    return PictureRow(file, label, sha256, hashes.dhash, *picture.size, len(data), engine, phash=hashes.phash)
 
 
 def examine_file(path: Path, label: str, engine: str) -> PictureRow:

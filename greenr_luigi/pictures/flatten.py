@@ -27,7 +27,7 @@ def flatten(
     width, height = image.size
     rows = max(STRIP // width // factor, 1) * factor
     # What a profile converts stays as it is until then; transparency is kept apart until there are few pixels.
-    mode = "CMYK" if to_srgb and image.mode == "CMYK" else "RGB"
+    mode = image.mode if to_srgb and image.mode in ("CMYK", "LAB") else "RGB"
     if image.has_transparency_data and (to_srgb or factor > 1):
         mode = "RGBa"
     # Of the whole picture, as one strip may be darker than another.

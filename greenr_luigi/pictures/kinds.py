@@ -21,6 +21,8 @@ FORMATS = {
     "AVIF": rb"\0\0\0.ftyp(.{4}){0,60}?(avif|avis)",
 }
 NAMES = "JPEG, PNG, WebP, GIF, BMP or AVIF"
+#: Those that are read only of what a person gives of their own: a decoder of many methods is no place for strangers.
+OWN = {"TIFF": rb"II[*+]\0|MM\0[*+]"}
 
 SAVE = "save it as JPEG or PNG and try again"
 EXPORT = "export it as JPEG and try again"
@@ -30,6 +32,7 @@ PHONE = "share it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compati
 ITSELF = "save the picture itself and try again, or give the picture's own address"
 CHOOSE = f"choose a picture in {NAMES}"
 
+A_TIFF = "a TIFF picture"
 #: How a file begins, what it is, and what to do. The first row that fits counts.
 ROWS = [
     (rb"\0\0\0.ftyp(.{4}){0,60}?(hei[cxms]|hev[cxms])", "a HEIC photograph, as phones take them", PHONE),
@@ -41,7 +44,7 @@ ROWS = [
      "a sound recording", CHOOSE),
     (rb".{4}(ftyp|moov|mdat)|\0.{3}(wide|free|skip|pnot)|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|"
      rb"0&\xb2u|(G.{187}){2}G|[FCZ]WS[\x01-\x40]", "a movie", SINGLE),
-    (rb"II[*+]\0|MM\0[*+]", "a TIFF picture", SAVE),
+    (OWN["TIFF"], A_TIFF, SAVE),
     (rb"\0\0\0\x0cJXL |\xff\x0a", "a JPEG XL picture", SAVE),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture", SAVE),
     (rb"II\xbc|\x59\xa6\x6a\x95|\x01\xda|qoif|DDS |v/1\x01|#\?R|SIMPLE  =|FLIF|BPG\xfb|\x8a[MJ]NG|/\* XPM|"
@@ -70,29 +73,34 @@ MARKUP = re.compile(rb"<(svg|(!doctype )?html|head|body|title|script|meta)\b", r
 MAKER, BESIDE, DNG = 0x10F, 0x14A, 0xC612
 
 
-def format_of(data: bytes) -> str | None:
-    """Which of FORMATS the bytes begin as, if one."""
-    return next((name for name, begin in FORMATS.items() if re.match(begin, data, re.DOTALL)), None)
+def format_of(data: bytes, own: bool = False) -> str | None:
+    """Which of FORMATS the bytes begin as, if one; `own`: or of OWN."""
+    for name, begin in (FORMATS | OWN if own else FORMATS).items():
+        if re.match(begin, data, re.DOTALL):
+            return name if name in FORMATS or _what(data)[0] == A_TIFF else None
+    return None
 
 
 def what_else(data: bytes) -> str:
     """What bytes that are none of FORMATS are, and what to do: a sentence."""
     if not data:
         return "the file is empty: choose another one, or copy or download it again"
+    what, remedy = _what(data)
+    return f"this is {what}, which is not read: {remedy}" if what else f"this is {remedy}"
+
+
+def _what(data: bytes) -> tuple[str, str]:
+    """What it is, empty where nobody knows, and what to do."""
     head = data[:4096]
     for begin, what, remedy in ROWS:
         if re.match(begin, head, re.DOTALL):
-            if what == "a TIFF picture" and _is_raw(head):
-                what, remedy = "a camera's raw file", EXPORT
-            return f"this is {what}, which is not read: {remedy}"
+            return ("a camera's raw file", EXPORT) if what == A_TIFF and _is_raw(data) else (what, remedy)
     if not _is_text(head):
-        return f"this is not a picture in a known format: {CHOOSE}"
+        return "", f"not a picture in a known format: {CHOOSE}"
     # Every other byte of UTF-16 is zero there.
     if found := MARKUP.search(head.replace(b"\0", b"")):
-        what, remedy = ("an SVG drawing", SAVE) if found[1].lower() == b"svg" else ("a web page", ITSELF)
-    else:
-        what, remedy = "a text", CHOOSE
-    return f"this is {what}, which is not read: {remedy}"
+        return ("an SVG drawing", SAVE) if found[1].lower() == b"svg" else ("a web page", ITSELF)
+    return "a text", CHOOSE
 
 
 def _is_text(head: bytes) -> bool:
@@ -106,11 +114,11 @@ def _is_text(head: bytes) -> bool:
     return not re.search(r"[\0-\x08\x0e-\x1a\x1c-\x1f]", text)
 
 
-def _is_raw(head: bytes) -> bool:
+def _is_raw(data: bytes) -> bool:
     """Whether a TIFF file is a DNG, or of a camera (NEF, ARW, PEF, SRW): a preview with the picture itself beside."""
-    order = "<" if head.startswith(b"II") else ">"
-    (at,) = struct.unpack_from(f"{order}I", head.ljust(8), 4)
-    (count,) = struct.unpack_from(f"{order}H", head[at : at + 2].ljust(2, b"\0"))
-    fields = range(at + 2, min(at + 2 + 12 * count, len(head) - 11), 12)
-    tags = {struct.unpack_from(f"{order}H", head, field)[0] for field in fields}
+    order = "<" if data.startswith(b"II") else ">"
+    (at,) = struct.unpack_from(f"{order}I", data[:8].ljust(8), 4)
+    (count,) = struct.unpack_from(f"{order}H", data[at : at + 2].ljust(2, b"\0"))
+    fields = range(at + 2, min(at + 2 + 12 * count, len(data) - 11), 12)
+    tags = {struct.unpack_from(f"{order}H", data, field)[0] for field in fields}
     return DNG in tags or {MAKER, BESIDE} <= tags

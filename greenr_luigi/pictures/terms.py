@@ -11,12 +11,14 @@ LEAST_SIDE = 8
 
 
 class Terms(NamedTuple):
-    """`min_side`: the least pixels of either side."""
+    """`min_side`: the least pixels of either side. `own`: a person gives it of their own, and not a stranger: it may be
+    of any of kinds.OWN, too."""
 
     min_side: int = MIN_SIDE
+    own: bool = False
 
 
 #: Of pictures that anybody may have made.
 STRANGERS = Terms()
 #: Of pictures that were taken before, on whatever terms.
-TAKEN = Terms(min_side=1)
+TAKEN = Terms(min_side=1, own=True)

@@ -11,7 +11,7 @@ import re
 import struct
 from typing import Any
 
-from greenr_luigi.pictures import avif, bmp, colour, jpeg, png
+from greenr_luigi.pictures import avif, bmp, colour, jpeg, png, tiff
 from greenr_luigi.pictures.bombs import Counted
 
 #: Chunks of a WebP that draw; "VP8X" comes first, and says which others there are.
@@ -30,6 +30,8 @@ def without_trimmings(data: bytes, kind: str) -> tuple[bytes, dict[str, Any]]:
         return png.without_trimmings(data)
     if kind == "JPEG":
         return jpeg.without_trimmings(data)
+    if kind == "TIFF":
+        return tiff.without_trimmings(data)
     if kind == "WEBP":
         return _webp(data)
     if kind == "AVIF":

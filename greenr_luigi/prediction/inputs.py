@@ -40,7 +40,7 @@ def inputs(given: Path, written: Path | None = None) -> Iterator[Input]:
             head = file.read(4096)
     except OSError as error:
         raise GreenrError(f"{given} cannot be read ({error.strerror}): {EXPECTED}") from None
-    if kinds.format_of(head):
+    if kinds.format_of(head, own=True):
         return iter([_input(f"{given}")])
     encoding = lists.encoding(head)
     if "\0" in head.decode(encoding, "replace"):

@@ -70,13 +70,13 @@ def answer_all(connection: Connection, model: Model, allow: tuple[Network, ...],
 
 
 def found(model: Model, given: Input, read: Callable[[], Read]) -> Found:
-    """As the page answers for the same bytes."""
+    """As the page answers for the same bytes, and of a person's own file in a format that is no visitor's, too."""
     try:
         data, seen = read()
     except Unavailable as why:
         return Found(refused(given.path, why.reason, str(why), model.digest))
     try:
-        return Found(answered(given.path, model.answer(data)), seen)
+        return Found(answered(given.path, model.answer(data, own=not is_address(given.file))), seen)
     except UnusablePicture as error:
         # Takes as long to import as ten pictures.
         from greenr_luigi.web.problem import unusable

@@ -157,7 +157,7 @@ class Collection:
             return known, None
         if known and candidate.picture and sound(candidate.picture, known.sha256):
             return known, candidate.picture
-        outcome, data = examined(candidate, self.request.label, part.name, self.request.terms)
+        outcome, data = examined(candidate, self.request.label, part.name, part.terms(self.request))
         if self.source.local or isinstance(outcome, Refusal):
             return outcome, data
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -76,7 +76,7 @@ class Request:
 
     @property
     def terms(self) -> Terms:
-        """On which pictures are taken."""
+        """On which pictures of the web are taken."""
         return Terms(self.min_side)
 
 
@@ -164,6 +164,10 @@ class Source:
                 f"the source {self.name!r} cannot filter for licence {request.license!r}: use openverse, flickr or "
                 "bing, or ask for none"
             )
+
+    def terms(self, request: Request) -> Terms:
+        """On which its pictures are taken."""
+        return request.terms._replace(own=self.local)
 
     @property
     def each(self) -> tuple[Source, ...]:

@@ -67,15 +67,15 @@ class Model:
     session: Any
     precision: str
 
-    def answer(self, data: bytes, *, heat: bool = False, picture: bool = False) -> Answer:
+    def answer(self, data: bytes, *, heat: bool = False, picture: bool = False, own: bool = False) -> Answer:
         """From a picture's bytes to the answer. Raises UnusablePicture.
 
-        `heat`, `picture`: with the heat map, and with a small copy of the picture. The copy is made of what was
-        decoded for the model: of a large JPEG that is an eighth to a half, on no side less than the model takes. So a
-        picture is decoded once, and to the same pixels whether it is shown or not.
+        `own`: as of Terms. `heat`, `picture`: with the heat map, and with a small copy of the picture. The copy is made
+        of what was decoded for the model: of a large JPEG that is an eighth to a half, on no side less than the model
+        takes. So a picture is decoded once, and to the same pixels whether it is shown or not.
         """
         card = self.card
-        image = open_picture(data, card.image_size, card.door_version, card.terms)
+        image = open_picture(data, card.image_size, card.door_version, card.terms._replace(own=own))
         probabilities, maps, familiarity = self.run(square(image, card.image_size))
         ranking = np.argsort(-probabilities[0], kind="stable")
         top = int(ranking[0])

@@ -88,11 +88,16 @@ def test_digits_look_alike_and_are_not_taken_for_copies() -> None:
 
 
 @pytest.mark.slow
-def test_digits_of_28_pixels_are_trained_added_and_answered_when_a_person_says_so(tmp_path: Path) -> None:
+def test_digits_of_28_pixels_and_tiff_are_trained_added_and_answered_when_a_person_says_so(
+    tmp_path: Path,
+) -> None:
     for label in ("one", "eight"):
         (tmp_path / "digits" / label).mkdir(parents=True)
         for number in range(40):
-            (tmp_path / "digits" / label / f"{number}.png").write_bytes(digit(label, number))
+            data = digit(label, number)
+            if number % 2:
+                data = encoded(Image.open(io.BytesIO(data)), "TIFF", compression="tiff_lzw")
+            (tmp_path / "digits" / label / f"{number}.{'tif' if number % 2 else 'png'}").write_bytes(data)
     (tmp_path / "tiny.png").write_bytes(
         encoded(Image.open(io.BytesIO(digit("one", 0))).resize((15, 28)), "PNG")
     )
@@ -116,6 +121,9 @@ def test_digits_of_28_pixels_are_trained_added_and_answered_when_a_person_says_s
         assert card["min_side"] == 16
         address, files = f"http://127.0.0.1:{pipeline.port}/api/predict", {"file": digit("one", 77)}
         assert requests.post(address, files=files, timeout=60).json()["label"] == "one"
+        files = {"file": (tmp_path / "digits" / "one" / "1.tif").read_bytes()}
+        refused = requests.post(address, files=files, timeout=60)
+        assert refused.status_code == 415 and "a TIFF picture" in refused.text
         files = {"file": (tmp_path / "tiny.png").read_bytes()}
         assert requests.post(address, files=files, timeout=60).status_code == 422
     finally:
