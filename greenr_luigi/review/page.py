@@ -20,10 +20,11 @@ from starlette.templating import Jinja2Templates
 from greenr_luigi.about import STATIC
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.http_security import SecurityHeaders
-from greenr_luigi.pictures import door
+from greenr_luigi.pictures.thumbnail import thumbnail
 from greenr_luigi.review import grid
 from greenr_luigi.review.cases import Review, remove_decided_feedback
 from greenr_luigi.review.catalogue import Catalogue
+from greenr_luigi.review.thumbnails import jpeg
 from greenr_luigi.serving.sockets import listen
 from greenr_luigi.templating import environment
 
@@ -60,11 +61,11 @@ def create(review: Review, token: str, catalogue: Catalogue | None = None) -> St
     def picture(request: Request[Any]) -> Response:
         case = review.cases[case_number(request.path_params["at"], len(review.cases) - 1)]
         try:
-            data = case.read()
+            # Not every browser shows every format that is read.
+            shown = jpeg(thumbnail(case.read(), grid.LARGE))
         except GreenrError as error:
             raise HTTPException(404, str(error)) from None
-        kind = door.suffix(data).removeprefix(".").replace("jpg", "jpeg")
-        return Response(data, media_type=f"image/{kind}")
+        return Response(shown, media_type="image/jpeg")
 
     async def decide(request: Request[Any]) -> Response:
         grid.refuse_strangers(request)

@@ -56,7 +56,7 @@ def check(
     filesets, label = source.files(request), request.label
     names = [(fileset, name) for fileset in filesets for name in filesets[fileset].names(number, of)]
     (out / PICTURES).mkdir()
-    load = functools.partial(examined, label=label, engine=source.name, terms=request.terms)
+    load = functools.partial(examined, label=label, engine=source.name, terms=source.terms(request))
     lines, usable = list[str](), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(names), WINDOW):

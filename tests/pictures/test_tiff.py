@@ -185,10 +185,10 @@ def test_the_first_page_counts_upright_and_in_its_own_colours() -> None:
         data = tiff([SCENE.tobytes()], RGB, Orientation=turn)
         assert np.abs(pixels(data) - np.asarray(jpeg).astype(int)).mean() < 5
         assert (examine(data, "", "", OWN).width, examine(data, "", "", OWN).height) == jpeg.size
-    profile = colour.coded(12, 13)
-    png = pixels(encoded(drawn(), "PNG", icc_profile=profile))
-    assert np.array_equal(pixels(encoded(drawn(), "TIFF", icc_profile=profile)), png)
-    assert not np.array_equal(png, SCENE)
+    plain, profile = Image.new("RGB", (96, 64), (200, 100, 50)), colour.coded(12, 13)
+    of_screen = pixels(encoded(plain, "PNG", icc_profile=profile))
+    assert np.array_equal(pixels(encoded(plain, "TIFF", icc_profile=profile)), of_screen)
+    assert not np.array_equal(of_screen, np.asarray(plain))
 
 
 REFUSED = {

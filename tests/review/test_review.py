@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -29,6 +31,7 @@ from greenr_luigi.review import cases
 from greenr_luigi.review.page import create
 from greenr_luigi.serving import feedback_store
 from tests import tiny_release
+from tests.pictures.test_door import drawn, encoded
 from tests.pipeline import Pipeline
 from tests.sources.conftest import picture
 from tests.web import browser
@@ -141,6 +144,16 @@ def test_only_the_picture_that_was_listed_is_shown_and_kept(place: Place, tmp_pa
     label_issues.write_label_issues(place.evaluation, [issue])
     with pytest.raises(ContractError, match="line 2"):
         place.waiting()
+
+
+def test_a_picture_that_no_browser_shows_is_shown_as_a_jpeg(tmp_path: Path) -> None:
+    data = encoded(drawn(), "TIFF")
+    (tmp_path / "one.tiff").write_bytes(data)
+    case = cases.Case(tmp_path / "one.tiff", door.sha256(data), "grass", "dandelion", 0.1)
+    review = cases.Review(tmp_path, [case], ["dandelion", "grass"])
+    shown = TestClient(create(review, "t"), "http://127.0.0.1").get("/t/picture/0")
+    assert shown.headers["content-type"] == "image/jpeg" and shown.content.startswith(b"\xff\xd8\xff")
+    assert Image.open(io.BytesIO(shown.content)).size == (96, 64)
 
 
 def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver.Chrome) -> None:
