@@ -27,11 +27,19 @@ COVERAGE = 0.95
 COVERAGE_OF_EACH = 1 - (1 - COVERAGE) / 2
 
 
-def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, command: str = "") -> Metrics:
+def evaluate(
+    dataset: Path,
+    model: Path,
+    out: Path,
+    *,
+    on_progress: OnProgress,
+    command: str = "",
+    kept: Path | None = None,
+) -> Metrics:
     """Judge the model of a TrainModel folder by a SplitDataset folder. Writes into the folder `out`: `metrics.json`,
     `predictions.csv`, `label_issues.csv` (pictures of every side), `centers.npy` (familiarity.class_centers of the
     training pictures) and `report.html`; returns what the first holds. `command` is the line that makes the model
-    again, for the report.
+    again, for the report. `kept`: a folder where features of pictures stay (training/feature_store.py).
 
     Raises DataSetError if a side is empty or there is a class that the model does not know.
     """
@@ -47,7 +55,9 @@ def evaluate(dataset: Path, model: Path, out: Path, *, on_progress: OnProgress, 
         raise DataSetError(
             f"{dataset}: the model does not know {unknown}, it knows {classes}; train it on this data set"
         )
-    pooled = features.pooled(learn, [dataset / row.file for row in rows], training, part(on_progress, 0, 0.7))
+    pooled = features.pooled(
+        learn, [dataset / row.file for row in rows], training, part(on_progress, 0, 0.7), kept=kept
+    )
     with torch.inference_mode():
         head = learn.model[1].cpu().eval()
         logits = torch.cat([head(some) for some in torch.split(pooled, 1024)]).numpy().astype(np.float64)

@@ -18,11 +18,12 @@ from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import releases, removal
 from greenr_luigi.sources import registry
 from greenr_luigi.staleness import data_root, output_folder, traces
+from greenr_luigi.training import feature_store
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes together, in that order. `what`: the title of a stage, "release", "leftover" or "lock"."""
+    """What goes together, in that order. `what`: the title of a stage, "release", "features", "leftover" or "lock"."""
 
     what: str
     bytes: int
@@ -46,6 +47,10 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
         removals = [
             *_superfluous_outputs(root, outputs, stage_folders, keep),
             *_superfluous_releases(root, keep),
+            *(
+                Removal("features", size(path), (path,))
+                for path in feature_store.superfluous(root, max(keep, 2))
+            ),
             *_left_by_killed_runs(root, stage_folders),
         ]
         removals += _thumbnails_of_nothing(root, outputs, removals)

@@ -1,26 +1,40 @@
-"""The features that a frozen body finds in each picture: computed once, kept as a short vector."""
+"""The features that a body finds in each picture: a short vector, computed once and kept by the picture's content."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from greenr_luigi.dataset import pixels
+from greenr_luigi.pictures import door
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.staleness import regular
 from greenr_luigi.training import distributed
+from greenr_luigi.training.feature_store import FeatureStore, Vector
 from greenr_luigi.training.saved_model import Training
 
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
 CPU_BATCH = 8
 GPU_BATCH = 128
+#: Pictures whose features are kept at once: what a kill may cost.
+KEPT_AT_ONCE = 256
+#: A file of a data set, which is named by its content. Of others nothing is kept.
+CONTENT = re.compile(r"[0-9a-f]{16}")
+#: By whose versions features may differ, in the last digits or for a mended decoder.
+LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy")
 
 
 def device() -> torch.device:
@@ -45,40 +59,129 @@ def normalized(batch: pixels.Pixels, mean: Sequence[float], std: Sequence[float]
 
 
 def pooled(
-    learn: Any, paths: Sequence[Path], training: Training, on_progress: OnProgress, flip: bool = False
+    learn: Any,
+    paths: Sequence[Path],
+    training: Training,
+    on_progress: OnProgress,
+    flip: bool = False,
+    kept: Path | None = None,
 ) -> torch.Tensor:
     """The body's features of each picture, averaged over locations as the head's first layer would: float32, on the
     CPU, of shape (pictures, features, 1, 1), or (pictures, features) where the body does so by itself. The head takes
-    these for pictures. `flip` mirrors each picture.
+    these for pictures. `flip` mirrors each picture. `kept`: a folder of feature_store.py, where those of pictures
+    that are named by their content stay for the next time.
 
     Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
-    several times slower on a busy machine, and the result would depend on the number of cores.
+    several times slower on a busy machine, and the result would depend on the number of cores. As it is, no picture's
+    features depend on the others of its batch, so that those that are kept are those that would be computed.
 
     Processes that train together share the pictures out.
     """
     keep_memory()
     number, paths = len(paths), distributed.dealt(list(paths))
+    body: nn.Module = learn.model[0].to(device(), memory_format=torch.channels_last).eval()
+    compute = functools.partial(_computed, body, training=training, flip=flip)
+    found, done = torch.empty(len(paths), *_shape(body, training)), 0
+    with contextlib.ExitStack() as closing:
+        if kept:
+            digest = _digest(body, training, flip)
+            store = FeatureStore(kept, digest, lambda words: on_progress(done / number, words))
+            parts = _kept_or_computed(closing.enter_context(store), paths, found[0].numel(), compute)
+        else:
+            parts = _numbered(range(len(paths)), compute(paths))
+        for rows, part in parts:
+            found[rows] = part.view(len(rows), *found.shape[1:])
+            done = min(done + len(rows) * distributed.world(), number)
+            on_progress(done / number, f"looking at pictures: {done} of {number}")
+    # What is made outside inference mode may take part in training.
+    return distributed.collected(found, number)
+
+
+#: Rows of the result, and what they hold.
+Part = tuple[Sequence[int], torch.Tensor]
+
+
+def _numbered(rows: Sequence[int], parts: Iterable[torch.Tensor]) -> Iterator[Part]:
+    start = 0
+    for part in parts:
+        yield rows[start : start + len(part)], part
+        start += len(part)
+
+
+def _kept_or_computed(
+    store: FeatureStore,
+    paths: Sequence[Path],
+    size: int,
+    compute: Callable[[list[Path]], Iterable[torch.Tensor]],
+) -> Iterator[Part]:
+    row_of = {path.stem: row for row, path in enumerate(paths) if CONTENT.fullmatch(path.stem)}
+    missing = dict.fromkeys(range(len(paths)))
+    for known in store.known(row_of):
+        rows = [row_of[name] for name, vector in known.items() if len(vector) == size]
+        if rows:
+            yield rows, torch.from_numpy(np.stack([known[paths[row].stem] for row in rows]))
+        for row in rows:
+            del missing[row]
+    new: dict[str, Vector] = {}
+    for some, part in _numbered([*missing], compute([paths[row] for row in missing])):
+        yield some, part
+        named = zip((paths[row].stem for row in some), part.flatten(1).numpy(), strict=True)
+        new |= {name: vector for name, vector in named if name in row_of}
+        if len(new) >= KEPT_AT_ONCE:
+            store.keep(new)
+            new = {}
+    store.keep(new)
+
+
+def _computed(
+    body: nn.Module, paths: Sequence[Path], training: Training, flip: bool
+) -> Iterator[torch.Tensor]:
+    """In batches, in the order of the pictures."""
     threads = torch.get_num_threads()
     on_gpu = device().type == "cuda"
     workers, batch_size = (1, GPU_BATCH) if on_gpu else (threads, CPU_BATCH)
-    body: nn.Module = learn.model[0].to(device(), memory_format=torch.channels_last).eval()
 
     def batch_features(batch: pixels.Pixels) -> torch.Tensor:
-        with torch.inference_mode():
-            x = normalized(batch, training.mean, training.std)
-            y: torch.Tensor = body(x.flip(3) if flip else x)
-            return (y.mean((2, 3), keepdim=True) if y.ndim == 4 else y).cpu()
+        x = normalized(batch, training.mean, training.std)
+        return _pooled(body, x.flip(3) if flip else x).cpu()
 
-    parts: list[torch.Tensor] = []
-    done = 0
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             batches = pixels.read_batches(paths, training.image_size, batch_size)
-            for part in pixels.map_ahead(pool, batch_features, batches, 2 * workers):
-                parts.append(part)
-                done = min(done + len(part) * distributed.world(), number)
-                on_progress(done / number, f"looking at pictures: {done} of {number}")
+            yield from pixels.map_ahead(pool, batch_features, batches, 2 * workers)
     finally:
         torch.set_num_threads(threads)
-    # What is made outside inference mode may take part in training.
-    return distributed.collected(torch.cat(parts) if parts else torch.empty(0), number)
+
+
+@torch.inference_mode()
+def _pooled(body: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    y: torch.Tensor = body(x)
+    return y.mean((2, 3), keepdim=True) if y.ndim == 4 else y
+
+
+def _shape(body: nn.Module, training: Training) -> torch.Size:
+    """Of one picture's features."""
+    nothing = np.zeros((1, training.image_size, training.image_size, 3), np.uint8)
+    return _pooled(body, normalized(nothing, training.mean, training.std)).shape[1:]
+
+
+def _digest(body: nn.Module, training: Training, flip: bool) -> str:
+    """Of all that shapes a picture's features besides the picture: weights, size, code, libraries, processor. Code of
+    the door counts by its VERSION, which says whether a file gives other pixels."""
+    hash = hashlib.blake2b(digest_size=8)
+    for name, tensor in body.state_dict().items():
+        hash.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    shaping = (
+        training.arch,
+        training.image_size,
+        training.mean,
+        training.std,
+        flip,
+        door.VERSION,
+        [regular.read(Path(file)) for file in (__file__, pixels.__file__)],
+        {name: version(name) for name in LIBRARIES},
+        device().type,
+        torch.backends.cpu.get_cpu_capability(),
+    )
+    hash.update(repr(shaping).encode())
+    return hash.hexdigest()

@@ -25,7 +25,14 @@ RANK = "greenr_luigi.training.rank"
 
 
 def train(
-    dataset: Path, out: Path, *, processes: int, torchrun: str, on_progress: OnProgress, **options: Any
+    dataset: Path,
+    out: Path,
+    *,
+    processes: int,
+    torchrun: str,
+    on_progress: OnProgress,
+    kept: Path | None = None,
+    **options: Any,
 ) -> Training:
     """As `train.train`, whose `options` these are, in so many processes on this host. `torchrun`: its options that say
     how they and those of other hosts find each other.
@@ -34,8 +41,8 @@ def train(
     if processes == 1 and torchrun == STANDALONE:
         # A cluster sets it for its jobs, whatever these do; fastai would wait for others.
         os.environ.pop("WORLD_SIZE", None)
-        return training.train(dataset, out, on_progress=on_progress, **options)
-    asked = json.dumps({"dataset": str(dataset), "out": str(out), **options})
+        return training.train(dataset, out, kept=kept, on_progress=on_progress, **options)
+    asked = json.dumps({"dataset": str(dataset), "out": str(out), "kept": kept and str(kept), **options})
     environment = {
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes)),
         **lifetime.environment(),

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from greenr_luigi.operations.usage import usage
 from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import publishing, releases
 from greenr_luigi.staleness import data_root
+from greenr_luigi.training import feature_store
 from tests import toys
-from tests.serving.test_releases import export
+from tests.serving.made import export
 from tests.sources.conftest import picture
 from tests.stamped import finish, made_from
 from tests.toys import build, prepare
@@ -66,6 +68,18 @@ def test_parts_of_a_class_stay_while_a_collection_that_stays_was_made_from_them(
     assert outputs(prune(tmp_path, 2)) == set()
     assert outputs(prune(tmp_path, 1)) == names([*old, gone])
     assert left(tmp_path) == names([*new, one, under_way])
+
+
+def test_the_features_that_were_used_last_stay(tmp_path):
+    data_root.mark(tmp_path)
+    folder = tmp_path / feature_store.FOLDER
+    folder.mkdir()
+    for number, name in enumerate(["a" * 16, "b" * 16, "c" * 16, "notes"]):
+        (folder / f"{name}.sqlite").write_bytes(b"1234")
+        os.utime(folder / f"{name}.sqlite", (10**9 - number, 10**9 - number))
+    removals = prune(tmp_path, 0)
+    assert [(one.what, one.bytes, one.paths[0].stem) for one in removals] == [("features", 4, "c" * 16)]
+    assert sorted(path.stem for path in folder.iterdir()) == ["a" * 16, "b" * 16, "notes"]
 
 
 def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
