@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,6 +52,10 @@ class Session:
         """What lies at an address; what passes is tried again. Raises Unavailable: "address", "inside",
         "network", "slow", "too-large", "packed" or "http-<status>"."""
         return Answer(self._got(url, self._rules(most_bytes, headers)))
+
+    def page(self, url: str, permits: Callable[[aiohttp.ClientResponse], None]) -> Answer:
+        """As `get`, unless `permits` raises guarded_http.Unfetched for the head of the answer."""
+        return Answer(self._got(url, replace(self._rules(MAX_PAGE_BYTES, {}), permits=permits)))
 
     def picture(self, url: str) -> bytes:
         """What lies at the address of a picture, as `get` has it. Raises Unavailable: "opt-out", too."""

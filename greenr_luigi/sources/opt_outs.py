@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from email.utils import parsedate_to_datetime
 
 from greenr_luigi import about
@@ -17,17 +17,19 @@ VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-pr
 EVERYBODY = {"*", "robots", about.NAME.lower()}
 
 
-def said_in(tags: Iterable[str], reservations: Iterable[str]) -> str | None:
+def said_in(
+    tags: Iterable[str], reservations: Iterable[str], words: Container[str] = frozenset(WORDS)
+) -> str | None:
     """The opt-out of an answer with these headers, X-Robots-Tag and tdm-reservation; None if there is none."""
     for line in tags:
-        if word := _of_robots(line):
+        if word := _of_robots(line, words):
             return f"X-Robots-Tag: {word}"
     if any(line.strip().partition(",")[0] == "1" for line in reservations):
         return "tdm-reservation: 1"
     return None
 
 
-def _of_robots(line: str) -> str | None:
+def _of_robots(line: str, words: Container[str]) -> str | None:
     """The word of a header that keeps us out, such as `noai`, or `otherbot: none, greenr_luigi: noindex`."""
     meant = True
     # A date has a comma of its own, behind the day of the week.
@@ -36,7 +38,7 @@ def _of_robots(line: str) -> str | None:
         if value and name not in VALUED:
             meant = name in EVERYBODY
             name, value = _parted(value)
-        if meant and (name in WORDS or (name == "unavailable_after" and _is_past(value))):
+        if meant and (name in words or (name == "unavailable_after" and _is_past(value))):
             return name
     return None
 

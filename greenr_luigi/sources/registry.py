@@ -16,6 +16,7 @@ SOURCES = {
     "inaturalist": "greenr_luigi.sources.inaturalist",
     "commons": "greenr_luigi.sources.commons",
     "flickr": "greenr_luigi.sources.flickr",
+    "site": "greenr_luigi.sources.site",
     "urls": "greenr_luigi.sources.urls",
     "folder": "greenr_luigi.sources.folder",
     "feedback": "greenr_luigi.sources.feedback",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ class Source:
     #: stays, as search engines forget.
     is_list: bool = False
     needs_folder: bool = False
+    #: Whether its query is an address, so that no other can be asked the same.
+    of_addresses: bool = False
     #: Those of RIGHTS that may be asked for: that it can filter by or, if it does not search, passes over.
     licenses: Collection[str] = tuple(RIGHTS)
     #: So many pictures are taken if no limit is given; 0: all of them, which only a source that ends may say.
@@ -151,6 +154,12 @@ class Source:
         """Raises SourceError for what this source, or one of its list, cannot be asked."""
         for part in self.parts:
             part.check(request)
+        if self.of_addresses and not re.match("https?://.", request.query, re.IGNORECASE):
+            named = json.dumps({request.label: "https://..."}, ensure_ascii=False)
+            raise SourceError(
+                f"the source {self.name!r} wants the address of a site for {request.label!r}, and has "
+                f"{request.query!r}: name it by --queries '{named}'"
+            )
         if self.needs_folder and request.folder is None:
             raise SourceError(f"the source {self.name!r} needs --folder: {self.hint}")
         if self.needs_folder and request.folder and not request.folder.exists():
@@ -190,7 +199,7 @@ def in_turn(sources: Sequence[Source]) -> Source:
     stand_in = sources[-1] if sources[-1].stands_in else None
     engines = tuple(sources[:-1] if stand_in else sources)
     names = ",".join(source.name for source in sources)
-    if alone := next((source for source in engines if source.local or source.is_list), None):
+    if alone := next((one for one in engines if one.local or one.is_list or one.of_addresses), None):
         place = "behind all others" if alone.stands_in else "alone"
         raise SourceError(
             f"the sources {names} cannot be asked in turn, as search engines can: name {alone.name!r} {place}"
