@@ -34,6 +34,27 @@ PICTURES = frozenset(
         *(".heic", ".heif", ".jp2", ".ppm", ".pgm"),
     }
 )
+#: What programs keep beside pictures, such as fastai's models/ or annotations/: a folder of nothing else is no class.
+#: A camera's raw files are not among these, as whoever has only those wants to hear of it.
+NO_PICTURES = frozenset(
+    {
+        *(
+            ".pth",
+            ".pt",
+            ".pkl",
+            ".pickle",
+            ".ckpt",
+            ".safetensors",
+            ".onnx",
+            ".h5",
+            ".keras",
+            ".npy",
+            ".npz",
+        ),
+        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".log"),
+        *(".py", ".ipynb", ".sh", ".cfg", ".ini", ".toml", ".db", ".sqlite"),
+    }
+)
 #: Folders that hold nothing but one folder, as archives have them, are passed through so many times.
 DEEPEST = 8
 
@@ -58,7 +79,7 @@ class Layout:
     doubt: str = ""
     #: Pictures beside the classes, by name.
     pictures: tuple[str, ...] = ()
-    #: A folder that was passed through, which somebody may name as a class.
+    #: Folders that were passed through or over, which somebody may name as classes.
     around: dict[str, list[FileSet]] = field(default_factory=dict)
 
     def filesets(self, label: str) -> Sequence[FileSet]:
@@ -133,6 +154,10 @@ def of(folder: Path) -> Layout:
     inner = top.relative_to(folder).as_posix()
     below, where = (f"{inner}/", f" in {printable(inner)}") if top != folder else ("", "")
     around = _classes([(FileSet(top, inner), top.name)] if top.parent == folder else [])
+    if wanted := tuple(name for name in folders if not _is_for_programs(top / name)):
+        over = sorted({*folders}.difference(wanted))
+        around |= _classes((FileSet(top / name, f"{below}{name}"), name) for name in over)
+        folders = wanted
     sides = sorted(filter(_side, folders), key=lambda name: [*SIDES].index(name.lower()))
     plain = _classes((FileSet(top / name, f"{below}{name}"), name) for name in folders)
     if not folders:
@@ -265,7 +290,19 @@ def _children(folder: Path, mtime_ns: int) -> Children:
 
 
 def _has_file(folder: Path) -> bool:
-    """Whether any file lies below; not more is listed than that takes."""
+    """Whether any file lies below that is no text about pictures."""
+    return any(map(is_taken, _files(folder)))
+
+
+def _is_for_programs(folder: Path) -> bool:
+    """Whether files lie below, all of them of NO_PICTURES."""
+    endings = (os.path.splitext(name)[1].lower() for name in _files(folder) if is_taken(name))  # noqa: PTH122
+    first = next(endings, None)
+    return first in NO_PICTURES and all(ending in NO_PICTURES for ending in endings)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """The names of the files below; no more is listed than is asked for."""
     below = []
     try:
         with os.scandir(folder) as entries:
@@ -274,8 +311,9 @@ def _has_file(folder: Path) -> bool:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     below.append(Path(entry.path))
-                elif is_taken(entry.name):
-                    return True
+                else:
+                    yield entry.name
     except OSError as error:
         listing.raise_unless_unreachable(error)
-    return any(map(_has_file, below))
+    for each in below:
+        yield from _files(each)

@@ -177,6 +177,25 @@ def test_one_folder_in_another_may_be_a_class_after_all(tmp_path: Path) -> None:
     assert len(told(mine, "moss")) == 2 and told(mine, "2024") == {"moss/2024/1.jpg": None}
 
 
+def test_what_programs_keep_beside_the_classes_is_none(tmp_path: Path) -> None:
+    names = (
+        "a/1.jpg",
+        "b/1.txt",
+        "b/1.jpg",
+        "raw/1.CR2",
+        "sha/0a1b",
+        "models/stage-1.pth",
+        "annotations/x/1.XML",
+    )
+    mine = tree(tmp_path / "mine", *names)
+    assert layout.classes(mine) == ["a", "b", "raw", "sha"]
+    assert layout.of(mine).told("a")["beside"] == 2
+    # Who names one is told of its files.
+    assert [*told(mine, "models")] == ["models/stage-1.pth"]
+    with pytest.raises(SourceError, match="one class only, logs"):
+        layout.classes(tree(tmp_path / "logs", "logs/1.log"))
+
+
 def test_accents_composed_in_two_ways_are_one_class(tmp_path: Path) -> None:
     mine = tree(tmp_path, f"train/{NFD}/1.jpg", "train/a/1.jpg", f"test/{NFC}/1.jpg", "test/a/1.jpg")
     assert layout.classes(mine) == [NFC, "a"]
