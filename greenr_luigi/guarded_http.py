@@ -263,8 +263,8 @@ class SystemResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        if not self._free.acquire(blocking=False):
-            raise OSError("too many names are being looked up")
+        while not self._free.acquire(blocking=False):
+            await asyncio.sleep(0.01)
         try:
             found = in_thread(self._look_up, host, port, family)
         except OSError:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp.abc import ResolveResult
 
 from greenr_luigi import guarded_http
 from greenr_luigi.sources import download
@@ -419,6 +420,16 @@ def test_a_slow_name_holds_nothing_up(user: User, monkeypatch: pytest.MonkeyPatc
     assert user("http://private.test/", seconds=0.2) == REFUSED
     assert {one.result() for one in slow} == {SLOW}
     given_up.set()
+
+
+def test_more_names_than_are_looked_up_at_a_time_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_http.SystemResolver, "_free", threading.BoundedSemaphore(2))
+
+    async def run() -> list[list[ResolveResult]]:
+        resolver = guarded_http.SystemResolver()
+        return await asyncio.gather(*(resolver.resolve("private.test") for _ in range(20)))
+
+    assert all(asyncio.run(run()))
 
 
 def test_no_more_than_a_few_at_a_time() -> None:

@@ -15,7 +15,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources import checking, store
+from greenr_luigi.sources import checking, opt_outs, store
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
 from greenr_luigi.sources.source import PASSING, THREADS, Request, Source, SourceError
@@ -35,13 +35,15 @@ def collect(
     replaces: Path | None = None,
     only: Sequence[str] = (),
     shards: Sequence[Path] = (),
+    anew: bool = False,
 ) -> dict[str, object]:
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for people.
 
     Asks the source, or those of a list in turn, until `request.limit` good pictures are listed (0: the source's own
     default). Unless it is local, what comes goes into the store of the class under `request.root`, of which `out` is a
     view, and what is there is not loaded again. `earlier`: see `store.opened`. `only`: names of those of a list that
-    are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success.
+    are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success;
+    what its hosts keep from models is not asked for, unless `anew`.
     `shards`: of a source that can be divided, the folders that `checking.check` has filled with all that it lists.
 
     A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`. So is what one
@@ -65,7 +67,8 @@ def collect(
             of_class = store.opened(request.root, request.label, earlier, on_wait, request.terms)
             pictures = stack.enter_context(of_class)
         before = frozenset(pictures.pictures)
-        collection = Collection(source, request, pictures)
+        opted_out = {} if anew or not (replaces and request.opt_outs) else _opted_out(replaces)
+        collection = Collection(source, request, pictures, opted_out)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() if source.local else THREADS))
 
         def on_batch() -> None:
@@ -75,7 +78,7 @@ def collect(
         for part in source.each:
             if collection.missing > 0 and (not only or part.name in only):
                 collection.ask(part, pool, on_batch)
-        if replaces and (only or collection.failed):
+        if replaces and (only or collection.failed) and not source.is_list:
             collection.refusals += _refused_before(replaces, collection)
         collection.refusals += collection.damaged()
         _require_enough(collection)
@@ -91,17 +94,34 @@ def collect(
         return counts
 
 
-def _refused_before(output: Path, collection: Collection) -> list[Refusal]:
-    """The refusals of an earlier output but for addresses that have been listed now."""
+def _opted_out(output: Path) -> dict[str, Refusal]:
+    """What an earlier output left since its hosts keep it from models, by address."""
+    return {
+        refusal.file_url: replace(refusal, message=refusal.message[refusal.message.find(opt_outs.SAYS) :])
+        for refusal in _refusals(output)
+        if refusal.reason == "opt-out" and refusal.file_url
+    }
+
+
+def _refusals(output: Path) -> list[Refusal]:
+    """Those of an earlier output; none, if that is missing or damaged."""
     try:
-        before = read_jsonl(output / REJECTED, Refusal)
+        return read_jsonl(output / REJECTED, Refusal)
     except (FileNotFoundError, ContractError):
         return []
+
+
+def _refused_before(output: Path, collection: Collection) -> list[Refusal]:
+    """The refusals of an earlier output but for addresses that have been listed now."""
     now = {
         *(candidate.file_url for candidate in collection.listed.values()),
         *(refusal.file_url for refusal in collection.refusals),
     }
-    return [refusal for refusal in before if refusal.file_url not in now and refusal.reason != "damaged"]
+    return [
+        refusal
+        for refusal in _refusals(output)
+        if refusal.file_url not in now and refusal.reason != "damaged"
+    ]
 
 
 def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, object] | None:

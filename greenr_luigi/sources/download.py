@@ -116,7 +116,7 @@ class Session:
 def _refuse_opt_out(response: aiohttp.ClientResponse) -> None:
     head = response.headers
     if word := opt_outs.said_in(head.getall("X-Robots-Tag", []), head.getall("tdm-reservation", [])):
-        raise guarded_http.Unfetched("opt-out", f"its host keeps it from models: {word}")
+        raise guarded_http.Unfetched("opt-out", f"{opt_outs.SAYS}: {word}")
 
 
 def session(request: Request, agent: str = AGENT) -> Session:

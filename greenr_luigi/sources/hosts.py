@@ -54,7 +54,7 @@ class Hosts:
     def __init__(self, a_second: float = 0, root: Path | None = None, patience: float = 30) -> None:
         self._places = None
         if a_second:
-            many = math.ceil(a_second / 2)
+            many = at_once(a_second)
             self._places = Places(many, many / a_second, root and root / SHARED)
         self._patience = patience
         self._hosts = defaultdict[str, Host](Host)
@@ -98,7 +98,7 @@ class Hosts:
             host = self._hosts[name]
             if host.given_up:
                 words = f"{name} is not asked any more in this run, in which {GIVEN_UP} requests in a row have failed"
-                raise NotAsked(host.why, words)
+                raise NotAsked("given-up", words)
             if (wait := host.closed_until - time.monotonic()) > self._patience:
                 raise NotAsked(host.why, f"{name} is not asked, for {wait:.0f} seconds more, as it says")
             if wait > 0 or self._running >= THREADS:
@@ -121,7 +121,12 @@ class Hosts:
                 return
             host.failures += 1
             if host.failures >= GIVEN_UP and reason in OF_HOST:
-                host.given_up, host.why = True, reason
+                host.given_up = True
+
+
+def at_once(a_second: float) -> int:
+    """How many requests to a host may be under way where so many are made in a second; 0: any number."""
+    return math.ceil(a_second / 2) or THREADS
 
 
 def name_of(url: URL) -> str:

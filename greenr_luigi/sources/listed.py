@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import itertools
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -12,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
-from greenr_luigi.sources import licenses
+from greenr_luigi.sources import hosts, licenses
 from greenr_luigi.sources.checking import WINDOW, examined
 from greenr_luigi.sources.source import (
+    LATER,
     THREADS,
     Candidate,
     Interrupted,
@@ -26,13 +28,18 @@ from greenr_luigi.sources.source import (
 from greenr_luigi.sources.store import Origin, Store, sound
 from greenr_luigi.sources.under_way import UnderWay
 
+#: Addresses of a list that are looked at before the first of them has come.
+AHEAD = 100_000
+
 
 class Collection:
     """What is used of a store for a request to a source, as far as the source has been asked. `source`: one, or a list
-    of those that are asked in turn."""
+    of those that are asked in turn. `refused`: what is not asked for again, by address."""
 
-    def __init__(self, source: Source, request: Request, pictures: Store) -> None:
-        self.source, self.request, self.store = source, request, pictures
+    def __init__(
+        self, source: Source, request: Request, pictures: Store, refused: Mapping[str, Refusal]
+    ) -> None:
+        self.source, self.request, self.store, self._refused = source, request, pictures, refused
         self.refusals: list[Refusal] = []
         #: Each good picture as the source has listed it, by sha256.
         self.listed: dict[str, Candidate] = {}
@@ -90,17 +97,21 @@ class Collection:
     @property
     def missing(self) -> int:
         """How many more are to be listed; without a limit there is always something."""
-        return self.request.limit - len(self.listed) if self.request.limit else THREADS
+        return self.request.limit - len(self.listed) if self.request.limit else AHEAD
 
     def ask(self, part: Source, pool: Executor, on_batch: Callable[[], None]) -> None:
         """Take what one source lists, until nothing is missing or it ends. A search engine that is no use has failed:
         where its pages are no longer understood, it may look as if it had found nothing.
 
-        As many are loaded at once as are missing, and no more than THREADS. Each is taken as soon as it has come: one
-        that takes long holds up none, and what a kill loses are those under way."""
+        As many are loaded at once as are missing, no more than THREADS, and a few of a host. Each is taken as soon as
+        it has come: one that takes long holds up none, and what a kill loses are those under way."""
+        before = len(self.refusals)
         candidates, fault, useful, nothing_there = self._candidates(part), "", False, False
         taken, more = 0, True
-        under_way = UnderWay(pool, functools.partial(self._load, part))
+        of_host = THREADS if self.source.local else hosts.at_once(self.request.per_host)
+        under_way = UnderWay(pool, functools.partial(self._load, part), host_of, THREADS, of_host)
+        # All of a list that is not too long: its hosts may come one after the other.
+        ahead = AHEAD if self.source.is_list and not self.request.limit else THREADS
 
         def take(candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | Path | None) -> None:
             nonlocal useful, taken
@@ -111,12 +122,12 @@ class Collection:
                 on_batch()
 
         while under_way or (more and self.missing > 0):
-            room = max(min(self.missing, THREADS) - len(under_way), 0) if more else 0
+            room = max(min(self.missing, ahead) - len(under_way), 0) if more else 0
             try:
                 for candidate in itertools.islice(candidates, room):
                     room -= 1
                     # What is in the store is not loaded.
-                    if outcome := self.store.pictures.get(self._sha256.get(candidate.file_url, "")):
+                    if outcome := self._known(candidate):
                         take(candidate, outcome, None)
                     else:
                         under_way.start(candidate)
@@ -134,9 +145,19 @@ class Collection:
             self.store.flush()
         self.store.save()
         on_batch()
+        later = sum(refusal.reason in LATER for refusal in self.refusals[before:])
+        if not fault and later and (self.source.is_list or self.missing > 0):
+            fault = f"{later} pictures are left for another day, since their hosts are busy or do not answer"
         if fault or (self._searched and not useful and not nothing_there):
             ended = "ended early" if useful else "brought nothing"
             self.failed[part.name] = f"{ended}: {fault or 'it lists no picture that can be used'}"
+
+    def _known(self, candidate: Candidate) -> PictureRow | Refusal | None:
+        """What a candidate is that need not be loaded."""
+        known = self.store.pictures.get(self._sha256.get(candidate.file_url, ""))
+        if known is None and (refused := self._refused.get(candidate.file_url)):
+            return replace(refused, message=candidate.placed(refused.message))
+        return known
 
     def _candidates(self, part: Source) -> Iterator[Candidate]:
         tell = functools.partial(self.understood.__setitem__, part.name)
@@ -206,6 +227,14 @@ class Collection:
         if not self._searched or (allowed and not origin.listed):
             self._ways.add((origin.sha256, origin.file_url))
             self._first.setdefault(origin.sha256, origin)
+
+
+def host_of(candidate: Candidate) -> str:
+    """Empty where there is none, as of a path."""
+    try:
+        return urllib.parse.urlsplit(candidate.file_url).netloc
+    except ValueError:
+        return ""
 
 
 def _second_after(time: str) -> str:

@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 
 from greenr_luigi import about
 
+#: What a refusal begins with.
+SAYS = "its host keeps it from models"
 #: Words of X-Robots-Tag that keep a picture from models, or from collections of pictures at all.
 WORDS = {"noai", "noimageai", "noindex", "noimageindex", "none"}
 #: Words that are followed by a colon and a value. Any other is whom the words behind it are meant for.

@@ -72,7 +72,7 @@ class Recrawl:
         only = before.summary.get("retry", []) if before and not self._grown_old(before) else []
         counts = collection.collect(
             source, self.request, out, self._earlier(), on_progress,
-            replaces=self.output, only=only, shards=self.shards,
+            replaces=self.output, only=only, shards=self.shards, anew=before is None or bool(self._grown_old(before)),
         )  # fmt: skip
         return {**counts, "searched": searched(before)} if before and only else counts
 

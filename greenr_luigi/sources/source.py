@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 #: Pictures that are fetched at once: a slow host has most of them wait.
 THREADS = 256
 #: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
-PASSING = re.compile(r"\b(network|slow|http-(408|429|5\d\d))\b")
+PASSING = re.compile(r"\b(network|slow|given-up|http-(408|429|5\d\d))\b")
+#: Of these, what its host wants to be asked later, or what was not asked for since it answered nothing else.
+LATER = ("given-up", "http-429", "http-503")
 
 
 class SourceError(GreenrError):
