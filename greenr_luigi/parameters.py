@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -77,6 +78,18 @@ class ChoiceParameter(CheckedParameter[str]):
 
     def check(self, value: Any) -> str:
         return str(self.choices[self.choices.index(value)])
+
+
+class PatternParameter(CheckedParameter[str]):
+    """A regular expression, or empty text for none."""
+
+    expected = r"a regular expression of Python, such as (.+)_frame\d+, or nothing"
+
+    def check(self, value: Any) -> str:
+        try:
+            return re.compile(str(value)).pattern
+        except re.error as error:
+            raise SettingError(f"{self._option} {value}: {error}: expected {self.expected}") from None
 
 
 class SourceParameter(CheckedParameter[str]):

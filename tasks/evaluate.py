@@ -6,7 +6,7 @@ from pathlib import Path
 from luigi.util import requires
 
 from greenr_luigi.about import TEMPLATES
-from greenr_luigi.dataset.rows import EXCLUDED, REFUSED
+from greenr_luigi.dataset.rows import EXCLUDED, NOTE, REFUSED
 from greenr_luigi.stage import PipelineStage
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
@@ -18,7 +18,7 @@ class EvaluateModel(PipelineStage):
 
     uses_inherited = ()
     notes = ("report.html",)
-    uses_notes = (EXCLUDED, REFUSED)
+    uses_notes = (EXCLUDED, REFUSED, NOTE)
     code = ("greenr_luigi.evaluation.evaluate",)
 
     def reads(self) -> Mapping[str, Path]:

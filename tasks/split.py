@@ -6,7 +6,13 @@ from typing import Any
 
 from greenr_luigi.dataset.rows import NOTES
 from greenr_luigi.errors import SettingError
-from greenr_luigi.parameters import ClassesParameter, NumberParameter, QueriesParameter
+from greenr_luigi.parameters import (
+    ChoiceParameter,
+    ClassesParameter,
+    NumberParameter,
+    PatternParameter,
+    QueriesParameter,
+)
 from greenr_luigi.sources import registry
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
@@ -30,6 +36,13 @@ class SplitDataset(SourceParameters, PipelineStage):
     )
     test_share = NumberParameter(
         float, 0, 1, between=True, description="Share of the pictures that judge the model (test)."
+    )
+    split = ChoiceParameter(
+        ("given", "ours"),
+        "given: train, valid and test of a folder stay so; ours: all is divided by our rule.",
+    )
+    group = PatternParameter(
+        description="Regular expression: pictures in whose path it captures the same stand on one side."
     )
 
     uses_inherited = ()
@@ -77,5 +90,7 @@ class SplitDataset(SourceParameters, PipelineStage):
             on_progress=self.on_progress(),
             test_share=self.test_share,
             valid_share=self.valid_share,
+            keep_given=self.split == "given",
+            group=self.group,
         )
         return {**counts, "folder": words} if words else counts

@@ -59,6 +59,7 @@ REFUSED = [
     ("SplitDataset", "valid-share", "inf", "a number above 0 and below 1"),
     ("SplitDataset", "test-share", "1", "a number above 0 and below 1"),
     ("SplitDataset", "test-share", "15 %", "a number above 0 and below 1"),
+    ("SplitDataset", "split", "mine", "one of given, ours"),
     (
         "SplitDataset",
         "classes",
@@ -97,6 +98,16 @@ def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     task = status.build("DeployApp", options, tmp_path)
     assert {name: getattr(task, name) for name in given} == given
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{2,1}", "(?P<group>a)(?P<group>b)", "*"])
+def test_a_group_that_is_no_regular_expression_is_refused(tmp_path, pattern):
+    words = f"--group {pattern}: .+ position .+: expected a regular expression of Python, such as "
+    with pytest.raises(SettingError, match=words.replace(pattern, re.escape(pattern), 1)):
+        status.build("SplitDataset", [f"--group={pattern}"], tmp_path)
+    split = status.build("SplitDataset", ["--group", r"(\d+)_"], tmp_path)
+    # Pictures are collected as before.
+    assert split.requires()[0].task_id == status.build("SplitDataset", [], tmp_path).requires()[0].task_id
 
 
 @pytest.mark.parametrize("minutes", ["inf", "1e300", "-1"])

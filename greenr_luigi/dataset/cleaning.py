@@ -11,9 +11,17 @@ from pathlib import Path
 from greenr_luigi.dataset import decisions
 from greenr_luigi.dataset.decisions import Curation
 from greenr_luigi.dataset.duplicates import copy_limit, hash_matrix, near_pairs
-from greenr_luigi.dataset.rows import Excluded, RefusedFile, RefusedKind
+from greenr_luigi.dataset.rows import RefusedFile, RefusedKind
 from greenr_luigi.pictures.examine import examine_file
-from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PerceptualHash, PictureRow, Refusal, read_jsonl
+from greenr_luigi.pictures.manifest import (
+    MANIFEST,
+    REJECTED,
+    PerceptualHash,
+    PictureRow,
+    Refusal,
+    held_out_first,
+    read_jsonl,
+)
 
 #: So many refused files of a kind are named.
 EXAMPLES = 3
@@ -27,6 +35,8 @@ class Picture:
 
 #: Why a picture is left out, a short constant word and words for a person; None if it may stay.
 Reason = tuple[str, str] | None
+#: A picture, and both.
+LeftOut = tuple[Picture, str, str]
 
 
 class NearDuplicates:
@@ -39,6 +49,17 @@ class NearDuplicates:
         for i, j in zip(*near_pairs(matrix, copy_limit(matrix)), strict=True):
             self.of[hashes[i]].append(hashes[j])
             self.of[hashes[j]].append(hashes[i])
+
+    def clusters(self) -> dict[PerceptualHash, str]:
+        """Of each that has any, one name for all that are nearly the same, or are by way of others: the least dhash."""
+        names: dict[PerceptualHash, str] = {}
+        for least in sorted(self.of):
+            waiting = [least]
+            while waiting:
+                if (hash := waiting.pop()) not in names:
+                    names[hash] = least.dhash
+                    waiting += self.of[hash]
+        return names
 
 
 def collected_pictures(downloads: Mapping[str, Path]) -> list[Picture]:
@@ -80,13 +101,13 @@ def _added_picture(file: tuple[str, Path]) -> Picture:
 
 
 def leave_out(
-    pictures: list[Picture], excluded: list[Excluded], reason: Callable[[Picture], Reason]
+    pictures: list[Picture], excluded: list[LeftOut], reason: Callable[[Picture], Reason]
 ) -> list[Picture]:
     """The pictures that may stay; the others are added to `excluded`."""
     kept = []
     for picture in pictures:
         if found := reason(picture):
-            excluded.append(Excluded(picture.row.file, picture.row.label, picture.row.sha256, *found))
+            excluded.append((picture, *found))
         else:
             kept.append(picture)
     return kept
@@ -126,14 +147,16 @@ def copy_of_rejected(picture: Picture, near: NearDuplicates, curation: Curation)
 
 
 def same_file(pictures: Iterable[Picture]) -> Callable[[Picture], Reason]:
-    """Rules out all but one of each file, and all of a file under two labels."""
+    """Rules out all but one of each file, which is one that is held out if any is given so, and all of a file under two
+    labels."""
     same: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
         same[picture.row.sha256].append(picture)
 
     def reason(picture: Picture) -> Reason:
-        first, *others = same[picture.row.sha256]
-        labels = {first.row.label, *(other.row.label for other in others)}
+        alike = same[picture.row.sha256]
+        first = min(alike, key=lambda one: held_out_first(one.row.given_side))
+        labels = {one.row.label for one in alike}
         if len(labels) > 1:
             return "two-labels", f"the same file is in {' and '.join(sorted(labels))}"
         return None if picture is first else ("duplicate", f"the same file as {first.row.file}")

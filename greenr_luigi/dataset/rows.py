@@ -10,9 +10,10 @@ from greenr_luigi.contracts import Name
 from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.manifest import PictureRow
 
-SPLIT, LABELS, EXCLUDED, REFUSED = "manifest.csv", "labels.csv", "excluded.csv", "refused.json"
+SPLIT, LABELS, EXCLUDED = "manifest.csv", "labels.csv", "excluded.csv"
+REFUSED, NOTE = "refused.json", "split.json"
 #: What a picture was called where it was found, and what was left out, is no part of what a model learns.
-NOTES = (SPLIT, EXCLUDED, REFUSED)
+NOTES = (SPLIT, EXCLUDED, REFUSED, NOTE)
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,40 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class SplitRow(PictureRow):
-    """All that is known of a picture of the data set, a line of manifest.csv. `side`: as of a LabelRow."""
+    """All that is known of a picture of the data set, a line of manifest.csv. `side`: as of a LabelRow. `given_side` is
+    None where our own split was asked for, and `group` the one by which it was divided. `alike`: one name for all
+    pictures that look nearly the same. What is of one group or alike must not judge a model that has learned from some
+    of it."""
 
     side: str = ""
+    alike: str | None = None
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """A usable picture that is not in the data set, a line of excluded.csv. `file`: as its own source calls it."""
+    """A usable picture that is not in the data set, a line of excluded.csv. `file`: as its own source calls it. `group`
+    and `alike`: as of a SplitRow."""
 
     file: str
     label: str
     sha256: str
     reason: str
     detail: str
+    group: str | None = None
+    alike: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitNote:
+    """How the data set was divided, split.json: pictures by side. `given`: on the side that a person's folder or list
+    gives them. `held_out`: given for training, and taken from it, as their class is given no such side. `ours`: given
+    none. `groups`: how many there are, and `grouped` the pictures in them."""
+
+    given: dict[str, int]
+    held_out: dict[str, int]
+    ours: dict[str, int]
+    groups: int
+    grouped: int
 
 
 @dataclass(frozen=True)
@@ -84,3 +105,9 @@ def read_refused(dataset: Path) -> list[RefusedKind]:
     """Empty for a data set of a version that did not write it."""
     path = dataset / REFUSED
     return contracts.read(path, list[RefusedKind]) if path.exists() else []
+
+
+def read_note(dataset: Path) -> SplitNote | None:
+    """None for a data set that was made by hand, or of a version that did not write it."""
+    path = dataset / NOTE
+    return contracts.read(path, SplitNote) if path.exists() else None

@@ -1,28 +1,22 @@
-"""From collected classes to a data set: curation, duplicates, and a split that stays put as pictures come in.
-
-A picture's side follows from its own perceptual hash and the seed alone, so no other picture can move it.
-Near-duplicates that fall on different sides cannot both stay: the older stays (by `fetched`; among those of one age a
-digest decides), and the other is listed as excluded. So adding pictures can take an old one out, if it is undated and
-turns out to be a near-duplicate, but never moves one from one side to another. The one exception is a class so small
-that a side would be empty: it gives that side the picture whose own number comes nearest.
-"""
+"""From collected classes to a data set: curation, duplicates, groups, and the sides of the split (sides.py)."""
 
 from __future__ import annotations
 
-import bisect
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from greenr_luigi import contracts
 from greenr_luigi.dataset import cleaning, decisions, rows
-from greenr_luigi.dataset.cleaning import NearDuplicates, Picture, Reason, leave_out
-from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitRow
+from greenr_luigi.dataset.cleaning import LeftOut, NearDuplicates, Picture, leave_out
+from greenr_luigi.dataset.groups import grouped
+from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitNote, SplitRow
+from greenr_luigi.dataset.sides import Rule, Unit, choose, fill_empty, unit_of
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, PictureRow, write_csv
+from greenr_luigi.pictures.manifest import SIDES, PictureRow, write_csv
 from greenr_luigi.progress import OnProgress
 
 #: The share of pictures held out for the final measurement, and for choosing between models.
@@ -44,20 +38,29 @@ def split(
     on_progress: OnProgress,
     test_share: float = TEST,
     valid_share: float = VALID,
-) -> dict[str, int]:
+    keep_given: bool = True,
+    group: str = "",
+) -> dict[str, object]:
     """Fill the empty folder `out` with `train|valid|test/<label folder>/` and the files of rows.py.
 
     `downloads`: the collected folder of each label. `curation`: a person's curation.csv, beside which lie the pictures
-    that they added. `test_share` and `valid_share` go from 0 to 1.
-    Returns counts for people. Raises TooFewPictures if a class is too small.
+    that they added. `test_share` and `valid_share` go from 0 to 1. `keep_given`: whether the sides that a person's
+    folder or list gives are kept. `group`: see `groups.grouped`.
+    Returns counts for people. Raises TooFewPictures if a class is too small, GroupError as `grouped` does.
     """
     on_progress(0, "reading manifests")
-    pictures = cleaning.collected_pictures(downloads)
+    pictures = grouped(cleaning.collected_pictures(downloads), group)
+    if not keep_given:
+        pictures = [replace(one, row=replace(one.row, given_side=None)) for one in pictures]
+    # By the folders, so that no decision about a picture changes what is held out of the others.
+    given: dict[str, set[str | None]] = {label: set() for label in downloads}
+    for picture in pictures:
+        given[picture.row.label].add(picture.row.given_side)
     decided = decisions.Curation()
     if curation is not None:
         decided = decisions.read_curation(curation)
         pictures += cleaning.added_pictures(curation.parent, downloads, pictures)
-    excluded: list[Excluded] = []
+    excluded: list[LeftOut] = []
     pictures = leave_out(pictures, excluded, lambda p: cleaning.decided_against(p, decided, downloads))
     pictures = [cleaning.relabelled(picture, decided) for picture in pictures]
     pictures = leave_out(pictures, excluded, cleaning.same_file(pictures))
@@ -65,108 +68,102 @@ def split(
     near = NearDuplicates(pictures, decided.rejected_hashes)
     pictures = leave_out(pictures, excluded, lambda p: cleaning.copy_of_rejected(p, near, decided))
     pictures = leave_out(pictures, excluded, cleaning.near_another_label(pictures, near))
-    sides, on_another_side = _choose_sides(pictures, near, seed, (test_share, valid_share))
-    pictures = leave_out(pictures, excluded, lambda p: on_another_side.get(p.row.perceptual_hash))
-    _fill_empty_sides(pictures, near, sides, seed)
-    _check(downloads, pictures, sides, excluded)
-    split_rows = _link_pictures(pictures, sides, out, on_progress)
+    side_of, cannot_stay = choose(pictures, near, Rule(seed, test_share, valid_share, given))
+    pictures = leave_out(pictures, excluded, lambda p: cannot_stay.get(p.row.sha256))
+    fill_empty(pictures, near, side_of, seed)
+    clusters = near.clusters()
+
+    def alike(row: PictureRow) -> str:
+        return clusters.get(row.perceptual_hash, row.dhash)
+
+    split_rows = [_row(picture.row, picture.path.suffix, side_of, alike) for picture in pictures]
+    _check(downloads, split_rows, excluded)
+    _link(pictures, split_rows, out, on_progress)
+    note = _note(split_rows)
+    left_out = [
+        Excluded(one.row.file, one.row.label, one.row.sha256, reason, detail, one.row.group, alike(one.row))
+        for one, reason, detail in excluded
+    ]
     write_csv(out / rows.SPLIT, split_rows, SplitRow)
     write_csv(out / rows.LABELS, split_rows, LabelRow)
-    write_csv(out / rows.EXCLUDED, excluded, Excluded)
+    write_csv(out / rows.EXCLUDED, left_out, Excluded)
     contracts.write(out / rows.REFUSED, cleaning.refused_files(downloads))
+    contracts.write(out / rows.NOTE, note)
     counts = Counter(row.side for row in split_rows)
     on_progress(1, f"{_by_side(counts)}; {len(excluded)} excluded")
-    by_side = {side: counts[side] for side in reversed(SIDES)}
-    return {"pictures": len(split_rows), **by_side, "excluded": len(excluded)}
+    told = {"given": sum(note.given.values()), "groups": note.groups}
+    return {
+        "pictures": len(split_rows),
+        **{side: counts[side] for side in reversed(SIDES)},
+        "excluded": len(excluded),
+        **{name: count for name, count in told.items() if count},
+    }
 
 
 def _by_side(counts: Counter[str]) -> str:
     return ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES))
 
 
-def own_number(hash: PerceptualHash, seed: int) -> float:
-    """A picture's own number, from 0 to below 1, which decides its side."""
-    digest = hashlib.blake2b(f"{seed} {hash.dhash}".encode(), digest_size=7).digest()
-    return int.from_bytes(digest) / 2**56
+def _row(
+    row: PictureRow, suffix: str, side_of: Mapping[Unit, str], alike: Callable[[PictureRow], str]
+) -> SplitRow:
+    side = side_of[unit_of(row)]
+    file = f"{side}/{folder_name(row.label)}/{row.sha256[:16]}{suffix}"
+    return SplitRow(**vars(row) | {"file": file, "side": side, "alike": alike(row)})
 
 
-def _choose_sides(
-    pictures: list[Picture], near: NearDuplicates, seed: int, shares: tuple[float, float]
-) -> tuple[dict[PerceptualHash, str], dict[PerceptualHash, Reason]]:
-    """The side of each hash that stays, and why the others do not: the older ones come first. `shares`: of test and of
-    valid."""
-    oldest: dict[PerceptualHash, PictureRow] = {}
-    for row in sorted((p.row for p in pictures), key=lambda row: (row.fetched or "", row.sha256)):
-        oldest.setdefault(row.perceptual_hash, row)
-    sides: dict[PerceptualHash, str] = {}
-    reasons: dict[PerceptualHash, Reason] = {}
-    for hash in sorted(oldest, key=lambda h: (oldest[h].fetched or "", own_number(h, seed + 1), h)):
-        side = SIDES[bisect.bisect((shares[0], sum(shares)), own_number(hash, seed))]
-        against = next((h for h in near.of[hash] if h in sides and sides[h] != side), None)
-        if against is None:
-            sides[hash] = side
-        else:
-            detail = f"nearly the same as {oldest[against].file}, which is in {sides[against]}"
-            reasons[hash] = "near-duplicate", detail
-    return sides, reasons
-
-
-def _fill_empty_sides(
-    pictures: list[Picture], near: NearDuplicates, sides: dict[PerceptualHash, str], seed: int
-) -> None:
-    """Give each class a picture on each side, if it has any to spare whose near-duplicates do not stay behind."""
-    classes: dict[str, set[PerceptualHash]] = defaultdict(set)
-    for picture in pictures:
-        classes[picture.row.label].add(picture.row.perceptual_hash)
-    for hashes in classes.values():
-        for side in SIDES:
-            counts = Counter(sides[hash] for hash in hashes)
-            if counts[side]:
-                continue
-            richest = max(SIDES, key=lambda s: counts[s])
-            free = [h for h in hashes if sides[h] == richest and not any(n in sides for n in near.of[h])]
-            if counts[richest] > 1 and free:
-                chosen = max if side == "train" else min
-                sides[chosen(free, key=lambda h: (own_number(h, seed), h))] = side
+def _note(split_rows: Sequence[SplitRow]) -> SplitNote:
+    sizes = Counter(row.group for row in split_rows if row.group)
+    return SplitNote(
+        given=dict(Counter(row.side for row in split_rows if row.given_side == row.side)),
+        held_out=dict(Counter(row.side for row in split_rows if row.given_side not in (None, row.side))),
+        ours=dict(Counter(row.side for row in split_rows if row.given_side is None)),
+        groups=len(sizes),
+        grouped=sizes.total(),
+    )
 
 
 def _check(
-    downloads: Mapping[str, Path],
-    pictures: list[Picture],
-    sides: dict[PerceptualHash, str],
-    excluded: list[Excluded],
+    downloads: Mapping[str, Path], split_rows: Sequence[SplitRow], left_out: Sequence[LeftOut]
 ) -> None:
+    """Raises TooFewPictures."""
     faults = []
     for label in sorted(downloads):
-        counts = Counter(sides[p.row.perceptual_hash] for p in pictures if p.row.label == label)
+        of_label = [row for row in split_rows if row.label == label]
+        counts = Counter(row.side for row in of_label)
         if counts.total() < MINIMUM or any(not counts[side] for side in SIDES):
-            reasons = Counter(row.reason for row in excluded if row.label == label).most_common()
-            left_out = f" ({', '.join(f'{n} {reason}' for reason, n in reasons)} are out)" if reasons else ""
-            faults.append(f"{label!r} has {counts.total()} usable pictures: {_by_side(counts)}{left_out}")
+            reasons = Counter(
+                reason for picture, reason, _ in left_out if picture.row.label == label
+            ).most_common()
+            out = f" ({', '.join(f'{n} {reason}' for reason, n in reasons)} are out)" if reasons else ""
+            groups = len({row.group for row in of_label if row.group})
+            in_groups = f" in {groups} group{'s' * (groups > 1)}" if groups else ""
+            faults.append(
+                f"{label!r} has {counts.total()} usable pictures{in_groups}: {_by_side(counts)}{out}"
+            )
     if len(downloads) < 2:
         faults.append(f"there are {len(downloads)} classes; a classifier needs at least 2")
     if faults:
+        given = any(row.given_side for row in split_rows)
+        grouped = any(row.group for row in split_rows)
         raise TooFewPictures(
             f"{'; '.join(faults)}. Each class needs at least {MINIMUM}, some on each side: collect more with --limit, "
             "or add some by hand"
+            + grouped * "; a group stands on one side, so a class needs three of them, or pictures in none"
+            + given * "; `--split ours` divides anew what was given for a side"
         )
 
 
-def _link_pictures(
-    pictures: list[Picture], sides: dict[PerceptualHash, str], out: Path, on_progress: OnProgress
-) -> list[SplitRow]:
-    split_rows = []
+def _link(
+    pictures: Sequence[Picture], split_rows: Sequence[SplitRow], out: Path, on_progress: OnProgress
+) -> None:
     for side in SIDES:
-        for label in {picture.row.label for picture in pictures}:
+        for label in {row.label for row in split_rows}:
             (out / side / folder_name(label)).mkdir(parents=True, exist_ok=True)
-    for done, picture in enumerate(pictures):
-        side = sides[picture.row.perceptual_hash]
-        file = f"{side}/{folder_name(picture.row.label)}/{picture.row.sha256[:16]}{picture.path.suffix}"
+    for done, (picture, row) in enumerate(zip(pictures, split_rows, strict=True)):
         # An output may be edited, and a person's own picture stays theirs.
-        (copy if picture.row.engine == "added" else link)(picture.path, out / file)
-        split_rows.append(SplitRow(**vars(picture.row) | {"file": file, "side": side}))
+        (copy if row.engine == "added" else link)(picture.path, out / row.file)
         if done % 1000 == 0:
             on_progress(
                 0.5 + 0.5 * done / len(pictures), f"{done} of {len(pictures)} pictures in their folders"
             )
-    return split_rows

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import LabelRow, read_manifest
+from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitRow, read_excluded, read_manifest
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.calibration import Bools
 from greenr_luigi.evaluation.comparison import Comparison, Score, Verdict, compare, score
@@ -53,7 +53,7 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
     own = score(right)
     comparison, reason = None, too_low(own, rows, limits.floor)
     if serving is not None:
-        unseen, known = seen_alike(candidate, serving, rows)
+        unseen, known = seen_alike(candidate, serving, dataset, rows)
         if obstacle := incomparable(unseen, known):
             reason = reason or obstacle
         else:
@@ -77,12 +77,27 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
     )
 
 
-def seen_alike(candidate: Path, serving: Path, rows: list[LabelRow]) -> tuple[Bools, Bools]:
+def seen_alike(candidate: Path, serving: Path, dataset: Path, rows: list[LabelRow]) -> tuple[Bools, Bools]:
     """Which of the rows the serving model has not learned from, and which are of a class that both models know."""
-    learned = set(read_provenance(serving).learned_from or ())
+    learned = learned_alike(dataset, set(read_provenance(serving).learned_from or ()))
     known = set(read_card(candidate).classes) & set(read_card(serving).classes)
-    unseen = np.array([Path(row.file).stem not in learned for row in rows])
+    unseen = np.array([row.file not in learned for row in rows])
     return unseen, np.array([row.label in known for row in rows])
+
+
+def learned_alike(dataset: Path, learned_from: set[str]) -> set[str]:
+    """The files of a data set that a model knows which has learned from pictures of these sha16: from themselves, or
+    from what is of their group or looks nearly the same, be it in the data set or left out of it. That may have stood
+    on another side then, by another seed, other groups, or before the sides of a person's folder were kept."""
+    rows, left_out = read_manifest(dataset), read_excluded(dataset)
+    learned: list[SplitRow | Excluded] = [
+        *(row for row in rows if Path(row.file).stem in learned_from),
+        *(row for row in left_out if row.sha256[:16] in learned_from),
+    ]
+    groups = {row.group for row in learned if row.group}
+    looks = {row.alike for row in learned if row.alike}
+    own = {row.file for row in learned}
+    return {row.file for row in rows if row.file in own or row.group in groups or row.alike in looks}
 
 
 def incomparable(unseen: Bools, known: Bools) -> str:
@@ -96,7 +111,7 @@ def incomparable(unseen: Bools, known: Bools) -> str:
         return ""
     return (
         f"It cannot be compared: the serving model has learned from {learned} of its {len(known)} held-out "
-        "pictures, as after another seed or other shares, and too few are left."
+        "pictures, or from what belongs to them, as after another seed or split, and too few are left."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from greenr_luigi import contracts, templating
-from greenr_luigi.dataset.rows import read_excluded, read_refused
+from greenr_luigi.dataset.rows import SplitNote, read_excluded, read_note, read_refused
 from greenr_luigi.evaluation import calibration
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
@@ -33,7 +33,10 @@ OPTIONS = {
     "license": "licence asked for",
     "valid-share": "validation share",
     "test-share": "test share",
+    "group": "groups by",
 }
+#: What a reader calls the sides.
+NAMES = {"train": "train", "valid": "validation", "test": "test"}
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy", "cleanlab")
 
 
@@ -77,6 +80,7 @@ def write_report(
         "curves": curves(training.history),
         "excluded": Counter(row.reason for row in read_excluded(dataset)).most_common(),
         "refused": sorted(read_refused(dataset), key=lambda kind: -kind.count),
+        "split": split_words(read_note(dataset)),
         "options": options(metrics.command),
         "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
@@ -98,6 +102,26 @@ def options(command: str) -> list[tuple[str, str]]:
     if given.get("--limit") == "0":
         given["--limit"] = "all of a folder, 200 of a search engine"
     return [(words, given[f"--{name}"]) for name, words in OPTIONS.items() if f"--{name}" in given]
+
+
+def split_words(note: SplitNote | None) -> str:
+    """By what rule the pictures stand on their sides, and how many; empty for a data set that does not tell."""
+    if note is None:
+        return ""
+    words = "The split is ours: a picture’s side follows from its look and the seed."
+    if note.given:
+        words = f"The split is the one that was given: {_by_side(note.given)}."
+    if note.held_out:
+        words += f" Of what was given for training, {_by_side(note.held_out)} were held out by our rule."
+    if note.given and note.ours:
+        words += f" Given no side, and divided by our rule: {_by_side(note.ours)}."
+    if note.groups:
+        words += f" {note.grouped} of the pictures are in {note.groups} groups, each on one side."
+    return words
+
+
+def _by_side(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[side]} {name}" for side, name in NAMES.items() if counts.get(side))
 
 
 def confusions(metrics: Metrics) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pytest
 
 from greenr_luigi import cli, contracts
 from greenr_luigi.dataset import curation, pixels
+from greenr_luigi.dataset.rows import SplitNote, read_note
 from greenr_luigi.evaluation import evaluate, label_issues, report
 from greenr_luigi.evaluation.comparison import Verdict, compare, score
 from greenr_luigi.operations import last_run
@@ -192,3 +193,20 @@ def test_the_page_tells_what_was_asked_of_the_pictures():
     ]
     assert dict(report.options("luigi X --limit 0"))["asked for a class"].startswith("all of a folder")
     assert report.options("") == []
+
+
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [
+        (None, ""),
+        (SplitNote({}, {}, {"train": 7, "test": 3}, 0, 0), "The split is ours: a picture’s side follows from its look "
+         "and the seed."),
+        (SplitNote({"train": 70, "test": 9}, {"valid": 8}, {"train": 2}, 3, 12), "The split is the one that was given: "
+         "70 train, 9 test. Of what was given for training, 8 validation were held out by our rule. Given no side, and "
+         "divided by our rule: 2 train. 12 of the pictures are in 3 groups, each on one side."),
+    ],
+)  # fmt: skip
+def test_the_page_tells_which_split_it_is(note, words, tmp_path):
+    if note:
+        contracts.write(tmp_path / "split.json", note)
+    assert report.split_words(read_note(tmp_path)) == words

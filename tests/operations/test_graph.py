@@ -144,6 +144,8 @@ CASES = [
      "the server's GREENR_ROOT_PATH: /app -> none"),
     ("shares that split alike", lambda p: None, ["--valid-share", "0.1501"], [SPLIT, DEPLOY],
      "parameter valid_share: 0.15 -> 0.1501"),
+    ("our own split where none is given", lambda p: None, ["--split", "ours"], [SPLIT, DEPLOY],
+     "parameter split: given -> ours"),
     ("a folder renamed", lambda p: shutil.copytree(drawings(), p.home / "renamed"), ["--folder", "renamed"],
      [DOWNLOAD_D, DOWNLOAD_G, DEPLOY], "parameter folder: "),
 ]  # fmt: skip

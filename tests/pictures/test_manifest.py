@@ -27,7 +27,7 @@ ROW = {
     **dict.fromkeys(["sha256", "dhash"], HEX),
     **dict.fromkeys(["width", "height", "bytes"], COUNT),
     "engine": TEXT,
-    **dict.fromkeys(["query", "page_url", "file_url", "license", "fetched"], MAYBE),
+    **dict.fromkeys(["query", "page_url", "file_url", "license", "author", "fetched"], MAYBE),
     "phash": HEX,
     **dict.fromkeys(["given_side", "group"], MAYBE),
 }
@@ -67,7 +67,7 @@ def test_a_data_set_survives_as_a_table(tmp_path: Path, rows: list[SplitRow]) ->
 
 def test_columns_are_those_of_the_contract() -> None:
     assert manifest.columns(SplitRow)[:4] == ["file", "label", "side", "sha256"]
-    assert manifest.columns(Excluded) == ["file", "label", "sha256", "reason", "detail"]
+    assert manifest.columns(Excluded) == ["file", "label", "sha256", "reason", "detail", "group", "alike"]
     assert [f.name for f in dataclasses.fields(PictureRow)] == list(ROW)
 
 

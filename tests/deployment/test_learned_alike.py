@@ -1,0 +1,61 @@
+"""Which held-out pictures a model knows that was made from another split of the same pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
+from greenr_luigi.dataset.rows import read_manifest
+from greenr_luigi.dataset.split import split
+from greenr_luigi.deployment.gate import learned_alike
+from greenr_luigi.deployment.provenance import provenance_of
+from greenr_luigi.pictures.manifest import PictureRow
+from tests.dataset.test_sides import ROWS
+from tests.dataset.test_split import collected, many
+from tests.progress import quiet
+
+#: Of one and the same pictures: our own split, by another seed, by groups, and the one that is given.
+WAYS = [
+    {"seed": 0, "keep_given": False},
+    {"seed": 1, "keep_given": False},
+    {"seed": 0, "keep_given": False, "group": r"(\w+)#"},
+    {"seed": 0, "keep_given": True},
+]
+
+
+def divided(rows: list[PictureRow], out: Path, way: dict[str, object]) -> Path:
+    out.mkdir()
+    split(collected(out.parent / "in", rows), out, curation=None, on_progress=quiet, **way)  # type: ignore[arg-type]
+    return out
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(ROWS, st.sampled_from(WAYS), st.sampled_from(WAYS))
+def test_none_is_left_to_compare_on_that_looks_like_or_belongs_to_what_was_learned(
+    rows: list[PictureRow], before: dict[str, object], now: dict[str, object]
+) -> None:
+    rows = [replace(one, label="a", file_url=one.group and f"{one.group}#", group=None) for one in rows]
+    rows += [replace(one, file_url=f"a{n % 9}#", given_side="test" if n % 5 == 0 else "train")
+             for n, one in enumerate(many("a", 5000) + many("b", 6000))]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        first = divided(rows, Path(folder, "one"), before)
+        then = divided(rows, Path(folder, "two"), now)
+        learned = {*(provenance_of(read_manifest(first)).learned_from or ())}
+        held_out = [row for row in read_manifest(then) if row.side == "test"]
+        known = learned_alike(then, learned)
+    near = NearDuplicates([Picture(one, Path()) for one in rows]).of
+    groups = {one.sha256: one.file_url for one in rows} if "group" in now else {}
+    for one in held_out:
+        if one.file in known:
+            continue
+        for other in rows:
+            if other.sha256[:16] in learned:
+                assert other.perceptual_hash not in (one.perceptual_hash, *near[one.perceptual_hash])
+                assert one.file_url is None or groups.get(other.sha256, "") != one.file_url
