@@ -45,7 +45,8 @@ def results(response: Answer) -> list[Result]:
     answer = response.json()
     if "error" in answer:
         raise Interrupted(f"Wikimedia Commons refuses to search: {said(answer['error'].get('info'))}")
-    pages = answer.get("query", {"pages": {}})["pages"].values()
+    # Where nothing is found, it says no more than that this is all.
+    pages = answer["query"]["pages"].values() if "query" in answer or "batchcomplete" not in answer else ()
     return each(sorted(pages, key=place), result)
 
 

@@ -69,7 +69,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
     def read(answer: Answer) -> list[Result]:
         nonlocal above
-        observations = answer.json()["results"]
+        observations = one_by_one(answer)
         ids = (at(observation, "id") for observation in observations)
         above = max((number for number in ids if isinstance(number, int)), default=above)
         return results(answer, wanted)
@@ -86,13 +86,16 @@ def called(query: str, answer: Answer) -> dict[str, Any] | None:
     wanted = plain(query)
 
     def ways(taxon: Any) -> list[str]:
-        names = [plain(taxon.get(key)) for key in ("name", "preferred_common_name", "matched_term")]
+        names = [
+            plain(name)
+            for name in (taxon["name"], *map(taxon.get, ("preferred_common_name", "matched_term")))
+        ]
         usual = [name.removeprefix("common ") for name in names]
         return [*names, *map(singular, names), *usual, *map(singular, usual)]
 
     found = [
         (all_ways.index(name), -taxon["observations_count"], int(taxon["id"]), taxon)
-        for taxon in answer.json()["results"]
+        for taxon in one_by_one(answer)
         for name in (wanted, singular(wanted))
         if name in (all_ways := ways(taxon))
     ]
@@ -130,7 +133,13 @@ def results(answer: Answer, wanted: str = ANY) -> list[Result]:
             "author": owner[1] if owner else at(user, "name") or at(user, "login"),
         }
 
-    return each(answer.json()["results"], result)
+    return each(one_by_one(answer), result)
+
+
+def one_by_one(answer: Answer) -> list[Any]:
+    if isinstance(found := answer.json()["results"], list):
+        return found
+    raise TypeError("the results are no list")
 
 
 SOURCE = Source("inaturalist", "iNaturalist: living things, by name or scientific name", candidates)

@@ -32,7 +32,8 @@ class Answer:
 
 def each(items: Iterable[Any], read: Callable[[Any], Result | None]) -> list[Result]:
     """The results that `read` finds in the first MOST items of a page, None for no picture. An item that it cannot read
-    is a result without an address."""
+    is a result without an address. Raises TypeError for what is no list, ValueError where there are some, and none is a
+    picture: they have changed."""
 
     def one(item: Any) -> Result | None:
         try:
@@ -40,7 +41,14 @@ def each(items: Iterable[Any], read: Callable[[Any], Result | None]) -> list[Res
         except UNEXPECTED:
             return {"file_url": item}
 
-    return [result for result in map(one, itertools.islice(items, MOST)) if result is not None]
+    if isinstance(items, str | Mapping):
+        raise TypeError("the results are no list")
+    read_items = [*map(one, itertools.islice(items, MOST))]
+    results = [result for result in read_items if result is not None]
+    # Some engines end a list with an empty one.
+    if not results and len(read_items) > 2:
+        raise ValueError(f"none of {len(read_items)} results is a picture")
+    return results
 
 
 def at(value: Any, *keys: str) -> object:
