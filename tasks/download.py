@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 from greenr_luigi.parameters import (
     LicenseParameter,
@@ -15,9 +17,9 @@ from greenr_luigi.parameters import (
 )
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.terms import LEAST_SIDE
-from greenr_luigi.sources import defaults, registry
-from greenr_luigi.sources.dividing import parts
+from greenr_luigi.sources import defaults, dividing, registry
 from greenr_luigi.sources.fileset import FileSet
+from greenr_luigi.sources.list_part import ListPart
 from greenr_luigi.sources.recrawl import Recrawl
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
@@ -86,29 +88,73 @@ class OfOneClass(PipelineStage):
 
 
 class PictureShard(OfOneClass):
-    """A part of the pictures of a large class of a person's own, checked: below DownloadImages, on whatever worker."""
+    """A part of the pictures of a large class of a person's own, checked, and fetched if they stand in a list: below
+    DownloadImages, on whatever worker."""
 
     role = "shard"
+    unsaid = ("addresses", "later", "passing", "searched")
 
     number = NumberParameter(int, 0, default=0, description="Which part of them, from 0.")
     of = NumberParameter(int, 1, default=1, description="How many parts there are.")
+    limit = NumberParameter(
+        int, 0, default=0, description="How many of a list's addresses are divided; 0: all."
+    )
+    refresh_days = SourceParameters.refresh_days
+    allow_networks = SourceParameters.allow_networks
+    per_host = SourceParameters.per_host
+    opt_outs = SourceParameters.opt_outs
+    collection = luigi.Parameter(
+        default="", significant=False, visibility=ParameterVisibility.HIDDEN,
+        description="The folder of the class that is collected from the parts.",
+    )  # fmt: skip
 
     @property
     def code(self) -> tuple[str, ...]:
-        return ("greenr_luigi.sources.checking", *registry.find(self.source).modules)
+        source = registry.find(self.source)
+        checks = "greenr_luigi.sources.fetched" if source.addresses else "greenr_luigi.sources.checking"
+        return (checks, *source.modules)
 
     @property
     def title(self) -> str:
         return part_title(self.label, self.number, self.of)
 
+    @property
+    def request(self) -> Request:
+        return replace(
+            super().request,
+            limit=self.limit,
+            allow=networks(self.allow_networks),
+            per_host=self.per_host,
+            opt_outs=bool(self.opt_outs),
+        )
+
     def reads(self) -> Mapping[str, Path | Part]:
         return {name: files.read(self.number, self.of) for name, files in self.all_of_source().items()}
+
+    def outside_cause(self, stamp: Stamp) -> str | None:
+        """Of a list: other addresses, age, or such as did not answer."""
+        return self._list_part().due(stamp) if registry.find(self.source).addresses else None
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.sources.checking import check
 
         source = registry.find(self.source)
+        if source.addresses:
+            return self._list_part().check(out, self.on_progress())
         return check(source, self.request, self.number, self.of, out, self.on_progress())
+
+    def _list_part(self) -> ListPart:
+        return ListPart(
+            registry.find(self.source),
+            self.request,
+            self.number,
+            self.of,
+            self.output_folder,
+            Path(self.collection),
+            self.refresh_days,
+            now=self.build_began,
+            forced=self.task_family in self.force,
+        )
 
 
 class DownloadImages(SourceParameters, OfOneClass):
@@ -117,7 +163,7 @@ class DownloadImages(SourceParameters, OfOneClass):
 
     shard_size = NumberParameter(
         int, 1, significant=False,
-        description="Pictures of your own of which a class may have as many before parts of it are checked one by one.",
+        description="Pictures of your own, or addresses in a list, that a class may have before it is made in parts.",
     )  # fmt: skip
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
@@ -143,16 +189,19 @@ class DownloadImages(SourceParameters, OfOneClass):
             return []
         forced = self.task_family in self.force
         force = (*self.force, PictureShard.task_family) if forced else self.force
-        return [
-            self.clone(PictureShard, number=number, of=self.shards, force=force)
-            for number in range(self.shards)
-        ]
+        # Of a folder, all is checked, whatever the limit.
+        limit = self.limit if registry.find(self.source).addresses else 0
+        more = {"of": self.shards, "limit": limit, "force": force, "collection": str(self.output_folder)}
+        return [self.clone(PictureShard, number=number, **more) for number in range(self.shards)]
 
     @functools.cached_property
     def shards(self) -> int:
         """In how many parts the class is checked. Told once: Luigi asks often, and relies on one answer."""
+        source, most = registry.find(self.source), self.shard_size
+        if source.addresses:
+            return dividing.parts(dividing.addresses(source, self.request, most), 0, most)
         files = sum(files.count() for files in self.all_of_source().values())
-        return parts(files, self.limit, self.shard_size)
+        return dividing.parts(files, self.limit, most)
 
     @property
     def request(self) -> Request:
@@ -172,13 +221,16 @@ class DownloadImages(SourceParameters, OfOneClass):
         )
 
     def reads(self) -> Mapping[str, Path | Part]:
-        if self.shards > 1:
+        source = registry.find(self.source)
+        # Of a list, the order and the lines count, too, which its parts pass over.
+        if self.shards > 1 and not source.addresses:
             return {}
-        return registry.find(self.source).all_reads(self.request)
+        return source.all_reads(self.request)
 
     def outside_cause(self, stamp: Stamp) -> str | None:
-        """Age, or an engine that failed and is asked again the next day."""
-        return self._recrawl().due(stamp)
+        """Age, or an engine that failed and is asked again the next day. Of a list in parts, each of these has its own
+        age."""
+        return None if self.shards > 1 else self._recrawl().due(stamp)
 
     def work(self, out: Path) -> Mapping[str, object]:
         def holds(made: Stamp) -> bool:

@@ -136,7 +136,9 @@ def _stage_folders(root: Path, module: str) -> list[Path]:
 
 
 def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Removal]:
-    left = [*removal.leftovers(root / "releases"), *journal.left(root)]
+    from greenr_luigi.sources import fetched
+
+    left = [*removal.leftovers(root / "releases"), *journal.left(root), *fetched.leftovers(root)]
     for folder in stage_folders:
         for name in output_folder.names(folder):
             left += output_folder.leftovers(folder / name)

@@ -1,18 +1,17 @@
 """Checking candidates: each as it is listed, or those of a part of a large class by themselves, maybe on another
 machine. The class is then collected from what was found of its parts, as if that had just been checked.
 
-    checked.jsonl         what each file of a part is: a JSON object a line, sorted by the file's name
-    .pictures/            the usable ones, named by their content. Hidden, so that a million files are not looked at
+    checked.jsonl         what each file or address of a part is: a JSON object a line, sorted by its name
+    .pictures/            the usable files, named by their content. Hidden, so that a million files are not looked at
                           twice for changes: the collection links to them, and reads each before it does
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.pictures.terms import Terms
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
+from greenr_luigi.sources.under_way import UnderWay
 from greenr_luigi.staleness import listing, regular
 
 CHECKED, PICTURES = "checked.jsonl", ".pictures"
@@ -34,6 +34,9 @@ CHECKED, PICTURES = "checked.jsonl", ".pictures"
 WINDOW = 64
 #: Pictures decoded at once, each of which may take 200 MB; many more may be under way.
 DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+#: A candidate with its name and the set of files that it is of, which is empty for an address.
+Named = tuple[Mapping[str, str], Candidate]
 
 
 def examined(
@@ -53,43 +56,70 @@ def check(
 ) -> dict[str, object]:
     """Fill the empty folder `out` with what the files of one of so many parts are. Returns counts for people."""
     assert source.files is not None
-    filesets, label = source.files(request), request.label
-    names = [(fileset, name) for fileset in filesets for name in filesets[fileset].names(number, of)]
+    label = request.label
     (out / PICTURES).mkdir()
-    load = functools.partial(examined, label=label, engine=source.name, terms=source.terms(request))
+
+    def look(candidate: Candidate) -> PictureRow | Refusal:
+        outcome, data = examined(candidate, label, source.name, source.terms(request))
+        if data is not None and isinstance(outcome, PictureRow):
+            (out / PICTURES / outcome.file).write_bytes(data)
+        return outcome
+
+    named = [
+        ({"files": name, "name": file}, fileset.candidate(file))
+        for name, fileset in source.files(request).items()
+        for file in fileset.names(number, of)
+    ]
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        under_way = UnderWay[Named, PictureRow | Refusal](
+            pool, lambda one: look(one[1]), lambda one: "", cores, cores
+        )
+        found = check_all(named, under_way, label, out, on_progress)
+    usable = sum(isinstance(outcome, PictureRow) for outcome in found)
+    return {"pictures": usable, "refused": len(found) - usable}
+
+
+def check_all(
+    named: Sequence[Named],
+    under_way: UnderWay[Named, PictureRow | Refusal],
+    label: str,
+    out: Path,
+    on_progress: OnProgress,
+) -> list[PictureRow | Refusal]:
+    """Write to the folder `out` what candidates are, as `under_way` says."""
+    found: list[PictureRow | Refusal] = []
     lines, usable = list[str](), 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(names), WINDOW):
-            some = names[start : start + WINDOW]
-            candidates = [filesets[fileset].candidate(name) for fileset, name in some]
-            for (fileset, name), (outcome, data) in zip(some, pool.map(load, candidates), strict=True):
-                if data is not None and isinstance(outcome, PictureRow):
-                    usable += 1
-                    (out / PICTURES / outcome.file).write_bytes(data)
-                kind = "picture" if isinstance(outcome, PictureRow) else "refusal"
-                # In ASCII: what is no character in a name of the file system is not lost.
-                line = {"files": fileset, "name": name, kind: plain(outcome)}
-                lines.append(json.dumps(line) + "\n")
-            on_progress(len(lines) / len(names), f"{label}: {usable} pictures, {len(lines) - usable} refused")
+    for one in named:
+        under_way.start(one)
+    while under_way:
+        for (names, _), outcome in under_way.ended():
+            kind = "picture" if isinstance(outcome, PictureRow) else "refusal"
+            # In ASCII: what is no character in a name of the file system is not lost.
+            lines.append(json.dumps({**names, kind: plain(outcome)}) + "\n")
+            found.append(outcome)
+            usable += isinstance(outcome, PictureRow)
+        on_progress(len(found) / len(named), f"{label}: {usable} pictures, {len(found) - usable} refused")
+    lines.sort()
     (out / CHECKED).write_text("".join(lines))
-    return {"pictures": usable, "refused": len(lines) - usable}
+    return found
 
 
 def of_parts(source: Source, parts: Iterable[Path], request: Request) -> Iterator[Candidate]:
     """The files of the source as it lists them, with what was found of each. `parts`: the folders that `check` has
     filled. Raises SourceError for a damaged one."""
     assert source.files is not None
-    found: dict[str, list[_Found]] = {}
+    found: dict[str, list[Found]] = {}
     for part in parts:
-        for line in _read(part):
+        for line in read(part):
             found.setdefault(line.files, []).append(line)
     for name, fileset in source.files(request).items():
         for line in sorted(found.get(name, []), key=lambda line: listing.order(line.name)):
             yield replace(fileset.candidate(line.name), checked=line.outcome, picture=line.picture)
 
 
-class _Found(NamedTuple):
-    """What a file is, by its name in a set of files, and where its bytes lie."""
+class Found(NamedTuple):
+    """What a file or address is, by its name, of a file in a set of files, and where the bytes of a file lie."""
 
     files: str
     name: str
@@ -97,16 +127,18 @@ class _Found(NamedTuple):
     picture: Path | None
 
 
-def _read(part: Path) -> Iterator[_Found]:
+def read(part: Path) -> Iterator[Found]:
+    """What was found of a part. Raises SourceError for what is damaged."""
     with regular.opened(part / CHECKED) as lines:
         for line in lines:
             try:
                 of: dict[str, Any] = json.loads(line)
                 files, name = str(of["files"]), str(of["name"])
                 if "refusal" in of:
-                    yield _Found(files, name, msgspec.convert(of["refusal"], Refusal), None)
+                    found = Found(files, name, msgspec.convert(of["refusal"], Refusal), None)
                 else:
                     row = msgspec.convert(of["picture"], PictureRow)
-                    yield _Found(files, name, row, part / PICTURES / row.file)
+                    found = Found(files, name, row, part / PICTURES / row.file)
             except (ValueError, LookupError, TypeError, RecursionError, msgspec.ValidationError):
                 raise SourceError(f"{part / CHECKED} is damaged: remove {part}, and run again") from None
+            yield found

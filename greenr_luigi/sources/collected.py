@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from greenr_luigi.pictures.labels import folder_name
+
 FOLDER, ORIGINS = "collected", "origins.jsonl"
+
+
+def folder(root: Path, label: str) -> Path:
+    """That of a class, whether it is there or not."""
+    return root / FOLDER / folder_name(label)
 
 
 def folders(root: Path) -> list[Path]:

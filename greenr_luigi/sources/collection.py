@@ -15,7 +15,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources import checking, opt_outs, store
+from greenr_luigi.sources import checking, fetched, opt_outs, store
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
 from greenr_luigi.sources.source import PASSING, THREADS, Request, Source, SourceError
@@ -44,7 +44,7 @@ def collect(
     view, and what is there is not loaded again. `earlier`: see `store.opened`. `only`: names of those of a list that
     are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success;
     what its hosts keep from models is not asked for, unless `anew`.
-    `shards`: of a source that can be divided, the folders that `checking.check` has filled with all that it lists.
+    `shards`: of a source that can be divided, the folders that were filled with what was found of all that it lists.
 
     A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`. So is what one
     `understood` of the query.
@@ -53,7 +53,10 @@ def collect(
     """
     source.check(request)
     request = replace(request, limit=request.limit or source.default_limit)
-    if shards:
+    checked: Mapping[str, PictureRow] = {}
+    if shards and source.addresses:
+        source, checked = fetched.joined(source, request, shards)
+    elif shards:
         source = replace(source, candidates=functools.partial(checking.of_parts, source, shards))
     (out / "pictures").mkdir()
 
@@ -64,10 +67,11 @@ def collect(
         if source.local:
             pictures = Store(out / "pictures")
         else:
-            of_class = store.opened(request.root, request.label, earlier, on_wait, request.terms)
+            of_class = store.opened(request.root, request.label, earlier, on_wait, request.terms, checked)
             pictures = stack.enter_context(of_class)
         before = frozenset(pictures.pictures)
-        opted_out = {} if anew or not (replaces and request.opt_outs) else _opted_out(replaces)
+        # Of parts, each has found that out.
+        opted_out = {} if anew or shards or not (replaces and request.opt_outs) else _opted_out(replaces)
         collection = Collection(source, request, pictures, opted_out)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() if source.local else THREADS))
 
@@ -78,6 +82,8 @@ def collect(
         for part in source.each:
             if collection.missing > 0 and (not only or part.name in only):
                 collection.ask(part, pool, on_batch)
+        if shards and source.addresses:
+            fetched.clear(pictures.folder)
         if replaces and (only or collection.failed) and not source.is_list:
             collection.refusals += _refused_before(replaces, collection)
         collection.refusals += collection.damaged()

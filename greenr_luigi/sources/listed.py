@@ -176,9 +176,12 @@ class Collection:
         """What a candidate was found to be before, if its picture is still there; else what it is."""
         if isinstance(known := candidate.checked, Refusal):
             return known, None
+        outcome: PictureRow | Refusal
+        data: bytes | Path | None
         if known and candidate.picture and sound(candidate.picture, known.sha256):
-            return known, candidate.picture
-        outcome, data = examined(candidate, self.request.label, part.name, part.terms(self.request))
+            outcome, data = known, candidate.picture
+        else:
+            outcome, data = examined(candidate, self.request.label, part.name, part.terms(self.request))
         if self.source.local or isinstance(outcome, Refusal):
             return outcome, data
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -46,7 +46,7 @@ class Recrawl:
             return "it is drawn, since no network answered, and there are photographs by now"
         failed, hours = stamp.summary.get("retry", []), (self.now - stamp.finished) / 3600
         due = failed and abs(hours) > RETRY_HOURS
-        return self._grown_old(stamp) or (
+        return grown_old(stamp, self.now, self.refresh_days) or (
             f"{' and '.join(failed)} failed {abs(hours):.0f} hours ago" if due else None
         )
 
@@ -59,7 +59,9 @@ class Recrawl:
         from greenr_luigi.sources import collection
 
         source = registry.find(self.source)
-        if not source.local and not self.forced and (at_hand := self._at_hand(holds)):
+        # Of a large class, its parts have asked for nothing, too.
+        may_do = not source.local and not self.forced and not self.shards
+        if may_do and (at_hand := self._at_hand(holds)):
             folder, stamp = at_hand
             if counts := collection.examine_again(self.request, out, folder):
                 said = {name: stamp.summary[name] for name in SAID_OF_SEARCH if name in stamp.summary}
@@ -69,21 +71,13 @@ class Recrawl:
             counts = collection.collect(drawn, self.request, out, {}, on_progress)
             return {**counts, **standing_in.said(source, counts["pictures"])}
         before = None if self.forced else Stamp.if_any(self.output)
-        only = before.summary.get("retry", []) if before and not self._grown_old(before) else []
+        old = before and grown_old(before, self.now, self.refresh_days)
+        only = before.summary.get("retry", []) if before and not old else []
         counts = collection.collect(
-            source, self.request, out, self._earlier(), on_progress,
-            replaces=self.output, only=only, shards=self.shards, anew=before is None or bool(self._grown_old(before)),
+            source, self.request, out, earlier(self.output.parent, self.request.label), on_progress,
+            replaces=self.output, only=only, shards=self.shards, anew=before is None or bool(old),
         )  # fmt: skip
         return {**counts, "searched": searched(before)} if before and only else counts
-
-    def _grown_old(self, stamp: Stamp) -> str | None:
-        """Counted from when the source was asked: examining its pictures anew makes them no younger."""
-        days = (self.now - searched(stamp)) / 86400
-        if days < -1:
-            return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
-        if days > self.refresh_days:
-            return f"collected {days:.0f} days ago, refresh_days is {self.refresh_days}"
-        return None
 
     def _at_hand(self, holds: Callable[[Stamp], bool]) -> tuple[Path, Stamp] | None:
         """An output whose pictures will do, and its stamp, if no source need be asked: where the code or a library has
@@ -107,21 +101,32 @@ class Recrawl:
             and sources.issuperset(registry.names(stamp.parameters.get("source", "")))
         }
 
-    def _earlier(self) -> Mapping[Path, str]:
-        """The outputs for this label of whatever parameters, with the licence that was asked for."""
-        found = {}
-        for folder in self.output.parent.glob("*"):
-            if re.fullmatch(f"{re.escape(folder_name(self.request.label))}-{KEY}", folder.name):
-                stamp = Stamp.if_any(folder)
-                found[folder] = stamp.parameters.get("license", "") if stamp else ""
-        return found
-
     def _has_photographs(self) -> bool:
         return standing_in.has_photographs(self.request.root, self._classes())
 
     def _classes(self) -> list[Stamp]:
         """The stamps of all collections, whatever was asked for."""
         return [*stamps(self.output.parent).values()]
+
+
+def earlier(collections: Path, label: str) -> Mapping[Path, str]:
+    """The outputs for a label of whatever parameters, with the licence that was asked for."""
+    found = {}
+    for folder in collections.glob("*"):
+        if re.fullmatch(f"{re.escape(folder_name(label))}-{KEY}", folder.name):
+            stamp = Stamp.if_any(folder)
+            found[folder] = stamp.parameters.get("license", "") if stamp else ""
+    return found
+
+
+def grown_old(stamp: Stamp, now: float, refresh_days: int) -> str | None:
+    """Counted from when the source was asked: examining its pictures anew makes them no younger."""
+    days = (now - searched(stamp)) / 86400
+    if days < -1:
+        return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
+    if days > refresh_days:
+        return f"collected {days:.0f} days ago, refresh_days is {refresh_days}"
+    return None
 
 
 def searched(stamp: Stamp) -> float:

@@ -125,6 +125,9 @@ class Source:
     #: Of one that takes sets of files, whole, and no more: these, by the name to call them. It reads them, too, and a
     #: large class can be divided. None: it cannot.
     files: Callable[[Request], Mapping[str, FileSet]] | None = None
+    #: Of a list that it reads: the first `limit` addresses in it (0: all) for a request, each once, in their order. So
+    #: a long one can be divided. Raises GreenrError if there is no list.
+    addresses: Callable[[Request], Sequence[str]] | None = None
     #: The labels that --folder holds, where that can tell them, and what was understood of it for one, for people.
     classes: Callable[[Request], Iterable[str]] | None = None
     told: Callable[[Request], Mapping[str, object]] | None = None

@@ -20,6 +20,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,11 +28,10 @@ import msgspec
 from greenr_luigi import contracts, files
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
-from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
 from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.sources import collected
-from greenr_luigi.sources.collected import FOLDER, ORIGINS
+from greenr_luigi.sources.collected import ORIGINS
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.locks import OnWait
 
@@ -70,21 +70,28 @@ class Origin(PictureRow):
 
 class Store:
     """The pictures of a class in a folder. `log`: the file of their origins, if they are to be found again. `terms`:
-    those on which they are used now."""
+    those on which they are used now. `checked`: what was found of some by today's checks on these terms, by sha256."""
 
-    def __init__(self, folder: Path, log: Path | None = None, terms: Terms = STRANGERS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Path | None = None,
+        terms: Terms = STRANGERS,
+        checked: Mapping[str, PictureRow] = MappingProxyType({}),
+    ) -> None:
         self.folder, self.log = folder, log
         self.origins = contracts.read_log(log, Origin) if log else []
         #: What `save` has yet to write, and so many of it are in UNSAVED.
         self._unsaved: list[Origin] = []
         self._flushed = 0
-        self._unwritten: list[tuple[Path, bytes]] = []
+        self._unwritten: list[tuple[Path, bytes | Path]] = []
         self._writing: list[Future[None]] = []
         self._writers = ThreadPoolExecutor(WRITERS)
         #: What each picture is by today's checks, by sha256. One that is damaged is not here.
         self.pictures: dict[str, PictureRow | Refusal] = {}
         first = {origin.sha256: origin for origin in reversed(self.origins)}
-        for origin, outcome in zip(first.values(), examine_all(folder, first.values(), terms), strict=True):
+        of_today = examine_all(folder, first.values(), terms, checked)
+        for origin, outcome in zip(first.values(), of_today, strict=True):
             if outcome is None and not (folder / origin.file).exists():
                 outcome = Refusal("deleted", f"{origin.file} was deleted from {folder}")
             if outcome is not None:
@@ -93,12 +100,13 @@ class Store:
     def put(self, picture: PictureRow, data: bytes | Path) -> None:
         """Keep a picture, as `picture.file`. `data`: its bytes, or where they lie already. What is to be found again is
         there after the next `flush`."""
-        if isinstance(data, Path):
-            files.link(data, self.folder / picture.file)
-        elif self.log:
-            self._unwritten.append((self.folder / picture.file, data))
+        path = self.folder / picture.file
+        if self.log:
+            self._unwritten.append((path, data))
+        elif isinstance(data, Path):
+            files.link(data, path)
         else:
-            (self.folder / picture.file).write_bytes(data)
+            path.write_bytes(data)
         self.pictures[picture.sha256] = picture
 
     def add(self, origin: Origin) -> None:
@@ -118,7 +126,7 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             self._flushed = len(self._unsaved)
-        self._writing += [self._writers.submit(files.write, *one) for one in self._unwritten]
+        self._writing += [self._writers.submit(_write, *one) for one in self._unwritten]
         self._unwritten.clear()
 
     def close(self) -> None:
@@ -140,18 +148,31 @@ class Store:
         self._unsaved, self._flushed = [], 0
 
 
+def _write(path: Path, data: bytes | Path) -> None:
+    if isinstance(data, Path):
+        files.link(data, path)
+    else:
+        files.write(path, data)
+
+
 def _lines(origins: Iterable[Origin]) -> bytes:
     return b"".join(msgspec.json.encode(origin) + b"\n" for origin in origins)
 
 
 @contextlib.contextmanager
 def opened(
-    root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait, terms: Terms = STRANGERS
+    root: Path,
+    label: str,
+    earlier: Mapping[Path, str],
+    on_wait: OnWait,
+    terms: Terms = STRANGERS,
+    checked: Mapping[str, PictureRow] = MappingProxyType({}),
 ) -> Iterator[Store]:
-    """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in."""
+    """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in.
+    `terms` and `checked`: as of Store."""
     with _locked(root, label, on_wait) as folder:
         _take_in(folder, label, _from_web(earlier))
-        with contextlib.closing(Store(folder, folder / ORIGINS, terms)) as pictures:
+        with contextlib.closing(Store(folder, folder / ORIGINS, terms, checked)) as pictures:
             yield pictures
 
 
@@ -175,7 +196,7 @@ def _from_web(earlier: Mapping[Path, str]) -> list[Found]:
 
 @contextlib.contextmanager
 def _locked(root: Path, label: str, on_wait: OnWait) -> Iterator[Path]:
-    folder = root / FOLDER / folder_name(label)
+    folder = collected.folder(root, label)
     files.refuse_strange_link(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
@@ -291,15 +312,19 @@ def sizes(root: Path) -> dict[Path, int]:
 
 
 def examine_all(
-    folder: Path, rows: Iterable[PictureRow], terms: Terms = STRANGERS
+    folder: Path,
+    rows: Iterable[PictureRow],
+    terms: Terms = STRANGERS,
+    checked: Mapping[str, PictureRow] = MappingProxyType({}),
 ) -> list[PictureRow | Refusal | None]:
-    """What the pictures of these rows are by today's checks; None for one that is missing or damaged."""
+    """What the pictures of these rows are by today's checks; None for one that is missing or damaged. `terms` and
+    `checked`: as of Store."""
 
     def again(row: PictureRow) -> PictureRow | Refusal | None:
         if (data := sound(folder / row.file, row.sha256)) is None:
             return None
         try:
-            now = examine(data, row.label, row.engine, terms)
+            now = checked.get(row.sha256) or examine(data, row.label, row.engine, terms)
         except door.UnusablePicture as error:
             return Refusal(error.reason, str(error), row.file_url)
         return replace(row, dhash=now.dhash, phash=now.phash)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import functools
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from greenr_luigi import lists
@@ -30,14 +32,22 @@ def candidates(request: Request) -> Iterator[Candidate]:
             )
 
 
+def addresses(request: Request) -> Sequence[str]:
+    assert request.folder is not None
+    _, entries = listed(request.folder, request.label)
+    each = dict.fromkeys(entry.address for entry in entries)
+    return [*itertools.islice(each, request.limit or None)]
+
+
 def listed(folder: Path, label: str) -> tuple[Path, list[lists.Entry]]:
     """The list of a label and what it says: its own file in the folder, or a CSV of label,url in place of a folder."""
     if folder.is_file():
-        entries = lists.entries(folder, labelled=True)
-        own = [entry for entry in entries if entry.label == composed(label)]
-        if entries and not own:
-            meant = did_you_mean(label, sorted({entry.label for entry in entries}))
-            raise SourceError(f"{folder} has no line with the label {label!r}: {meant}")
+        labels = _by_label(folder, True, *_state(folder))
+        own = labels.get(composed(label), [])
+        if labels and not own:
+            raise SourceError(
+                f"{folder} has no line with the label {label!r}: {did_you_mean(label, sorted(labels))}"
+            )
         return folder, own
     file = _list_of(folder, label)
     if not file.is_file():
@@ -45,7 +55,22 @@ def listed(folder: Path, label: str) -> tuple[Path, list[lists.Entry]]:
             f"--folder {folder} has no list for {label!r}: list addresses in {folder_name(label)}.txt there, "
             "or give a CSV file with the columns label,url"
         )
-    return file, lists.entries(file)
+    return file, _by_label(file, False, *_state(file)).get("", [])
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=1)
+def _by_label(path: Path, labelled: bool, *state: int) -> Mapping[str, list[lists.Entry]]:
+    """Remembered, as long as the file is in that state: of one list for all classes each class asks, and each part of a
+    long one."""
+    found = collections.defaultdict[str, list[lists.Entry]](list)
+    for entry in lists.entries(path, labelled):
+        found[entry.label if labelled else ""].append(entry)
+    return found
 
 
 def _list_of(folder: Path, label: str) -> Path:
@@ -100,6 +125,7 @@ SOURCE = Source(
     "urls",
     "lists of addresses: --folder holds <label>.txt, .csv or .tsv, or is a CSV of label,url",
     candidates,
+    addresses=addresses,
     is_list=True,
     needs_folder=True,
     default_limit=0,

@@ -45,6 +45,12 @@ class Part:
         return _listing(self.folder).parts(self.of)[self.number]
 
 
+def part_of(name: bytes, of: int) -> int:
+    """To which of so many parts a name falls, whatever others there are."""
+    # A checksum such as a CRC is uneven over names that count up.
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) % of
+
+
 def count(folder: Path) -> int:
     """How many names there are, at most as many as there are files."""
     return len(_listing(folder).names)
@@ -92,9 +98,7 @@ class _Listing:
         if of not in self._parts:
             parts: list[list[str]] = [[] for _ in range(of)]
             for name in self.names:
-                # A checksum such as a CRC is uneven over names that count up.
-                digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-                parts[int.from_bytes(digest) % of].append(name)
+                parts[part_of(os.fsencode(name), of)].append(name)
             self._parts[of] = parts
         return self._parts[of]
 
