@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
+import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from greenr_luigi import tables
 from greenr_luigi.dataset.rows import SplitRow
 
 NAME = "attribution.csv"
-WEB = ("http://", "https://")
+#: How names of hosts end that only an own network knows.
+INSIDE = ("local", "localhost", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa")
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,26 @@ class Credit:
 
 
 def credits_of(rows: Iterable[SplitRow]) -> list[Credit]:
-    """By class and page. Of pictures that are a person's own, or come from a person's lists, nothing is told: only what
-    a search has found stands on the web for all."""
+    """By class and page. Of pictures that are a person's own, or come from a person's lists or intranet, nothing is
+    told: only what a search has found stands on the web for all."""
     found = [
         Credit(row.label, page, row.author or "", row.license or "", deed(row.license) or "", row.engine)
         for row in rows
-        if row.query is not None and (page := row.page_url or row.file_url or "").startswith(WEB)
+        if row.query is not None and is_public(page := row.page_url or row.file_url or "")
     ]
     return sorted(found, key=lambda one: (one.label, one.page, one.author))
+
+
+def is_public(address: str) -> bool:
+    """Whether it looks as if everybody may open it: by a name that the web has, and with no password."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+        host, _ = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        return False
+    of_web = parts.scheme in ("http", "https") and "@" not in parts.netloc and "." in host
+    named = re.search(r"[^\d.]", host) is not None and ":" not in host
+    return of_web and named and not f".{host}".endswith(tuple(f".{name}" for name in INSIDE))
 
 
 def write(path: Path, found: Sequence[Credit]) -> None:

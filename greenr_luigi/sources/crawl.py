@@ -18,8 +18,8 @@ from greenr_luigi.sources.robots import Robots
 from greenr_luigi.sources.source import PASSING, Candidate, Interrupted, Request, SourceError, Unavailable
 from greenr_luigi.sources.web_page import WebPage
 
-#: Of one crawl: pages, bytes of pages, seconds spent with pages, and addresses of pages that are remembered.
-MOST_PAGES, MOST_BYTES, MOST_SECONDS, MOST_KNOWN = 1000, 256 * 2**20, 900.0, 50_000
+#: Of one crawl: pages, bytes of pages, seconds spent with pages, and addresses of pictures, and of pages.
+MOST_PAGES, MOST_BYTES, MOST_SECONDS, MOST_PICTURES, MOST_KNOWN = 1000, 256 * 2**20, 900.0, 10_000, 10_000
 #: Pages in a row that could not be had for now, after which the site is left.
 MOST_FAILURES = 8
 #: Seconds between two requests that a site may want in its robots.txt.
@@ -51,7 +51,12 @@ class Crawl:
         pages = size = failures = 0
         seconds, title = 0.0, ""
         while waiting:
-            if pages == MOST_PAGES or size > MOST_BYTES or seconds > MOST_SECONDS:
+            if (
+                pages == MOST_PAGES
+                or size > MOST_BYTES
+                or seconds > MOST_SECONDS
+                or len(shown) > MOST_PICTURES
+            ):
                 self.request.tell(f"left {self.start.host} after {pages} pages, with more to see")
                 break
             address, began = waiting.popleft(), time.monotonic()

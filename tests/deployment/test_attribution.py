@@ -48,6 +48,15 @@ def test_only_what_a_search_found_is_listed(tmp_path: Path) -> None:
     assert opened_by_a_spreadsheet[2] == "'=A. Person"
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["", "javascript:alert(1)", "ftp://a.example/", "https://10.0.0.1/", "http://[::1]/", "https://nas/1", "https://nas.local./1",
+     "https://wiki.corp/1", "https://me:secret@a.example/", "http://[bad", "https://a.example:x/", "//a.example/1"],
+)  # fmt: skip
+def test_what_is_not_open_to_all_is_not_listed(address: str) -> None:
+    assert credits_of([replace(FOUND, engine="site", page_url=address, file_url=None)]) == []
+
+
 def test_nothing_is_written_of_a_data_set_of_ones_own(tmp_path: Path) -> None:
     attribution.write(tmp_path / "attribution.csv", credits_of(OWN))
     assert not [*tmp_path.iterdir()]

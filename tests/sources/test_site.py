@@ -214,6 +214,19 @@ def test_a_site_without_end_is_left(play: Play, tmp_path: Path, monkeypatch: pyt
     assert "site: left site.example after 5 pages, with more to see" in told and "warning" not in told
 
 
+def test_a_site_that_shows_too_much_is_left(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crawl, "MOST_PICTURES", 13)
+    monkeypatch.setattr(crawl, "MOST_KNOWN", 3)
+    links = "".join(f'<a href="{n}">x</a>' for n in range(20, 40))
+    asked = play(
+        {"/grass/": html(shows(*range(12)) + links), **{f"/grass/{n}": html(shows(n)) for n in range(20, 40)}}
+    )
+    assert len(collected(tmp_path, limit=100)) == 14
+    assert asked == ["/robots.txt", "/grass/", "/grass/20", "/grass/21"]
+
+
 def test_what_its_pages_keep_from_models(play: Play, tmp_path: Path, internet: Internet) -> None:
     site = {
         "/grass/": html(shows(*range(11)) + '<a href=a></a><a href=b></a><a href=c rel=nofollow></a><a href=d></a>'),
