@@ -40,10 +40,10 @@ def read_rows(dataset: Path, *sides: str) -> list[LabelRow]:
     return rows
 
 
-def evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
-    """At most so many of the pictures, taken evenly from the whole list."""
-    number = min(most, len(paths))
-    return [paths[i * len(paths) // number] for i in range(number)]
+def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of a list, such as of pictures, taken evenly from the whole of it."""
+    number = min(most, len(items))
+    return [items[i * len(items) // number] for i in range(number)]
 
 
 def read_pixels(path: Path, size: int, version: int = door.VERSION) -> Pixels:

@@ -18,13 +18,29 @@ NAME = "model.json"
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A model on held-out pictures. `error`: the fraction that it names wrongly. `loss`: the mean negative
+    log-likelihood of their labels, in nats; it is low where probabilities mean what they say. `coverage`: the fraction
+    answered."""
+
+    error: float
+    loss: float
+    coverage: float
+
+
+@dataclass(frozen=True)
 class Quantization:
-    """`offered`: the export has a version in 8-bit integers. `why` it has none, or else what the integers changed on
-    held-out pictures. The differences are between the probabilities of a picture, from 0 to 1."""
+    """`offered`: the export has a version in 8-bit integers. `why` it has none, or None. Then, on so many held-out
+    `pictures`, what it costs: the model in `floats`, and in `integers`; the 95 % interval of the difference in error
+    (comparison.paired_interval); and what it changes. Differences are between the probabilities of a picture, from 0 to
+    1."""
 
     offered: bool
     why: str | None = None
     pictures: int | None = None
+    floats: HeldOut | None = None
+    integers: HeldOut | None = None
+    error_interval: tuple[float, float] | None = None
     labels_changed: int | None = None
     answers_changed: int | None = None
     mean_difference: float | None = None

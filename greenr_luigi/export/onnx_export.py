@@ -133,8 +133,7 @@ def export(
     pictures = pixels.evenly_spaced(held_out, PARITY_PICTURES)
     difference = check_parity(out, card, pictures, centers, pickled)
     on_progress(0.7, "trying 8-bit integers")
-    training_pictures = [dataset / row.file for row in pixels.read_rows(dataset, "train")]
-    card = replace(card, int8=quantization.offer(out, card, training_pictures, held_out))
+    card = replace(card, int8=quantization.offer(out, card, dataset))
     contracts.write(out / model_card.NAME, card)
     agreement = f"fastai and ONNX Runtime agree to {difference:.0e} on {len(pictures)} pictures"
     integers = "also" if (out / quantization.NAME).exists() else "not"

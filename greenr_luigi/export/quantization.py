@@ -1,5 +1,6 @@
 """The exported model in 8-bit integers. On processors that multiply these four at a time, a run takes half the time. It
-is kept only if it still says what the floats say. No clock decides that, so the same model makes the same files."""
+is kept unless held-out pictures say that it costs something. No clock decides that, so the same model makes the same
+files."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ import numpy as np
 import onnx
 
 from greenr_luigi.dataset import pixels
+from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.evaluation import calibration, comparison
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
-from greenr_luigi.export.model_card import ModelCard, Quantization
+from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization
 from greenr_luigi.inference import is_answer, open_session
 
 NAME = "model.int8.onnx"
@@ -26,26 +29,25 @@ FLOAT_FIRST = 3
 #: With fewer ReLUs a convolution, a network is slower in integers, since it goes back to floats around each other
 #: activation (docs/benchmarks.md: 0.68 or more in all that gain much, 0.32 or less in the others).
 RELUS = 0.5
-#: What is asked of the integers on pictures that the model did not learn from: how many these are at least, the share
-#: with the same label, the share with the same answer ("I can't tell" is one), and the mean difference between the
-#: probabilities of a picture. A single picture on the border may move by more.
+#: What integers may cost on pictures that the model did not learn from: how many these are at least, and by how much
+#: they may be worse, in error, loss (nats) and coverage. A single picture, more wrong or less answered, is no cost.
 LEAST_PICTURES = 50
-SAME_LABELS = 0.99
-SAME_ANSWERS = 0.95
-MEAN_DIFFERENCE = 0.01
+MORE_ERROR, MORE_LOSS, LESS_COVERAGE = 0.005, 0.02, 0.02
+#: Below this probability it is no chance that integers name more pictures wrongly (McNemar's exact test).
+SIGNIFICANCE = 0.05
 
 
-def offer(
-    exported: Path, card: ModelCard, training: Sequence[Path], held_out: Sequence[Path]
-) -> Quantization:
-    """Write `model.int8.onnx` beside the folder's `model.onnx`, if the network gains by it and its answers agree with
-    the floats' on pictures that the model did not learn from."""
+def offer(exported: Path, card: ModelCard, dataset: Path) -> Quantization:
+    """Write `model.int8.onnx` beside the folder's `model.onnx`, if the network gains by it and it costs nothing on the
+    pictures of a SplitDataset folder that the model did not learn from."""
     floats, integers = exported / "model.onnx", exported / NAME
+    training = [dataset / row.file for row in pixels.read_rows(dataset, "train")]
+    held_out = pixels.evenly_spaced(pixels.read_rows(dataset, "test", "valid"), COMPARED_PICTURES)
     if len(held_out) < LEAST_PICTURES:
         return Quantization(False, f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}")
     if not quantize(floats, pixels.evenly_spaced(training, CALIBRATION_PICTURES), card.image_size, integers):
         return Quantization(False, "few of its layers would gain")
-    compared = compare(floats, integers, card, pixels.evenly_spaced(held_out, COMPARED_PICTURES))
+    compared = compare(floats, integers, card, dataset, held_out)
     if not compared.offered:
         integers.unlink()
     return compared
@@ -92,20 +94,29 @@ def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) 
     return True
 
 
-def compare(floats: Path, integers: Path, card: ModelCard, pictures: Sequence[Path]) -> Quantization:
-    """What the integers change on the pictures, and whether it is little enough to offer them. The difference of two
+def compare(
+    floats: Path, integers: Path, card: ModelCard, dataset: Path, rows: Sequence[LabelRow]
+) -> Quantization:
+    """What the integers cost and change on pictures of a data set, and whether they are offered. The difference of two
     answers is the total variation distance: half the sum of the differences over the classes."""
+    labels = np.array([card.classes.index(row.label) for row in rows], np.int64)
+    pictures = [dataset / row.file for row in rows]
     (before, said_before), (after, said_after) = (run(model, card, pictures) for model in (floats, integers))
+    in_floats, in_integers = _held_out(before, said_before, labels), _held_out(after, said_after, labels)
+    right_before, right_after = (one.argmax(1) == labels for one in (before, after))
+    compared = comparison.compare([row.file for row in rows], right_after, right_before)
     difference = np.abs(before - after).sum(1) / 2
-    labels_changed = int((before.argmax(1) != after.argmax(1)).sum())
-    answers_changed = int((said_before != said_after).sum())
-    mean_difference = float(difference.mean())
+    why = cost(in_floats, in_integers, len(rows), compared.p)
     return Quantization(
-        offered=agree(len(pictures), labels_changed, answers_changed, mean_difference),
-        pictures=len(pictures),
-        labels_changed=labels_changed,
-        answers_changed=answers_changed,
-        mean_difference=mean_difference,
+        offered=why is None,
+        why=why,
+        pictures=len(rows),
+        floats=in_floats,
+        integers=in_integers,
+        error_interval=compared.interval,
+        labels_changed=int((before.argmax(1) != after.argmax(1)).sum()),
+        answers_changed=int((said_before != said_after).sum()),
+        mean_difference=float(difference.mean()),
         largest_difference=float(difference.max()),
     )
 
@@ -122,10 +133,27 @@ def run(model: Path, card: ModelCard, pictures: Sequence[Path]) -> tuple[Feature
     return probabilities, np.where(answered, probabilities.argmax(1), -1)
 
 
-def agree(pictures: int, labels_changed: int, answers_changed: int, mean_difference: float) -> bool:
-    """Whether integers change little enough to serve from."""
-    return (
-        labels_changed <= (1 - SAME_LABELS) * pictures
-        and answers_changed <= (1 - SAME_ANSWERS) * pictures
-        and mean_difference <= MEAN_DIFFERENCE
+def _held_out(probabilities: Features, answers: Ints, labels: Ints) -> HeldOut:
+    return HeldOut(
+        error=float((probabilities.argmax(1) != labels).mean()),
+        loss=calibration.negative_log_likelihood(probabilities.astype(np.float64), labels),
+        coverage=float((answers >= 0).mean()),
     )
+
+
+def cost(floats: HeldOut, integers: HeldOut, pictures: int, p: float) -> str | None:
+    """What integers cost too much of on so many pictures, in words; None if nothing. `p`: how probable it is, if both
+    are equally good, that integers lose as much."""
+    one = 1 / pictures
+    for what, more, most in (
+        ("error", integers.error - floats.error, max(MORE_ERROR, one)),
+        ("loss", integers.loss - floats.loss, MORE_LOSS),
+        ("pictures without an answer", floats.coverage - integers.coverage, max(LESS_COVERAGE, one)),
+    ):
+        # Rounding makes no difference of one picture larger than one.
+        if more > most + 1e-9:
+            words = f"{more:.3f} nats" if what == "loss" else f"{100 * more:.1f} points"
+            return f"{words} more {what} on {pictures} held-out pictures"
+    if integers.error > floats.error and p < SIGNIFICANCE:
+        return f"surely more error on {pictures} held-out pictures (McNemar p = {p:.2g})"
+    return None

@@ -62,7 +62,10 @@ def test_a_card_without_a_door_is_of_the_first(tmp_path):
 
 
 def test_what_integers_changed_is_told_without_a_reason(tmp_path):
-    for told in (Quantization(False, "too few"), Quantization(True, None, 300, 0, 2, 0.001, 0.1)):
+    for told in (
+        Quantization(False, "too few"),
+        Quantization(True, None, 300, mean_difference=0.001),
+    ):
         contracts.write(tmp_path / "q.json", told)
         assert contracts.read(tmp_path / "q.json", Quantization) == told
         assert None not in json.loads((tmp_path / "q.json").read_text()).values()

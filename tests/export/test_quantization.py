@@ -6,8 +6,9 @@ import onnx
 import pytest
 
 from greenr_luigi.dataset import pixels
+from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.export import quantization
-from greenr_luigi.export.model_card import ModelCard, Quantization, read_card
+from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization, read_card
 from tests import tiny_release, walk
 
 pytestmark = pytest.mark.slow
@@ -17,9 +18,13 @@ TINY = replace(CARD, image_size=tiny_release.SIZE)
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    dataset = walk.walk().dataset
-    return [dataset / row.file for row in pixels.read_rows(dataset, "test", "valid")]
+def rows():
+    return pixels.read_rows(walk.walk().dataset, "test", "valid")
+
+
+@pytest.fixture(scope="module")
+def held_out(rows):
+    return [walk.walk().dataset / row.file for row in rows]
 
 
 def quantized_convolutions(file):
@@ -37,14 +42,14 @@ def exported(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_integers_that_agree_are_offered(exported, held_out, monkeypatch):
-    # Without VNNI they are a little further off.
-    monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 0.1)
-    said = quantization.offer(exported, CARD, held_out, held_out)
-    assert said.offered and said.pictures == len(held_out) and said.labels_changed == 0
+def test_integers_that_cost_nothing_are_offered_however_far_probabilities_move(exported, rows):
+    said = quantization.offer(exported, CARD, walk.walk().dataset)
+    assert said.offered and said.why is None and said.pictures == len(rows)
     place = exported / "model.int8.onnx"
-    assert quantization.compare(exported / "model.onnx", place, CARD, held_out) == said
+    assert quantization.compare(exported / "model.onnx", place, CARD, walk.walk().dataset, rows) == said
     assert 0 < said.mean_difference <= said.largest_difference
+    assert said.floats.error == said.integers.error == 0 and said.floats.loss != said.integers.loss
+    assert said.error_interval[0] < 0 < said.error_interval[1]
     assert place.stat().st_size < (exported / "model.onnx").stat().st_size / 3
 
 
@@ -56,10 +61,10 @@ def test_first_layers_and_the_answer_stay_in_float(exported, held_out):
     assert not quantized_convolutions(model)
 
 
-def test_integers_that_disagree_are_withdrawn(exported, monkeypatch, held_out):
-    monkeypatch.setattr(quantization, "MEAN_DIFFERENCE", 1e-9)
-    said = quantization.offer(exported, CARD, held_out, held_out)
-    assert not said.offered and said.mean_difference > 1e-9
+def test_integers_that_cost_something_are_withdrawn(exported, monkeypatch):
+    monkeypatch.setattr(quantization, "MORE_LOSS", -1.0)
+    said = quantization.offer(exported, CARD, walk.walk().dataset)
+    assert not said.offered and "nats more loss" in said.why and said.integers
     assert [path.name for path in exported.iterdir()] == ["model.onnx"]
 
 
@@ -85,7 +90,7 @@ def test_what_the_library_logs_sets_nothing_up(tmp_path):
     assert (told.returncode, told.stderr) == (0, "")
 
 
-def test_a_network_that_would_gain_nothing_stays_as_it_is(exported, held_out):
+def test_a_network_that_would_gain_nothing_stays_as_it_is(exported):
     """No convolution between the first three and the last; or other activations than ReLU between them."""
     none = Quantization(False, "few of its layers would gain")
     model = onnx.load(exported / "model.onnx")
@@ -95,15 +100,15 @@ def test_a_network_that_would_gain_nothing_stays_as_it_is(exported, held_out):
             del node.input[1:]
     for data in (tiny_release.model(), model.SerializeToString()):
         (exported / "model.onnx").write_bytes(data)
-        assert quantization.offer(exported, TINY, held_out, held_out) == none
+        assert quantization.offer(exported, TINY, walk.walk().dataset) == none
         assert [path.name for path in exported.iterdir()] == ["model.onnx"]
 
 
 def colours(folder, *names):
-    """A picture of each colour."""
+    """Rows of a picture of each colour, all of the same class."""
     for name in names:
         (folder / f"{name}.jpg").write_bytes(tiny_release.picture(name))
-    return [folder / f"{name}.jpg" for name in names]
+    return [LabelRow(f"{name}.jpg", "disc", "0" * 64, "test") for name in names]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_compare_counts_what_changed(tmp_path, weights, limits, labels, answers)
     files = colours(tmp_path, "yellow", "darkred")
     threshold, familiarity = limits
     card = replace(TINY, threshold=threshold, familiarity=familiarity)
-    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", card, files)
+    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", card, tmp_path, files)
     assert (said.pictures, said.labels_changed, said.answers_changed) == (2, labels, answers)
 
 
@@ -133,19 +138,24 @@ def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
     for name, weights in (("a.onnx", tiny_release.WEIGHTS), ("b.onnx", tiny_release.WEIGHTS[[2, 0, 1]])):
         (tmp_path / name).write_bytes(tiny_release.model(weights))
     files = colours(tmp_path, "yellow")
-    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", TINY, files)
+    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", TINY, tmp_path, files)
     assert said.mean_difference == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    ("labels", "answers", "mean", "kept"),
+    ("pictures", "floats", "integers", "p", "why"),
     [
-        (0, 0, 0.01, True),
-        (1, 5, 0.0, True),
-        (2, 2, 0.0, False),
-        (0, 6, 0.0, False),
-        (0, 0, 0.011, False),
+        (1000, (0.1, 0.3, 0.9), (0.105, 0.32, 0.88), 0.2, None),
+        (1000, (0.1, 0.3, 0.9), (0.08, 0.2, 1.0), 1.0, None),
+        (1000, (0.1, 0.3, 0.9), (0.106, 0.3, 0.9), 0.2, "0.6 points more error on 1000 held-out pictures"),
+        (1000, (0.1, 0.3, 0.9), (0.1, 0.321, 0.9), 1.0, "0.021 nats more loss on 1000"),
+        (1000, (0.1, 0.3, 0.9), (0.1, 0.3, 0.879), 1.0, "2.1 points more pictures without an answer on 1000"),
+        (10_000, (0.1, 0.3, 0.9), (0.104, 0.3, 0.9), 0.01, "surely more error on 10000 held-out pictures"),
+        # One picture is none.
+        (50, (0.1, 0.3, 0.9), (0.12, 0.3, 0.88), 0.5, None),
+        (50, (0.1, 0.3, 0.9), (0.14, 0.3, 0.9), 0.25, "4.0 points more error"),
     ],
 )
-def test_what_is_let_pass(labels, answers, mean, kept):
-    assert quantization.agree(100, labels, answers, mean) is kept
+def test_what_integers_may_cost(pictures, floats, integers, p, why):
+    told = quantization.cost(HeldOut(*floats), HeldOut(*integers), pictures, p)
+    assert told is None if why is None else told.startswith(why)
