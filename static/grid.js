@@ -15,25 +15,14 @@ const number = new Intl.NumberFormat("en");
 
 const said = new Said();
 const choice = new Choice();
-const wall = new Wall(document.getElementById("wall"), draw, () => bar.offsetHeight);
+const wall = new Wall(document.getElementById("wall"), draw, thumbnail, () => bar.offsetHeight);
 const band = new Band(wall, choice, changed);
 const large = new Large(document.getElementById("large"), said, number);
 const range = bar.querySelector("[data-do=range]");
 let working = Promise.resolve(); // what was asked for is done in that order
 
-function draw(cell, index, fresh) {
+function draw(cell, index) {
   const id = said.ids[index];
-  if (fresh) {
-    const photo = new Image();
-    photo.alt = "";
-    photo.draggable = false;
-    photo.decoding = "async";
-    photo.addEventListener("error", () => {
-      if (photo.hasAttribute("src")) cell.classList.add("broken");
-    });
-    photo.src = `grid/thumbnail/${id}`;
-    cell.append(photo, document.createElement("span"));
-  }
   const state = said.states[id] ?? "";
   const words = said.words(id);
   cell.classList.toggle("out", state === "x" || state === "w");
@@ -41,6 +30,10 @@ function draw(cell, index, fresh) {
   cell.setAttribute("aria-selected", choice.has(index));
   cell.setAttribute("aria-label", [`${said.label(id)} ${number.format(index + 1)}`, words].filter(Boolean).join(", "));
   cell.lastElementChild.textContent = words || (facets.elements.class.value ? "" : said.label(id));
+}
+
+function thumbnail(index) {
+  return `grid/thumbnail/${said.ids[index]}`;
 }
 
 function tell(words) {
@@ -260,12 +253,14 @@ addEventListener("keydown", (event) => {
   if (taken) event.preventDefault();
 });
 
+let clicked; // a second click at the same place, after the wall has moved, is on another picture
 wall.element.addEventListener("click", (event) => {
   const cell = event.target.closest(".cell");
-  if (cell && !band.drawn) click(Number(cell.dataset.index), event);
-});
-wall.element.addEventListener("dblclick", (event) => {
-  if (event.target.closest(".cell")) DO.open();
+  if (!cell || band.drawn) return;
+  const index = Number(cell.dataset.index);
+  click(index, event);
+  if (event.detail === 2 && clicked === index) DO.open();
+  clicked = index;
 });
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");

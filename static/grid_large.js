@@ -19,6 +19,7 @@ export class Large {
 
   show(index) {
     this.dialog.showModal();
+    this.dialog.focus(); // or its first button has it, and Enter presses that
     this.draw(index);
   }
 

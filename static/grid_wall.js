@@ -3,13 +3,19 @@
 const GAP = 8;
 const WANTED = 168; // pixels of a cell; narrow screens have three beside each other
 const BEYOND = 2; // rows above and below what is in sight
+const FAST = 8; // pixels a millisecond: nobody sees a picture that passes at that speed
+const SETTLED = 120; // milliseconds after which a wall that went fast has stopped
 
 export class Wall {
-  // `draw(cell, index, fresh)` fills a cell; `below()` is how much of the window's lower end is covered.
-  constructor(element, draw, below) {
+  // `draw(cell, index)` says what there is to say of a cell, `address(index)` where its picture lies; `below()` is how
+  // much of the window's lower end is covered.
+  constructor(element, draw, address, below) {
     this.element = element;
     this.draw = draw;
+    this.address = address;
     this.below = below;
+    this.from = 0;
+    this.when = 0;
     this.cells = new Map();
     this.count = 0;
     this.active = 0;
@@ -82,6 +88,20 @@ export class Wall {
       }
       this.element.insertBefore(cell, next);
     }
+    this.load(from);
+  }
+
+  // What flies past need not be fetched.
+  load(from) {
+    const now = performance.now();
+    const fast = Math.abs(from - this.from) > FAST * (now - this.when);
+    [this.from, this.when] = [from, now];
+    clearTimeout(this.later);
+    if (fast) this.later = setTimeout(() => this.render(), SETTLED);
+    for (const [index, cell] of fast ? [] : this.cells) {
+      const photo = cell.firstElementChild;
+      if (!photo.hasAttribute("src")) photo.src = this.address(index);
+    }
   }
 
   make(index) {
@@ -92,8 +112,16 @@ export class Wall {
     cell.setAttribute("role", "option");
     cell.setAttribute("aria-setsize", this.count);
     cell.setAttribute("aria-posinset", index + 1);
+    const photo = new Image();
+    photo.alt = "";
+    photo.draggable = false;
+    photo.decoding = "async";
+    photo.addEventListener("error", () => {
+      if (photo.hasAttribute("src")) cell.classList.add("broken");
+    });
+    cell.append(photo, document.createElement("span"));
     this.place(cell, index);
-    this.draw(cell, index, true);
+    this.draw(cell, index);
     return cell;
   }
 
@@ -105,13 +133,13 @@ export class Wall {
 
   drop(cell) {
     // What has not arrived yet need not come.
-    const photo = cell.querySelector("img");
-    if (photo && !photo.complete) photo.removeAttribute("src");
+    const photo = cell.firstElementChild;
+    if (!photo.complete) photo.removeAttribute("src");
     cell.remove();
   }
 
   redraw() {
-    for (const [index, cell] of this.cells) this.draw(cell, index, false);
+    for (const [index, cell] of this.cells) this.draw(cell, index);
   }
 
   activate(index) {

@@ -40,7 +40,7 @@ TITLES = {
     "class": "Class", "why": "Worth a look", "side": "Side", "source": "Source", "said": "Decided", "sort": "Order",
 }  # fmt: skip
 SORTS = {
-    "": "most telling first",
+    "": "newest or worst first",
     "newest": "newest first",
     "oldest": "oldest first",
     "doubt": "least probable label first",
