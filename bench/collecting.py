@@ -1,6 +1,6 @@
 """Collecting from lists of addresses: ours beside icrawler, fastai's `download_images` and img2dataset.
 
-    python -m bench.collecting PHOTOGRAPHS [--rounds 3] [--hosts 40] [--img2dataset VENV/bin/python] [WAY ...]
+    python -m bench.collecting PHOTOGRAPHS [--rounds 3] [--hosts 200] [--img2dataset VENV/bin/python] [WAY ...]
 
 A site on 127.0.0.1 to 127.0.0.<hosts> answers 2,000 addresses: 1,600 with a picture; 200 with a picture, slowly (in
 drops over 4 s, with a silence of 6 s in its middle, or after 3 s); and 200 with none that can be used (cut short, a web
@@ -131,7 +131,7 @@ def ours(listed: Path, out: Path) -> tuple[float, str]:
     import ipaddress
 
     from greenr_luigi.pictures import manifest
-    from greenr_luigi.sources import registry
+    from greenr_luigi.sources import download, registry  # noqa: F401  It is imported when it is wanted first.
     from greenr_luigi.sources.collection import collect
     from greenr_luigi.sources.source import Request
 
@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("ways", nargs="*", default=None, metavar="WAY", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--hosts", type=int, default=40)
+    parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--img2dataset", help="the Python of an environment that has it")
     asked = parser.parse_args()
     ways = asked.ways or [way for way in WAYS if way != "img2dataset" or asked.img2dataset]
