@@ -182,6 +182,15 @@ def leaks(folder: Path) -> None:
     pictures(folder / "train/moss", 1020, 2)
 
 
+def films(folder: Path) -> None:
+    """Six of three frames in each class."""
+    for number, label in enumerate(("moss", "grass")):
+        for frame in range(18):
+            path = folder / label / f"film{10 * number + frame // 3}-{frame}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(1000 + 100 * number + frame))
+
+
 def accents(folder: Path) -> None:
     pictures(folder / "train" / NFD, 1000)
     pictures(folder / "test" / unicodedata.normalize("NFC", NFD), 1020)
@@ -237,6 +246,7 @@ BOTH = {"moss": 12, "grass": 12}
 #: or the error.
 FOLDERS: list[tuple[str, Callable[[Path], None], list[str], dict[str, int] | str]] = [
     ("`train/`, `valid/` and `test/` with the same pictures on two sides", leaks, [], {"moss": 18, "grass": 18}),
+    ("frames of films on both sides", films, ["--group=(film\\d+)"], {"moss": 18, "grass": 18}),
     ("one folder around all", lambda folder: two(folder / "flowers-main/flowers"), [], BOTH),
     ("classes whose accents are composed, and not", accents, [], {"Löwenzahn": 24, "moss": 24}),
     ("what systems and programs leave beside pictures", junk, [], BOTH),
@@ -329,6 +339,14 @@ def test_odd_folders_go_through_the_graph(
             label: count + more.get(label, 0) for label, count in expected.items()
         }
         used = read_csv(data_set / "manifest.csv", SplitRow)
+        held_out = {row.sha256 for each in rows.values() for row in each if row.given_side == "test"}
+        assert {row.side for row in used if row.sha256 in held_out} <= {"test"}
+        if make is films:
+            where = {}
+            for row in used:
+                film = (row.file_url or "").rpartition("-")[0]
+                assert where.setdefault(film, row.side) == row.side
+            assert len(where) == 12
         assert len({row.sha256 for row in used}) == len(used) and {row.side for row in used} == {
             "train",
             "valid",
