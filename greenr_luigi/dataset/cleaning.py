@@ -50,17 +50,6 @@ class NearDuplicates:
             self.of[hashes[i]].append(hashes[j])
             self.of[hashes[j]].append(hashes[i])
 
-    def clusters(self) -> dict[PerceptualHash, str]:
-        """Of each that has any, one name for all that are nearly the same, or are by way of others: the least dhash."""
-        names: dict[PerceptualHash, str] = {}
-        for least in sorted(self.of):
-            waiting = [least]
-            while waiting:
-                if (hash := waiting.pop()) not in names:
-                    names[hash] = least.dhash
-                    waiting += self.of[hash]
-        return names
-
 
 def collected_pictures(downloads: Mapping[str, Path]) -> list[Picture]:
     """All pictures of the labels' collected folders, by label and sha256."""

@@ -30,18 +30,18 @@ class LabelRow:
 @dataclass(frozen=True)
 class SplitRow(PictureRow):
     """All that is known of a picture of the data set, a line of manifest.csv. `side`: as of a LabelRow. `given_side` is
-    None where our own split was asked for, and `group` the one by which it was divided. `alike`: one name for all
-    pictures that look nearly the same. What is of one group or alike must not judge a model that has learned from some
-    of it."""
+    None where our own split was asked for, and `group` the one by which it was divided. `near`, of a test picture: the
+    sha16 of others that look nearly the same, in the data set or not, with blanks between. A model that has learned
+    from one of these, or from one of the group, must not be judged by it."""
 
     side: str = ""
-    alike: str | None = None
+    near: str | None = None
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """A usable picture that is not in the data set, a line of excluded.csv. `file`: as its own source calls it. `group`
-    and `alike`: as of a SplitRow."""
+    """A usable picture that is not in the data set, a line of excluded.csv. `file`: as its own source calls it, and
+    `group` as of a SplitRow."""
 
     file: str
     label: str
@@ -49,7 +49,6 @@ class Excluded:
     reason: str
     detail: str
     group: str | None = None
-    alike: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from greenr_luigi.dataset import cleaning, decisions, rows
 from greenr_luigi.dataset.cleaning import LeftOut, NearDuplicates, Picture, leave_out
 from greenr_luigi.dataset.groups import grouped
 from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitNote, SplitRow
-from greenr_luigi.dataset.sides import Rule, Unit, choose, fill_empty, unit_of
+from greenr_luigi.dataset.sides import Rule, choose, fill_empty, unit_of
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import SIDES, PictureRow, write_csv
+from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, PictureRow, write_csv
 from greenr_luigi.progress import OnProgress
 
 #: The share of pictures held out for the final measurement, and for choosing between models.
@@ -71,17 +71,17 @@ def split(
     side_of, cannot_stay = choose(pictures, near, Rule(seed, test_share, valid_share, given))
     pictures = leave_out(pictures, excluded, lambda p: cannot_stay.get(p.row.sha256))
     fill_empty(pictures, near, side_of, seed)
-    clusters = near.clusters()
-
-    def alike(row: PictureRow) -> str:
-        return clusters.get(row.perceptual_hash, row.dhash)
-
-    split_rows = [_row(picture.row, picture.path.suffix, side_of, alike) for picture in pictures]
+    looks: dict[PerceptualHash, list[str]] = defaultdict(list)
+    for picture in (*pictures, *(out for out, _, _ in excluded)):
+        looks[picture.row.perceptual_hash].append(picture.row.sha256[:16])
+    split_rows = [
+        _row(picture, side_of[unit_of(picture.row)], _near(picture.row, near, looks)) for picture in pictures
+    ]
     _check(downloads, split_rows, excluded)
     _link(pictures, split_rows, out, on_progress)
     note = _note(split_rows)
     left_out = [
-        Excluded(one.row.file, one.row.label, one.row.sha256, reason, detail, one.row.group, alike(one.row))
+        Excluded(one.row.file, one.row.label, one.row.sha256, reason, detail, one.row.group)
         for one, reason, detail in excluded
     ]
     write_csv(out / rows.SPLIT, split_rows, SplitRow)
@@ -104,12 +104,18 @@ def _by_side(counts: Counter[str]) -> str:
     return ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES))
 
 
-def _row(
-    row: PictureRow, suffix: str, side_of: Mapping[Unit, str], alike: Callable[[PictureRow], str]
-) -> SplitRow:
-    side = side_of[unit_of(row)]
-    file = f"{side}/{folder_name(row.label)}/{row.sha256[:16]}{suffix}"
-    return SplitRow(**vars(row) | {"file": file, "side": side, "alike": alike(row)})
+def _near(row: PictureRow, near: NearDuplicates, looks: Mapping[PerceptualHash, Sequence[str]]) -> str | None:
+    hashes = row.perceptual_hash, *near.of.get(row.perceptual_hash, ())
+    return (
+        " ".join(sorted({name for hash in hashes for name in looks.get(hash, ())} - {row.sha256[:16]}))
+        or None
+    )
+
+
+def _row(picture: Picture, side: str, near: str | None) -> SplitRow:
+    row = picture.row
+    file = f"{side}/{folder_name(row.label)}/{row.sha256[:16]}{picture.path.suffix}"
+    return SplitRow(**vars(row) | {"file": file, "side": side, "near": near if side == "test" else None})
 
 
 def _note(split_rows: Sequence[SplitRow]) -> SplitNote:

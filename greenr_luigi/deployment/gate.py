@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitRow, read_excluded, read_manifest
+from greenr_luigi.dataset.rows import LabelRow, read_excluded, read_manifest
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.calibration import Bools
 from greenr_luigi.evaluation.comparison import Comparison, Score, Verdict, compare, score
@@ -89,15 +89,16 @@ def learned_alike(dataset: Path, learned_from: set[str]) -> set[str]:
     """The files of a data set that a model knows which has learned from pictures of these sha16: from themselves, or
     from what is of their group or looks nearly the same, be it in the data set or left out of it. That may have stood
     on another side then, by another seed, other groups, or before the sides of a person's folder were kept."""
-    rows, left_out = read_manifest(dataset), read_excluded(dataset)
-    learned: list[SplitRow | Excluded] = [
-        *(row for row in rows if Path(row.file).stem in learned_from),
-        *(row for row in left_out if row.sha256[:16] in learned_from),
-    ]
-    groups = {row.group for row in learned if row.group}
-    looks = {row.alike for row in learned if row.alike}
-    own = {row.file for row in learned}
-    return {row.file for row in rows if row.file in own or row.group in groups or row.alike in looks}
+    rows = read_manifest(dataset)
+    groups = {row.group for row in rows if Path(row.file).stem in learned_from}
+    groups |= {row.group for row in read_excluded(dataset) if row.sha256[:16] in learned_from}
+    groups.discard(None)
+    return {
+        row.file
+        for row in rows
+        if row.group in groups
+        or not learned_from.isdisjoint((Path(row.file).stem, *(row.near or "").split()))
+    }
 
 
 def incomparable(unseen: Bools, known: Bools) -> str:

@@ -184,8 +184,8 @@ def test_training_pictures_that_nearly_equal_a_test_picture_are_left_out_and_nam
     # Of pictures 30 to 37, which are given for testing.
     copies = [replace(row(3000 + n, "a", near=n), given_side="train") for n in range(30, 34)]
     kept, out = divided(rows + copies)
-    assert [(one.sha256, one.reason, one.alike) for one in out] == [
-        (copy.sha256, "near-duplicate", kept[row(n).sha256].alike)
+    assert [(kept[row(n).sha256].near, one.sha256, one.reason) for n, one in enumerate(out, 30)] == [
+        (copy.sha256[:16], copy.sha256, "near-duplicate")
         for n, copy in zip(range(30, 34), copies, strict=True)
     ]
     assert "which is in test" in out[0].detail and kept[row(30).sha256].side == "test"

@@ -117,7 +117,7 @@ def test_what_is_dated_stays_when_later_pictures_come(
     new = [one for one in new if not any(one.dhash == other.dhash for other in old)]
     before, _ = divided([one for one in old if one.label == "a"] + many("b", 1000))
     after, _ = divided([one for one in old if one.label == "a"] + new + many("b", 1000))
-    assert all(replace(after[sha], alike=one.alike) == one for sha, one in before.items())
+    assert all(replace(after[sha], near=one.near) == one for sha, one in before.items())
 
 
 @settings(max_examples=15, deadline=None)

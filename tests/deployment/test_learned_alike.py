@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
-from greenr_luigi.dataset.rows import read_manifest
+from greenr_luigi.dataset.rows import Excluded, SplitRow, read_manifest
 from greenr_luigi.dataset.split import split
 from greenr_luigi.deployment.gate import learned_alike
 from greenr_luigi.deployment.provenance import provenance_of
+from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.manifest import PictureRow
 from tests.dataset.test_sides import ROWS
 from tests.dataset.test_split import collected, many
@@ -59,3 +60,33 @@ def test_none_is_left_to_compare_on_that_looks_like_or_belongs_to_what_was_learn
             if other.sha256[:16] in learned:
                 assert other.perceptual_hash not in (one.perceptual_hash, *near[one.perceptual_hash])
                 assert one.file_url is None or groups.get(other.sha256, "") != one.file_url
+
+
+def test_a_group_of_which_any_was_learned_and_a_look_that_was_are_known(tmp_path: Path) -> None:
+    pictures = {
+        name: replace(one, file=f"{side}/{one.sha256[:16]}.jpg", group=group)
+        for one, (name, side, group) in zip(many("a", 0, 6), [
+            ("learned", "train", "walk"), ("of its group", "test", "walk"), ("alone", "test", None),
+            ("of a group left out", "test", "run"), ("alike", "test", None), ("left out", "", "run"),
+        ], strict=True)
+    }  # fmt: skip
+    rows = {
+        name: SplitRow(
+            **vars(one), side=one.file.partition("/")[0], near="f" * 16 if name == "alike" else None
+        )
+        for name, one in pictures.items()
+    }
+    out = rows.pop("left out")
+    manifest.write_csv(tmp_path / "manifest.csv", rows.values(), SplitRow)
+    excluded = Excluded("pictures/x.jpg", "a", out.sha256, "group", "", out.group)
+    manifest.write_csv(tmp_path / "excluded.csv", [excluded], Excluded)
+
+    def known(*learned: str) -> set[str]:
+        files = learned_alike(tmp_path, {*learned})
+        return {name for name, one in rows.items() if one.file in files}
+
+    assert known() == set()
+    assert known(rows["learned"].sha256[:16]) == {"learned", "of its group"}
+    assert known(out.sha256[:16]) == {"of a group left out"}
+    assert known("f" * 16) == {"alike"}
+    assert known(rows["alone"].sha256[:16]) == {"alone"}

@@ -67,7 +67,7 @@ def test_a_data_set_survives_as_a_table(tmp_path: Path, rows: list[SplitRow]) ->
 
 def test_columns_are_those_of_the_contract() -> None:
     assert manifest.columns(SplitRow)[:4] == ["file", "label", "side", "sha256"]
-    assert manifest.columns(Excluded) == ["file", "label", "sha256", "reason", "detail", "group", "alike"]
+    assert manifest.columns(Excluded) == ["file", "label", "sha256", "reason", "detail", "group"]
     assert [f.name for f in dataclasses.fields(PictureRow)] == list(ROW)
 
 
