@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from greenr_luigi.sources.fileset import FileSet
     from greenr_luigi.staleness.listing import Part
 
-#: Pictures that are fetched at once: a slow host has most of them wait.
-THREADS = 256
+#: Pictures that are fetched at once: a slow host has most of them wait, each with up to 20 MB when it has come.
+THREADS = 128
 #: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
 PASSING = re.compile(r"\b(network|slow|given-up|http-(408|429|5\d\d))\b")
 #: Of these, what its host wants to be asked later, or what was not asked for since it answered nothing else.
