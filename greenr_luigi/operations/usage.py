@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TypedDict
 
 from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
+from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import processes, releases, rollout
 from greenr_luigi.staleness import traces
 
 
 class Usage(TypedDict):
-    """`stage`: its title, "release" or "kept from the web"; `place`: relative to the root; `finished`: when, in local
-    time; `live`: whether what serves now was made from it."""
+    """`stage`: its title, "release", "kept from the web" or "thumbnails"; `place`: relative to the root; `finished`:
+    when, in local time; `live`: whether what serves now was made from it."""
 
     stage: str
     place: str
@@ -29,6 +30,7 @@ def usage(root: Path, module: str = "tasks") -> list[Usage]:
         *output_usage(root, find_outputs(root, module)),
         *store_usage(root),
         *release_usage(root),
+        *thumbnail_usage(root),
     ]
     return sorted(rows, key=lambda row: row["finished"], reverse=True)
 
@@ -81,6 +83,23 @@ def release_usage(root: Path) -> list[Usage]:
             "live": digest in serving,
         }
         for digest in releases.releases(store)
+    ]
+
+
+def thumbnail_usage(root: Path) -> list[Usage]:
+    """Those of `greenr review`."""
+    folder = root / thumbnails.FOLDER
+    if not folder.is_dir() or folder.is_symlink():
+        return []
+    finished = _local_time(folder.stat().st_mtime)
+    return [
+        {
+            "stage": "thumbnails",
+            "place": folder.name,
+            "bytes": size(folder),
+            "finished": finished,
+            "live": False,
+        }
     ]
 
 

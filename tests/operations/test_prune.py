@@ -236,6 +236,8 @@ def test_thumbnails_of_pictures_that_no_output_holds_go(tmp_path):
     mine, torn = folder / "bb" / "mine.jpg", folder / "bb" / f".{gone}.jpg.{'0' * 32}"
     for path in (mine, torn, folder / f"{gone}.jpg"):
         path.touch()
+    (used,) = [row for row in usage(tmp_path) if row["stage"] == "thumbnails"]
+    assert used["bytes"] == sum(path.stat().st_size for path in folder.glob("*/*")) > 0
     assert {removal.paths for removal in prune(tmp_path, 9)} == {(folder / "bb" / f"{gone}.jpg",), (torn,)}
     assert not torn.exists() and mine.exists() and (folder / "aa" / f"{here}.jpg").exists()
     folder.rename(tmp_path.with_name("elsewhere"))

@@ -15,7 +15,7 @@ from greenr_luigi.review import cases, thumbnails
 from greenr_luigi.review.catalogue import Catalogue, Places
 from greenr_luigi.review.page import create
 from greenr_luigi.staleness import regular
-from tests.review.collected import LABELS, Collected
+from tests.review.collected import LABELS, Collected, picture
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
@@ -82,14 +82,29 @@ def test_each_filter_shows_its_pictures_and_says_how_many_the_others_would(
     assert set(page.ids("side=duplicate")) == {sha(grass[9]), sha(dandelion[9])}
     assert set(page.ids("side=none")) == {sha(grass[19]), sha(dandelion[19])}
     assert set(page.ids("source=bing")) == {sha(row) for row in (*grass, *dandelion) if row.engine == "bing"}
+    known = {facet: {value for value, _, _ in options} for facet, options in page.listed()["facets"].items()}
+    assert known["side"] == {"", "train", "valid", "test", "duplicate", "none"}
     for query in ("", "class=grass", "class=grass&side=train&why=doubtful", "source=bing&sort=small"):
         facets = page.listed(query)["facets"]
+        for facet in ("class", "side", "source"):
+            assert {value for value, _, _ in facets[facet]} == known[facet], (
+                "what shows nothing can be chosen, too"
+            )
         chosen = dict(part.split("=") for part in query.split("&") if part)
         for facet, options in facets.items():
             for value, _, count in options:
                 others = {**chosen, facet: value}
                 asked = "&".join(f"{name}={what}" for name, what in others.items())
                 assert len(page.ids(asked)) == count, asked
+
+
+def test_what_was_decided_is_not_asked_again(page: Page, collected: Collected) -> None:
+    doubtful = page.ids("why=doubtful&class=grass")
+    page.decide("keep", {doubtful[0]: ""})
+    page.decide("=dandelion", {doubtful[1]: ""})
+    assert page.ids("why=doubtful&class=grass&said=any") == doubtful[2:]
+    assert len(page.ids("why=doubtful&said=any")) == 4
+    assert page.ids("said=kept") == doubtful[:1] and page.ids("said=relabelled") == doubtful[1:2]
 
 
 def test_what_no_filter_knows_shows_nothing_and_is_said(page: Page) -> None:
@@ -249,7 +264,7 @@ def test_a_thumbnail_is_made_once_and_kept_for_all_processes(page: Page, collect
 
 def test_only_the_picture_that_was_listed_is_shown(page: Page, collected: Collected, tmp_path: Path) -> None:
     other, link = collected.rows["grass"][:2]
-    (collected.folders["grass"] / other.file).write_bytes(b"another")
+    (collected.folders["grass"] / other.file).write_bytes(picture(9))
     mine = tmp_path / "mine.png"
     (collected.folders["grass"] / link.file).rename(mine)
     (collected.folders["grass"] / link.file).symlink_to(mine)
