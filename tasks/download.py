@@ -57,7 +57,11 @@ class SourceParameters:
         description="Networks of your own that pictures may be fetched from; others that are not public are refused.",
     )
     per_host = NumberParameter(
-        float, 0, significant=False, description="Requests to one host in a second at most; 0 for no bound."
+        float,
+        0,
+        128,
+        significant=False,
+        description="Requests to one host in a second at most; 0 for no bound.",
     )
     opt_outs = NumberParameter(
         int, 0, 1, significant=False,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greenr_luigi import lifetime
 from greenr_luigi.errors import GreenrError
@@ -28,6 +29,9 @@ from greenr_luigi.sources.source import Unavailable
 from greenr_luigi.staleness import regular
 from greenr_luigi.text import Network, networks
 from greenr_luigi.web.model import Model, load
+
+if TYPE_CHECKING:
+    from greenr_luigi.sources.download import Session
 
 #: Files that are read ahead, and addresses that are fetched at a time.
 AHEAD = 4
@@ -128,7 +132,7 @@ def fetch(address: str, allow: tuple[Network, ...]) -> Read:
     from greenr_luigi.sources import download
 
     try:
-        return download.fetch(download.Session(allow=allow), address), (0, 0)
+        return download.fetch(_session(allow), address), (0, 0)
     except Unavailable as why:
         if why.reason == "too-large":
             raise Unavailable("picture-too-large", str(why)) from None
@@ -136,6 +140,15 @@ def fetch(address: str, allow: tuple[Network, ...]) -> Read:
             "it does not lead to a public server: name your own network in [server] fetch_allow of luigi.cfg"
         )
         raise Unavailable(f"address-{why.reason}", words if why.reason == "inside" else str(why)) from None
+
+
+@functools.cache
+def _session(allow: tuple[Network, ...]) -> Session:
+    """One for all addresses, so that a host that answers nothing is not waited for each time. Nothing is learned from
+    what is answered for, so that opt-outs from that do not matter."""
+    from greenr_luigi.sources import download
+
+    return download.Session(allow=allow, opt_outs=False)
 
 
 if __name__ == "__main__":

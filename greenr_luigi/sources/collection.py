@@ -103,7 +103,9 @@ def collect(
 def _opted_out(output: Path) -> dict[str, Refusal]:
     """What an earlier output left since its hosts keep it from models, by address."""
     return {
-        refusal.file_url: replace(refusal, message=refusal.message[refusal.message.find(opt_outs.SAYS) :])
+        refusal.file_url: replace(
+            refusal, message=refusal.message[max(refusal.message.find(opt_outs.SAYS), 0) :]
+        )
         for refusal in _refusals(output)
         if refusal.reason == "opt-out" and refusal.file_url
     }

@@ -26,6 +26,8 @@ SHARED = "hosts.lock"
 POLL = 0.05
 #: Failures of a host in a row after which none of its addresses is tried twice, and after which it is asked no more.
 DOUBTFUL, GIVEN_UP = 8, 16
+#: The power of two of the seconds for which a host is left alone at most that is asked too often, and does not say.
+MOST_PAUSE = 4
 #: Requests in a row, to whatever hosts, that nobody answered, after which nothing is tried twice: there is no network.
 AWAY = 64
 #: What speaks of a whole host, and not of one of its addresses.
@@ -114,12 +116,15 @@ class Hosts:
             host = self._hosts[name]
             answered = reason not in ("network", "slow")
             self._unanswered = 0 if answered else self._unanswered + 1
-            if retry_after is not None:
-                host.closed_until, host.why = time.monotonic() + retry_after, reason
             if not PASSING.fullmatch(reason):
                 host.failures = 0
                 return
             host.failures += 1
+            if reason == "http-429" and retry_after is None:
+                retry_after = random.uniform(0, 2.0 ** min(host.failures, MOST_PAUSE))
+            if retry_after is not None:
+                host.closed_until = max(host.closed_until, time.monotonic() + retry_after)
+                host.why = reason
             if host.failures >= GIVEN_UP and reason in OF_HOST:
                 host.given_up = True
 

@@ -28,6 +28,8 @@ from greenr_luigi.sources.source import (
 from greenr_luigi.sources.store import Origin, Store, sound
 from greenr_luigi.sources.under_way import UnderWay
 
+#: So many times as many of a host may be under way as it is asked at once: some wait for their turn, or to try again.
+AWAIT = 4
 #: Addresses of a list that are looked at before the first of them has come.
 AHEAD = 100_000
 
@@ -108,7 +110,7 @@ class Collection:
         before = len(self.refusals)
         candidates, fault, useful, nothing_there = self._candidates(part), "", False, False
         taken, more = 0, True
-        of_host = THREADS if self.source.local else hosts.at_once(self.request.per_host)
+        of_host = THREADS if self.source.local else min(AWAIT * hosts.at_once(self.request.per_host), THREADS)
         under_way = UnderWay(pool, functools.partial(self._load, part), host_of, THREADS, of_host)
         # All of a list that is not too long: its hosts may come one after the other.
         ahead = AHEAD if self.source.is_list and not self.request.limit else THREADS

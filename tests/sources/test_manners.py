@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import random
 import threading
 import time
@@ -105,6 +106,17 @@ def test_where_the_file_is_none_of_ours_nobody_is_held_up(tmp_path: Path) -> Non
     (tmp_path / "torn").write_bytes(b"\xff" * 12)
     for shared in (tmp_path / "no" / "folder", tmp_path / "torn"):
         assert isinstance(Places(2, 0.5, shared).take("a"), int)
+
+
+def test_where_a_file_system_has_no_such_locks_each_process_counts_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fcntl(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(pace, "fcntl", SimpleNamespace(**vars(pace.fcntl) | {"fcntl": fcntl}))
+    places = Places(2, 0.5, tmp_path / "hosts.lock")
+    assert [isinstance(places.take("a"), int) for _ in range(3)] == [True, True, False]
 
 
 class Slow:
@@ -330,3 +342,39 @@ def test_opt_outs_are_listed(internet: Internet, tmp_path: Path) -> None:
     (refusal,) = read_jsonl(tmp_path / "out/rejected.jsonl", Refusal)
     assert (refusal.reason, refusal.file_url) == ("opt-out", ADDRESS.format(3))
     assert refusal.message == "grass.txt, line 4: its host keeps it from models: X-Robots-Tag: noindex"
+
+
+def test_a_host_that_is_asked_too_often_is_left_alone_for_a_while_that_grows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "random", SimpleNamespace(uniform=lambda least, most: most))
+    known = Hosts()
+    for failures, pause in enumerate((2, 4, 8, 16, 16), 1):
+        known._note("a.example", "http-429")
+        left = known._hosts["a.example"].closed_until - time.monotonic()
+        assert pause - 1 < left <= pause, failures
+    known._note("a.example", "http-429", 20)
+    known._note("a.example", "http-429", 1)
+    assert known._hosts["a.example"].closed_until - time.monotonic() > 19
+    known._note("b.example", "http-500")
+    assert not known._hosts["b.example"].closed_until
+
+
+def test_each_host_on_the_way_has_its_own_turn(internet: Internet) -> None:
+    """One that leads on to itself waits for no place that it holds; where it leads is asked no more often for that."""
+    slow = Slow(internet, "pictures.example")
+    internet.hosts["www.bing.com"] = lambda path, query: (
+        (302, b"", [("Location", f"https://pictures.example{path}")])
+        if query
+        else (302, b"", [("Location", f"{path}?again=1")])
+    )
+    session = download.Session(hosts=Hosts(a_second=4))
+    session.hosts._places = Places(2, 0)
+    with ThreadPoolExecutor(6) as pool:
+        coming = [
+            pool.submit(download.fetch, session, f"https://www.bing.com/{number}.jpg") for number in range(6)
+        ]
+        wait_for(lambda: slow.waiting == 2)
+        slow.answers.set()
+        assert [one.result() for one in coming] == [*map(picture, range(6))] and slow.most == 2
+    assert len(internet.asked) == 18
