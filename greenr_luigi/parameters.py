@@ -83,7 +83,7 @@ class ChoiceParameter(CheckedParameter[str]):
 class PatternParameter(CheckedParameter[str]):
     """A regular expression, or empty text for none."""
 
-    expected = r"a regular expression of Python, such as (.+)_frame\d+, or nothing"
+    expected = r"a regular expression of Python, such as ([^/]+)_frame\d+, or nothing"
 
     def check(self, value: Any) -> str:
         try:

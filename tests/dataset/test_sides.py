@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from greenr_luigi import contracts
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
-from greenr_luigi.dataset.rows import SplitNote
+from greenr_luigi.dataset.rows import SplitNote, read_excluded, read_manifest
 from greenr_luigi.dataset.sides import Rule, Unit, choose, fill_empty, unit_of
 from greenr_luigi.dataset.split import TooFewPictures, split
 from greenr_luigi.pictures.manifest import SIDES, PictureRow
 from tests.dataset.test_split import collected, divided, many, row
 from tests.progress import quiet
+from tests.sources.collecting import collect_from
+from tests.sources.conftest import picture
 
 anywhere = settings(max_examples=60, deadline=None)
 
@@ -160,6 +162,33 @@ def test_a_side_that_is_not_given_is_taken_from_what_is_given_for_training(missi
     assert {one.sha256 for one in by_side[missing]} < {
         one.sha256 for one in ours.values() if one.side == missing
     }
+
+
+def test_a_folder_of_train_and_test_is_collected_and_kept(tmp_path: Path) -> None:
+    """The same picture, or a copy of it, is not learned from where it is held out."""
+    for label, start in (("a", 0), ("b", 100)):
+        for side, numbers in (("Training", range(24)), ("Testing", range(24, 30))):
+            (tmp_path / "mine" / side / label).mkdir(parents=True)
+            for n in numbers:
+                (tmp_path / f"mine/{side}/{label}/{n // 3}_{n % 3}.jpg").write_bytes(picture(start + n))
+    (tmp_path / "mine/Training/a/same.jpg").write_bytes(picture(24))
+    (tmp_path / "mine/Training/a/copy.jpg").write_bytes(picture(25, 128))
+    places = {label: tmp_path / label for label in "ab"}
+    for label, place in places.items():
+        collect_from("folder", label, place, folder=tmp_path / "mine")
+    (tmp_path / "out").mkdir()
+    split(places, tmp_path / "out", seed=1, curation=None, on_progress=quiet, group=r"([^/]+)_\d")
+    kept = read_manifest(tmp_path / "out")
+    assert len(kept) == 60 and {one.side for one in kept} == {*SIDES}
+    for one in kept:
+        held_out = str(one.file_url).startswith("Testing/")
+        assert (one.side == "test") == (one.given_side == "test") == held_out
+    (copy,) = read_excluded(tmp_path / "out")
+    assert copy.reason == "near-duplicate" and copy.detail.endswith("which is in test")
+    by_group = defaultdict(set)
+    for one in kept:
+        by_group[one.group].add(one.side)
+    assert len(by_group) == 10 and all(len(sides) == 1 for sides in by_group.values())
 
 
 def test_a_class_that_is_given_no_test_side_gets_it_from_its_own_pictures(tmp_path: Path) -> None:
