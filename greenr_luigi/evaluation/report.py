@@ -36,7 +36,7 @@ OPTIONS = {
     "group": "groups by",
 }
 #: What a reader calls the sides.
-NAMES = {"train": "train", "valid": "validation", "test": "test"}
+NAMES = {"train": "training", "valid": "validation", "test": "test"}
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy", "cleanlab")
 
 
@@ -112,7 +112,7 @@ def split_words(note: SplitNote | None) -> str:
     if note.given:
         words = f"The split is the one that was given: {_by_side(note.given)}."
     if note.held_out:
-        words += f" Of what was given for training, {_by_side(note.held_out)} were held out by our rule."
+        words += f" Of what was given for training, our rule held out {_by_side(note.held_out)}."
     if note.given and note.ours:
         words += f" Given no side, and divided by our rule: {_by_side(note.ours)}."
     if note.groups:
@@ -121,7 +121,9 @@ def split_words(note: SplitNote | None) -> str:
 
 
 def _by_side(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{counts[side]} {name}" for side, name in NAMES.items() if counts.get(side))
+    return (
+        ", ".join(f"{counts[side]} {name}" for side, name in NAMES.items() if counts.get(side)) + " pictures"
+    )
 
 
 def confusions(metrics: Metrics) -> list[dict[str, Any]]:

@@ -202,8 +202,9 @@ def test_the_page_tells_what_was_asked_of_the_pictures():
         (SplitNote({}, {}, {"train": 7, "test": 3}, 0, 0), "The split is ours: a picture’s side follows from its look "
          "and the seed."),
         (SplitNote({"train": 70, "test": 9}, {"valid": 8}, {"train": 2}, 3, 12), "The split is the one that was given: "
-         "70 train, 9 test. Of what was given for training, 8 validation were held out by our rule. Given no side, and "
-         "divided by our rule: 2 train. 12 of the pictures are in 3 groups, each on one side."),
+         "70 training, 9 test pictures. Of what was given for training, our rule held out 8 validation pictures. Given "
+         "no side, and divided by our rule: 2 training pictures. 12 of the pictures are in 3 groups, each on one "
+         "side."),
     ],
 )  # fmt: skip
 def test_the_page_tells_which_split_it_is(note, words, tmp_path):
