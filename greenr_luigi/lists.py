@@ -80,16 +80,12 @@ def has_address(path: Path) -> bool:
 def entries(path: Path, labelled: bool = False) -> list[Entry]:
     """The lines of a list that are neither empty nor a comment (#). `labelled`: it is one list for all classes, so that
     each line has a label, too. Raises GreenrError for what is no such list."""
-    lines = [
-        (number, line.rstrip(" \n"))
-        for number, line in enumerate(io.StringIO(_text(path), newline=None), 1)
-        if not UNSAID.match(line)
-    ]
+    lines = said(path)
     form = _form([line for _, line in lines[:SOME]], labelled)
     address, label = form.column(ADDRESSES), form.column(LABELS)
     if labelled and label < 0:
         raise GreenrError(f"{path}: expected a header with the columns label,url and lines below it")
-    rows = _reader([line for _, line in lines[form.header :]], form.separator)
+    rows = reader([line for _, line in lines[form.header :]], form.separator)
     found, number, read = [], 0, form.header
     try:
         while read < len(lines):
@@ -105,6 +101,13 @@ def entries(path: Path, labelled: bool = False) -> list[Entry]:
             f"{path}: line {number} cannot be read ({error}): close its quotes, or write it without"
         ) from None
     return found
+
+
+def said(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text that are neither empty nor a comment (#), each with its number, counted from 1. Raises
+    GreenrError for what is no text."""
+    lines = enumerate(io.StringIO(_text(path), newline=None), 1)
+    return [(number, line.rstrip(" \n")) for number, line in lines if not UNSAID.match(line)]
 
 
 def _text(path: Path) -> str:
@@ -131,7 +134,7 @@ def _text(path: Path) -> str:
 def _form(lines: Sequence[str], labelled: bool) -> _Form:
     """By the header; without one, by where most lines have an address, and by those that begin with a quote. A line
     that begins with an address is else one as a whole, up to a tab, since commas may be its own."""
-    tables = {separator: [_cells(line, separator) for line in lines] for separator in SEPARATORS}
+    tables = {separator: [cells(line, separator) for line in lines] for separator in SEPARATORS}
     for separator, rows in tables.items():
         header = [cell.lower() for cell in rows[0]] if rows else []
         if not set(header).isdisjoint(ADDRESSES):
@@ -168,13 +171,13 @@ def _fitted(row: Sequence[str], form: _Form, address: int) -> list[str]:
     return row
 
 
-def _cells(line: str, separator: str) -> list[str]:
+def cells(line: str, separator: str) -> list[str]:
     """Those of one line; none if it cannot be read so."""
     try:
-        return [cell.strip() for cell in next(_reader([line], separator))]
+        return [cell.strip() for cell in next(reader([line], separator))]
     except csv.Error:
         return []
 
 
-def _reader(lines: Sequence[str], separator: str):  # type: ignore[no-untyped-def]  # Its type has no public name.
+def reader(lines: Sequence[str], separator: str):  # type: ignore[no-untyped-def]  # Its type has no public name.
     return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)

@@ -92,6 +92,18 @@ class PatternParameter(CheckedParameter[str]):
             raise SettingError(f"{self._option} {value}: {error}: expected {self.expected}") from None
 
 
+class LabelPatternParameter(PatternParameter):
+    """A regular expression with a group, or empty text for none."""
+
+    expected = r"a regular expression with a group, such as (?P<label>.+)_\d+, or nothing"
+
+    def check(self, value: Any) -> str:
+        pattern = super().check(value)
+        if pattern and not re.compile(pattern).groups:
+            raise ValueError
+        return pattern
+
+
 class SourceParameter(CheckedParameter[str]):
     """The name of a source of pictures, or of search engines with commas between them; empty: as `folder` tells."""
 

@@ -82,6 +82,8 @@ class PipelineStage(Stage):
             parameters["limit"] = "0"
         if parameters.get("min_side") == str(MIN_SIDE):
             del parameters["min_side"]
+        if not parameters.get("label_pattern", "none"):
+            del parameters["label_pattern"]
         return parameters
 
     def _get_param_visibilities(self) -> dict[str, int]:

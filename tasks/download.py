@@ -9,6 +9,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from greenr_luigi.parameters import (
+    LabelPatternParameter,
     LicenseParameter,
     NetworksParameter,
     NumberParameter,
@@ -24,7 +25,7 @@ from greenr_luigi.sources.recrawl import Recrawl
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.examination import reads_changed
-from greenr_luigi.staleness.listing import Part
+from greenr_luigi.staleness.listing import Part, Said
 from greenr_luigi.staleness.stamp import Stamp
 from greenr_luigi.text import networks, part_title
 
@@ -38,6 +39,9 @@ class SourceParameters:
     )
     folder = OptionalFolderParameter(
         description="For the sources folder and urls: where your pictures or lists lie; never modified.",
+    )
+    label_pattern = LabelPatternParameter(
+        description="Of a folder whose names carry the label: a regular expression that finds it, by its group `label`."
     )
     limit = NumberParameter(
         int, 0, description="Pictures a class; 0 for all of a folder, 200 of a search engine."
@@ -72,13 +76,19 @@ class SourceParameters:
 class OfOneClass(PipelineStage):
     source = SourceParameters.source
     folder = SourceParameters.folder
+    label_pattern = SourceParameters.label_pattern
     min_side = SourceParameters.min_side
     label = luigi.Parameter(description="The class whose pictures to get.")
 
     @property
     def request(self) -> Request:
         return Request(
-            self.label, self.label, folder=self.folder, root=Path(self.root), min_side=self.min_side
+            self.label,
+            self.label,
+            folder=self.folder,
+            root=Path(self.root),
+            min_side=self.min_side,
+            label_pattern=self.label_pattern,
         )
 
     def all_of_source(self) -> Mapping[str, FileSet]:
@@ -222,13 +232,14 @@ class DownloadImages(SourceParameters, OfOneClass):
             min_side=self.min_side,
             per_host=self.per_host,
             opt_outs=bool(self.opt_outs),
+            label_pattern=self.label_pattern,
         )
 
-    def reads(self) -> Mapping[str, Path | Part]:
+    def reads(self) -> Mapping[str, Path | Part | Said]:
         source = registry.find(self.source)
         # Of a list, the order and the lines count, too, which its parts pass over.
         if self.shards > 1 and not source.addresses:
-            return {}
+            return source.said(self.request)
         return source.all_reads(self.request)
 
     def outside_cause(self, stamp: Stamp) -> str | None:

@@ -116,6 +116,7 @@ def of_parts(source: Source, parts: Iterable[Path], request: Request) -> Iterato
     for name, fileset in source.files(request).items():
         for line in sorted(found.get(name, []), key=lambda line: listing.order(line.name)):
             yield replace(fileset.candidate(line.name), checked=line.outcome, picture=line.picture)
+        yield from fileset.absent()
 
 
 class Found(NamedTuple):

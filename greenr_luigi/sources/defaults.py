@@ -26,7 +26,8 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
             found["source"] = _source_of(folder) if folder else SOURCE
         if found.get("classes") == ():
             classes = registry.find(found["source"]).classes if folder and found.get("source") else None
-            request = Request("", "", folder=folder, root=found.get("root", Path()))
+            pattern = found.get("label_pattern", "")
+            request = Request("", "", folder=folder, label_pattern=pattern, root=found.get("root", Path()))
             found["classes"] = tuple(classes(request)) if classes else CLASSES
     except GreenrError as error:
         raise SettingError(str(error)) from None

@@ -14,7 +14,7 @@ from greenr_luigi.text import did_you_mean
 def candidates(request: Request) -> Iterator[Candidate]:
     """Every file of the label. Raises SourceError if the folder has none, or does not tell."""
     assert request.folder is not None
-    found = layout.of(request.folder)
+    found = layout.of(request.folder, request.label_pattern)
     if not (filesets := found.filesets(request.label)):
         named = [*found.classes]
         meant = did_you_mean(request.label, named) if named else found.doubt or "it holds no sub-folder"
@@ -28,21 +28,21 @@ def files(request: Request) -> Mapping[str, FileSet]:
     label, folder = request.label, request.folder
     if folder is None:
         return {}
-    found = layout.of(folder).filesets(label) if folder.is_dir() else []
+    found = layout.of(folder, request.label_pattern).filesets(label) if folder.is_dir() else []
     found = found or [FileSet(folder / folder_name(label), label)]
     if len(found) == 1:
         return {f"folder {label}": found[0]}
-    return {f"folder {fileset.name}": fileset for fileset in found}
+    return {f"folder {fileset.name or label}": fileset for fileset in found}
 
 
 def told(request: Request) -> Mapping[str, object]:
     assert request.folder is not None
-    return layout.of(request.folder).told(request.label)
+    return layout.of(request.folder, request.label_pattern).told(request.label)
 
 
 def classes(request: Request) -> list[str]:
     assert request.folder is not None
-    return layout.classes(request.folder)
+    return layout.classes(request.folder, request.label_pattern)
 
 
 SOURCE = Source(

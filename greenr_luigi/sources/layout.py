@@ -6,34 +6,19 @@ import functools
 import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from greenr_luigi.pictures.labels import LabelError, folder_name
+from greenr_luigi.sources import naming, table
 from greenr_luigi.sources.fileset import FileSet, is_taken
 from greenr_luigi.sources.source import SourceError
+from greenr_luigi.sources.table import SIDE_OF, Table
 from greenr_luigi.staleness import listing
 from greenr_luigi.staleness.shown import printable
 from greenr_luigi.text import composed
 
-#: What folders of a given split are called, in small letters, and the side that it is here.
-SIDES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-}
-#: Of names in one folder: those by which pictures are told from other files.
-PICTURES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".avif", ".tif", ".tiff"),
-        *(".heic", ".heif", ".jp2", ".ppm", ".pgm"),
-    }
-)
 #: What programs keep beside pictures, such as fastai's models/ or annotations/: a folder of nothing else is no class.
 #: A camera's raw files are not among these, as whoever has only those wants to hear of it.
 NO_PICTURES = frozenset(
@@ -59,11 +44,17 @@ NO_PICTURES = frozenset(
 DEEPEST = 8
 
 
+#: Folders in which a table is looked for, too.
+ABOUT = naming.IMAGES | {"data", "annotations", "labels", "metadata", "csv"}
+
+
 class Children(NamedTuple):
-    """What lies in a folder, sorted: visible folders, links to folders among them, and what is called as pictures."""
+    """What lies in a folder, sorted: visible folders, links to folders among them; what is called as pictures are, and
+    as tables are."""
 
     folders: tuple[str, ...]
     pictures: tuple[str, ...]
+    tables: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class Layout:
     doubt: str = ""
     #: Pictures beside the classes, by name.
     pictures: tuple[str, ...] = ()
-    #: Folders that were passed through or over, which somebody may name as classes.
+    #: Others that somebody may name as classes, such as folders that were passed through or over.
     around: dict[str, list[FileSet]] = field(default_factory=dict)
 
     def filesets(self, label: str) -> Sequence[FileSet]:
@@ -89,15 +80,16 @@ class Layout:
 
     def told(self, label: str) -> dict[str, object]:
         """By what a class is told, how many files it has, how many more lie there, and how many beside all classes."""
-        own = self.filesets(label)
+        own, every = self.filesets(label), [each for sets in self.classes.values() for each in sets]
         files = sum(1 for each in own for _ in each.names())
-        there = sum(_count(each.folder) for each in own)
-        every = {each.folder for sets in (*self.classes.values(), own) for each in sets}
+        whole = {each.folder for each in (*every, *own) if each.rows is None}
+        there = sum(_count(each.folder) for each in own if each.rows is None)
+        named = {name for each in every for name in each.rows or ()}
         return {
             "by": self.by,
             "files": files,
-            "passed over": there - files,
-            "beside": _count(self.folder, every),
+            "passed over": there - files if there else 0,
+            "beside": _count(self.folder, whole) - len(named),
         }
 
 
@@ -123,15 +115,15 @@ def _count(top: Path, but: Collection[Path] = ()) -> int:
     return count
 
 
-def classes(folder: Path) -> list[str]:
+def classes(folder: Path, pattern: str = "") -> list[str]:
     """The labels of a folder, sorted. Raises SourceError where it is not told for certain, with the possibilities."""
-    found = of(folder)
-    empty = [files.name for sets in found.classes.values() for files in sets if not _has_file(files.folder)]
-    if found.doubt or empty:
-        why = (
-            found.doubt
-            or f"{some(empty)} {'holds' if len(empty) == 1 else 'hold'} no file: remove it, or say which"
-        )
+    found = of(folder, pattern)
+    why = found.doubt
+    if not why:
+        sets = [each for sets in found.classes.values() for each in sets if each.rows is None]
+        if empty := [each.name for each in sets if not _has_file(each.folder)]:
+            why = f"{some(empty)} {'holds' if len(empty) == 1 else 'hold'} no file: remove it, or say which"
+    if why:
         names = ",".join(sorted(found.classes))
         remedy = f"; the classes are named by --classes {printable(names)}" if len(found.classes) > 1 else ""
         raise SourceError(f"--folder {folder}: {why}{remedy}")
@@ -143,14 +135,74 @@ def classes(folder: Path) -> list[str]:
     return sorted(found.classes)
 
 
-def of(folder: Path) -> Layout:
-    """What a folder's names tell. Raises SourceError if it is none."""
+def of(folder: Path, pattern: str = "") -> Layout:
+    """What a folder's names tell, and its tables. `pattern`: a regular expression that finds the label in the name of a
+    file. Raises SourceError if it is no folder, and GreenrError for a table that cannot be read."""
     if not folder.is_dir():
         raise SourceError(
             f"--folder {folder} is not a folder: give one that holds a sub-folder for each class"
         )
+    if pattern:
+        named = naming.by_pattern(folder, pattern)
+        doubt = "" if len(named.classes) > 1 else (
+            f"--label-pattern {pattern} finds {some([*named.classes]) or 'nothing'} in the names of its pictures: "
+            "expected two labels or more"
+        )  # fmt: skip
+        return Layout(folder, named.classes, f"--label-pattern {pattern}", doubt)
     top = _inner(folder)
-    folders, pictures = children(top)
+    plain = _by_folders(folder, top)
+    if not (tables := _tables(folder, top)):
+        return plain
+    names = [path.relative_to(folder).as_posix() for path in tables]
+    labels = {row.label for table in tables.values() for row in table.rows}
+    if plain.classes.keys() >= labels and not plain.doubt:
+        return plain
+    named, both = naming.by_tables(folder, tables), sorted(labels & plain.classes.keys())
+    around = {label: sets for label, sets in plain.classes.items() if label not in labels} | plain.around
+    column = " and ".join(sorted({table.column for table in tables.values()}))
+    by = f"the column {printable(column)} of {some(names)}"
+    if not named.files:
+        if plain.classes and not plain.doubt:
+            return plain
+        doubt = f"{some(names)} names files that are not there, such as {printable(_first(tables))}"
+        return replace(plain, doubt=doubt)
+    if both:
+        doubt = f"{some(both)} is told by {some(names)} and by a sub-folder: move one of them away"
+        return replace(plain, doubt=doubt, around={**named.classes, **around})
+    doubt = _which(tables, names) or _too_few(named.classes) or _alike(named.classes)
+    if len(labels) > MOST_LABELS and 2 * len(labels) > named.files:
+        doubt = f"{len(labels)} labels for {named.files} files by {by}: call the column of the labels label"
+    return Layout(folder, named.classes, by, doubt, plain.pictures, around)
+
+
+#: So few files may each have a label of its own.
+MOST_LABELS = 20
+
+
+def _tables(folder: Path, top: Path) -> dict[Path, Table]:
+    """Where tables are looked for: in the folder and in what was passed through, in sides, and in what is called as the
+    pictures are or as what is about them."""
+    places = [folder, *(top.parents[level] for level in range(len(top.relative_to(folder).parts) - 1)), top]
+    folders = children(top).folders
+    places += [top / name for name in folders if _side(name) or name.lower() in ABOUT or len(folders) == 1]
+    paths = [place / name for place in dict.fromkeys(places) for name in children(place).tables]
+    return {path: found for path in paths if (found := table.read(path)) and found.rows}
+
+
+def _which(tables: Mapping[Path, Table], names: Sequence[str]) -> str:
+    """Several are told apart by their folders, or are called as sides are."""
+    folders = {path.parent for path in tables}
+    if len(folders) == len(tables) or all(map(naming.side_of_table, tables)):
+        return ""
+    return f"{some(names)} each tell the classes: move the others away"
+
+
+def _first(tables: Mapping[Path, Table]) -> str:
+    return next(row.file for found in tables.values() for row in found.rows)
+
+
+def _by_folders(folder: Path, top: Path) -> Layout:
+    folders, pictures, tables = children(top)
     inner = top.relative_to(folder).as_posix()
     below, where = (f"{inner}/", f" in {printable(inner)}") if top != folder else ("", "")
     around = _classes([(FileSet(top, inner), top.name)] if top.parent == folder else [])
@@ -158,10 +210,10 @@ def of(folder: Path) -> Layout:
         over = sorted({*folders}.difference(wanted))
         around |= _classes((FileSet(top / name, f"{below}{name}"), name) for name in over)
         folders = wanted
-    sides = sorted(filter(_side, folders), key=lambda name: [*SIDES].index(name.lower()))
+    sides = sorted(filter(_side, folders), key=lambda name: [*SIDE_OF].index(name.lower()))
     plain = _classes((FileSet(top / name, f"{below}{name}"), name) for name in folders)
     if not folders:
-        return Layout(folder, doubt=_flat(pictures), pictures=pictures)
+        return Layout(folder, doubt=_flat(pictures, top, tables), pictures=pictures)
     if not sides:
         doubt = _beside(pictures, folders) or _too_few(plain) or _alike(plain)
         return Layout(folder, plain, f"sub-folders{where}", doubt, pictures, around)
@@ -173,7 +225,7 @@ def of(folder: Path) -> Layout:
         return Layout(folder, {**by_side, **plain}, by, doubt, pictures)
     if not by_side:
         held = " and ".join(sides)
-        doubt = f"{held} hold no sub-folder, so that no class is told: make one for each class"
+        doubt = f"{held} hold no sub-folder, so that no class is told: make one for each class{OTHERWISE}"
         return Layout(folder, plain, f"sub-folders{where}", doubt, pictures)
     doubt = _beside(pictures, folders) or _sides_differ(given) or _too_few(by_side) or _alike(by_side)
     return Layout(folder, by_side, by, doubt, pictures)
@@ -182,7 +234,7 @@ def of(folder: Path) -> Layout:
 def _inner(top: Path) -> Path:
     """The first folder that holds more than one folder with nothing beside it."""
     for _ in range(DEEPEST):
-        folders, pictures = children(top)
+        folders, pictures, _ = children(top)
         if len(folders) != 1 or pictures or _side(folders[0]):
             return top
         inside = children(top / folders[0])
@@ -197,11 +249,11 @@ class _Side:
 
     def __init__(self, top: Path, below: str, name: str) -> None:
         self.name, self.path, self._shown = name, top / name, f"{below}{name}"
-        self.classes, self.pictures = children(self.path)
+        self.classes, self.pictures, _ = children(self.path)
         # Kaggle's have one of the same name inside.
         if self.classes == (name,) and not self.pictures:
             self.path, self._shown = self.path / name, f"{self._shown}/{name}"
-            self.classes, self.pictures = children(self.path)
+            self.classes, self.pictures, _ = children(self.path)
 
     def filesets(self) -> Iterator[tuple[FileSet, str]]:
         for name in self.classes:
@@ -209,7 +261,7 @@ class _Side:
 
 
 def _side(name: str) -> str | None:
-    return SIDES.get(name.lower())
+    return SIDE_OF.get(name.lower())
 
 
 def _classes(named: Iterable[tuple[FileSet, str]]) -> dict[str, list[FileSet]]:
@@ -220,12 +272,23 @@ def _classes(named: Iterable[tuple[FileSet, str]]) -> dict[str, list[FileSet]]:
     return found
 
 
-def _flat(pictures: Sequence[str]) -> str:
+#: How else a class may be told than by sub-folders.
+OTHERWISE = (
+    ", put a table beside them with the columns file_name,label, or say where the label stands in their names, as in "
+    r"--label-pattern '(?P<label>.+)_\d+'"
+)
+
+
+def _flat(pictures: Sequence[str], top: Path, tables: Sequence[str]) -> str:
     if not pictures:
         return "there is neither a sub-folder nor a picture: expected a sub-folder of pictures for each class"
+    known = "".join(
+        f"; {name} has the columns {', '.join(map(printable, table.columns(top / name)[:9]))}"
+        for name in tables[:3]
+    )
     return (
         f"{len(pictures)} pictures such as {printable(pictures[0])} and no sub-folder, so that no class is told: make "
-        "one for each class"
+        f"one for each class{OTHERWISE}{known}"
     )
 
 
@@ -238,7 +301,8 @@ def _beside(pictures: Sequence[str], folders: Sequence[str]) -> str:
 def _too_few(found: dict[str, list[FileSet]]) -> str:
     if len(found) > 1:
         return ""
-    return f"one class only, {printable(next(iter(found)))}: expected a sub-folder of pictures for each of two or more"
+    known = printable(next(iter(found), "none"))
+    return f"one class only, {known}: expected a sub-folder of pictures for each of two or more{OTHERWISE}"
 
 
 def _alike(found: dict[str, list[FileSet]]) -> str:
@@ -268,7 +332,8 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 def children(folder: Path) -> Children:
     try:
-        return _children(folder, folder.stat().st_mtime_ns)
+        when = folder.stat().st_mtime_ns
+        return _children(folder, when) if listing.is_settled(when) else _children.__wrapped__(folder, when)
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error.strerror}") from None
 
@@ -276,7 +341,7 @@ def children(folder: Path) -> Children:
 @functools.lru_cache(1024)
 def _children(folder: Path, mtime_ns: int) -> Children:
     """`mtime_ns`: what comes or goes in a folder changes it."""
-    folders, pictures = [], []
+    folders, pictures, tables = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
             if listing.is_hidden(entry.name):
@@ -284,9 +349,11 @@ def _children(folder: Path, mtime_ns: int) -> Children:
             # Of a link that leads back to itself, entry.is_dir raises OSError.
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
                 folders.append(entry.name)
-            elif os.path.splitext(entry.name)[1].lower() in PICTURES:  # noqa: PTH122  a Path for each takes long
+            elif naming.is_picture(entry.name):
                 pictures.append(entry.name)
-    return Children(tuple(sorted(folders)), tuple(sorted(pictures)))
+            elif entry.name.lower().endswith(table.SUFFIXES):
+                tables.append(entry.name)
+    return Children(tuple(sorted(folders)), tuple(sorted(pictures)), tuple(sorted(tables)))
 
 
 def _has_file(folder: Path) -> bool:

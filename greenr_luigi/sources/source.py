@@ -18,7 +18,7 @@ from greenr_luigi.text import Network
 if TYPE_CHECKING:
     from greenr_luigi.pictures.manifest import PictureRow, Refusal
     from greenr_luigi.sources.fileset import FileSet
-    from greenr_luigi.staleness.listing import Part
+    from greenr_luigi.staleness.listing import Part, Said
 
 #: Pictures that are fetched at once: a slow host has most of them wait, each with up to 20 MB when it has come.
 THREADS = 128
@@ -74,6 +74,8 @@ class Request:
     per_host: float = 0
     #: Whether a picture is left that its host keeps from models.
     opt_outs: bool = True
+    #: A regular expression that finds the label in the name of a file of the folder; empty for none.
+    label_pattern: str = ""
     #: Takes what a source understood of the query, in words for people.
     tell: Callable[[str], None] = lambda words: None
 
@@ -149,11 +151,17 @@ class Source:
     parts: tuple[Source, ...] = ()
     stand_in: Source | None = None
 
-    def all_reads(self, request: Request) -> Mapping[str, Path | Part]:
-        """The files and folders from outside that it reads, by the name to call them."""
+    def all_reads(self, request: Request) -> Mapping[str, Path | Part | Said]:
+        """The files and folders from outside that it reads, by the name to call them, and what is said of them."""
         if self.files:
-            return {name: files.read() for name, files in self.files(request).items()}
+            files = self.files(request)
+            return {**{name: each.read() for name, each in files.items()}, **self.said(request)}
         return self.reads(request.label, request.folder, request.root)
+
+    def said(self, request: Request) -> Mapping[str, Said]:
+        """What is said of its files, by the name to call it."""
+        files = self.files(request) if self.files else {}
+        return {f"what is said of {name}": said for name, each in files.items() if (said := each.said())}
 
     def check(self, request: Request) -> None:
         """Raises SourceError for what this source, or one of its list, cannot be asked."""

@@ -6,12 +6,13 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 #: The file beside an output that says what it was made from; no part of the output, nor of what a stage reads.
 STAMP = "stamp.json"
+SETTLED_NS = 2_000_000_000
 #: Seconds: a listing that took less is not worth remembering. (Not the memo's: what lists pictures needs no memo.)
 QUICK = 0.05
 #: What other systems than this one hide, or put beside people's files, in small letters.
@@ -38,11 +39,21 @@ class Part:
     goes or changes concerns that stage and no other."""
 
     folder: Path
-    number: int
-    of: int
+    number: int = 0
+    of: int = 1
+    #: These instead, where somebody has named them.
+    chosen: tuple[str, ...] | None = None
 
-    def names(self) -> list[str]:
-        return _listing(self.folder).parts(self.of)[self.number]
+    def names(self) -> Sequence[str]:
+        return _listing(self.folder).parts(self.of)[self.number] if self.chosen is None else self.chosen
+
+
+@dataclass(frozen=True)
+class Said:
+    """What somebody says of files, such as the lines of a table that are about them: whatever else the table says, only
+    another text is a change."""
+
+    text: str
 
 
 def part_of(name: bytes, of: int) -> int:
@@ -98,7 +109,7 @@ class _Listing:
         if of not in self._parts:
             parts: list[list[str]] = [[] for _ in range(of)]
             for name in self.names:
-                parts[part_of(os.fsencode(name), of)].append(name)
+                parts[part_of(os.fsencode(name), of) if of > 1 else 0].append(name)
             self._parts[of] = parts
         return self._parts[of]
 
@@ -109,14 +120,24 @@ class _Listing:
 _listings: dict[Path, _Listing] = {}
 
 
-def _listing(folder: Path) -> _Listing:
+def remembered(folder: Path) -> list[str]:
+    """The names of a folder: the same list, for as long as no name came or went."""
+    return _listing(folder, always=True).names
+
+
+def is_settled(mtime_ns: int) -> bool:
+    """Whether a folder's time would tell of a change now: one in the same tick of the clock leaves it as it is."""
+    return time.time_ns() - mtime_ns > SETTLED_NS
+
+
+def _listing(folder: Path, always: bool = False) -> _Listing:
     """Of a large folder it is remembered, since each of many stages looks for its part of it."""
     if (known := _listings.get(folder)) and known.holds():
         return known
     _listings.pop(folder, None)
     began, times = time.monotonic(), dict[str, int]()
     listing = _Listing([*names(folder, lambda path: times.setdefault(path, _time(path)))], times)
-    if time.monotonic() - began > QUICK:
+    if time.monotonic() - began > QUICK or (always and all(map(is_settled, times.values()))):
         _listings[folder] = listing
     return listing
 

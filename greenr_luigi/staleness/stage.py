@@ -22,7 +22,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from . import data_root, errors, examination, loaded, locks, making, requirements, traces
-from .listing import Part
+from .listing import Part, Said
 from .memo import Memo
 from .output_folder import folder_of
 from .stamp import Stamp
@@ -34,6 +34,12 @@ _asked_for: dict[Path, Path | None] = {}
 
 _memo = Memo()
 forget, one_question = _memo.forget, _memo.one_question
+
+
+def _in_full(read: traces.Read) -> traces.Read:
+    if isinstance(read, Part):
+        return replace(read, folder=read.folder.absolute())
+    return read if isinstance(read, Said) else Path(read).absolute()
 
 
 def _digest(text: str) -> str:
@@ -117,9 +123,9 @@ class Stage(luigi.Task):
         library loads by itself, or what is run as a command."""
         return ()
 
-    def reads(self) -> Mapping[str, Path | Part]:
-        """Files and folders from outside the graph that shape the output, or a part of a folder's files, by the name to
-        call them."""
+    def reads(self) -> Mapping[str, Path | Part | Said]:
+        """Files and folders from outside the graph that shape the output, a part of a folder's files, or what is said
+        of them, by the name to call them."""
         return {}
 
     def outside_cause(self, stamp: Stamp) -> str | None:
@@ -181,12 +187,12 @@ class Stage(luigi.Task):
         """The required stages by title."""
         return {str(task.title): task for task in requirements.required(self) if isinstance(task, Stage)}
 
-    def all_reads(self) -> dict[str, Path | Part]:
+    def all_reads(self) -> dict[str, traces.Read]:
         """What the stage reads from outside of the graph of stages, local files of plain Luigi tasks among it."""
         plain = [task for task in requirements.required(self) if not isinstance(task, Stage)]
         reads = self.reads()
         if not isinstance(reads, Mapping) or not all(
-            isinstance(p, str | os.PathLike | Part) for p in reads.values()
+            isinstance(p, str | os.PathLike | Part | Said) for p in reads.values()
         ):
             raise errors.StalenessError(
                 f"{self.title}: its `reads` gives {reads!r}: expected a path by each name to call it, as in "
@@ -194,13 +200,10 @@ class Stage(luigi.Task):
             )
         # In full: `work` may change the working directory.
         named = {**reads, **requirements.local_files(plain)}
-        paths: dict[str, Path | Part] = {
-            str(name): replace(path, folder=path.folder.absolute())
-            if isinstance(path, Part)
-            else Path(path).absolute()
-            for name, path in named.items()
-        }
+        paths = {str(name): _in_full(read) for name, read in named.items()}
         for read in paths.values():
+            if isinstance(read, Said):
+                continue
             path = read.folder if isinstance(read, Part) else read
             # To take it for missing would be to go on without what somebody has said there.
             if os.path.lexists(path) and not (path.is_file() or path.is_dir()):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import listing, regular
-from .listing import Part
+from .listing import Part, Said
 from .shown import printable
 
 STAMP = listing.STAMP
@@ -43,6 +43,10 @@ def sha256_if_there(path: Path) -> str | None:
         return None
 
 
+#: What a stage reads: a file, all files of a folder, a part of them, or what somebody says of some.
+Read = Path | Part | Said
+
+
 def walk(path: Path | Part) -> Iterator[tuple[str, os.stat_result]]:
     """Each file under a folder with its status, by relative name, or those of a part of it; or the file itself, by its
     own name.
@@ -71,8 +75,11 @@ def _base(path: Path | Part) -> Path:
     return path.parent if path.is_file() else path
 
 
-def snapshot(path: Path | Part) -> Snapshot:
+def snapshot(path: Read) -> Snapshot:
     """All files under a folder or of a part of it, or one file. Empty for what does not exist."""
+    if isinstance(path, Said):
+        text = path.text.encode(errors="surrogateescape")
+        return {"": FileTrace(len(text), 0, hashlib.sha256(text).hexdigest())}
     base = _base(path)
     return {
         name: FileTrace(status.st_size, status.st_mtime_ns, sha256)
@@ -81,8 +88,10 @@ def snapshot(path: Path | Part) -> Snapshot:
     }
 
 
-def glance(path: Path | Part) -> dict[str, tuple[int, int]]:
+def glance(path: Read) -> dict[str, tuple[int, int]]:
     """Sizes and times of all files under a folder, or of one file: what differs while work goes on was touched."""
+    if isinstance(path, Said):
+        return {path.text: (0, 0)}
     return {name: (status.st_size, status.st_mtime_ns) for name, status in walk(path)}
 
 
@@ -93,11 +102,13 @@ def digest(files: Snapshot) -> str:
     return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
-def files_changed(what: str, recorded: Snapshot | None, path: Path | Part) -> str | None:
+def files_changed(what: str, recorded: Snapshot | None, path: Read) -> str | None:
     """The first difference between a snapshot and the disk, in words; None if there is none. A file is read only if
     its size is the same and its time is not."""
     if recorded is None:
         return f"{what} is a new input"
+    if isinstance(path, Said):
+        return None if snapshot(path) == recorded else f"{what} was edited"
     base, is_folder = _base(path), isinstance(path, Part) or path.is_dir()
 
     def subject(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.status import build
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 from greenr_luigi.sources import layout, registry
-from greenr_luigi.sources.source import Candidate, Request, SourceError
+from greenr_luigi.sources.source import Candidate, Request, SourceError, Unavailable
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness import traces
 from greenr_luigi.staleness.requirements import run_order
@@ -206,6 +208,242 @@ def test_pictures_may_be_called_as_texts_are(tmp_path: Path) -> None:
     names = ["a/readme.jpg", "a/notice-board.png", "a/license 3", "a/notes.txt", "a/credits.webp", "b/1.jpg"]
     mine = tree(tmp_path, *names, "a/README.dataset.txt", "a/Licence", "a/labels.CSV", "a/READ ME.md")
     assert sorted(told(mine, "a")) == sorted(names[:-1])
+
+
+def table(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    return path
+
+
+NUMBERS = [f"{number}.jpg" for number in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("files", "tables"),
+    [
+        # Hugging Face's imagefolder, as CSV and as JSON lines.
+        (NUMBERS, {"metadata.csv": ["file_name,label", *(f"{n}.jpg,{'ab'[n % 2]}" for n in range(1, 7))]}),
+        (
+            NUMBERS,
+            {"metadata.JSONL": [json.dumps({"file_name": f"{n}.jpg", "label": "ab"[n % 2]}) for n in range(1, 7)]},
+        ),
+        # Kaggle's: ids without a suffix, and what is to be filled in.
+        (
+            [*(f"train/{name}" for name in NUMBERS), "test/1.jpg", "test/9.jpg"],
+            {
+                "train.csv": ["id,breed", *(f"{n},{'ab'[n % 2]}" for n in range(1, 7))],
+                "test.csv": ["id", "1", "9"],
+                "sample_submission.csv": ["id,label", "1,a", "9,a"],
+            },
+        ),
+        # A table beside its images, with masks that are called alike, and names in capitals.
+        (
+            [*(f"images/{n}.JPG" for n in range(1, 7)), "masks/1.png", "masks/2.png", "notes/1.xml"],
+            {"Labels.CSV": ["Image ID;Class", *(f"{n};{'ab'[n % 2]}" for n in range(1, 7))]},
+        ),
+        (
+            [f"x/images/{name}" for name in NUMBERS],
+            {"x/annotations/l.tsv": ["path\tcategory", *(f"../images/{n}.jpg\t{'ab'[n % 2]}" for n in range(1, 7))]},
+        ),
+        # From another machine, with quotes, comments and empty lines.
+        (
+            [f"images/{name}" for name in NUMBERS],
+            {"t.csv": ["# x", "", "no,label,file", *(f'0,"{"ab"[n % 2]}",C:\\images\\{n}.jpg' for n in range(1, 7))]},
+        ),
+    ],
+)  # fmt: skip
+def test_a_table_tells_the_labels(tmp_path: Path, files: list[str], tables: dict[str, list[str]]) -> None:
+    mine = tree(tmp_path / "mine", *files, *BESIDE)
+    for name, lines in tables.items():
+        table(mine / name, *lines)
+    assert layout.classes(mine) == ["a", "b"]
+    for label, numbers in (("a", "246"), ("b", "135")):
+        names = {name.split("/")[-1][0] for name in told(mine, label)}
+        assert names == {*numbers} and all("mask" not in name for name in told(mine, label))
+        assert {*told(mine, label)} <= {*files}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_accents_in_a_table_match_however_they_are_composed(tmp_path: Path, encoding: str) -> None:
+    mine = tree(tmp_path, f"images/{NFD}.jpg", "images/2.jpg")
+    table(mine / "labels.csv", "file,label", f"{NFC}.jpg,{NFD}", "2.jpg,grün", encoding=encoding)
+    assert layout.classes(mine) == [NFC, "grün"]
+    assert [*told(mine, NFD)] == [*told(mine, NFC)] == [f"images/{NFD}.jpg"]
+
+
+def test_a_table_of_another_encoding_is_refused_by_its_line(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", "images/1.jpg", "images/2.jpg")
+    table(mine / "labels.csv", "file,label", "1.jpg,grün", "2.jpg,x", encoding="latin-1")
+    with pytest.raises(SettingError, match=r"labels.csv: line 2 is not in UTF-8 .*iconv"):
+        graph(mine, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("split", ["train", "Validation", "TEST", "", "x"]), ("is_valid", ["False", "True", "0", "", "x"])],
+)
+def test_a_table_tells_sides_and_groups(tmp_path: Path, column: str, values: list[str]) -> None:
+    mine = tree(tmp_path / "mine", *(f"images/{n}.jpg" for n in range(6)))
+    lines = [f"{n}.jpg,{'ab'[n % 2]},{value},g{n // 2}" for n, value in enumerate([*values, "train"])]
+    table(mine / "metadata.csv", f"file_name,label,{column},group", *lines)
+    found = {c.file_url[7]: (c.side, c.group) for label in "ab" for c in listed(mine, label)}
+    sides = ["train", "valid", "test" if column == "split" else "train", None, None]
+    assert [found[str(n)] for n in range(5)] == [(side, f"g{n // 2}") for n, side in enumerate(sides)]
+
+
+@pytest.mark.parametrize("place", ["{side}/metadata.csv", "{side}.csv", "{side}_labels.csv"])
+def test_tables_of_given_sides(tmp_path: Path, place: str) -> None:
+    mine = tree(tmp_path / "mine", *(f"{side}/{n}.jpg" for side in ("train", "test") for n in range(4)))
+    for side in ("train", "test"):
+        table(
+            mine / place.format(side=side), "file_name,label", *(f"{n}.jpg,{'ab'[n % 2]}" for n in range(4))
+        )
+    assert layout.classes(mine) == ["a", "b"]
+    assert told(mine, "a") == {f"{side}/{n}.jpg": side for side in ("train", "test") for n in (0, 2)}
+
+
+def test_what_a_table_names_and_is_not_there_is_refused_by_its_line(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", *(f"images/{n}.jpg" for n in range(4)), "x/3.jpg", "../secret.jpg")
+    table(
+        mine / "labels.csv", "file,label", "0.jpg,a", "1.jpg,b", "gone.jpg,a", "../secret.jpg,a", "/etc/passwd,a",
+        "3.jpg,a", "2.jpg,", ",a", ".,a", "images,a",
+    )  # fmt: skip
+    candidates = listed(mine, "a")
+    assert [candidate.file_url for candidate in candidates if candidate.load is not None][:1] == [
+        "images/0.jpg"
+    ]
+    for candidate in candidates[1:]:
+        if candidate.file_url == "images/3.jpg":
+            continue
+        with pytest.raises(Unavailable, match="there is no file"):
+            candidate.load()
+        assert candidate.place.startswith("labels.csv, line ")
+    assert layout.of(mine).told("a") == {
+        "by": "the column label of labels.csv",
+        "files": 2,
+        "passed over": 0,
+        "beside": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "tables", "words"),
+    [
+        (NUMBERS, {"a.csv": ["file,label", "1.jpg,a", "2.jpg,b"], "b.csv": ["file,label", "1.jpg,b", "2.jpg,b"]},
+         "a.csv, b.csv each tell the classes: move the others away"),
+        (NUMBERS, {"a.csv": ["file,label", "9.jpg,a", "8.jpg,b"]}, "a.csv names files that are not there, such as 9.j"),
+        (NUMBERS, {"a.csv": ["file,label", "1.jpg,a", "2.jpg,a"]}, "one class only, a"),
+        (NUMBERS, {"a.csv": ["picture,cultivar", "1.jpg,a"]}, "a.csv has the columns picture, cultivar"),
+        (["a/1.jpg", "b/1.jpg"], {"t.csv": ["file,label", "a/1.jpg,a", "b/1.jpg,c"]}, "a is told by t.csv and by a su"),
+        ([f"{n}.jpg" for n in range(30)], {"m.csv": ["file_name,label", *(f"{n}.jpg,a{n}" for n in range(30))]},
+         "30 labels for 30 files by the column label of m.csv"),
+        (NUMBERS, {"m.jsonl": ['{"file_name": "1.jpg", "label": "a"}', "{"]}, "m.jsonl: line 2 is no JSON object"),
+        (NUMBERS, {"m.csv": ["file,label", '1.jpg,"a']}, "m.csv: line 2 cannot be read .*: close its quotes"),
+    ],
+)  # fmt: skip
+def test_doubt_about_tables(
+    tmp_path: Path, files: list[str], tables: dict[str, list[str]], words: str
+) -> None:
+    mine = tree(tmp_path / "mine", *files)
+    for name, lines in tables.items():
+        table(mine / name, *lines)
+    with pytest.raises(SettingError, match=words):
+        graph(mine, tmp_path)
+
+
+def test_a_table_that_says_what_the_folders_say_is_passed_over(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", *(f"{side}/{label}/1.jpg" for side in ("train", "test") for label in "ab"))
+    table(
+        mine / "birds.csv",
+        "class id,filepaths,labels,data set",
+        "0,train/a/1.jpg,a,train",
+        "1,test/b/1.jpg,b,test",
+    )
+    assert layout.of(mine).by == "sub-folders of train, test"
+    assert told(mine, "a") == {"train/a/1.jpg": "train", "test/a/1.jpg": "test"}
+
+
+def test_folders_that_are_named_go_before_a_table(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", *(f"{camera}/{n}.jpg" for camera in ("north", "south") for n in range(2)))
+    table(mine / "t.csv", "file,label", "north/0.jpg,moss", "south/0.jpg,fern")
+    assert layout.classes(mine) == ["fern", "moss"]
+    assert [*told(mine, "moss")] == ["north/0.jpg"] and len(told(mine, "north")) == 2
+
+
+def test_a_line_of_a_table_concerns_its_class_alone(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", *(f"images/{n}.jpg" for n in range(8)))
+    lines = [f"{n}.jpg,{'ab'[n % 2]},train" for n in range(6)]
+    table(mine / "t.csv", "file,label,split", *lines)
+    downloads = graph(mine, tmp_path)[:2]
+    before = {
+        task: {name: traces.snapshot(read) for name, read in task.all_reads().items()} for task in downloads
+    }
+
+    def stale() -> list[str]:
+        return [
+            task.label
+            for task in downloads
+            if any(
+                traces.files_changed(name, before[task].get(name), read)
+                for name, read in task.all_reads().items()
+            )
+        ]
+
+    assert stale() == []
+    for more, whose in (
+        ([*lines, "6.jpg,a,train"], ["a"]),
+        ([*lines, "gone.jpg,b,train"], ["b"]),
+        ([*lines[:-1], "5.jpg,b,test"], ["b"]),
+        ([*lines[:-1], "5.jpg,a,train"], ["a", "b"]),
+        ([*lines[::-1], "7.jpg,,", "# more"], []),
+    ):
+        table(mine / "t.csv", "file,label,split", *more)
+        assert stale() == whose
+    tree(mine, "images/9.jpg")
+    assert stale() == []
+    (mine / "images/1.jpg").write_text("another")
+    assert stale() == ["b"]
+
+
+PETS = [
+    "great_pyrenees_12.jpg",
+    "Bengal_7.JPG",
+    "great_pyrenees_2.jpg",
+    "x/Bengal_1.png",
+    "odd.jpg",
+    "Bengal_3.mat",
+]
+
+
+@pytest.mark.parametrize("pattern", [r"(?P<label>.+)_\d+", r"^(.*)_\d+\.[a-zA-Z]+$"])
+def test_names_tell_the_label_by_a_pattern(tmp_path: Path, pattern: str) -> None:
+    mine = tree(tmp_path / "mine", *PETS, *BESIDE)
+    downloads = graph(mine, tmp_path, f"--label-pattern={pattern}")[:2]
+    assert [task.label for task in downloads] == ["Bengal", "great_pyrenees"]
+    (read,) = downloads[0].all_reads().values()
+    assert sorted(traces.snapshot(read)) == ["Bengal_7.JPG", "x/Bengal_1.png"]
+    assert layout.of(mine, pattern).told("Bengal")["beside"] == 2 + len(BESIDE)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("(", "--label-pattern (: missing ), unterminated subpattern at position 0: expected a regular"),
+        ("a_1", "--label-pattern a_1: expected a regular expression"),
+        ("(z+)", "--label-pattern (z+) finds nothing in the names of its pictures"),
+        ("(g)", "--label-pattern (g) finds g in the names"),
+    ],
+)
+def test_a_pattern_that_tells_no_classes(tmp_path: Path, pattern: str, words: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(words)):
+        graph(tree(tmp_path / "mine", *PETS), tmp_path, f"--label-pattern={pattern}")
+
+
+def test_without_a_pattern_all_outputs_are_where_they_were(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", "a/1.jpg", "b/1.jpg")
+    for stage in graph(mine, tmp_path):
+        assert "label_pattern" not in stage.parameters
 
 
 @pytest.mark.slow

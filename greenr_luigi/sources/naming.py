@@ -1,0 +1,167 @@
+"""Files of a folder whose labels are told by the lines of tables, or by their own names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from greenr_luigi.sources.fileset import FileSet, Row
+from greenr_luigi.sources.table import SIDE_OF, Table
+from greenr_luigi.staleness import listing
+from greenr_luigi.text import composed
+
+#: How pictures are told from other files by their names.
+PICTURES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".avif", ".tif", ".tiff"),
+        *(".heic", ".heif", ".jp2", ".ppm", ".pgm"),
+    }
+)
+#: Folders of pictures by their names: where an id fits files elsewhere, too, such as masks, it is that of one in these.
+IMAGES = frozenset({"images", "image", "imgs", "img", "jpg", "jpegs", "jpeg", "pictures", "photos"})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Named:
+    """The files of each label, and how many lines say of a file that is not there."""
+
+    classes: dict[str, list[FileSet]] = field(default_factory=dict)
+    files: int = 0
+    missing: int = 0
+
+
+def is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURES  # noqa: PTH122  a Path for each takes long
+
+
+def side_of(name: str) -> str | None:
+    """By the first of its folders that is called as a side."""
+    return next(filter(None, (SIDE_OF.get(part.lower()) for part in name.split("/")[:-1])), None)
+
+
+def side_of_table(path: Path) -> str | None:
+    """By the first word of its name."""
+    return SIDE_OF.get(re.split(r"[ ._-]", path.stem.lower())[0])
+
+
+def by_tables(folder: Path, tables: Mapping[Path, Table]) -> Named:
+    """The files below a folder that tables name. `tables`: by path."""
+    called = {path: side_of_table(path) for path in tables}
+
+    def make(names: Sequence[str]) -> Named:
+        index, rows, missing = _Index(names), dict[str, dict[str, Row]](), dict[str, list[Row]]()
+        for path, table in tables.items():
+            near = path.parent.relative_to(folder).as_posix()
+            for row in table.rows:
+                if (
+                    name := index.find(row.file, "" if near == "." else near, path.stem, called[path])
+                ) is None:
+                    missing.setdefault(row.label, []).append(row)
+                else:
+                    # One alone, such as Kaggle's train.csv, says nothing of sides.
+                    side = row.side or (called[path] if len(tables) > 1 else None) or side_of(name)
+                    rows.setdefault(row.label, {}).setdefault(name, row._replace(side=side))
+        return _named(folder, rows, missing)
+
+    return _remembered(folder, tuple((path, id(table)) for path, table in tables.items()), make)
+
+
+def by_pattern(folder: Path, pattern: str) -> Named:
+    """The pictures below a folder whose names hold a match of a regular expression, which has a group `label`, or else
+    has the label as its first group."""
+    searched = re.compile(pattern)
+    group: str | int = "label" if "label" in searched.groupindex else 1
+
+    def make(names: Sequence[str]) -> Named:
+        rows = dict[str, dict[str, Row]]()
+        for name in filter(is_picture, names):
+            found = searched.search(composed(name.rpartition("/")[2]))
+            if found and (label := (found[group] or "").strip()):
+                rows.setdefault(label, {})[name] = Row(name, label, side_of(name), None, "")
+        return _named(folder, rows, {})
+
+    return _remembered(folder, pattern, make)
+
+
+def _named(
+    folder: Path, rows: Mapping[str, Mapping[str, Row]], missing: Mapping[str, Sequence[Row]]
+) -> Named:
+    classes = {
+        label: [FileSet(folder, "", rows=rows.get(label, {}), missing=missing.get(label, ()))]
+        for label in sorted({*rows, *missing})
+    }
+    return Named(classes, len({name for of in rows.values() for name in of}), sum(map(len, missing.values())))
+
+
+#: By folder: the names that were there, what else it was made from, and what that was.
+_known: dict[Path, tuple[Sequence[str], Any, Any]] = {}
+
+
+def _remembered(folder: Path, key: Any, make: Callable[[Sequence[str]], T]) -> T:
+    """What is made of the names below a folder: many stages ask, each for one label."""
+    names = listing.remembered(folder)
+    known = _known.get(folder)
+    if known is None or known[0] is not names or known[1] != key:
+        known = _known[folder] = names, key, make(names)
+    made: T = known[2]
+    return made
+
+
+class _Index:
+    """Files by what a table may call them: in capitals or not, with folders before it or without, and an id alone."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_name: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        for name in names:
+            last = composed(name.rpartition("/")[2]).casefold()
+            stem, suffix = os.path.splitext(last)  # noqa: PTH122
+            self._by_name.setdefault(last, []).append(name)
+            if suffix in PICTURES:
+                self._by_stem.setdefault(stem, []).append(name)
+
+    def find(self, written: str, near: str, stem: str, side: str | None) -> str | None:
+        """The file that a line means; None if there is none, or if it may be one of several. `near`: the folder of the
+        table, relative; `stem` and `side`: what the table is called, as Kaggle's train.csv is about the files in train.
+        """
+        words = [
+            word
+            for word in composed(written).replace("\\", "/").casefold().split("/")
+            if word not in ("", ".", "..")
+        ]
+        if not words:
+            return None
+        # An id has no suffix.
+        cut = words[-1] not in self._by_name
+        known = (self._by_stem if cut else self._by_name).get(words[-1], [])
+        found = [name for name in known if _fits(_words(name, cut), words)]
+        if len(found) > 1:
+            choices: tuple[Callable[[str], bool], ...] = (
+                lambda name: _words(name, cut) == [*_words(near, False), *words],
+                lambda name: composed(name).endswith(composed(written)),
+                lambda name: any(part.startswith(stem.casefold()) for part in _words(name, cut)[:-1]),
+                lambda name: side is not None and side_of(name) == side,
+                lambda name: not IMAGES.isdisjoint(_words(name, cut)[:-1]),
+            )
+            for choice in choices:
+                if len(some := [*filter(choice, found)]) == 1:
+                    return some[0]
+        return found[0] if len(found) == 1 else None
+
+
+def _words(name: str, cut: bool) -> list[str]:
+    """The parts of a relative name; `cut`: without the suffix."""
+    name = composed(name).casefold()
+    return (os.path.splitext(name)[0] if cut else name).split("/") if name else []  # noqa: PTH122
+
+
+def _fits(name: Sequence[str], written: Sequence[str]) -> bool:
+    """Whether one is the end of the other: a table may leave folders out, or have those of another machine."""
+    length = min(len(name), len(written))
+    return name[-length:] == written[-length:]
