@@ -23,6 +23,14 @@ def percent(fraction: float | None, digits: int = 0) -> str:
     return f"{shown:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
+def duration(seconds: float) -> str:
+    """As people say it: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
     """The nearest known word as a question, or what was expected: all of them, or the first of many."""
     lowered = {name.lower(): name for name in reversed(known)}

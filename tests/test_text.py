@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenr_luigi.text import composed, did_you_mean, part_title, percent, without_part
+from greenr_luigi.text import composed, did_you_mean, duration, part_title, percent, without_part
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,9 @@ def test_the_parts_of_a_class_are_called_together(label, number, of):
     title = part_title(label, number, of)
     assert without_part(title) == (f"PictureShard({label})", f"{number + 1} of {of}")
     assert without_part(f"DownloadImages({label} 1 of 2)")[1] == ""
+
+
+def test_durations_are_said_as_people_say_them():
+    seconds = (0, 4.21, 59.94, 59.96, 200, 3599.6, 7500)
+    words = ["0.0 s", "4.2 s", "59.9 s", "1 min 0 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"]
+    assert [*map(duration, seconds)] == words

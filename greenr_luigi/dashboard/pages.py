@@ -16,6 +16,7 @@ from greenr_luigi import files, run_history, templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.http_security import POLICY
 from greenr_luigi.run_history import Event
+from greenr_luigi.text import duration
 
 #: A run and its stages, as run_history.by_run gives them.
 Lines = tuple[Event | None, Sequence[Event]]
@@ -200,11 +201,3 @@ def stages(runs: Sequence[Shown]) -> list[dict[str, Any]]:
         for name, took in seconds.items()
     ]
     return sorted(rows, key=lambda row: -row["median"])
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 4.2 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, left = divmod(round(seconds), 60)
-    return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

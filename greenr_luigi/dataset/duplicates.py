@@ -7,12 +7,13 @@ they may be.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+
+from greenr_luigi import cores
 
 #: One row a picture: the 64 bits of `hashing.dhash`, then the 176 bits of `hashing.phash` in three parts.
 HashMatrix = NDArray[np.uint64]
@@ -56,7 +57,7 @@ def near_pairs(matrix: HashMatrix, distance: int = NEAR, first: int = NEAR_FIRST
     """Places (i, j), i < j, of all pictures that differ in at most `distance` bits, and in at most `first` of
     the first 64; each pair once, sorted. Equal rows make many pairs: give each only once."""
     dhashes = np.ascontiguousarray(matrix[:, 0])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.allowed()) as pool:
         blocks = pool.map(
             lambda start: _block(matrix, dhashes, start, distance, first), range(0, len(matrix), ROWS)
         )

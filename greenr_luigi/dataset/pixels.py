@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from greenr_luigi import cores
 from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door
@@ -65,7 +65,7 @@ def read_batches(
     """The pictures in order, uint8 (up to `batch`, size, size, 3) at a time. Pillow decodes without the
     interpreter's lock, so threads are enough; at most four batches are in memory, however many pictures
     there are."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.allowed()) as pool:
         pictures = map_ahead(
             pool, functools.partial(read_pixels, size=size, version=version), paths, 3 * batch
         )

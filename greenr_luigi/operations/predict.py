@@ -19,6 +19,7 @@ from greenr_luigi.prediction.predict import Prediction
 from greenr_luigi.prediction.rows import Row
 from greenr_luigi.staleness import data_root, regular
 from greenr_luigi.staleness.shown import harmless, printable
+from greenr_luigi.text import duration
 from greenr_luigi.web.settings import from_environment
 
 Form = Literal["words", "csv", "jsonl"]
@@ -101,11 +102,6 @@ def progress(done: int, prediction: Prediction, seconds: float) -> tuple[float, 
         left = (total - done) * seconds / fresh
         words += f", {fresh / seconds:,.3g} a second, {duration(left)} left"
     return done / total, words
-
-
-def duration(seconds: float) -> str:
-    hours, minutes = int(seconds) // 3600, int(seconds) // 60
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def summary(counts: Counter[str], prediction: Prediction) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from greenr_luigi import cores
 from greenr_luigi.export.model_card import read_card
 from greenr_luigi.prediction.inputs import inputs
 from greenr_luigi.prediction.journal import Journal
@@ -40,9 +40,8 @@ class Prediction:
 
     def rows(self) -> Iterator[Row]:
         """In the order of the inputs; by all cores. What has come is kept for the next run, until all has."""
-        cores = len(os.sched_getaffinity(0))
         with (
-            Workers(self.settings, self.digest, cores) as workers,
+            Workers(self.settings, self.digest, cores.allowed()) as workers,
             Journal(self.root, self.given, self.digest, self.tell) as journal,
         ):
             for found in workers.answers(journal.known(inputs(self.given, self.written))):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import threading
 from collections.abc import Callable, Collection
@@ -18,14 +17,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from greenr_luigi import files
+from greenr_luigi import cores, files
 from greenr_luigi.pictures.thumbnail import thumbnail
 
 FOLDER, NAME = "thumbnails", re.compile(r"[0-9a-f]{64}\.jpg")
 #: Pixels of the longer side; bytes that are kept of all.
 SIDE, MOST_BYTES = 256, 2**30
 #: A decoded picture takes 200 MB at most, so no more than these are decoded at a time.
-AT_ONCE = min(4, len(os.sched_getaffinity(0)))
+AT_ONCE = min(4, cores.allowed())
 
 
 class Thumbnails:

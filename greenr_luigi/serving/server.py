@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from greenr_luigi import files
+from greenr_luigi import cores, files
 from greenr_luigi.serving import elsewhere, processes, releases, rollout, sockets
 from greenr_luigi.serving.launch import ASSETS, LAUNCH, LIBRARIES, WEB, launch, log_end
 from greenr_luigi.serving.processes import Running
@@ -73,7 +73,7 @@ class Service:
             "--web-workers": str(self.workers or "one a core"),
             "Python": f"{platform.python_version()} in {Path(sys.prefix).resolve()}",
         }
-        workers = self.workers or len(os.sched_getaffinity(0))
+        workers = self.workers or cores.allowed()
         return ServerNote(self.host, self.port, workers, str(regular.real(self.store)), settings)
 
 

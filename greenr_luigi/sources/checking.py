@@ -9,7 +9,6 @@ machine. The class is then collected from what was found of its parts, as if tha
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from greenr_luigi import cores
 from greenr_luigi.contracts import plain
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import examine
@@ -33,7 +33,7 @@ CHECKED, PICTURES = "checked.jsonl", ".pictures"
 #: So many pictures are a step of progress, and what was found of them is saved together.
 WINDOW = 64
 #: Pictures decoded at once, each of which may take 200 MB; many more may be under way.
-DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
+DECODING = threading.BoundedSemaphore(cores.allowed())
 
 #: A candidate with its name and the set of files that it is of, which is empty for an address.
 Named = tuple[Mapping[str, str], Candidate]
@@ -70,10 +70,10 @@ def check(
         for name, fileset in source.files(request).items()
         for file in fileset.names(number, of)
     ]
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
+    many = cores.allowed()
+    with ThreadPoolExecutor(many) as pool:
         under_way = UnderWay[Named, PictureRow | Refusal](
-            pool, lambda one: look(one[1]), lambda one: "", cores, cores
+            pool, lambda one: look(one[1]), lambda one: "", many, many
         )
         found = check_all(named, under_way, label, out, on_progress)
     usable = sum(isinstance(outcome, PictureRow) for outcome in found)

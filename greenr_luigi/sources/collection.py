@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from greenr_luigi import cores
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
@@ -73,7 +73,7 @@ def collect(
         # Of parts, each has found that out.
         opted_out = {} if anew or shards or not (replaces and request.opt_outs) else _opted_out(replaces)
         collection = Collection(source, request, pictures, opted_out)
-        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() if source.local else THREADS))
+        pool = stack.enter_context(ThreadPoolExecutor(cores.allowed() if source.local else THREADS))
 
         def on_batch() -> None:
             goal = request.limit or len(collection.listed) + WINDOW

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from greenr_luigi import contracts, lifetime
+from greenr_luigi import contracts, cores, lifetime
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import code, loaded
@@ -44,7 +44,7 @@ def train(
         return training.train(dataset, out, kept=kept, on_progress=on_progress, **options)
     asked = json.dumps({"dataset": str(dataset), "out": str(out), "kept": kept and str(kept), **options})
     environment = {
-        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes)),
+        "OMP_NUM_THREADS": str(max(1, cores.allowed() // processes)),
         **lifetime.environment(),
         "PYTHONSAFEPATH": "1",
     }

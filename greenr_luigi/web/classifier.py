@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from greenr_luigi import files
+from greenr_luigi import cores, files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
 from greenr_luigi.serving import releases, rollout
@@ -198,7 +198,7 @@ class Classifier:
         if self.settings.run_dir is None or self.model is None:
             yield
             return
-        slots = max(1, len(os.sched_getaffinity(0)) // 2)
+        slots = max(1, cores.allowed() // 2)
         with contextlib.ExitStack() as slot:
             with contextlib.suppress(TimeoutError):  # Somebody holds it: then without.
                 slot.enter_context(

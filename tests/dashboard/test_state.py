@@ -4,7 +4,6 @@ import pickle
 import pytest
 from luigi.scheduler import Scheduler
 
-from greenr_luigi.dashboard.pages import duration
 from greenr_luigi.dashboard.state import SavedState, sealed
 
 
@@ -60,7 +59,3 @@ def test_a_state_of_which_a_bit_is_another_counts_as_none(tmp_path):
         damaged = SavedState(path)
         damaged.load()
         assert not [*damaged.get_active_tasks()], place
-
-
-def test_durations_are_said_as_people_say_them():
-    assert [duration(s) for s in (4.21, 59.94, 200, 7500)] == ["4.2 s", "59.9 s", "3 min 20 s", "2 h 5 min"]

@@ -1,0 +1,35 @@
+"""How many cores this process may keep busy."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+#: Where the kernel shows groups of processes (cgroup v2), and to which one this process belongs.
+GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def allowed() -> int:
+    """Those that it may run on, and no more than a container's limit gives it (`docker run --cpus 2`, Kubernetes'
+    limits): a machine may have many more. At least 1."""
+    return max(1, min([len(os.sched_getaffinity(0)), *_limits(GROUPS, OWN)]))
+
+
+def _limits(groups: Path, own: Path) -> list[int]:
+    """The limits of the group and of those that it lies in, rounded up."""
+    found = []
+    try:
+        line = next(line for line in own.read_text().splitlines() if line.startswith("0::/"))
+    except (OSError, StopIteration):
+        return []
+    group = groups / line.removeprefix("0::/")
+    for folder in (group, *group.parents):
+        if not folder.is_relative_to(groups):
+            break
+        try:
+            quota, period = map(int, (folder / "cpu.max").read_text().split())
+        except (OSError, ValueError):  # None there, or `max`.
+            continue
+        found.append(math.ceil(quota / period))
+    return found
