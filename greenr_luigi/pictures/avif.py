@@ -7,6 +7,7 @@ each of another size. 13 frames of 12 megapixels, of which one is shown, fit int
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from collections.abc import Iterator
 
@@ -20,6 +21,8 @@ MAX_COST, BYTE = 30_000_000, 1.4
 PROFILES = (1.0, 1.6, 1.6)
 #: Boxes, items, extents, and units of AV1 data: most files have some twenty, and a grid of tiles some hundred.
 MAX_PARTS = 5_000
+#: Brands of movies, and of pictures alone.
+STILL = {b"avis": b"avif", b"msf1": b"mif1", b"hevc": b"heic", b"hevx": b"heix"}
 #: Kinds of units in AV1 data.
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6
 
@@ -69,7 +72,7 @@ def still(data: bytes) -> bytes:
     """The same file without its movie, of which a decoder would take the first frame in place of the picture."""
     for name, start, end in boxes(data, 0, len(data)):
         if name == b"ftyp":
-            brands = data[start:end].replace(b"avis", b"avif").replace(b"msf1", b"mif1")
+            brands = re.sub(rb"avis|msf1|hev[cx]", lambda found: STILL[found[0]], data[start:end])
             data = data[:start] + brands + data[end:]
         elif name == b"moov":
             data = data[: start - 4] + b"free" + data[start:]
@@ -97,9 +100,9 @@ def _cost(data: bytes, start: int, end: int) -> float:
     inside = {name: (first, last) for name, first, last in boxes(data, start + 4, end)}
     if not {b"iinf", b"iloc"} <= inside.keys():
         return 0.0
-    kinds = dict(_kinds(data, *inside[b"iinf"]))
+    kinds = dict(kinds_of_items(data, *inside[b"iinf"]))
     cost, size, parts = 0.0, 0.0, 0
-    for item, extents in _extents(data, inside[b"iloc"][0], inside.get(b"idat", (0, 0))[0]):
+    for item, extents in item_extents(data, inside[b"iloc"][0], inside.get(b"idat", (0, 0))[0]):
         if kinds.get(item) != b"av01":
             continue
         cost += BYTE * sum(length for _, length in extents)
@@ -117,14 +120,14 @@ def _cost(data: bytes, start: int, end: int) -> float:
     return cost
 
 
-def _kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def kinds_of_items(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """The number and kind of each item."""
     for name, at, _ in boxes(data, start + (6 if data[start] == 0 else 8), end):
         if name == b"infe" and data[at] >= 2:
             yield struct.unpack_from(">H2x4s" if data[at] == 2 else ">I2x4s", data, at + 4)
 
 
-def _extents(data: bytes, at: int, idat: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+def item_extents(data: bytes, at: int, idat: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """The number of each item, and where its parts begin and how long they are."""
     version, sizes = data[at], int.from_bytes(data[at + 4 : at + 6], "big")
     at += 6

@@ -35,9 +35,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from greenr_luigi.pictures import avif, bombs, colour, depth, first_door, jpeg, kinds, tiff
+from greenr_luigi.pictures import apart, avif, bombs, colour, depth, first_door, heif, jpeg, kinds, tiff
 from greenr_luigi.pictures.flatten import flatten
-from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
+from greenr_luigi.pictures.terms import STRANGERS, Terms
 from greenr_luigi.pictures.trimmings import without_trimmings
 from greenr_luigi.pictures.unusable import MAX_BYTES as MAX_BYTES
 from greenr_luigi.pictures.unusable import UnusablePicture as UnusablePicture
@@ -48,11 +48,11 @@ PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, Png
            WebPImagePlugin)  # fmt: skip
 #: What Pillow may try to decode, decided by content and not by name.
 FORMATS = tuple(kinds.FORMATS)
-SUFFIXES = {name: f".{name.lower()}" for name in (*FORMATS, *kinds.OWN)} | {"JPEG": ".jpg"}
+SUFFIXES = {name: f".{name.lower()}" for name in (*FORMATS, *kinds.OWN, *kinds.APART)} | {"JPEG": ".jpg"}
 #: A 50-megapixel phone photograph passes; at 4 bytes a pixel it takes 200 MB while it is decoded.
 MAX_PIXELS = 50_000_000
 #: Their decoders hold a picture two and four times, and other formats' once: fewer pixels fit into 300 MB.
-MAX_PIXELS_OF = {"AVIF": 25_000_000, "WEBP": 16_000_000}
+MAX_PIXELS_OF = {"AVIF": 25_000_000, "HEIC": 25_000_000, "WEBP": 16_000_000}
 #: With more pixels than this, a picture is shrunk while it is flattened, so as not to be in memory several times.
 LARGE = 4_000_000
 #: Of what is shrunk, no more pixels are kept, however long and narrow it is.
@@ -107,6 +107,9 @@ def open_picture(data: bytes, at_least: int, version: int = VERSION, terms: Term
 
 def read(data: bytes, at_least: int, version: int = VERSION, terms: Terms = STRANGERS) -> Picture:
     """As `open_picture`, with what the file says of the whole picture."""
+    if kinds.format_of(data) == "HEIC":
+        require_bytes(data)
+        return Picture(*apart.decode(heif.still(data), at_least, terms.min_side), SUFFIXES["HEIC"])
     header = open_header(data, terms)
     kind, size = str(header.format), header.size
     upright = size[::-1] if orientation(header) in SIDEWAYS else size
@@ -124,14 +127,27 @@ def open_header(data: bytes, terms: Terms = STRANGERS) -> ImageFile.ImageFile:
     kind = kinds.format_of(data, terms.own)
     if kind is None:
         raise unread(kinds.what_else(data))
-    if len(data) > MAX_BYTES:
-        raise too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
+    require_bytes(data)
     bombs.check(data)
     with _refusing():
         drawing, told = without_trimmings(data, kind)
     image = _opened(drawing, kind, terms)
     image.info.update(told)
     return image
+
+
+def require_bytes(data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise too_large(f"the file has {len(data):,} bytes", MAX_BYTES)
+
+
+def require_pixels(size: tuple[int, int], kind: str, terms: Terms) -> None:
+    (width, height), most = size, MAX_PIXELS_OF.get(kind, MAX_PIXELS)
+    told = f"the picture has {width} x {height} pixels"
+    if width * height > most:
+        raise too_large(told, most)
+    if min(width, height) < terms.min_side:
+        raise UnusablePicture("too-small", f"{told}; each side must have at least {terms.min_side}")
 
 
 def _opened(data: bytes, kind: str, terms: Terms) -> ImageFile.ImageFile:
@@ -143,13 +159,7 @@ def _opened(data: bytes, kind: str, terms: Terms) -> ImageFile.ImageFile:
                 raise unread(tiff.STRANGE) from None
             raise
     assert isinstance(image, ImageFile.ImageFile)
-    width, height = image.size
-    most = MAX_PIXELS_OF.get(str(image.format), MAX_PIXELS)
-    size = f"the picture has {width} x {height} pixels"
-    if width * height > most:
-        raise too_large(size, most)
-    if min(width, height) < terms.min_side:
-        raise UnusablePicture("too-small", f"{size}; each side must have at least {terms.min_side}")
+    require_pixels(image.size, kind, terms)
     if image.info.get("compression") in RUN_LENGTH:
         raise UnusablePicture("format", "run-length encoded BMP is not read: save it as PNG and try again")
     return image
@@ -184,6 +194,24 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
         # What they told of the file does not hold for the pixels, and Pillow would write it into copies.
         flat.info = {}
         return flat.transpose(TURNS[turn]) if turn in TURNS else flat
+
+
+def decode_heif(data: bytes, at_least: int, min_side: int) -> tuple[Image.Image, tuple[int, int]]:
+    """As `apart.decode`, which has it done in a process apart. Its decoder turns the picture upright (irot, imir), so
+    that EXIF data may not turn it again."""
+    import pillow_heif
+
+    with _refusing():
+        file = pillow_heif.open_heif(data)
+        require_pixels(file.size, "HEIC", Terms(min_side))
+        profile, told = file.info.get("icc_profile"), file.info.get("nclx_profile")
+        if told and not profile:
+            primaries, transfer = int(told["color_primaries"]), int(told["transfer_characteristics"])
+            profile = colour.coded(primaries, colour.OF_SRGB if transfer in colour.OF_VIDEO else transfer)
+        image = file.to_pillow()
+        image.info = {}
+        to_srgb = colour.conversion(profile, image.mode)
+        return flatten(image, _factor(image, at_least), None, to_srgb), image.size
 
 
 def _factor(image: Image.Image, at_least: int) -> int:
@@ -230,7 +258,9 @@ def square(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
 
 def suffix(data: bytes) -> str:
     """The file ending that goes with the content, such as ".jpg". Raises UnusablePicture."""
-    return SUFFIXES[str(open_header(data, TAKEN).format)]
+    if kind := kinds.format_of(data, own=True):
+        return SUFFIXES[kind]
+    raise unread(kinds.what_else(data))
 
 
 def sha256(data: bytes) -> str:

@@ -20,6 +20,10 @@ FORMATS = {
     # A box of at most 255 bytes that names the brand, as the first or another one (ISO/IEC 14496-12, 4.3).
     "AVIF": rb"\0\0\0.ftyp(.{4}){0,60}?(avif|avis)",
 }
+#: Those that are decoded in a process apart (apart.py), where the extra that does it is installed.
+HEIC = rb"\0\0\0.ftyp(.{4}){0,60}?(hei[cxms]|hev[cxms])"
+HEIF = rb".{4}ftyp(mif1|msf1|miaf|heif)"
+APART = {"HEIC": HEIC + b"|" + HEIF}
 NAMES = "JPEG, PNG, WebP, GIF, BMP or AVIF"
 #: Those that are read only of what a person gives of their own: a decoder of many methods is no place for strangers.
 OWN = {"TIFF": rb"II[*+]\0|MM\0[*+]"}
@@ -35,7 +39,7 @@ CHOOSE = f"choose a picture in {NAMES}"
 A_TIFF = "a TIFF picture"
 #: How a file begins, what it is, and what to do. The first row that fits counts.
 ROWS = [
-    (rb"\0\0\0.ftyp(.{4}){0,60}?(hei[cxms]|hev[cxms])", "a HEIC photograph, as phones take them", PHONE),
+    (HEIC, "a HEIC photograph, as phones take them", PHONE),
     (rb".{4}ftyp(mif1|msf1|miaf|heif|avc[is]|j2k[is])", "a HEIF picture", PHONE),
     (rb".PNG(\r\n|\n|\r)|\x89PNG", "a PNG that was taken for a text on its way", "copy or download it again, as it is"),
     (rb".{4}ftypcrx|(II\*\0|MM\0\*).{4}CR|II\x1a\0.{4}HEAP|FUJIFILMCCD-RAW|II(R[OS]|U\0)|MMOR|FOVb|\0MRM",
@@ -74,10 +78,10 @@ MAKER, BESIDE, DNG = 0x10F, 0x14A, 0xC612
 
 
 def format_of(data: bytes, own: bool = False) -> str | None:
-    """Which of FORMATS the bytes begin as, if one; `own`: or of OWN."""
-    for name, begin in (FORMATS | OWN if own else FORMATS).items():
+    """Which of FORMATS and APART the bytes begin as, if one; `own`: or of OWN."""
+    for name, begin in (FORMATS | APART | (OWN if own else {})).items():
         if re.match(begin, data, re.DOTALL):
-            return name if name in FORMATS or _what(data)[0] == A_TIFF else None
+            return name if name not in OWN or _what(data)[0] == A_TIFF else None
     return None
 
 

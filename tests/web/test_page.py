@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 #: Where screenshots go, for a person to look at.
 #: How a photograph of an iPhone begins, whatever its name.
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+UNREAD = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(200)
 SHOTS = os.environ.get("GREENR_TEST_SHOTS")
 
 
@@ -38,7 +38,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "strange.png").write_bytes(tiny_release.picture(tiny_release.STRANGE, 320, "PNG"))
     for name, size in (("tall", (200, 900)), ("wide", (900, 200)), ("tiny", (40, 60))):
         Image.new("RGB", size, "yellow").save(folder / f"{name}.png")
-    (folder / "no picture.jpg").write_bytes(HEIC)
+    (folder / "no picture.jpg").write_bytes(UNREAD)
     return folder
 
 
@@ -195,7 +195,7 @@ def test_several_at_once_one_of_them_no_picture(page: webdriver.Chrome, pictures
     found = cards(page, 4)
     assert found == ["dandelion", "grass", "I can’t tell", "No answer"]
     alert = page.find_element(By.CSS_SELECTOR, "[role=alert]").text
-    assert "this is a HEIC photograph" in alert
+    assert "this is a JPEG XL picture" in alert
     why = page.find_elements(By.CSS_SELECTOR, ".why")[2].text
     assert "An answer needs 60 %" in why and "97 %" in why
     shot(page, "several")
@@ -311,7 +311,7 @@ const answer = { error: { status: 413, code: "picture-too-large", message: "shri
 window.fetch = async () => ({ ok: false, status: 413, headers: new Headers(), json: async () => answer });
 classify(file);
 """
-    picture = tiny_release.picture("yellow", 3_000, "PNG") if shows else HEIC
+    picture = tiny_release.picture("yellow", 3_000, "PNG") if shows else UNREAD
     page.execute_script(script, base64.b64encode(picture).decode())
     assert cards(page, 1) == ["No answer"]
     if not shows:
@@ -384,7 +384,7 @@ def test_without_javascript(plain: webdriver.Chrome, site: Live, pictures: Path,
     plain.find_element(By.ID, "file").send_keys(str(pictures / "no picture.jpg"))
     plain.find_element(By.CSS_SELECTOR, "#upload button").click()
     WebDriverWait(plain, 10).until(lambda _: "upload" in plain.current_url)
-    assert "this is a HEIC photograph" in plain.find_element(By.CSS_SELECTOR, ".problem").text
+    assert "this is a JPEG XL picture" in plain.find_element(By.CSS_SELECTOR, ".problem").text
 
 
 def test_the_model_page_and_a_cell_of_the_confusion_matrix(page: webdriver.Chrome, site: Live) -> None:
