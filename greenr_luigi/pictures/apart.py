@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import math
 import os
 import resource
 import signal
@@ -39,8 +40,8 @@ ASKED = struct.Struct(">QQ")
 MODULE = "greenr_luigi.pictures.apart"
 
 
-class Died(Exception):
-    """The process has ended, by this signal, or for being idle."""
+#: What it says, and the pixels of a picture.
+Answer = tuple[dict[str, Any], bytes]
 
 
 class Decoder:
@@ -55,10 +56,13 @@ class Decoder:
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
+        # It may break off in the middle of an answer.
+        for side in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, side, struct.pack("ll", math.ceil(SECONDS), 0))
         self.connection = Connection(ours.detach())
 
-    def ask(self, asked: bytes) -> tuple[dict[str, Any], bytes]:
-        """Raises Died, or UnusablePicture for a picture that takes too long."""
+    def ask(self, asked: bytes) -> Answer | None:
+        """None if the process has ended. Raises UnusablePicture for a picture that takes too long."""
         try:
             self.connection.send_bytes(asked)
             if not self.connection.poll(SECONDS):
@@ -66,11 +70,11 @@ class Decoder:
                 raise broken("to decode it takes too long")
             said: dict[str, Any] = json.loads(self.connection.recv_bytes(10_000))
             return said, self.connection.recv_bytes(MOST) if "size" in said else b""
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, TypeError, RecursionError):
             self.end()
             if self.process.returncode == -signal.SIGXCPU:
                 raise broken("to decode it takes too long") from None
-            raise Died from None
+            return None
 
     def end(self) -> None:
         self.connection.close()
@@ -87,18 +91,15 @@ class Decoders:
         # A process ends with the thread that has started it (prctl(2)): one that does nothing else.
         self.starter = ThreadPoolExecutor(1)
 
-    def ask(self, asked: bytes) -> tuple[dict[str, Any], bytes]:
+    def ask(self, asked: bytes) -> Answer:
         with self.room:
-            for _ in range(2):
-                try:
-                    decoder = self.idle.pop()
-                except IndexError:
-                    decoder = self._started()
-                # That it died may be chance: idle, or where memory was short.
-                with contextlib.suppress(Died):
-                    answer = decoder.ask(asked)
-                    self.idle.append(decoder)
-                    return answer
+            for attempt in range(2):
+                # That one died may be chance: idle, or where memory was short. A new one then says.
+                with contextlib.suppress(IndexError):
+                    decoder = self._started() if attempt else self.idle.pop()
+                    if (answer := decoder.ask(asked)) is not None:
+                        self.idle.append(decoder)
+                        return answer
         raise broken("it ends the process that decodes it")
 
     def _started(self) -> Decoder:

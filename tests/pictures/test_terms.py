@@ -21,6 +21,7 @@ from greenr_luigi.pictures.terms import LEAST_SIDE, STRANGERS, TAKEN, Terms
 from tasks import DownloadImages
 from tests import tiny_release
 from tests.pictures.test_door import drawn, encoded
+from tests.pictures.test_heif import heic
 from tests.pipeline import Pipeline
 
 
@@ -95,7 +96,9 @@ def test_digits_of_28_pixels_and_tiff_are_trained_added_and_answered_when_a_pers
         (tmp_path / "digits" / label).mkdir(parents=True)
         for number in range(40):
             data = digit(label, number)
-            if number % 2:
+            if number % 4 == 0:
+                data = heic(Image.open(io.BytesIO(data)))
+            elif number % 2:
                 data = encoded(Image.open(io.BytesIO(data)), "TIFF", compression="tiff_lzw")
             (tmp_path / "digits" / label / f"{number}.{'tif' if number % 2 else 'png'}").write_bytes(data)
     (tmp_path / "tiny.png").write_bytes(
