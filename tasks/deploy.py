@@ -94,7 +94,11 @@ class DeployApp(PipelineStage):
         """Where the newest deployment under a root serves; before the first, by the parameters `otherwise`. Of those
         only what tells it is looked at: what that deployment was made from may be gone."""
         recorded = (stamp.parameters for stamp in stamps(root / cls.get_task_family()).values())
-        return cls._service(root, next(recorded, otherwise))
+        texts = dict(next(recorded, otherwise))
+        if texts.get("served_at"):
+            # Others mount that one, too, and need no deployment for it.
+            texts.pop("root_path", None)
+        return cls._service(root, texts)
 
     @classmethod
     def _service(cls, root: Path, texts: Mapping[str, str]) -> "Service":
@@ -160,7 +164,7 @@ class DeployApp(PipelineStage):
         address, report = deployment.address, self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
         self.tell(f"its pictures came from {counted(by_engine(read_manifest(self.input_folder('dataset'))))}")
-        for words in warnings:
+        for words in filter(None, [*warnings, self.service.untold()]):
             logger.warning(words)
         return {"release": deployment.release}
 

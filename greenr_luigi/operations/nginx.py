@@ -21,6 +21,8 @@ Value = TypeVar("Value")
 PASSWORDS = "/etc/nginx/greenr.password"
 #: Requests of one address at a time: nginx keeps what is uploaded on disk until it is whole.
 AT_A_TIME = 32
+#: MiB that may be sent to anything but the page.
+OTHER_MEGABYTES = 1
 #: Seconds that nginx waits longer than the page, whose words are better.
 LONGER = 5
 
@@ -36,7 +38,7 @@ server {{
 {resolver}
     limit_conn {zone} {at_a_time};
     limit_conn_status 429;
-    client_max_body_size 1m;
+    client_max_body_size {other_megabytes}m;
     client_header_timeout {header_seconds}s;
     client_body_timeout {body_seconds}s;
     send_timeout 20s;
@@ -58,6 +60,10 @@ server {{
         proxy_pass {page_at};
         client_max_body_size {body_bytes};
         proxy_read_timeout {answer_seconds}s;
+        # What is said here takes the place of all that is said below.
+        error_page 413 @too_large_for_page;
+        error_page 429 @too_often;
+        error_page 502 504 =503 @away;
     }}
     # For machines of this network only.
     location = {root_path}/metrics {{ deny all; }}
@@ -129,12 +135,12 @@ def configuration(service: Service, dashboard_at: str, front: Front) -> str:
             f"of {root_path or 'the page'} lies"
         )
     errors = [
-        (
-            "@too_large",
-            413,
-            "upload-too-large",
-            f"too large: send at most {_upload(settings) >> 20} MB at once",
-            "",
+        *(
+            (name, 413, "upload-too-large", f"too large: send at most {megabytes} MB at once", "")
+            for name, megabytes in (
+                ("@too_large_for_page", _upload(settings) >> 20),
+                ("@too_large", OTHER_MEGABYTES),
+            )
         ),
         ("@too_often", 429, "too-often", "too many requests at once from your address: wait a moment", "1"),
         ("@away", 503, "busy", "what answers here is not running, or starts: try again in a moment", "5"),
@@ -158,6 +164,7 @@ def configuration(service: Service, dashboard_at: str, front: Front) -> str:
         body_seconds=math.ceil(settings.body_seconds),
         answer_seconds=math.ceil(settings.answer_seconds) + LONGER,
         body_bytes=_upload(settings),
+        other_megabytes=OTHER_MEGABYTES,
         root_path=root_path,
         **_upstreams(front, page_at, dashboard, dashboard_at),
         leading=leading if root_path else "",

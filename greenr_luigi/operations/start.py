@@ -23,7 +23,10 @@ def start(root: Path, module: str = "tasks") -> Server:
     """
     from greenr_luigi.deployment.deploy import serve
 
-    return serve(service_of(root, module), print)
+    service = service_of(root, module)
+    if words := service.untold():
+        print(words, file=sys.stderr)
+    return serve(service, print)
 
 
 def stay(root: Path, module: str = "tasks") -> None:

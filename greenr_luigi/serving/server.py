@@ -64,6 +64,15 @@ class Service:
     settings: Mapping[str, str] = field(default_factory=dict)
     elsewhere: str = ""
 
+    def untold(self) -> str:
+        """What is set, and not told to a server that others start, in words; empty if nothing is."""
+        if not (self.elsewhere and self.settings):
+            return ""
+        return (
+            f"[server] of luigi.cfg is not told to {self.elsewhere}, which others start: "
+            f"give that {', '.join(sorted(self.settings))} in its own environment"
+        )
+
     def note(self) -> ServerNote:
         """How such a server is started, but for what only a start tells: the port for 0, what it loads, its name."""
         settings = {

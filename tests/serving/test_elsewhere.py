@@ -16,6 +16,7 @@ from greenr_luigi.serving import elsewhere, processes, publishing, rollout, serv
 from greenr_luigi.serving.sockets import ServerError, listen
 from tests import tiny_release
 from tests.serving.looking import get, greenr, served, until, visitor
+from tests.stamped import finish
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +112,34 @@ def test_what_greenr_says_and_does_of_it(
     (service.store / "current").unlink()
     deploy.serve_on(service, print)
     assert rollout.current(service.store) == first and not service.run_dir.exists()
+
+
+def test_nginx_mounts_the_page_of_others_where_luigi_cfg_says_it_is_now(tmp_path: Path) -> None:
+    """No deployment starts that server, so the last one need not know."""
+    parameters = {"served_at": "http://app:8008", "root_path": "/earlier"}
+    finish(tmp_path, "DeployApp", 1, parameters=parameters)
+    (tmp_path / "luigi.cfg").write_text("[DeployApp]\nroot_path = /now\n")
+    printed = greenr(tmp_path, "nginx", cwd=tmp_path)
+    assert (
+        "location /now/ {" in printed
+        and "proxy_pass http://app:8008;" in printed
+        and "earlier" not in printed
+    )
+
+
+def test_what_luigi_cfg_sets_for_a_server_that_others_start_is_said_to_be_theirs_to_set(
+    tmp_path: Path,
+) -> None:
+    theirs = server.Service(
+        tmp_path, tmp_path, settings={"GREENR_FETCH": "0"}, elsewhere="http://app:8008"
+    ).untold()
+    assert "http://app:8008" in theirs and "give that GREENR_FETCH in its own environment" in theirs
+    assert not server.Service(tmp_path, tmp_path, settings={"GREENR_FETCH": "0"}).untold()
+    assert not server.Service(tmp_path, tmp_path, elsewhere="http://app:8008").untold()
+    (tmp_path / "luigi.cfg").write_text("[DeployApp]\nserved_at = http://127.0.0.1:1\n[server]\nfetch = 0\n")
+    command = [sys.executable, "-m", "greenr_luigi.cli", "--root", tmp_path, "start"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.stderr.startswith("[server] of luigi.cfg is not told to http://127.0.0.1:1, "), told.stderr
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,11 @@ def test_what_is_too_large_is_refused_in_words_and_answers_are_not_framed(proxie
     error = refused.json()["error"]
     assert (refused.status_code, error["code"]) == (413, "upload-too-large") and "60 MB" in error["message"]
     assert refused.headers["X-Content-Type-Options"] == "nosniff"
+    for path in ("/dashboard/api/unpause", "/elsewhere", "/app/metrics"):
+        refused = requests.post(proxied.address + path, data=bytes(2 << 20), auth=SECRET, timeout=60)
+        assert refused.status_code == 413 and "at most 1 MB at once" in refused.json()["error"]["message"], (
+            path
+        )
     # Three of the largest pictures reach the page, which has words of its own for what is none.
     three = [("file", (f"{n}.png", bytes(20 << 20))) for n in range(3)]
     passed = requests.post(proxied.address + "/app/api/predict-batch", files=three, timeout=60)
