@@ -7,6 +7,8 @@ import codecs
 import csv
 import io
 import re
+import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,6 +115,8 @@ def said(path: Path) -> list[tuple[int, str]]:
 def _text(path: Path) -> str:
     """What a file says. Raises GreenrError for what is no text, and for an encoding that could only be guessed."""
     data = regular.read(path)
+    if zipfile.is_zipfile(io.BytesIO(data)) or tarfile.is_tarfile(io.BytesIO(data)):
+        raise GreenrError(f"{path} is an archive, and no list of addresses: unpack it, and name the folder")
     try:
         text = data.decode(encoding(data))
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,15 @@ def test_of_two_separators_only_a_header_says_which_is_an_address_s_own(tmp_path
     (tmp_path / "a.csv").write_text("http://a/1;2.jpg,grass\n")
     with pytest.raises(GreenrError, match="expected a header with the columns label,url"):
         entries(tmp_path / "a.csv", labelled=True)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_an_archive_is_named(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "mine/moss").mkdir(parents=True)
+    (tmp_path / "mine/moss/1.jpg").write_text("http://a/1")
+    archive = Path(shutil.make_archive(f"{tmp_path / 'all'}", kind, tmp_path / "mine"))
+    with pytest.raises(GreenrError, match=r"is an archive, .*: unpack it"):
+        entries(archive, labelled=True)
 
 
 @pytest.mark.parametrize(

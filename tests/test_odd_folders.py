@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import unicodedata
 import zlib
@@ -231,6 +232,12 @@ def two_labels(folder: Path) -> None:
     (folder / "grass/also.jpg").write_bytes(picture(1000))
 
 
+def zipped(folder: Path) -> None:
+    two(folder.parent / "inside")
+    shutil.make_archive(f"{folder}", "zip", folder.parent / "inside")
+    folder.with_suffix(".zip").rename(folder)
+
+
 def emptied(folder: Path) -> None:
     two(folder)
     (folder / "fern").mkdir()
@@ -255,6 +262,7 @@ FOLDERS: list[tuple[str, Callable[[Path], None], list[str], dict[str, int] | str
     ("pictures beside the classes", mixed, [], r"pictures \(1300.jpg, 1301.jpg\) beside the sub-folders grass, moss"),
     ("pictures beside the classes, which are named", mixed, ["--classes=moss,grass"], BOTH),
     ("a picture in two classes", two_labels, [], {"moss": 12, "grass": 13}),
+    ("an archive in place of a folder", zipped, [], "is an archive, .*: unpack it"),
     ("an empty class", emptied, [], "fern holds no file.*--classes fern,grass,moss"),
     ("a file that may not be read", locked, [], BOTH),
 ]  # fmt: skip
