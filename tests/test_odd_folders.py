@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import struct
@@ -222,6 +223,33 @@ def links(folder: Path) -> None:
     (folder / "grass/more").symlink_to("../../elsewhere")
 
 
+def flat(folder: Path) -> None:
+    """Names carry the label, which may have such signs in it."""
+    folder.mkdir()
+    for number in range(24):
+        label = ("red moss", "tall_grass")[number % 2]
+        (folder / f"{label}_{number}.jpg").write_bytes(picture(1000 + number))
+    (folder / "notes.txt").write_text("mine")
+
+
+def table(folder: Path) -> None:
+    """As Kaggle has it: ids without a suffix, and one that is not there."""
+    pictures(folder / "images", 1000, 24)
+    rows = [f"{number},{('moss', 'grass')[number % 2]}" for number in range(1000, 1024)]
+    (folder / "train.csv").write_text("\n".join(["id,label", *rows, "9999,moss"]))
+
+
+def metadata(folder: Path) -> None:
+    """As Hugging Face has it, in JSON lines, with sides."""
+    for number, side in enumerate(("train", "validation", "test")):
+        pictures(folder / side, 1000 + 30 * number, 12)
+        lines = [
+            json.dumps({"file_name": path.name, "label": ("moss", "grass")[int(path.stem) % 2]})
+            for path in sorted((folder / side).glob("*.jpg"))
+        ]
+        (folder / side / "metadata.jsonl").write_text("\n".join(lines))
+
+
 def mixed(folder: Path) -> None:
     two(folder)
     pictures(folder, 1300, 2)
@@ -258,6 +286,11 @@ FOLDERS: list[tuple[str, Callable[[Path], None], list[str], dict[str, int] | str
     ("classes whose accents are composed, and not", accents, [], {"Löwenzahn": 24, "moss": 24}),
     ("what systems and programs leave beside pictures", junk, [], BOTH),
     ("pictures of a class in folders within it", nested, [], {"moss": 15, "grass": 12}),
+    ("one folder, names of files carry the label", flat, [r"--label-pattern=(?P<label>.+)_\d+"],
+     {"red moss": 12, "tall_grass": 12}),
+    ("one folder, without a word about it", flat, [], "24 pictures such as red moss_0.jpg and no sub-folder"),
+    ("`images/` with a table of ids and labels", table, [], BOTH),
+    ("`train/`, `validation/`, `test/`, each with `metadata.jsonl`", metadata, [], {"moss": 18, "grass": 18}),
     ("links to folders", links, [], BOTH),
     ("pictures beside the classes", mixed, [], r"pictures \(1300.jpg, 1301.jpg\) beside the sub-folders grass, moss"),
     ("pictures beside the classes, which are named", mixed, ["--classes=moss,grass"], BOTH),
