@@ -40,7 +40,7 @@ TITLES = {
     "class": "Class", "why": "Worth a look", "side": "Side", "source": "Source", "said": "Decided", "sort": "Order",
 }  # fmt: skip
 SORTS = {
-    "": "newest or worst first",
+    "": "newest or worst",
     "newest": "newest first",
     "oldest": "oldest first",
     "doubt": "least probable label first",

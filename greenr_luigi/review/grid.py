@@ -26,6 +26,7 @@ from greenr_luigi.review.filters import Filter
 from greenr_luigi.review.states import state_of
 from greenr_luigi.review.thumbnails import Thumbnails, jpeg
 from greenr_luigi.templating import environment
+from greenr_luigi.text import percent
 
 PAGES = Jinja2Templates(env=environment())
 #: Bytes of a request: of 400,000 pictures.
@@ -183,9 +184,11 @@ def facts(picture: Picture, curation: Curation) -> list[tuple[str, str]]:
         ("Sha256", row.sha256[:16]),
     ]
     if opinion.suggested is not None and opinion.probability is not None:
-        found.insert(0, ("Doubtful", f"a model that did not learn from it says {opinion.suggested}"))
+        given = f"gives {picture.labels[0]} {percent(opinion.probability)}"
+        words = f"a model that did not learn from it says {opinion.suggested}, and {given}"
+        found.insert(0, ("Doubtful", words))
     if opinion.predicted is not None:
-        found.insert(0, ("Judged", opinion.predicted))
+        found.insert(0, ("Judged as", opinion.predicted))
     if opinion.familiarity is not None:
         found.append(("Familiarity", f"{opinion.familiarity:.2f}"))
     return [(name, value) for name, value in found if value]

@@ -107,6 +107,17 @@ def test_what_was_decided_is_not_asked_again(page: Page, collected: Collected) -
     assert page.ids("said=kept") == doubtful[:1] and page.ids("said=relabelled") == doubtful[1:2]
 
 
+def test_what_is_known_of_a_picture_is_told(page: Page, collected: Collected) -> None:
+    doubtful, judged, out = (collected.rows["grass"][number] for number in (0, 3, 9))
+    told = [dict(page.client.get(f"/t/grid/about/{sha(row)}").json()) for row in (doubtful, judged, out)]
+    assert (
+        told[0]["Doubtful"] == "a model that did not learn from it says dandelion, and gives grass 10\u00a0%"
+    )
+    assert (told[0]["Side"], told[1]["Side"], told[2]["Left out"]) == ("train", "validation", "the same")
+    assert told[1]["Judged as"] == "dandelion" and told[1]["Familiarity"] == "0.15"
+    assert page.client.get("/t/grid/about/0123456789abcdef").status_code == 404
+
+
 def test_what_no_filter_knows_shows_nothing_and_is_said(page: Page) -> None:
     assert page.ids("class=daisy") == page.ids("side=%3Cb%3E") == page.ids("said=nonsense") == []
     html = page.client.get("/t/grid?class=%3Cb%3Edaisy").text

@@ -206,6 +206,14 @@ def test_a_run_in_a_row_takes_three_clicks(place: Collected, address: str, chrom
     grid.says("100 thrown out")
     assert short(now(place).rejected) == {*ids[50:150]} and grid.js("clicks") == 3
 
+    grid.click(0)
+    chrome.find_element(By.CSS_SELECTOR, ".actions .menu summary").click()
+    chrome.find_element(By.CSS_SELECTOR, ".actions [data-verdict='=grass']").click()
+    grid.says("1 called grass")
+    assert short(set(now(place).relabelled)) == {ids[0]} and not grid.js(
+        "document.querySelector('.menu[open]')"
+    )
+
 
 def test_by_keys_alone(place: Collected, address: str, chrome: webdriver.Chrome) -> None:
     grid = Grid(chrome, address, "?class=grass")
