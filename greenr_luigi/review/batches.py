@@ -57,8 +57,6 @@ class Batches:
         elif verdict == RESTORE:
             # What was added and taken back is back when it is kept.
             changing = [picture for picture in changing if shown[picture] != TAKEN_BACK]
-        if not changing:
-            return "nothing to change: that was said of them before"
 
         def check(now: Curation) -> None:
             others = sum(state_of(picture.row.sha256, now) != state for picture, state in shown.items())
@@ -67,6 +65,9 @@ class Batches:
                     f"{others} of the {len(shown)} were decided elsewhere meanwhile: look again, nothing was changed"
                 )
 
+        if not changing:
+            check(decisions.read_curation(self.root / decisions.FILE))
+            return "nothing to change: that was said of them before"
         words = f"{len(changing)} {_words(verdict)}"
         with self._lock:
             said = [decision for one in changing for decision in _decisions(verdict, one, shown[one])]

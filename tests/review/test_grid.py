@@ -205,6 +205,15 @@ def test_what_others_decided_meanwhile_is_not_overruled_unseen(page: Page, colle
     assert page.curation().rejected == {collected.rows["dandelion"][0].sha256}
 
 
+def test_what_was_taken_back_elsewhere_is_not_said_to_be_so_still(page: Page, collected: Collected) -> None:
+    id = page.ids()[0]
+    page.decide("reject", {id: ""})
+    assert page.decide("reject", {id: "x"}).json()["words"].startswith("nothing to change")
+    assert page.undo(page.listed()["last"]["number"]).status_code == 200
+    answer = page.decide("reject", {id: "x"})
+    assert answer.status_code == 409 and "1 of the 1 were decided elsewhere" in answer.text
+
+
 def test_what_a_person_edited_since_is_not_taken_back(page: Page) -> None:
     ids = page.ids()
     page.decide("reject", dict.fromkeys(ids[:2], ""))
