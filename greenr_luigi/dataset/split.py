@@ -16,7 +16,7 @@ from greenr_luigi.dataset.sides import Rule, choose, fill_empty, unit_of
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, PictureRow, write_csv
+from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, write_csv
 from greenr_luigi.progress import OnProgress
 
 #: The share of pictures held out for the final measurement, and for choosing between models.
@@ -74,9 +74,7 @@ def split(
     looks: dict[PerceptualHash, list[str]] = defaultdict(list)
     for picture in (*pictures, *(out for out, _, _ in excluded)):
         looks[picture.row.perceptual_hash].append(picture.row.sha256[:16])
-    split_rows = [
-        _row(picture, side_of[unit_of(picture.row)], _near(picture.row, near, looks)) for picture in pictures
-    ]
+    split_rows = [_row(picture, side_of[unit_of(picture.row)], near, looks) for picture in pictures]
     _check(downloads, split_rows, excluded)
     _link(pictures, split_rows, out, on_progress)
     note = _note(split_rows)
@@ -104,18 +102,16 @@ def _by_side(counts: Counter[str]) -> str:
     return ", ".join(f"{counts[side]} {side}" for side in reversed(SIDES))
 
 
-def _near(row: PictureRow, near: NearDuplicates, looks: Mapping[PerceptualHash, Sequence[str]]) -> str | None:
-    hashes = row.perceptual_hash, *near.of.get(row.perceptual_hash, ())
-    return (
-        " ".join(sorted({name for hash in hashes for name in looks.get(hash, ())} - {row.sha256[:16]}))
-        or None
-    )
-
-
-def _row(picture: Picture, side: str, near: str | None) -> SplitRow:
-    row = picture.row
+def _row(
+    picture: Picture, side: str, near: NearDuplicates, looks: Mapping[PerceptualHash, Sequence[str]]
+) -> SplitRow:
+    """`looks`: the sha16 of all pictures by hash."""
+    row, alike = picture.row, set[str]()
+    if side == "test":
+        hashes = row.perceptual_hash, *near.of.get(row.perceptual_hash, ())
+        alike = {sha16 for hash in hashes for sha16 in looks.get(hash, ())} - {row.sha256[:16]}
     file = f"{side}/{folder_name(row.label)}/{row.sha256[:16]}{picture.path.suffix}"
-    return SplitRow(**vars(row) | {"file": file, "side": side, "near": near if side == "test" else None})
+    return SplitRow(**vars(row) | {"file": file, "side": side, "near": " ".join(sorted(alike)) or None})
 
 
 def _note(split_rows: Sequence[SplitRow]) -> SplitNote:
