@@ -1,15 +1,21 @@
-"""Takes luigid.png and runs.png anew, of real runs with drawn pictures: `python -m docs.images.take` as root, for a
-folder whose name may be seen; some minutes."""
+"""Takes luigid.png, runs.png and review.webp anew, of real runs with drawn pictures: `python -m docs.images.take` as
+root, for a folder whose name may be seen; some minutes."""
 
+import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import requests
+from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import tasks
@@ -44,6 +50,7 @@ DRAWN = "return document.querySelectorAll('#graphContainer svg text').length"
 PLACE = (
     "const b = document.querySelector('#graphContainer').getBoundingClientRect(); return [b.left, b.bottom]"
 )
+LOADED = "return [...document.querySelectorAll('.cell img')].every((i) => i.complete && i.naturalWidth)"
 BOTTOM = f"return document.querySelectorAll('.run')[{SHOWN - 1}].getBoundingClientRect().bottom"
 
 
@@ -63,6 +70,7 @@ def main() -> None:
             browser.get(f"http://127.0.0.1:{port}/runs")
             resize(browser, 1200, int(browser.execute_script(BOTTOM)))
             browser.save_screenshot(str(HERE / "runs.png"))
+            take_grid(browser, [*greenr, "review", "--port", "0"])
         finally:
             for words in (["stop"], ["dashboard", "stop"]):
                 subprocess.run([*greenr, *words])
@@ -84,6 +92,26 @@ def take_graph(browser, url: str, command: list[str]) -> None:
         resize(browser, 1280, int(places[-1][1]) + 30)
         browser.save_screenshot(str(HERE / "luigid.png"))
         assert named(url, STAGE, "RUNNING") == started, "the stage was over too soon"
+
+
+def take_grid(browser, command: list[str]) -> None:
+    """With a row thrown out and some chosen."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as review:
+        address = next(line.split()[-1] for line in review.stdout if line.rstrip().endswith("/grid"))
+        resize(browser, 1120, 700)
+        browser.get(address)
+        wait = WebDriverWait(browser, 30)
+        for first, last in ((7, 8), (2, 4)):
+            for held, number in ((Keys.NULL, first), (Keys.SHIFT, last)):
+                cell = wait.until(lambda b, number=number: b.find_element(By.ID, f"cell-{number}"))
+                ActionChains(browser).key_down(held).click(cell).key_up(held).perform()
+            if first == 7:
+                browser.find_element(By.CSS_SELECTOR, ".actions [data-verdict=reject]").click()
+                wait.until(lambda b: "thrown out" in b.find_element(By.ID, "status").text)
+        wait.until(lambda b: b.execute_script(LOADED))
+        shot = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
+        shot.save(HERE / "review.webp", quality=80, method=6)
+        review.send_signal(signal.SIGINT)
 
 
 def named(url: str, family: str, status: str) -> list[str]:
