@@ -205,7 +205,9 @@ class Collection:
             words = other.placed(f"the same file as {kept.file_url}")
             self.refusals.append(Refusal("duplicate", words, other.file_url))
             self.listed[outcome.sha256] = kept
-        if (outcome.sha256, url) not in self._ways:
+        known = self._first.get(outcome.sha256)
+        unsigned = known is not None and known.file_url == url and not known.author
+        if (outcome.sha256, url) not in self._ways or (unsigned and candidate.author):
             origin = Origin.of(
                 outcome,
                 engine=part.name,
@@ -231,7 +233,10 @@ class Collection:
         )
         if not self._searched or (allowed and not origin.listed):
             self._ways.add((origin.sha256, origin.file_url))
-            self._first.setdefault(origin.sha256, origin)
+            first = self._first.setdefault(origin.sha256, origin)
+            if not first.author and first.file_url == origin.file_url:
+                # Earlier versions did not note who made it.
+                self._first[origin.sha256] = replace(first, author=origin.author)
 
 
 def host_of(candidate: Candidate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 from types import SimpleNamespace
@@ -51,6 +52,27 @@ def test_openverse(internet: Internet, tmp_path: Path) -> None:
     asking = Request("grass", "grass", 1, root=tmp_path, license="commercial,modify")
     next(openverse.candidates(asking))
     assert asked[-1]["license_type"] == "commercial,modification"
+
+
+def test_who_made_a_picture_is_learned_later_and_the_picture_is_not_fetched_again(
+    internet: Internet, tmp_path: Path
+) -> None:
+    """Earlier versions did not ask."""
+    pages = openverse_pages([[*range(11)]])
+    internet.hosts["api.openverse.org"] = lambda path, query: (
+        pages[1].replace(b"creator", b"unknown") if query["page"] == "1" else b'{"results": []}'
+    )
+    before = collected("openverse", tmp_path / "before", 11)
+    internet.hosts["api.openverse.org"] = lambda path, query: pages.get(
+        int(query["page"]), b'{"results": []}'
+    )
+    internet.asked.clear()
+    after, again = (collected("openverse", tmp_path / name, 11) for name in ("after", "again"))
+    assert {row.author for row in before} == {None} and {row.author for row in after} == {"A. N. Other"}
+    assert again == after == [replace(row, author="A. N. Other") for row in before]
+    assert not any("pictures.example" in url for url in internet.asked)
+    origins = (tmp_path / "data" / "collected" / "grass" / "origins.jsonl").read_text().splitlines()
+    assert len(origins) == 22
 
 
 def test_openverse_says_when_it_is_asked_too_often(internet: Internet, tmp_path: Path) -> None:
