@@ -44,5 +44,4 @@ def _holds_lists(folder: Path) -> bool:
     """Whether it is a list, or a folder with lists and nothing else that it could be for."""
     if not folder.is_dir():
         return True
-    found = layout.of(folder)
-    return not found.classes and not found.pictures and bool(urls.labels(folder))
+    return bool(urls.labels(folder)) and not layout.may_hold_pictures(folder)

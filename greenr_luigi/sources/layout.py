@@ -361,11 +361,21 @@ def _has_file(folder: Path) -> bool:
     return any(map(is_taken, _files(folder)))
 
 
+def may_hold_pictures(folder: Path) -> bool:
+    """Whether a file lies below that is not told to be none by its name."""
+    return any(ending not in NO_PICTURES for ending in _endings(folder))
+
+
 def _is_for_programs(folder: Path) -> bool:
     """Whether files lie below, all of them of NO_PICTURES."""
-    endings = (os.path.splitext(name)[1].lower() for name in _files(folder) if is_taken(name))  # noqa: PTH122
+    endings = _endings(folder)
     first = next(endings, None)
     return first in NO_PICTURES and all(ending in NO_PICTURES for ending in endings)
+
+
+def _endings(folder: Path) -> Iterator[str]:
+    """Of the files below that are no texts about pictures."""
+    return (os.path.splitext(name)[1].lower() for name in _files(folder) if is_taken(name))  # noqa: PTH122
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -93,6 +93,9 @@ def test_lists_are_told_from_pictures(tmp_path: Path) -> None:
     for folder, labels in ((lists, {"grass", NFC}), (tmp_path / "all.csv", {"a", "b"})):
         *downloads, _ = graph(folder, tmp_path)
         assert {(task.source, task.label) for task in downloads} == {("urls", label) for label in labels}
+    # What a program made of them before.
+    tree(lists, "models/stage-1.pth", "export.pkl", "grass/", "grass/labels.csv")
+    assert {task.source for task in graph(lists, tmp_path)} == {"urls"}
     tree(lists, "grass/1.jpg", "moss/1.jpg")
     assert {task.source for task in graph(lists, tmp_path)} == {"folder"}
 
