@@ -26,7 +26,7 @@ from typing import Any
 
 from PIL import Image
 
-from greenr_luigi import lifetime
+from greenr_luigi import cores, lifetime
 from greenr_luigi.pictures.unusable import UnusablePicture, broken
 
 #: Seconds that a picture may take, of the processor and by the clock; and after which an idle process ends.
@@ -87,7 +87,7 @@ class Decoders:
 
     def __init__(self) -> None:
         self.idle: list[Decoder] = []
-        self.room = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self.room = threading.BoundedSemaphore(cores.allowed())
         # A process ends with the thread that has started it (prctl(2)): one that does nothing else.
         self.starter = ThreadPoolExecutor(1)
 

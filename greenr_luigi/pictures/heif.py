@@ -24,6 +24,8 @@ MAX_COST, BYTE = 32_000_000, 1.4
 FULL_COLOUR, DEEP = 1.6, 1.3
 #: Kinds of items: video data, and a grid of them.
 VIDEO, GRID = (b"hvc1", b"hev1"), b"grid"
+#: Boxes of which there is one at most.
+ONCE = (b"pitm", b"iinf", b"iloc", b"iprp", b"iref", b"idat", b"ipco", b"ipma")
 #: What tells transparency of other pictures beside (depth, brightness).
 ALPHA = re.compile(rb"urn:mpeg:(mpegB:cicp:systems:auxiliary:alpha|hevc:2015:auxid:1)\0")
 #: Units of video data: the first kind that is no slice, and sequence parameter sets.
@@ -53,22 +55,22 @@ def still(data: bytes) -> bytes:
         meta = next(((start, end) for name, start, end in boxes(data, 0, len(data)) if name == b"meta"), None)
         if meta is None:
             raise unread(f"this HEIF file is a movie, which is not read: {kinds.SINGLE}")
-        cost = _cost(data, *meta)
+        cost, alone = _cost(data, *meta), avif.still(data)
     except (struct.error, IndexError, KeyError, StopIteration, RecursionError):
         raise broken("its boxes are damaged or cut off") from None
     if cost > MAX_COST:
         raise too_large(f"to decode the picture costs as much as {cost:,.0f} pixels", MAX_COST)
-    return avif.still(data)
+    return alone
 
 
 def _cost(data: bytes, start: int, end: int) -> float:
-    inside = {name: (first, last) for name, first, last in boxes(data, start + 4, end)}
+    inside = _inside(data, start + 4, end)
     first, _ = inside[b"pitm"]
     (primary,) = struct.unpack_from(">I" if data[first] else ">H", data, first + 4)
     items = _items(data, inside)
     parts, beside = _references(data, *inside.get(b"iref", (0, 0)))
     needed = [primary, *(number for number in beside.get(primary, ()) if _is_alpha(data, items[number]))]
-    cost, count = 0.0, 0
+    cost, count, of_tile = 0.0, 0, dict[int, tuple[float, int]]()
     for number in needed:
         item = items[number]
         if item.kind not in (*VIDEO, GRID):
@@ -80,7 +82,9 @@ def _cost(data: bytes, start: int, end: int) -> float:
                 raise unread(
                     f"this HEIF picture holds {items[tile].kind!r}, which is not read: {kinds.PHONE}"
                 )
-            spent, units = _of_video(data, items[tile])
+            if tile not in of_tile:
+                of_tile[tile] = _of_video(data, items[tile])
+            spent, units = of_tile[tile]
             cost, count = cost + spent, count + units + 1
             if cost > MAX_COST:
                 return cost
@@ -89,29 +93,42 @@ def _cost(data: bytes, start: int, end: int) -> float:
     return cost
 
 
+def _inside(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
+    """Boxes by name. IndexError for two of a kind that counts: which of them a decoder takes is not told."""
+    found: dict[bytes, tuple[int, int]] = {}
+    for name, first, last in boxes(data, start, end):
+        if name in found and name in ONCE:
+            raise IndexError("two of a kind")
+        found[name] = (first, last)
+    return found
+
+
 def _is_alpha(data: bytes, item: Item) -> bool:
-    return any(name == b"auxC" and ALPHA.match(data[start + 4 : end]) for name, start, end in item.properties)
+    return any(name == b"auxC" and ALPHA.match(data, start + 4, end) for name, start, end in item.properties)
 
 
 def _items(data: bytes, inside: dict[bytes, tuple[int, int]]) -> dict[int, Item]:
     kinds_of = dict(avif.kinds_of_items(data, *inside[b"iinf"]))
     extents = dict(avif.item_extents(data, inside[b"iloc"][0], inside.get(b"idat", (0, 0))[0]))
-    found = {name: (start, end) for name, start, end in boxes(data, *inside[b"iprp"])}
+    found = _inside(data, *inside[b"iprp"])
     properties = [*boxes(data, *found[b"ipco"])]
     of: dict[int, list[tuple[bytes, int, int]]] = {}
     at, wide = found[b"ipma"][0], data[found[b"ipma"][0]] > 0
     large = data[at + 3] & 1
     (count,) = struct.unpack_from(">I", data, at + 4)
     at += 8
-    if count > MAX_PARTS:
-        raise broken(f"it has more than {MAX_PARTS:,} parts")
+    told = 0
     for _ in range(count):
         (number,) = struct.unpack_from(">I" if wide else ">H", data, at)
         at += 4 if wide else 2
+        told += 1 + data[at]
+        if told > MAX_PARTS:
+            raise broken(f"it has more than {MAX_PARTS:,} parts")
         for _ in range(data[at]):
             index = struct.unpack_from(">H", data, at + 1)[0] & 0x7FFF if large else data[at + 1] & 0x7F
             at += 2 if large else 1
-            of.setdefault(number, []).append(properties[index - 1]) if index else None
+            if index:
+                of.setdefault(number, []).append(properties[index - 1])
         at += 1
     return {
         number: Item(kind, extents.get(number, []), of.get(number, [])) for number, kind in kinds_of.items()
@@ -121,11 +138,14 @@ def _items(data: bytes, inside: dict[bytes, tuple[int, int]]) -> dict[int, Item]
 def _references(data: bytes, start: int, end: int) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
     """What each item is made of, and which pictures beside it belong to it."""
     parts, beside = dict[int, list[int]](), dict[int, list[int]]()
-    wide = start < end and data[start] > 0
+    wide, told = start < end and data[start] > 0, 0
     for name, at, last in boxes(data, start + 4, end) if start < end else ():
         word, size = (">I", 4) if wide else (">H", 2)
         (of,) = struct.unpack_from(word, data, at)
         (count,) = struct.unpack_from(">H", data, at + size)
+        told += count
+        if told > MAX_PARTS:
+            raise broken(f"it has more than {MAX_PARTS:,} parts")
         if at + size + 2 + size * count > last:
             raise IndexError("a reference beyond its box")
         others = [struct.unpack_from(word, data, at + size + 2 + size * n)[0] for n in range(count)]

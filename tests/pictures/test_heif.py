@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from greenr_luigi import cores
 from greenr_luigi.pictures import apart, avif, colour, door, heif, kinds
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.terms import Terms
@@ -203,6 +204,25 @@ def test_whatever_its_boxes_say_they_are_read(at: int, change: bytes, cut: bool)
             heif.still(data)
 
 
+def test_boxes_that_would_take_long_to_read_are_refused() -> None:
+    reference = struct.pack(">I4sHH", 12 + 2 * 60_000, b"dimg", 1, 60_000) + bytes(2 * 60_000)
+    with pytest.raises(door.UnusablePicture, match="more than 5,000 parts"):
+        heif._references(bytes(4) + reference, 0, 4 + len(reference))
+    data = heic(drawn())
+    (at,) = (start for name, start, _ in avif.boxes(data, 0, len(data)) if name == b"meta")
+    (first, last) = heif._inside(data, at + 4, len(data))[b"pitm"]
+    twice = data[: first - 8] + data[first - 8 : last] * 2 + data[last:]
+    size = at - 8
+    twice = (
+        twice[:size]
+        + struct.pack(">I", struct.unpack_from(">I", data, size)[0] + last - first + 8)
+        + twice[size + 4 :]
+    )
+    for damaged in (twice, data + struct.pack(">I4s", 1, b"free")):
+        with pytest.raises(door.UnusablePicture, match="its boxes are damaged"):
+            heif.still(damaged)
+
+
 SAMPLE = heic(drawn("RGBA"), tile_size=0)[:700]
 
 
@@ -214,7 +234,7 @@ def test_one_process_reads_many_and_each_thread_has_one() -> None:
     assert [first] == apart.DECODERS.idle
     with ThreadPoolExecutor(4) as pool:
         assert len([*pool.map(pixels, [data] * 20)]) == 20
-    assert first in apart.DECODERS.idle and len(apart.DECODERS.idle) <= (os.cpu_count() or 1)
+    assert first in apart.DECODERS.idle and len(apart.DECODERS.idle) <= cores.allowed()
 
 
 def test_a_crash_of_the_decoder_refuses_the_picture_and_the_next_is_read(
