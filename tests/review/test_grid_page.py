@@ -36,7 +36,8 @@ from greenr_luigi.review.catalogue import Catalogue, Places
 root, dataset, evaluation, grass, dandelion = map(Path, sys.argv[1:])
 ran = lambda: (root / "ran").exists()
 folders = {"grass": grass, "dandelion": dandelion}
-places = lambda: Places({"dandelion": dandelion}) if ran() else Places(folders, dataset, evaluation)
+trained = (dataset, evaluation) if dataset.exists() else ()
+places = lambda: Places({"dandelion": dandelion}) if ran() else Places(folders, *trained)
 page.serve(cases.Review(root, [], []), 0, Catalogue(places, ran))
 """
 
@@ -452,5 +453,9 @@ def test_everybody_can_use_it(place: Collected, chrome: webdriver.Chrome, tmp_pa
             grid.choose("why", "doubtful")
             grid.wait("!document.querySelector('#nothing').hidden")
             check(f"{width} {scheme} nothing")
+    with serving(Collected(tmp_path / "empty", 0, trained=False)) as (address, _):
+        chrome.get(address)
+        assert "There are no pictures yet" in chrome.find_element(By.TAG_NAME, "main").text
+        check("empty")
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert not [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
