@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import errno
+import multiprocessing
 import random
 import threading
 import time
@@ -378,3 +379,33 @@ def test_each_host_on_the_way_has_its_own_turn(internet: Internet) -> None:
         slow.answers.set()
         assert [one.result() for one in coming] == [*map(picture, range(6))] and slow.most == 2
     assert len(internet.asked) == 18
+
+
+def crawl(label: str, folder: Path) -> None:
+    request = Request(label, label, folder=folder, root=folder / "data", per_host=12)
+    (folder / f"out-{label}").mkdir()
+    collect(registry.find("urls"), request, folder / f"out-{label}", {}, quiet)
+
+
+@pytest.mark.slow
+def test_two_runs_of_a_root_ask_a_host_no_more_often_than_one(internet: Internet, tmp_path: Path) -> None:
+    slow, times = Slow(internet, "pictures.example"), list[float]()
+    slow.answers.set()
+    answer = internet.hosts["pictures.example"]
+    internet.hosts["pictures.example"] = lambda path, query: (
+        times.append(time.monotonic()),
+        answer(path, query),
+    )[1]
+    (tmp_path / "data").mkdir()
+    runs = []
+    for label, first in (("grass", 0), ("moss", 30)):
+        numbers = range(first, first + 30)
+        (tmp_path / f"{label}.txt").write_text("\n".join(map(ADDRESS.format, numbers)))
+        runs.append(multiprocessing.get_context("spawn").Process(target=crawl, args=(label, tmp_path)))
+        runs[-1].start()
+    for run in runs:
+        run.join()
+        assert run.exitcode == 0
+    assert len(times) == 60 and slow.most <= 6
+    # Six places are taken ten times, and each time for half a second; alone, each would need half of that.
+    assert max(times) - min(times) > 4.3
