@@ -16,14 +16,15 @@ from greenr_luigi.operations.usage import output_usage, served_releases, size
 from greenr_luigi.prediction import journal
 from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import releases, removal
-from greenr_luigi.sources import registry
+from greenr_luigi.sources import archive, registry
 from greenr_luigi.staleness import data_root, output_folder, traces
 from greenr_luigi.training import feature_store
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes together, in that order. `what`: the title of a stage, "release", "features", "leftover" or "lock"."""
+    """What goes together, in that order. `what`: the title of a stage, "release", "features", "archive", "leftover" or
+    "lock"."""
 
     what: str
     bytes: int
@@ -51,6 +52,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
                 Removal("features", size(path), (path,))
                 for path in feature_store.superfluous(root, max(keep, 2))
             ),
+            *(Removal("archive", size(path), (path,)) for path in archive.superfluous(root)),
             *_left_by_killed_runs(root, stage_folders),
         ]
         removals += _thumbnails_of_nothing(root, outputs, removals)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi.errors import GreenrError, SettingError
+from greenr_luigi.sources import archive, layout, registry, urls
 from greenr_luigi.sources import folder as own
-from greenr_luigi.sources import layout, registry, urls
 from greenr_luigi.sources.source import Request
+from greenr_luigi.staleness import data_root
 
 #: Without a folder. Search engines in turn: the first two are made for programs, and say whose a picture is.
 SOURCE = "openverse,commons,bing"
@@ -22,6 +23,9 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     folder: Path | None = found.get("folder")
     try:
+        if folder and "root" in found and archive.is_archive(folder):
+            # Not when a run begins: an archive is unpacked there before.
+            data_root.mark(found["root"])
         if found.get("source") == "":
             found["source"] = _source_of(folder) if folder else SOURCE
         if found.get("classes") == ():
@@ -43,5 +47,5 @@ def _source_of(folder: Path) -> str:
 def _holds_lists(folder: Path) -> bool:
     """Whether it is a list, or a folder with lists and nothing else that it could be for."""
     if not folder.is_dir():
-        return True
+        return not archive.is_archive(folder)
     return bool(urls.labels(folder)) and not layout.may_hold_pictures(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.sources import layout
+from greenr_luigi.sources import archive, layout
 from greenr_luigi.sources.fileset import FileSet
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
 from greenr_luigi.text import did_you_mean
@@ -13,8 +15,7 @@ from greenr_luigi.text import did_you_mean
 
 def candidates(request: Request) -> Iterator[Candidate]:
     """Every file of the label. Raises SourceError if the folder has none, or does not tell."""
-    assert request.folder is not None
-    found = layout.of(request.folder, request.label_pattern)
+    found = _layout(request)
     if not (filesets := found.filesets(request.label)):
         named = [*found.classes]
         meant = did_you_mean(request.label, named) if named else found.doubt or "it holds no sub-folder"
@@ -28,7 +29,7 @@ def files(request: Request) -> Mapping[str, FileSet]:
     label, folder = request.label, request.folder
     if folder is None:
         return {}
-    found = layout.of(folder, request.label_pattern).filesets(label) if folder.is_dir() else []
+    found = _layout(request).filesets(label) if folder.exists() else []
     found = found or [FileSet(folder / folder_name(label), label)]
     if len(found) == 1:
         return {f"folder {label}": found[0]}
@@ -36,13 +37,28 @@ def files(request: Request) -> Mapping[str, FileSet]:
 
 
 def told(request: Request) -> Mapping[str, object]:
-    assert request.folder is not None
-    return layout.of(request.folder, request.label_pattern).told(request.label)
+    return _layout(request).told(request.label)
 
 
 def classes(request: Request) -> list[str]:
+    with _opened(request) as folder:
+        return layout.classes(folder, request.label_pattern)
+
+
+def _layout(request: Request) -> layout.Layout:
+    with _opened(request) as folder:
+        return layout.of(folder, request.label_pattern)
+
+
+@contextlib.contextmanager
+def _opened(request: Request) -> Iterator[Path]:
+    """The folder, or that of an archive's files; an error names the archive."""
     assert request.folder is not None
-    return layout.classes(request.folder, request.label_pattern)
+    folder = archive.opened(request.folder, request.root)
+    try:
+        yield folder
+    except SourceError as error:
+        raise SourceError(str(error).replace(str(folder), str(request.folder))) from None
 
 
 SOURCE = Source(

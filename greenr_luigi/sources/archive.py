@@ -1,0 +1,227 @@
+"""A zip or tar of a person's pictures, unpacked below the data root: once, by its content.
+
+unpacked/<sha16>/        the files of an archive whose sha256 begins so
+unpacked/<sha16>.json    which archive that was, by path, size and time
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from greenr_luigi import contracts, files
+from greenr_luigi.contracts import ContractError
+from greenr_luigi.sources.source import SourceError
+from greenr_luigi.staleness import listing, regular
+from greenr_luigi.staleness.shown import printable
+
+UNPACKED, PARTIAL, LOCK = "unpacked", ".unpacking", ".lock"
+SUFFIXES = (
+    ".zip",
+    ".tar",
+    ".tgz",
+    ".tbz2",
+    ".txz",
+    ".tar.gz",
+    ".tar.bz2",
+    ".tar.xz",
+    ".7z",
+    ".rar",
+    ".tar.zst",
+)
+#: How files of these kinds begin, and those that nothing here can read: 7z, rar, zstd.
+FOREIGN = (b"7z\xbc\xaf", b"Rar!", b"\x28\xb5/\xfd")
+BEGINNINGS = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    *FOREIGN,
+)
+#: The names that are given here.
+OURS = re.compile(rf"({re.escape(PARTIAL)}-)?[0-9a-f]{{16}}|[0-9a-f]{{16}}\.json")
+#: An archive may hold so many files, and so many times its own bytes; but as many as the last in any case.
+MOST_FILES, MOST_TIMES, ANYWAY = 5_000_000, 100, 1 << 30
+TORN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Which archive it was that was unpacked."""
+
+    archive: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, archive: Path) -> Note:
+        status = archive.stat()
+        return cls(str(archive), status.st_size, status.st_mtime_ns)
+
+
+def is_archive(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with regular.opened(path) as file:
+        head = bytes(file.read(265))
+    return head.startswith(BEGINNINGS) or head[257:262] == b"ustar" or path.name.lower().endswith(SUFFIXES)
+
+
+def opened(folder: Path, root: Path) -> Path:
+    """The folder itself or, of an archive, the one that it was unpacked to. Raises SourceError for an archive that is
+    torn, encrypted or of a kind that cannot be read, that would write elsewhere, or that holds too much. `root` has
+    been marked as a data root."""
+    if not is_archive(folder):
+        return folder
+    try:
+        (store := root / UNPACKED).mkdir(parents=True, exist_ok=True)
+        if (known := _known(store, folder)) is not None:
+            return known
+        with files.locked(store / LOCK):
+            return _known(store, folder) or _unpacked(store, folder)
+    except OSError as error:
+        where = f"--folder {folder} cannot be unpacked in {root / UNPACKED}"
+        raise SourceError(f"{where}: {error.strerror or error}") from None
+
+
+def superfluous(root: Path) -> Iterator[Path]:
+    """What is below a data root of archives that are gone, or are others by now, and what killed runs left."""
+    store = root / UNPACKED
+    for path in sorted(store.iterdir()) if store.is_dir() and not store.is_symlink() else ():
+        note = path.with_suffix(".json")
+        if OURS.fullmatch(path.name) and (path.name.startswith(PARTIAL) or not _holds(note)):
+            yield path
+
+
+def _holds(note: Path) -> bool:
+    try:
+        known = contracts.read(note, Note)
+        return known == Note.of(Path(known.archive))
+    except (OSError, ContractError):
+        return False
+
+
+def _known(store: Path, archive: Path) -> Path | None:
+    wanted = Note.of(archive)
+    for note in store.glob("*.json"):
+        try:
+            if contracts.read(note, Note) == wanted and note.with_suffix("").is_dir():
+                return note.with_suffix("")
+        except ContractError:
+            continue
+    return None
+
+
+def _unpacked(store: Path, archive: Path) -> Path:
+    note = Note.of(archive)
+    with regular.opened(archive) as file:
+        folder = store / hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    if not folder.is_dir():
+        partial = store / f"{PARTIAL}-{folder.name}"
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir()
+        try:
+            _unpack(archive, partial)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
+        partial.rename(folder)
+    contracts.write(folder.with_suffix(".json"), note)
+    return folder
+
+
+def _unpack(archive: Path, out: Path) -> None:
+    with regular.opened(archive) as file:
+        head = bytes(file.read(8))
+        file.seek(0)
+        if head.startswith(FOREIGN):
+            raise SourceError(f"--folder {archive}: expected a zip or tar; unpack it, and name the folder")
+        try:
+            Unpacking(archive, out).unpack(
+                file, is_zip=head.startswith(b"PK") or archive.suffix.lower() == ".zip"
+            )
+        except TORN as error:
+            raise SourceError(f"--folder {archive} is torn or no archive ({error}): get it again") from None
+
+
+class Unpacking:
+    """The files of an archive written below `out`, within bounds. Hidden ones, links and devices are left out."""
+
+    def __init__(self, archive: Path, out: Path) -> None:
+        self.archive, self.out, self._files = archive, out, 0
+        self._bytes_left = max(ANYWAY, MOST_TIMES * archive.stat().st_size)
+
+    def unpack(self, file: IO[bytes], is_zip: bool) -> None:
+        if is_zip:
+            self._zip(file)
+        else:
+            self._tar(file)
+
+    def _zip(self, file: IO[bytes]) -> None:
+        with zipfile.ZipFile(file) as members:
+            for member in members.infolist():
+                # Windows' own may have written backslashes.
+                name = member.filename if member.create_system else member.filename.replace("\\", "/")
+                path = self._place(name.rstrip("/"))
+                if member.flag_bits & 1:
+                    self._refuse("is encrypted: unpack it with its password, and name the folder")
+                if path is None or name.endswith("/") or stat.S_ISLNK(member.external_attr >> 16):
+                    continue
+                try:
+                    with members.open(member) as source:
+                        self._write(source, path)
+                except NotImplementedError as error:
+                    self._refuse(
+                        f"is packed in a way that cannot be read ({error}): unpack it, and name the folder"
+                    )
+
+    def _tar(self, file: IO[bytes]) -> None:
+        with tarfile.open(fileobj=file, mode="r:*") as members:
+            for member in members:
+                path = self._place(member.name)
+                if path is None:
+                    continue
+                if member.isreg() and (source := members.extractfile(member)):
+                    self._write(source, path)
+                elif member.islnk() and (first := self._place(member.linkname)) and first.is_file():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    files.link(first, path)
+
+    def _place(self, name: str) -> Path | None:
+        """Where a member goes; None if it is hidden. Raises SourceError for one that would go elsewhere."""
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts:
+            self._refuse(f"holds {printable(name)}, which would be written elsewhere: nothing of it is taken")
+        self._files += 1
+        if self._files > MOST_FILES:
+            self._refuse(f"holds more than {MOST_FILES:,} files: unpack it, and name the folder")
+        return self.out.joinpath(*parts) if parts and not any(map(listing.is_hidden, parts)) else None
+
+    def _write(self, source: IO[bytes], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A second one of a name takes the place of the first, to which another name may lead.
+        path.unlink(missing_ok=True)
+        with regular.opened(path, "wb") as out:
+            while data := source.read(min(1 << 20, self._bytes_left + 1)):
+                self._bytes_left -= len(data)
+                if self._bytes_left < 0:
+                    self._refuse(
+                        f"holds more than {MOST_TIMES} times its own bytes: unpack it, and name the folder"
+                    )
+                out.write(data)
+
+    def _refuse(self, words: str) -> None:
+        raise SourceError(f"--folder {self.archive} {words}")
