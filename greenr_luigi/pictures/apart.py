@@ -143,6 +143,8 @@ def main(parent: str, channel: str) -> None:
     pillow_heif.options.DECODE_THREADS = 1
     for name in ("THUMBNAILS", "DEPTH_IMAGES", "AUX_IMAGES"):
         setattr(pillow_heif.options, name, False)
+    with contextlib.suppress(OSError):  # Where memory is short, this goes first.
+        Path("/proc/self/oom_score_adj").write_text("1000")
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     for limit, most in (("AS", held + MEMORY), ("CORE", 0), ("FSIZE", 0)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (most, most))
