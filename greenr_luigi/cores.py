@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from greenr_luigi.staleness import regular
+
 #: Where the kernel shows groups of processes (cgroup v2), and to which one this process belongs.
 GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -20,7 +22,7 @@ def _limits(groups: Path, own: Path) -> list[int]:
     """The limits of the group and of those that it lies in, rounded up."""
     found = []
     try:
-        line = next(line for line in own.read_text().splitlines() if line.startswith("0::/"))
+        line = next(line for line in regular.read(own).decode().splitlines() if line.startswith("0::/"))
     except (OSError, StopIteration):
         return []
     group = groups / line.removeprefix("0::/")
@@ -28,7 +30,7 @@ def _limits(groups: Path, own: Path) -> list[int]:
         if not folder.is_relative_to(groups):
             break
         try:
-            quota, period = map(int, (folder / "cpu.max").read_text().split())
+            quota, period = map(int, regular.read(folder / "cpu.max").split())
         except (OSError, ValueError):  # None there, or `max`.
             continue
         found.append(math.ceil(quota / period))

@@ -37,6 +37,9 @@ NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 #: Said of a disk, of one's share of it, or of what one file may take (ulimit -f).
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+#: Said of a disk or a file system that fails.
+OUT_OF_ORDER = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.EUCLEAN)
+
 #: What to do where the operating system refuses a file, by errno.
 REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -115,6 +118,11 @@ def explain(
         told = beside and error.errno != errno.ENOENT
         return f"cannot write {path}: a file is in the way of a folder: move it away" if told else None
     remedy = remedies.get(error.errno or 0)
+    if not inside and error.errno not in FULL:
+        # Nothing of ours is written there.
+        verb = "use"
+        if error.errno in OUT_OF_ORDER:
+            remedy = "its disk or file system is at fault: look at what `dmesg` says of it, or leave it out"
     whose = belongs(path) if error.errno == errno.EACCES else ""
     return remedy and f"cannot {verb} {path}{whose}: {remedy}"
 

@@ -3,10 +3,12 @@ somebody has put in the place of a file must neither hold us up nor fill the mem
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,19 @@ def opened(path: Path, mode: str = "rb", **how: Any) -> Any:
 
 def read(path: Path) -> bytes:
     """As Path.read_bytes. Raises NotAFileError as `descriptor`."""
-    with opened(path) as file:
+    with reading(path) as file:
         return bytes(file.read())
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """The file, open to be read. An OSError names it: of one whose disk fails, the system does not say which."""
+    try:
+        with opened(path) as file:
+            yield file
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def copy(old: str | Path, new: str | Path) -> None:

@@ -31,7 +31,7 @@ Snapshot = dict[str, FileTrace]
 
 def file_sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
-    with regular.opened(path) as file:
+    with regular.reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -50,6 +50,16 @@ def test_a_file_system_without_links_is_named_before_the_work(root, monkeypatch)
     assert toys.ran == [] and not list(root.glob("Read/.*"))
 
 
+def test_a_file_outside_the_root_that_cannot_be_read_is_named(root, monkeypatch):
+    """The kernel lets nobody read the first bytes of a process: an I/O error, as a bad disk gives."""
+    outside = Path("/proc/self/mem")
+    monkeypatch.setattr(toys.Read, "reads", lambda self: {"a": outside})
+    assert run(toys.Read(root=root, name="a")) == (
+        f"Read(a) cannot use {outside}: its disk or file system is at fault: look at what `dmesg` says of it, "
+        "or leave it out"
+    )
+
+
 def test_a_marker_that_cannot_be_read_is_told_before_the_work(root, monkeypatch):
     def denied(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
@@ -153,11 +163,11 @@ def test_what_is_in_the_way_beside_the_outputs_is_told(root, monkeypatch, fail, 
     )
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.ESTALE, "mend that"), (errno.EMFILE, "ulimit -n")])
+@pytest.mark.parametrize(("number", "told"), [(errno.ESTALE, "leave it out"), (errno.EMFILE, "ulimit -n")])
 def test_a_picture_that_cannot_be_read_is_told(root, monkeypatch, number, told):
     monkeypatch.setattr(toys.Toy, "work", refuse(number, "/pictures/x.jpg"))
     said = run(toys.Read(root=root, name="a"))
-    assert said.startswith("Read(a) cannot write /pictures/x.jpg: ") and told in said
+    assert said.startswith("Read(a) cannot use /pictures/x.jpg: ") and told in said
 
 
 def test_what_work_does_wrong_in_its_own_folder_is_a_fault_of_the_program(root, monkeypatch):
