@@ -42,7 +42,7 @@ LABELLED = (
     PICTURES,
 )
 RESTORE = "take back what was said of pictures, or that they were added"
-REVIEW = "go through doubtful pictures on a local page, with keys"
+REVIEW = "look through pictures on a local page: the doubtful one by one, and all as a grid"
 PORT = option("--port", type=port, default=0, help="of 127.0.0.1; any free one if absent")
 PREDICT = (
     "answer all pictures of a folder or list, by the release that serves; a line each. Where it was ended early, the "
