@@ -133,9 +133,11 @@ def test_a_slow_host_holds_up_no_other_however_many_of_its_addresses_come_first(
     request = Request("grass", "grass", folder=tmp_path, root=tmp_path / "data", per_host=8)
     with ThreadPoolExecutor(1) as running:
         collected = running.submit(collect, registry.find("urls"), request, tmp_path / "out", {}, quiet)
-        wait_for(lambda: kept(request.root) == 40)
-        assert len([url for url in internet.asked if "slow" in url]) == 4
-        held.go.set()
+        try:
+            wait_for(lambda: kept(request.root) == 40)
+            assert len([url for url in internet.asked if "slow" in url]) == 4
+        finally:
+            held.go.set()
         assert collected.result()["pictures"] == first + 40
     assert len(internet.asked) == len({*internet.asked}) == first + 40
 
