@@ -26,7 +26,7 @@ def said_in(
     for line in tags:
         if word := _of_robots(line, words):
             return f"X-Robots-Tag: {word}"
-    if any(line.strip().partition(",")[0] == "1" for line in reservations):
+    if any(re.match(r"\s*1\s*($|[,;])", line) for line in reservations):
         return "tdm-reservation: 1"
     return None
 
@@ -38,7 +38,7 @@ def _of_robots(line: str, words: Container[str]) -> str | None:
     for part in re.split(r",(?! *\d)", line.lower()):
         name, value = _parted(part)
         if value and name not in VALUED:
-            meant = name in EVERYBODY
+            meant = name.partition("/")[0] in EVERYBODY
             name, value = _parted(value)
         if meant and (name in words or (name == "unavailable_after" and _is_past(value))):
             return name

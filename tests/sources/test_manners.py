@@ -298,14 +298,19 @@ def said(*tags: str, tdm: Sequence[str] = ()) -> bool:
 def test_opt_outs_that_are_meant_for_us() -> None:
     for tag in (
         "noai", "NoImageAI", "noindex", "none", "noimageindex", "all, noai", "nofollow,noindex",
-        "greenr_luigi: noindex", "GREENR_LUIGI: nofollow, none", "*: noai", "robots: noai",
+        "greenr_luigi: noindex", "greenr_luigi/0.2: noai", "GREENR_LUIGI: nofollow, none", "*: noai", "robots: noai",
         "otherbot: all, greenr_luigi: noai", "max-snippet: 5, noai", "unavailable_after: 25 Jun 2010 15:00:00 PST",
         "unavailable_after: Friday, 25-Jun-10 15:00:00 GMT", "unavailable_after: Fri, 25 Jun 2010 15:00:00 GMT, all",
         "unavailable_after: 2010-06-25", "unavailable_after: 2010-06-25T15:00:00+00:00",
         "greenr_luigi: unavailable_after: 25 Jun 2010 15:00:00 PST",
     ):  # fmt: skip
         assert said(tag), tag
-    assert said("all", "otherbot: noai", "noai") and said(tdm=["1"]) and said("all", tdm=["0", " 1 "])
+    assert (
+        said("all", "otherbot: noai", "noai")
+        and said(tdm=["1"])
+        and said(tdm=["1; policy=a"])
+        and said("all", tdm=["0", " 1 "])
+    )
 
 
 def test_opt_outs_that_are_none_or_meant_for_others() -> None:
