@@ -180,7 +180,8 @@ def note_start(stage: PipelineStage) -> None:
 def note_success(stage: PipelineStage) -> None:
     if stage.did:
         stamp = stage.stamp()
-        note(stage, stage.did, stamp.because, summary=stamp.summary)
+        said = {name: value for name, value in stamp.summary.items() if name not in stage.unsaid}
+        note(stage, stage.did, stamp.because, summary=said)
         if words := stamp.summary.get("warning"):
             logger.warning("%s: %s", stage.title, words)
 

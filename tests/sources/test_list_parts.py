@@ -10,6 +10,7 @@ from pathlib import Path
 import luigi
 import pytest
 
+from greenr_luigi import run_history
 from greenr_luigi.operations.prune import prune
 from greenr_luigi.pictures.manifest import REJECTED, Refusal, read_jsonl
 from greenr_luigi.sources import checking, collected, fetched
@@ -113,6 +114,12 @@ def test_one_more_line_concerns_one_part_and_has_it_fetched_alone(
     internet: Internet, tmp_path: Path, lists: Path, ran: list[str]
 ) -> None:
     made(download(tmp_path, lists))
+    # In the history stands what is for people.
+    assert {name for event in run_history.read(tmp_path) for name in event.summary} == {
+        "pictures",
+        "new",
+        "refused",
+    }
     task = download(tmp_path, lists)
     ran.clear()
     internet.asked.clear()
