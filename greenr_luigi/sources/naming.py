@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,7 +38,7 @@ class Named:
 
 
 def is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURES  # noqa: PTH122  a Path for each takes long
+    return name[name.rfind(".") :].lower() in PICTURES
 
 
 def side_of(name: str) -> str | None:
@@ -117,19 +118,28 @@ class _Index:
     """Files by what a table may call them: in capitals or not, with folders before it or without, and an id alone."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._by_name: dict[str, list[str]] = {}
-        self._by_stem: dict[str, list[str]] = {}
-        for name in names:
+        self._names = frozenset(names)
+
+    @functools.cached_property
+    def _by_end(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Names by their last part, and those of pictures by that without its suffix."""
+        by_name: dict[str, list[str]] = {}
+        by_stem: dict[str, list[str]] = {}
+        for name in self._names:
             last = composed(name.rpartition("/")[2]).casefold()
             stem, suffix = os.path.splitext(last)  # noqa: PTH122
-            self._by_name.setdefault(last, []).append(name)
+            by_name.setdefault(last, []).append(name)
             if suffix in PICTURES:
-                self._by_stem.setdefault(stem, []).append(name)
+                by_stem.setdefault(stem, []).append(name)
+        return by_name, by_stem
 
     def find(self, written: str, near: str, stem: str, side: str | None) -> str | None:
         """The file that a line means; None if there is none, or if it may be one of several. `near`: the folder of the
         table, relative; `stem` and `side`: what the table is called, as Kaggle's train.csv is about the files in train.
         """
+        # Most are written as they are called.
+        if (exact := f"{near}/{written}" if near else written) in self._names:
+            return exact
         words = [
             word
             for word in composed(written).replace("\\", "/").casefold().split("/")
@@ -137,9 +147,10 @@ class _Index:
         ]
         if not words:
             return None
+        by_name, by_stem = self._by_end
         # An id has no suffix.
-        cut = words[-1] not in self._by_name
-        known = (self._by_stem if cut else self._by_name).get(words[-1], [])
+        cut = words[-1] not in by_name
+        known = (by_stem if cut else by_name).get(words[-1], [])
         found = [name for name in known if _fits(_words(name, cut), words)]
         if len(found) > 1:
             choices: tuple[Callable[[str], bool], ...] = (
