@@ -164,8 +164,8 @@ def of(folder: Path, pattern: str = "") -> Layout:
     if not named.files:
         if plain.classes and not plain.doubt:
             return plain
-        doubt = f"{some(names)} names files that are not there, such as {printable(_first(tables))}"
-        return replace(plain, doubt=doubt)
+        gone = f"{some(names)} names files that are not there, such as {printable(_first(tables))}"
+        return replace(plain, doubt=f"{plain.doubt}; {gone}")
     if both:
         doubt = f"{some(both)} is told by {some(names)} and by a sub-folder: move one of them away"
         return replace(plain, doubt=doubt, around={**named.classes, **around})

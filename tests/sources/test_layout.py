@@ -336,6 +336,8 @@ def test_what_a_table_names_and_is_not_there_is_refused_by_its_line(tmp_path: Pa
         (NUMBERS, {"a.csv": ["file,label", "1.jpg,a", "2.jpg,b"], "b.csv": ["file,label", "1.jpg,b", "2.jpg,b"]},
          "a.csv, b.csv each tell the classes: move the others away"),
         (NUMBERS, {"a.csv": ["file,label", "9.jpg,a", "8.jpg,b"]}, "a.csv names files that are not there, such as 9.j"),
+        (["train/a/1.jpg", "test/a/1.jpg", "a/1.jpg"], {"a.csv": ["file,label", "1.jpg,c"]},
+         "train, test beside a: the sides of a split, or classes"),
         (NUMBERS, {"a.csv": ["file,label", "1.jpg,a", "2.jpg,a"]}, "one class only, a"),
         (NUMBERS, {"a.csv": ["picture,cultivar", "1.jpg,a"]}, "a.csv has the columns picture, cultivar"),
         (["a/1.jpg", "b/1.jpg"], {"t.csv": ["file,label", "a/1.jpg,a", "b/1.jpg,c"]}, "a is told by t.csv and by a su"),
