@@ -14,9 +14,9 @@ from greenr_luigi.staleness import regular
 Number = TypeVar("Number", float, NDArray[np.floating[Any]])
 
 
-def open_session(model: Path, threads: int = 0) -> Any:
-    """An onnxruntime.InferenceSession on the processor; `threads` 0: one for each core. A model that refers to data in
-    other files is refused (onnxruntime's Fail).
+def open_session(model: Path | bytes, threads: int = 0) -> Any:
+    """An onnxruntime.InferenceSession on the processor; `threads` 0: one for each core. `model`: a file, or
+    what it holds. One that refers to data in other files is refused (onnxruntime's Fail).
 
     onnxruntime starts a thread when it is imported, and threads do not survive gunicorn's fork: so not at the top.
     """
@@ -29,7 +29,8 @@ def open_session(model: Path, threads: int = 0) -> Any:
     options.enable_cpu_mem_arena = False
     # Where such files would lie; given a path, it would look beside the model.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    return onnxruntime.InferenceSession(regular.read(model), options, providers=["CPUExecutionProvider"])
+    data = model if isinstance(model, bytes) else regular.read(model)
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def is_answer(

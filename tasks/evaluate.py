@@ -26,7 +26,6 @@ class EvaluateModel(PipelineStage):
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.evaluation.evaluate import evaluate
-        from greenr_luigi.training.feature_store import FOLDER
 
         dataset, model = self.input_folder("dataset"), self.input_folder("model")
         metrics = evaluate(
@@ -34,7 +33,7 @@ class EvaluateModel(PipelineStage):
             model,
             out,
             command=self.command,
-            kept=Path(self.root, FOLDER),
+            root=Path(self.root),
             on_progress=self.on_progress(),
         )
         return {"accuracy": round(metrics.accuracy, 4), "test pictures": metrics.pictures.test}

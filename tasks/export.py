@@ -35,7 +35,7 @@ class ExportModel(PipelineStage):
 
         dataset, model, evaluation = map(self.input_folder, ("dataset", "model", "evaluation"))
         folders = (dataset, model, evaluation, out)
-        card = export(*folders, on_progress=self.on_progress(), min_side=self.min_side)
+        card = export(*folders, on_progress=self.on_progress(), min_side=self.min_side, root=Path(self.root))
         if self.tracking:
             self.track(model, evaluation, out)
         return {"8-bit integers": card.int8 is not None and card.int8.offered}

@@ -42,12 +42,11 @@ class TrainModel(PipelineStage):
     code = ("greenr_luigi.training.train",)
 
     def work(self, out: Path) -> Mapping[str, object]:
-        from greenr_luigi.training.feature_store import FOLDER
         from greenr_luigi.training.launch import train
 
         training = train(
             self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
             image_size=self.image_size, recipe=self.recipe, processes=self.processes, torchrun=self.torchrun,
-            kept=Path(self.root, FOLDER), on_progress=self.on_progress(),
+            root=Path(self.root), on_progress=self.on_progress(),
         )  # fmt: skip
         return {"validation error": round(training.history[-1].error_rate, 4)}

@@ -34,12 +34,12 @@ def evaluate(
     *,
     on_progress: OnProgress,
     command: str = "",
-    kept: Path | None = None,
+    root: Path | None = None,
 ) -> Metrics:
     """Judge the model of a TrainModel folder by a SplitDataset folder. Writes into the folder `out`: `metrics.json`,
     `predictions.csv`, `label_issues.csv` (pictures of every side), `centers.npy` (familiarity.class_centers of the
     training pictures) and `report.html`; returns what the first holds. `command` is the line that makes the model
-    again, for the report. `kept`: a folder where features of pictures stay (training/feature_store.py).
+    again, for the report. `root`: a data root, where features stay (training/features.py).
 
     Raises DataSetError if a side is empty or there is a class that the model does not know.
     """
@@ -56,7 +56,7 @@ def evaluate(
             f"{dataset}: the model does not know {unknown}, it knows {classes}; train it on this data set"
         )
     pooled = features.pooled(
-        learn, [dataset / row.file for row in rows], training, part(on_progress, 0, 0.7), kept=kept
+        learn, [dataset / row.file for row in rows], training, part(on_progress, 0, 0.7), root=root
     )
     with torch.inference_mode():
         head = learn.model[1].cpu().eval()

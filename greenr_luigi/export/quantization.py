@@ -4,8 +4,11 @@ files."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +22,15 @@ from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization
 from greenr_luigi.inference import is_answer, open_session
+from greenr_luigi.pictures import door
+from greenr_luigi.pictures.terms import TAKEN
+from greenr_luigi.sources import drawn
+from greenr_luigi.staleness import regular
+from greenr_luigi.training import body_onnx
 
 NAME = "model.int8.onnx"
-#: How many training pictures at most tell the range of each layer's values, and how many others are compared.
-CALIBRATION_PICTURES, COMPARED_PICTURES = 100, 300
+#: How many drawings tell the range of each layer's values, and how many held-out pictures are compared at most.
+DRAWINGS, COMPARED_PICTURES = 100, 300
 #: How many of the first convolutions stay in float32: there, on large maps of few channels, little is gained and most
 #: is lost (docs/benchmarks.md).
 FLOAT_FIRST = 3
@@ -37,61 +45,77 @@ MORE_ERROR, MORE_LOSS, LESS_COVERAGE = 0.005, 0.02, 0.02
 SIGNIFICANCE = 0.05
 
 
-def offer(exported: Path, card: ModelCard, dataset: Path) -> Quantization:
+def offer(exported: Path, make: Callable[[], bytes | None], card: ModelCard, dataset: Path) -> Quantization:
     """Write `model.int8.onnx` beside the folder's `model.onnx`, if the network gains by it and it costs nothing on the
-    pictures of a SplitDataset folder that the model did not learn from."""
-    floats, integers = exported / "model.onnx", exported / NAME
-    training = [dataset / row.file for row in pixels.read_rows(dataset, "train")]
+    pictures of a SplitDataset folder that the model did not learn from. `make` gives what is to be written; None for a
+    network that would not gain."""
+    place = exported / NAME
     held_out = pixels.evenly_spaced(pixels.read_rows(dataset, "test", "valid"), COMPARED_PICTURES)
     if len(held_out) < LEAST_PICTURES:
         return Quantization(False, f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}")
-    if not quantize(floats, pixels.evenly_spaced(training, CALIBRATION_PICTURES), card.image_size, integers):
+    if not (integers := make()):
         return Quantization(False, "few of its layers would gain")
-    compared = compare(floats, integers, card, dataset, held_out)
+    place.write_bytes(integers)
+    compared = compare(exported / "model.onnx", place, card, dataset, held_out)
     if not compared.offered:
-        integers.unlink()
+        place.unlink()
     return compared
 
 
-def quantize(model: Path, training: Sequence[Path], image_size: int, out: Path) -> bool:
-    """Write `out`, the ONNX file `model` with the convolutions of its body in 8-bit integers. Weights have a scale for
-    each output channel, values one for each layer, from the ranges that `training` pictures give them (static
-    quantization; Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-    Inference", CVPR 2018).
+def kept(root: Path | None, body: bytes, image_size: int) -> bytes | None:
+    """As `quantized`, or what that was before under this root."""
+    shaping = (hashlib.sha256(body).hexdigest(), regular.read(Path(__file__)), version("onnxruntime"))
+    digest = hashlib.blake2b(repr(shaping).encode(), digest_size=8).hexdigest()
+    return body_onnx.remembered(root, digest, lambda: quantized(body, image_size)) or None
 
-    Returns False, and writes nothing, for a network that would gain nothing.
+
+def quantized(body: bytes, image_size: int) -> bytes:
+    """The ONNX file of a body with its convolutions in 8-bit integers. Weights have a scale for each output channel,
+    values one for each layer, from the ranges that drawings give them (static quantization; Jacob et al., "Quantization
+    and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018). Drawings, so that it
+    is the same whatever a data set holds; photographs would do no better (docs/benchmarks.md).
+
+    Empty for a network that would gain nothing.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    graph = onnx.load(model, load_external_data=False).graph
+    graph = onnx.load_from_string(body).graph
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     relus = sum(node.op_type in ("Relu", "Clip") for node in graph.node)
-    # The last is the heat, and so the answer.
-    in_floats = [*convolutions[:FLOAT_FIRST], *convolutions[-1:]]
-    if len(convolutions) <= len(in_floats) or relus < RELUS * len(convolutions):
-        return False
-    inputs = ({"pixels": picture} for picture in pixels.read_batches(training, image_size, 1))
+    if len(convolutions) <= FLOAT_FIRST or relus < RELUS * len(convolutions):
+        return b""
+    drawings = ({body_onnx.PIXELS: picture[None]} for picture in drawn_pixels(image_size))
     root, silent = logging.getLogger(), logging.NullHandler()
     # It logs advice by logging.warning(), which sets up a handler where there is none: Luigi's lines would come twice.
     root.addHandler(silent)
     try:
-        quantize_static(
-            model,
-            out,
-            SimpleNamespace(get_next=lambda: next(inputs, None)),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Clip", "Relu"],
-            nodes_to_exclude=in_floats,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            # A mean of the pictures' ranges: one odd picture does not coarsen all others.
-            extra_options={"CalibMovingAverage": True},
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            floats, integers = Path(folder, "floats.onnx"), Path(folder, "integers.onnx")
+            floats.write_bytes(body)
+            quantize_static(
+                floats,
+                integers,
+                SimpleNamespace(get_next=lambda: next(drawings, None)),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "Clip", "Relu"],
+                nodes_to_exclude=convolutions[:FLOAT_FIRST],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                # A mean of the pictures' ranges: one odd picture does not coarsen all others.
+                extra_options={"CalibMovingAverage": True},
+            )
+            return regular.read(integers)
     finally:
         root.removeHandler(silent)
-    return True
+
+
+def drawn_pixels(image_size: int) -> Iterator[pixels.Pixels]:
+    """Of DRAWINGS flowers of as many kinds on as many lawns, uint8 (image_size, image_size, 3)."""
+    for number in range(DRAWINGS):
+        data = drawn.encoded(f"flower {number % 10}", number)
+        yield door.square(door.open_picture(data, image_size, terms=TAKEN), image_size)
 
 
 def compare(

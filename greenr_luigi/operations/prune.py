@@ -23,8 +23,8 @@ from greenr_luigi.training import feature_store
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes together, in that order. `what`: the title of a stage, "release", "features", "archive", "leftover" or
-    "lock"."""
+    """What goes together, in that order. `what`: the title of a stage, "release", "features", "bodies", "archive",
+    "leftover" or "lock"."""
 
     what: str
     bytes: int
@@ -49,7 +49,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             *_superfluous_outputs(root, outputs, stage_folders, keep),
             *_superfluous_releases(root, keep),
             *(
-                Removal("features", size(path), (path,))
+                Removal(path.parent.name, size(path), (path,))
                 for path in feature_store.superfluous(root, max(keep, 2))
             ),
             *(Removal("archive", size(path), (path,)) for path in archive.superfluous(root)),

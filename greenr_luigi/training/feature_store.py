@@ -24,6 +24,8 @@ from greenr_luigi import files
 from greenr_luigi.staleness import regular
 
 FOLDER, NAME = "features", re.compile(r"[0-9a-f]{16}\.sqlite")
+#: Bodies as ONNX (body_onnx.py). Here, as importing that takes long.
+BODIES, BODY = "bodies", re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.onnx")
 #: Seconds to wait for another run that writes.
 PATIENCE = 60.0
 #: Rows that are asked for at once. SQLite allows no more than 999 values in a question before its version 3.32.
@@ -62,7 +64,7 @@ class FeatureStore:
                 self._open()
 
     def _open(self) -> None:
-        self.path.parent.mkdir(exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         files.refuse_link(self.path.parent, self.path)
         # What is no file is refused here; SQLite would wait for a pipe.
         regular.opened(self.path, "ab").close()
@@ -141,15 +143,20 @@ def _unpacked(content: str, row: object) -> Vector | None:
 
 
 def superfluous(root: Path, keep: int) -> list[Path]:
-    """The files of a root but for the `keep` that were used last. Ask only while no run is under way."""
-    folder = root / FOLDER
-    stores = [
+    """The files of features, and of bodies, of a root but for the `keep` of each that were used last; a body in 8-bit
+    integers counts as one more. Ask only while no run is under way."""
+    stores = _longest_unused(root / FOLDER, NAME, keep)
+    features = [path for store in stores for path in (_journal(store), store) if path.exists()]
+    return features + _longest_unused(root / BODIES, BODY, 2 * keep)
+
+
+def _longest_unused(folder: Path, name: re.Pattern[str], keep: int) -> list[Path]:
+    found = [
         path
         for path in ([] if folder.is_symlink() else folder.glob("*"))
-        if NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        if name.fullmatch(path.name) and path.is_file() and not path.is_symlink()
     ]
-    stores.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
-    return [path for store in stores[keep:] for path in (_journal(store), store) if path.exists()]
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)[keep:]
 
 
 def _journal(store: Path) -> Path:

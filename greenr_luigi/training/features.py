@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.pictures import door
+from greenr_luigi.inference import open_session
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
-from greenr_luigi.training import distributed
-from greenr_luigi.training.feature_store import FeatureStore, Vector
+from greenr_luigi.training import body_onnx, distributed
+from greenr_luigi.training.feature_store import FOLDER, FeatureStore, Vector
 from greenr_luigi.training.saved_model import Training
 
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
@@ -33,12 +33,16 @@ GPU_BATCH = 128
 KEPT_AT_ONCE = 256
 #: A file of a data set, which is named by its content. Of others nothing is kept.
 CONTENT = re.compile(r"[0-9a-f]{16}")
-#: By whose versions features may differ, in the last digits or for a mended decoder.
-LIBRARIES = ("torch", "torchvision", "timm", "fastai", "pillow", "numpy")
+#: Features in batches, in the order of the pictures.
+Compute = Callable[[Sequence[Path]], Iterator[torch.Tensor]]
 
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def on_gpu() -> bool:
+    return device().type == "cuda"
 
 
 @functools.cache
@@ -64,12 +68,13 @@ def pooled(
     training: Training,
     on_progress: OnProgress,
     flip: bool = False,
-    kept: Path | None = None,
+    root: Path | None = None,
 ) -> torch.Tensor:
     """The body's features of each picture, averaged over locations as the head's first layer would: float32, on the
     CPU, of shape (pictures, features, 1, 1), or (pictures, features) where the body does so by itself. The head takes
-    these for pictures. `flip` mirrors each picture. `kept`: a folder of feature_store.py, where those of pictures
-    that are named by their content stay for the next time.
+    these for pictures. `flip` mirrors each picture. `root`: a data root, where the features of pictures that are named
+    by their content stay for the next time (feature_store.py), and the body as ONNX (body_onnx.py), which computes them
+    where there is no GPU.
 
     Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
     several times slower on a busy machine, and the result would depend on the number of cores. As it is, no picture's
@@ -77,18 +82,19 @@ def pooled(
 
     Processes that train together share the pictures out.
     """
-    keep_memory()
     number, paths = len(paths), distributed.dealt(list(paths))
     body: nn.Module = learn.model[0].to(device(), memory_format=torch.channels_last).eval()
-    compute = functools.partial(_computed, body, training=training, flip=flip)
     found, done = torch.empty(len(paths), *_shape(body, training)), 0
     with contextlib.ExitStack() as closing:
-        if kept:
-            digest = _digest(body, training, flip)
-            store = FeatureStore(kept, digest, lambda words: on_progress(done / number, words))
+        if root:
+            digest = body_onnx.digest(body, training)
+            compute = _by_torch(body, training, flip) if on_gpu() else _by_onnx(body, training, flip, root)
+            store = FeatureStore(
+                root / FOLDER, _name(digest, flip), lambda words: on_progress(done / number, words)
+            )
             parts = _kept_or_computed(closing.enter_context(store), paths, found[0].numel(), compute)
         else:
-            parts = _numbered(range(len(paths)), compute(paths))
+            parts = _numbered(range(len(paths)), _by_torch(body, training, flip)(paths))
         for rows, part in parts:
             found[rows] = part.view(len(rows), *found.shape[1:])
             done = min(done + len(rows) * distributed.world(), number)
@@ -112,7 +118,7 @@ def _kept_or_computed(
     store: FeatureStore,
     paths: Sequence[Path],
     size: int,
-    compute: Callable[[list[Path]], Iterable[torch.Tensor]],
+    compute: Compute,
 ) -> Iterator[Part]:
     row_of = {path.stem: row for row, path in enumerate(paths) if CONTENT.fullmatch(path.stem)}
     missing = dict.fromkeys(range(len(paths)))
@@ -133,22 +139,38 @@ def _kept_or_computed(
     store.keep(new)
 
 
-def _computed(
-    body: nn.Module, paths: Sequence[Path], training: Training, flip: bool
-) -> Iterator[torch.Tensor]:
-    """In batches, in the order of the pictures."""
-    threads = torch.get_num_threads()
-    on_gpu = device().type == "cuda"
-    workers, batch_size = (1, GPU_BATCH) if on_gpu else (threads, CPU_BATCH)
+def _by_torch(body: nn.Module, training: Training, flip: bool) -> Compute:
+    keep_memory()
 
-    def batch_features(batch: pixels.Pixels) -> torch.Tensor:
+    def features(batch: pixels.Pixels) -> torch.Tensor:
         x = normalized(batch, training.mean, training.std)
         return _pooled(body, x.flip(3) if flip else x).cpu()
 
+    return functools.partial(_in_batches, features, training.image_size)
+
+
+def _by_onnx(body: nn.Module, training: Training, flip: bool, root: Path) -> Compute:
+    session = open_session(body_onnx.kept(root, body, training), threads=1)
+
+    def features(batch: pixels.Pixels) -> torch.Tensor:
+        batch = batch[:, :, ::-1] if flip else batch
+        # One by one: so it depends on no other picture.
+        rows = [session.run([body_onnx.POOLED], {body_onnx.PIXELS: one[None]})[0] for one in batch]
+        return torch.from_numpy(np.concatenate(rows))
+
+    return functools.partial(_in_batches, features, training.image_size)
+
+
+def _in_batches(
+    features: Callable[[pixels.Pixels], torch.Tensor], image_size: int, paths: Sequence[Path]
+) -> Iterator[torch.Tensor]:
+    """In the order of the pictures."""
+    threads = torch.get_num_threads()
+    workers, batch_size = (1, GPU_BATCH) if on_gpu() else (threads, CPU_BATCH)
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            batches = pixels.read_batches(paths, training.image_size, batch_size)
-            yield from pixels.map_ahead(pool, batch_features, batches, 2 * workers)
+            batches = pixels.read_batches(paths, image_size, batch_size)
+            yield from pixels.map_ahead(pool, features, batches, 2 * workers)
     finally:
         torch.set_num_threads(threads)
 
@@ -165,23 +187,8 @@ def _shape(body: nn.Module, training: Training) -> torch.Size:
     return _pooled(body, normalized(nothing, training.mean, training.std)).shape[1:]
 
 
-def _digest(body: nn.Module, training: Training, flip: bool) -> str:
-    """Of all that shapes a picture's features besides the picture: weights, size, code, libraries, processor. Code of
-    the door counts by its VERSION, which says whether a file gives other pixels."""
-    hash = hashlib.blake2b(digest_size=8)
-    for name, tensor in body.state_dict().items():
-        hash.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    shaping = (
-        training.arch,
-        training.image_size,
-        training.mean,
-        training.std,
-        flip,
-        door.VERSION,
-        [regular.read(Path(file)) for file in (__file__, pixels.__file__)],
-        {name: version(name) for name in LIBRARIES},
-        device().type,
-        torch.backends.cpu.get_cpu_capability(),
-    )
-    hash.update(repr(shaping).encode())
-    return hash.hexdigest()
+def _name(digest: str, flip: bool) -> str:
+    """Of the file of features: by the body's digest, the view, and what computes."""
+    shaping = (digest, flip, device().type, torch.backends.cpu.get_cpu_capability(), version("onnxruntime"))
+    code = [regular.read(Path(file)) for file in (__file__, pixels.__file__)]
+    return hashlib.blake2b(repr((shaping, version("pillow"), code)).encode(), digest_size=8).hexdigest()

@@ -31,7 +31,7 @@ def train(
     processes: int,
     torchrun: str,
     on_progress: OnProgress,
-    kept: Path | None = None,
+    root: Path | None = None,
     **options: Any,
 ) -> Training:
     """As `train.train`, whose `options` these are, in so many processes on this host. `torchrun`: its options that say
@@ -41,8 +41,8 @@ def train(
     if processes == 1 and torchrun == STANDALONE:
         # A cluster sets it for its jobs, whatever these do; fastai would wait for others.
         os.environ.pop("WORLD_SIZE", None)
-        return training.train(dataset, out, kept=kept, on_progress=on_progress, **options)
-    asked = json.dumps({"dataset": str(dataset), "out": str(out), "kept": kept and str(kept), **options})
+        return training.train(dataset, out, root=root, on_progress=on_progress, **options)
+    asked = json.dumps({"dataset": str(dataset), "out": str(out), "root": root and str(root), **options})
     environment = {
         "OMP_NUM_THREADS": str(max(1, cores.allowed() // processes)),
         **lifetime.environment(),

@@ -62,10 +62,10 @@ def train_together(asked: str | None, on_progress: OnProgress) -> None:
         raise GreenrError("hosts that train together have different code: install the same version on each")
     options = json.loads(everyone[leads[0]][0] or "")
     first = dist.get_rank() == leads[0]
-    dataset, out, kept = (value and Path(value) for value in map(options.pop, ("dataset", "out", "kept")))
+    dataset, out, root = (value and Path(value) for value in map(options.pop, ("dataset", "out", "root")))
     quiet: OnProgress = lambda fraction, words: None  # noqa: E731
     train.train(
-        dataset, out if first else None, kept=kept, on_progress=on_progress if first else quiet, **options
+        dataset, out if first else None, root=root, on_progress=on_progress if first else quiet, **options
     )
 
 

@@ -27,8 +27,8 @@ class Ingredients:
     train: tuple[Sequence[Path], torch.Tensor]
     valid: tuple[Sequence[Path], torch.Tensor]
     training: Training
-    #: Where features stay for the next time (feature_store.py).
-    kept: Path | None = None
+    #: A data root, where what the body sees stays for the next time (features.py).
+    root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def fit_head(given: Ingredients, on_progress: OnProgress, mirrored: bool = False
     from greenr_luigi.training import features, heads
 
     (train_paths, y), (valid_paths, valid_y) = given.train, given.valid
-    pooled = partial(features.pooled, given.learn, training=given.training, kept=given.kept)
+    pooled = partial(features.pooled, given.learn, training=given.training, root=given.root)
     computing = part(on_progress, 0, 0.45 if mirrored else 0.9)
     x, valid_x = pooled([*train_paths, *valid_paths], on_progress=computing).tensor_split([len(y)])
     if mirrored:

@@ -34,14 +34,14 @@ def train(
     image_size: int,
     on_progress: OnProgress,
     recipe: str = "head",
-    kept: Path | None = None,
+    root: Path | None = None,
 ) -> Training:
     """Train on the side "train" of a SplitDataset folder, watch the side "valid", and never look at the side "test".
     Writes `model.safetensors` (the state dict) and `training.json` into the folder `out`. Returns that.
     `out` is None in all but one of the processes that train together (rank.py).
 
     `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
-    `kept`: a folder where features of pictures stay for the next time (feature_store.py).
+    `root`: a data root, where what the body sees stays for the next time (features.py).
 
     On a CPU, the same inputs, seed, machine and numbers of processes and threads give the same bytes.
 
@@ -80,7 +80,7 @@ def train(
         ([dataset / row.file for row in rows], torch.tensor([classes.index(row.label) for row in rows]))
         for rows in (train_rows, valid_rows)
     )
-    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, kept)
+    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, root)
     history = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
     training = replace(training, history=history)
     if out:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.evaluation import calibration, predictions
-from greenr_luigi.export import onnx_export, parity
+from greenr_luigi.export import assembly, parity
 from greenr_luigi.export.model_card import ModelCard, read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures import door
-from greenr_luigi.training import architectures
+from greenr_luigi.training import architectures, body_onnx
 from tests import walk
 
 pytestmark = pytest.mark.slow
@@ -149,16 +149,14 @@ def test_a_wrong_onnx_is_not_let_through(tmp_path):
         parity.check_parity(folders.export, replace(card, classes=["a", "b"]), files, centers, pickled)
 
 
-def test_a_body_without_a_feature_map_exports_too(tmp_path):
+def test_a_body_without_a_feature_map_exports_too():
     """The heat is then one location."""
     learn = architectures.learner(architectures.find("test_vit"), ["a", "b"], 160, pretrained=False)
     learn.model.eval()
-    onnx_export.write_onnx(
-        onnx_export.Served(learn.model, [0.5] * 3, [0.5] * 3, 1.0, np.eye(2, 64, dtype=np.float32)).eval(),
-        160,
-        tmp_path / "model.onnx",
-    )
-    probabilities, heat, near = open_session(tmp_path / "model.onnx").run(
+    training = walk.settings(architectures.find("test_vit"), 160)
+    body, head = body_onnx.written(learn.model[0], training), assembly.folded(learn.model[1])
+    model = assembly.assembled(body, head, 1.0, np.eye(2, 64, dtype=np.float32))
+    probabilities, heat, near = open_session(model).run(
         None, {"pixels": np.zeros((3, 160, 160, 3), np.uint8)}
     )
     assert probabilities.shape == (3, 2) and heat.shape == (3, 2, 1, 1) and near.shape == (3,)

@@ -2,13 +2,16 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.rows import LabelRow
-from greenr_luigi.export import quantization
+from greenr_luigi.export import assembly, quantization
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization, read_card
+from greenr_luigi.training import body_onnx
+from greenr_luigi.training.architectures import load_model
 from tests import tiny_release, walk
 
 pytestmark = pytest.mark.slow
@@ -23,8 +26,13 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def held_out(rows):
-    return [walk.walk().dataset / row.file for row in rows]
+def integers():
+    """The drawings' model in integers, from the body that its model.onnx begins with."""
+    learn, training = load_model(walk.walk().model)
+    body = quantization.quantized(body_onnx.written(learn.model[0], training), walk.SIZE)
+    centers = np.load(walk.walk().evaluation / "centers.npy")
+    temperature = read_card(walk.walk().export).temperature
+    return assembly.assembled(body, assembly.folded(learn.model[1]), temperature, centers)
 
 
 def quantized_convolutions(file):
@@ -42,8 +50,8 @@ def exported(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_integers_that_cost_nothing_are_offered_however_far_probabilities_move(exported, rows):
-    said = quantization.offer(exported, CARD, walk.walk().dataset)
+def test_integers_that_cost_nothing_are_offered_however_far_probabilities_move(exported, integers, rows):
+    said = quantization.offer(exported, lambda: integers, CARD, walk.walk().dataset)
     assert said.offered and said.why is None and said.pictures == len(rows)
     place = exported / "model.int8.onnx"
     assert quantization.compare(exported / "model.onnx", place, CARD, walk.walk().dataset, rows) == said
@@ -53,55 +61,64 @@ def test_integers_that_cost_nothing_are_offered_however_far_probabilities_move(e
     assert place.stat().st_size < (exported / "model.onnx").stat().st_size / 3
 
 
-def test_first_layers_and_the_answer_stay_in_float(exported, held_out):
+def test_first_layers_and_the_answer_stay_in_float(exported, integers):
     model, place = exported / "model.onnx", exported / "model.int8.onnx"
-    assert quantization.quantize(model, held_out, walk.SIZE, place)
+    place.write_bytes(integers)
     names = [node.name for node in onnx.load(model).graph.node if node.op_type == "Conv"]
     assert quantized_convolutions(place) == names[quantization.FLOAT_FIRST : -1]
     assert not quantized_convolutions(model)
 
 
-def test_integers_that_cost_something_are_withdrawn(exported, monkeypatch):
+def test_integers_are_kept_and_are_the_same_bytes_anew(tmp_path, monkeypatch):
+    learn, training = load_model(walk.walk().model)
+    body = body_onnx.written(learn.model[0], training)
+    first = quantization.kept(tmp_path, body, walk.SIZE)
+    assert first == quantization.quantized(body, walk.SIZE)
+    monkeypatch.setattr(quantization, "quantized", lambda *_: pytest.fail("made again"))
+    assert quantization.kept(tmp_path, body, walk.SIZE) == first
+    assert len([*(tmp_path / "bodies").iterdir()]) == 1
+
+
+def test_integers_that_cost_something_are_withdrawn(exported, integers, monkeypatch):
     monkeypatch.setattr(quantization, "MORE_LOSS", -1.0)
-    said = quantization.offer(exported, CARD, walk.walk().dataset)
+    said = quantization.offer(exported, lambda: integers, CARD, walk.walk().dataset)
     assert not said.offered and "nats more loss" in said.why and said.integers
     assert [path.name for path in exported.iterdir()] == ["model.onnx"]
 
 
-def test_few_held_out_pictures_prove_nothing(held_out):
+def test_few_held_out_pictures_prove_nothing(rows):
     """The walk's own export: what it offers, model.json says."""
     folder = walk.walk().export
-    assert read_card(folder).int8 == Quantization(False, f"{len(held_out)} held-out pictures, fewer than 50")
+    assert read_card(folder).int8 == Quantization(False, f"{len(rows)} held-out pictures, fewer than 50")
     assert not (folder / "model.int8.onnx").exists()
 
 
 def test_what_the_library_logs_sets_nothing_up(tmp_path):
     """logging.basicConfig() in a library would have Luigi's own lines printed twice."""
-    walked = walk.walk()
+    learn, training = load_model(walk.walk().model)
+    (tmp_path / "body.onnx").write_bytes(body_onnx.written(learn.model[0], training))
     code = (
         "import logging, sys; from pathlib import Path; from greenr_luigi.export import quantization\n"
-        "here, picture, out = map(Path, sys.argv[1:])\n"
-        f"assert quantization.quantize(here, [picture], {walk.SIZE}, out)\n"
+        f"assert quantization.quantized(Path(sys.argv[1]).read_bytes(), {walk.SIZE})\n"
         "assert not logging.getLogger().handlers\n"
     )
-    picture = next((walked.dataset / "train" / "disc").iterdir())
-    command = [sys.executable, "-c", code, walked.export / "model.onnx", picture, tmp_path / "out.onnx"]
+    command = [sys.executable, "-c", code, tmp_path / "body.onnx"]
     told = subprocess.run(command, capture_output=True, text=True)
     assert (told.returncode, told.stderr) == (0, "")
 
 
 def test_a_network_that_would_gain_nothing_stays_as_it_is(exported):
-    """No convolution between the first three and the last; or other activations than ReLU between them."""
-    none = Quantization(False, "few of its layers would gain")
+    """No convolution but the first three; or other activations than ReLU between them."""
     model = onnx.load(exported / "model.onnx")
     for node in model.graph.node:
         if node.op_type == "Clip":
             node.op_type = "HardSwish"
             del node.input[1:]
     for data in (tiny_release.model(), model.SerializeToString()):
-        (exported / "model.onnx").write_bytes(data)
-        assert quantization.offer(exported, TINY, walk.walk().dataset) == none
-        assert [path.name for path in exported.iterdir()] == ["model.onnx"]
+        assert quantization.quantized(data, walk.SIZE) == b""
+    none = Quantization(False, "few of its layers would gain")
+    assert quantization.offer(exported, lambda: None, CARD, walk.walk().dataset) == none
+    assert [path.name for path in exported.iterdir()] == ["model.onnx"]
 
 
 def colours(folder, *names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.training import architectures, features
+from greenr_luigi.training import architectures, body_onnx, feature_store, features
 from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
@@ -23,6 +24,22 @@ def body() -> tuple[Any, Training]:
     architecture = architectures.find(architectures.DEFAULT)
     learn = architectures.learner(architecture, ["a", "b"], walk.SIZE, pretrained=True)
     return learn, walk.settings(architecture, walk.SIZE)
+
+
+@pytest.fixture(scope="module")
+def bodies(body: tuple[Any, Training], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The body as ONNX, which takes seconds to make."""
+    root = tmp_path_factory.mktemp("bodies")
+    learn, training = body
+    body_onnx.kept(root, learn.model[0], training)
+    return root / "bodies"
+
+
+@pytest.fixture
+def root(bodies: Path, tmp_path: Path) -> Path:
+    """A data root that has the body."""
+    shutil.copytree(bodies, tmp_path / "root" / "bodies")
+    return tmp_path / "root"
 
 
 @pytest.fixture
@@ -43,29 +60,30 @@ def pictures(*sides: str) -> list[Path]:
     return [walk.walk().dataset / row.file for row in pixels.read_rows(walk.walk().dataset, *sides)]
 
 
-def test_what_is_kept_is_what_would_be_computed(body, read, tmp_path):
+def test_what_is_kept_is_what_would_be_computed(body, read, root):
     """Whatever others were computed with it: not a bit differs."""
     learn, training = body
+    shutil.copytree(root, root.with_name("alone"))
     paths = pictures("train", "test")
-    alone = features.pooled(learn, paths, training, quiet)
+    alone = features.pooled(learn, paths, training, quiet, root=root.with_name("alone"))
     read.clear()
-    first = features.pooled(learn, paths[::3], training, quiet, kept=tmp_path)
+    first = features.pooled(learn, paths[::3], training, quiet, root=root)
     assert read == paths[::3]
     read.clear()
     told: list[tuple[float, str]] = []
-    mixed = features.pooled(learn, paths, training, lambda *said: told.append(said), kept=tmp_path)
+    mixed = features.pooled(learn, paths, training, lambda *said: told.append(said), root=root)
     assert read == [path for path in paths if path not in paths[::3]]
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told) and told[-1][0] == 1
     read.clear()
-    kept = features.pooled(learn, paths[::-1], training, quiet, kept=tmp_path)
+    kept = features.pooled(learn, paths[::-1], training, quiet, root=root)
     assert read == []
     assert torch.equal(first, alone[::3]) and torch.equal(mixed, alone) and torch.equal(kept.flip(0), alone)
 
 
-def test_other_bodies_sizes_and_views_have_features_of_their_own(body, read, tmp_path):
+def test_other_bodies_sizes_and_views_have_features_of_their_own(body, read, root):
     learn, training = body
     paths = pictures("test")
-    features.pooled(learn, paths, training, quiet, kept=tmp_path)
+    features.pooled(learn, paths, training, quiet, root=root)
     other = architectures.learner(architectures.find(training.arch), ["a", "b"], walk.SIZE, pretrained=False)
     smaller = walk.settings(architectures.find(training.arch), 32)
     for learner, settings, flip in (
@@ -75,22 +93,22 @@ def test_other_bodies_sizes_and_views_have_features_of_their_own(body, read, tmp
     ):
         for expected in (paths, []):
             read.clear()
-            features.pooled(learner, paths, settings, quiet, flip, tmp_path)
+            features.pooled(learner, paths, settings, quiet, flip, root=root)
             assert read == expected
-    assert len([*tmp_path.glob("*.sqlite")]) == 4
+    assert len([*root.glob("features/*.sqlite")]) == 4 and len([*root.glob("bodies/*")]) == 3
 
 
-def test_nothing_is_kept_of_files_that_are_not_named_by_their_content(body, read, tmp_path):
+def test_nothing_is_kept_of_files_that_are_not_named_by_their_content(body, read, root):
     learn, training = body
-    (tmp_path / "a.jpg").write_bytes(pictures("test")[0].read_bytes())
+    (root / "a.jpg").write_bytes(pictures("test")[0].read_bytes())
     for _ in range(2):
         read.clear()
-        found = features.pooled(learn, [tmp_path / "a.jpg"], training, quiet, kept=tmp_path / "features")
-        assert read == [tmp_path / "a.jpg"]
-    assert torch.equal(found, features.pooled(learn, pictures("test")[:1], training, quiet))
+        found = features.pooled(learn, [root / "a.jpg"], training, quiet, root=root)
+        assert read == [root / "a.jpg"]
+    assert torch.equal(found, features.pooled(learn, pictures("test")[:1], training, quiet, root=root))
 
 
-def test_a_run_that_breaks_off_keeps_what_it_has_seen(body, read, tmp_path, monkeypatch):
+def test_a_run_that_breaks_off_keeps_what_it_has_seen(body, read, root, monkeypatch):
     learn, training = body
     monkeypatch.setattr(features, "KEPT_AT_ONCE", 8)
     paths = pictures("train", "test")
@@ -100,8 +118,30 @@ def test_a_run_that_breaks_off_keeps_what_it_has_seen(body, read, tmp_path, monk
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        features.pooled(learn, paths, training, broken_off, kept=tmp_path)
+        features.pooled(learn, paths, training, broken_off, root=root)
     read.clear()
-    again = features.pooled(learn, paths, training, quiet, kept=tmp_path)
+    again = features.pooled(learn, paths, training, quiet, root=root)
     assert 0 < len(read) < 0.8 * len(paths)
-    assert torch.equal(again, features.pooled(learn, paths, training, quiet))
+    shutil.copytree(root / "bodies", root.with_name("alone") / "bodies")
+    assert torch.equal(again, features.pooled(learn, paths, training, quiet, root=root.with_name("alone")))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_onnx_runtime_and_torch_see_the_same(body, flip, root):
+    learn, training = body
+    ours, theirs = (
+        features.pooled(learn, pictures("test"), training, quiet, flip, root) for root in (root, None)
+    )
+    assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_body_is_turned_into_onnx_once_and_anew_where_its_file_is_damaged(body, root, monkeypatch):
+    learn, training = body
+    made = body_onnx.kept(root, learn.model[0], training)
+    (path,) = (root / "bodies").iterdir()
+    assert path.read_bytes() == made and feature_store.BODY.fullmatch(path.name)
+    with monkeypatch.context() as patch:
+        patch.setattr(body_onnx, "written", lambda *_: pytest.fail("made again"))
+        assert body_onnx.kept(root, learn.model[0], training) == made
+    path.write_bytes(made[:-1])
+    assert body_onnx.kept(root, learn.model[0], training) == made == path.read_bytes()
