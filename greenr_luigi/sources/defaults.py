@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
     folder: Path | None = found.get("folder")
     try:
         if folder and "root" in found and archive.is_archive(folder):
-            # Not when a run begins: an archive is unpacked there before.
-            data_root.mark(found["root"])
+            # Not when a run begins: an archive is unpacked there before, which says what stands in the way.
+            with contextlib.suppress(OSError):
+                data_root.mark(found["root"])
         if found.get("source") == "":
             found["source"] = _source_of(folder) if folder else SOURCE
         if found.get("classes") == ():

@@ -157,6 +157,15 @@ def test_what_is_no_good_is_one_sentence_and_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {path.name, "data"}
 
 
+def test_a_root_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", "a/1.jpg", "b/1.jpg")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        SettingError, match=r"a.zip cannot be unpacked in .*file/data/unpacked: Not a directory"
+    ):
+        graph(path, tmp_path / "file" / "data")
+
+
 def test_an_encrypted_one_is_named_as_such(tmp_path: Path) -> None:
     whole = bytearray(zipped(tmp_path / "a.zip", "a/1.jpg", "b/1.jpg").read_bytes())
     # The flag of each entry of the directory at the end.
