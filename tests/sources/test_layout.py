@@ -16,7 +16,7 @@ from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 from greenr_luigi.sources import layout, registry
 from greenr_luigi.sources.source import Candidate, Request, SourceError, Unavailable
 from greenr_luigi.stage import PipelineStage
-from greenr_luigi.staleness import traces
+from greenr_luigi.staleness import data_root, traces
 from greenr_luigi.staleness.requirements import run_order
 from tests.sources.conftest import picture
 
@@ -199,6 +199,12 @@ def test_what_programs_keep_beside_the_classes_is_none(tmp_path: Path) -> None:
     assert [*told(mine, "models")] == ["models/stage-1.pth"]
     with pytest.raises(SourceError, match="one class only, logs"):
         layout.classes(tree(tmp_path / "logs", "logs/1.log"))
+
+
+def test_a_data_root_beside_the_classes_is_none(tmp_path: Path) -> None:
+    tree(tmp_path, "ripe/1.jpg", "unripe/2.jpg", "data/DownloadImages/ripe/1.jpg")
+    data_root.mark(tmp_path / "data")
+    assert layout.classes(tmp_path) == ["ripe", "unripe"]
 
 
 def test_accents_composed_in_two_ways_are_one_class(tmp_path: Path) -> None:
