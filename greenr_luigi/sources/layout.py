@@ -15,7 +15,7 @@ from greenr_luigi.sources import naming, table
 from greenr_luigi.sources.fileset import FileSet, is_taken
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.sources.table import SIDE_OF, Table
-from greenr_luigi.staleness import data_root, listing
+from greenr_luigi.staleness import listing
 from greenr_luigi.staleness.shown import printable
 from greenr_luigi.text import composed
 
@@ -349,7 +349,7 @@ def _children(folder: Path, mtime_ns: int) -> Children:
             # Of a link that leads back to itself, entry.is_dir raises OSError.
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
                 # What runs have made, as where `--folder .` holds `--root data`.
-                if not Path(entry.path, data_root.MARKER).exists():
+                if not Path(entry.path, listing.DATA_ROOT).exists():
                     folders.append(entry.name)
             elif naming.is_picture(entry.name):
                 pictures.append(entry.name)

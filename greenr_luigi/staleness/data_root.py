@@ -16,10 +16,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import file_system, locks, regular
+from . import file_system, listing, locks, regular
 from .locks import PATIENCE, OnWait
 
-MARKER, LOCK = "data-root.json", "data-root.lock"
+MARKER, LOCK = listing.DATA_ROOT, "data-root.lock"
 FORMAT = 1
 ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
 #: Of one that was closed to others, once, and of one that is not ours to close. Earlier versions wrote OPEN.

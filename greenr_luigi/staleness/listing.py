@@ -12,6 +12,8 @@ from pathlib import Path
 
 #: The file beside an output that says what it was made from; no part of the output, nor of what a stage reads.
 STAMP = "stamp.json"
+#: The file by which a folder says that it is a data root (data_root.py).
+DATA_ROOT = "data-root.json"
 SETTLED_NS = 2_000_000_000
 #: Seconds: a listing that took less is not worth remembering. (Not the memo's: what lists pictures needs no memo.)
 QUICK = 0.05
