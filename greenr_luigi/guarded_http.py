@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import errno
 import functools
 import ipaddress
@@ -41,6 +42,8 @@ MOST_REDIRECTS = 3
 MOST_CHARACTERS = 2048
 #: Bytes of an answer that are not its body: head, `100 Continue` and the like, trailers, the framing of chunks.
 MOST_OVERHEAD = 2**19
+#: Seconds that a host may want to be left alone, about thirty years; whoever says more means never.
+MOST_SECONDS = 1e9
 #: Look-ups of names at a time; one may go on when its fetch has been given up, since the system cannot end it.
 LOOK_UPS = 64
 #: Public by number, yet inside, or nowhere: Azure's metadata and health service, what networks keep for themselves
@@ -110,7 +113,8 @@ async def fetch(address: str, rules: Rules) -> bytes:
                     answer = await _ask(url, rules)
                 if isinstance(answer, bytes):
                     return answer
-                url = answer
+                url, wait = answer
+                await asyncio.sleep(wait)
     except TimeoutError:
         raise Unfetched("slow", f"it did not answer in {rules.seconds:.3g} seconds") from None
     raise Unfetched("address", f"it leads on more than {MOST_REDIRECTS} times")
@@ -146,8 +150,8 @@ def _number(host: str) -> str | None:
     return None
 
 
-async def _ask(url: URL, rules: Rules) -> bytes | URL:
-    """What one address answers, or where it leads."""
+async def _ask(url: URL, rules: Rules) -> bytes | tuple[URL, float]:
+    """What one address answers, or where it leads, and after how many seconds that may be asked."""
     try:
         proxy = rules.proxy(str(url))
         async with (
@@ -156,7 +160,9 @@ async def _ask(url: URL, rules: Rules) -> bytes | URL:
         ):
             if response.status not in (301, 302, 303, 307, 308):
                 return await _body(response, rules)
-            return check(str(url.join(URL(response.headers.get("Location", "")))), rules)
+            if (wait := retry_after(response.headers) or 0) > rules.seconds:
+                raise Unfetched("slow", f"it leads on, not before {wait:.0f} seconds have passed", wait)
+            return check(str(url.join(URL(response.headers.get("Location", "")))), rules), wait
     except TimeoutError as error:
         raise Unfetched("slow", _plain(error)) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -189,10 +195,12 @@ async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
 def retry_after(head: Mapping[str, str]) -> float | None:
     """Seconds that a host wants to be left alone, which it gives in seconds or as a date."""
     said = head.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", said):
-        return float(said)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):
+        return min(float(said), MOST_SECONDS)
     try:
-        return max(parsedate_to_datetime(said).timestamp() - time.time(), 0)
+        when = parsedate_to_datetime(said)
+        # Of HTTP's forms of a date one names no zone, and all mean the same.
+        return max(when.replace(tzinfo=when.tzinfo or datetime.UTC).timestamp() - time.time(), 0)
     except (ValueError, OverflowError):
         return None
 

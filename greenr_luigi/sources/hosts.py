@@ -116,15 +116,14 @@ class Hosts:
             host = self._hosts[name]
             answered = reason not in ("network", "slow")
             self._unanswered = 0 if answered else self._unanswered + 1
-            if not PASSING.fullmatch(reason):
-                host.failures = 0
-                return
-            host.failures += 1
+            passes = PASSING.fullmatch(reason) is not None
+            host.failures = host.failures + 1 if passes else 0
             if reason == "http-429" and retry_after is None:
                 retry_after = random.uniform(0, 2.0 ** min(host.failures, MOST_PAUSE))
             if retry_after is not None:
                 host.closed_until = max(host.closed_until, time.monotonic() + retry_after)
-                host.why = reason
+                # What is not asked for then will be, whatever the one address was refused for.
+                host.why = reason if passes else "http-429"
             if host.failures >= GIVEN_UP and reason in OF_HOST:
                 host.given_up = True
 

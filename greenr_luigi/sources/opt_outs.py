@@ -35,7 +35,7 @@ def _of_robots(line: str, words: Container[str]) -> str | None:
     """The word of a header that keeps us out, such as `noai`, or `otherbot: none, greenr_luigi: noindex`."""
     meant = True
     # A date has a comma of its own, behind the day of the week.
-    for part in re.split(r",(?! *\d)", line.lower()):
+    for part in re.split(r"[,;](?! *\d)", line.lower()):
         name, value = _parted(part)
         if value and name not in VALUED:
             meant = name.partition("/")[0] in EVERYBODY
@@ -54,7 +54,7 @@ def _is_past(date: str) -> bool:
     """Of a date in the form of a letter (RFC 822, RFC 850) or of ISO 8601; no other is past."""
     for read in (parsedate_to_datetime, datetime.datetime.fromisoformat):
         try:
-            when = read(date)
+            when = read(date.upper())
         except (ValueError, OverflowError):
             continue
         return when.replace(tzinfo=when.tzinfo or datetime.UTC) < datetime.datetime.now(datetime.UTC)

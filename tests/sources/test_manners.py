@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import errno
 import multiprocessing
@@ -223,7 +224,9 @@ def test_a_host_that_wants_to_be_left_alone_is_until_then(internet: Internet, st
     assert len(times) == 3 and times[1] - times[0] >= 0.95
 
 
-@pytest.mark.parametrize("wait", ["31", "86400", "999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+@pytest.mark.parametrize(
+    "wait", ["31", "86400", "999999999", "9" * 30, "9" * 400, "3600.5", "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
 def test_a_host_that_wants_to_be_left_alone_for_long_is_not_asked_for_the_rest(
     internet: Internet, wait: str
 ) -> None:
@@ -236,9 +239,7 @@ def test_a_host_that_wants_to_be_left_alone_for_long_is_not_asked_for_the_rest(
     assert download.fetch(session, "https://live.staticflickr.com/1.jpg") == picture(1)
 
 
-@pytest.mark.parametrize(
-    "wait", ["", "soon", "-5", "1.5", "9" * 30, "0", "Fri, 31 Dec 1999 23:59:59 GMT", "½"]
-)
+@pytest.mark.parametrize("wait", ["", "soon", "-5", "1.", "+9", "0", "Fri, 31 Dec 1999 23:59:59 GMT", "½"])
 def test_what_is_no_time_to_come_holds_nothing_up(internet: Internet, wait: str) -> None:
     play(internet, busy(wait.encode().decode("latin-1")), picture(1))
     assert got() == picture(1)
@@ -249,6 +250,48 @@ def test_when_to_ask_again_is_said_in_seconds_or_as_a_date() -> None:
     said = guarded_http.retry_after({"Retry-After": format_datetime(soon, usegmt=True)})
     assert said is not None and 15 < said <= 20
     assert guarded_http.retry_after({"Retry-After": " 7 "}) == 7 and guarded_http.retry_after({}) is None
+
+
+@pytest.mark.parametrize(
+    "form", ["%a %b %d %H:%M:%S %Y", "%A, %d-%b-%y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S -0000"]
+)
+def test_a_date_without_a_zone_is_not_of_our_own(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as far_away:
+        far_away.setenv("TZ", "America/Los_Angeles")
+        time.tzset()
+        soon = time.strftime(form, time.gmtime(time.time() + 20))
+        wait = guarded_http.retry_after({"Retry-After": soon})
+    time.tzset()
+    assert wait is not None and 15 < wait <= 20
+
+
+def test_who_refuses_and_wants_to_be_left_alone_is(internet: Internet) -> None:
+    play(internet, (403, b"", [("Retry-After", "60")]))
+    session = download.Session()
+    assert [got(number, session) for number in range(3)] == ["http-403", "http-429", "http-429"]
+    assert len(internet.asked) == 1
+
+
+def test_a_redirect_is_followed_when_it_wants_to_be(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leads_on(wait: str) -> Answer:
+        return 301, b"", [("Location", "/2.jpg"), ("Retry-After", wait)]
+
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(guarded_http.asyncio, "sleep", noted)
+    play(internet, leads_on("7"), picture(2))
+    assert got() == picture(2) and 7 in waits
+    play(internet, leads_on("3600"), picture(2))
+    session = download.Session()
+    assert [got(number, session) for number in (1, 3)] == ["slow", "slow"]
+    assert len(internet.asked) == 3
 
 
 def test_a_host_that_answers_nothing_is_given_up_and_the_others_are_not(internet: Internet) -> None:
@@ -302,7 +345,8 @@ def test_opt_outs_that_are_meant_for_us() -> None:
         "otherbot: all, greenr_luigi: noai", "max-snippet: 5, noai", "unavailable_after: 25 Jun 2010 15:00:00 PST",
         "unavailable_after: Friday, 25-Jun-10 15:00:00 GMT", "unavailable_after: Fri, 25 Jun 2010 15:00:00 GMT, all",
         "unavailable_after: 2010-06-25", "unavailable_after: 2010-06-25T15:00:00+00:00",
-        "greenr_luigi: unavailable_after: 25 Jun 2010 15:00:00 PST",
+        "greenr_luigi: unavailable_after: 25 Jun 2010 15:00:00 PST", "noai;noimageai", "all; noai",
+        "unavailable_after: 2010-06-25T15:00:00Z", "unavailable_after: 2010-06-25T15:00:00z, all",
     ):  # fmt: skip
         assert said(tag), tag
     assert (
