@@ -87,7 +87,7 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
         tags = _tags(data)
         order = "<" if data.startswith(b"II") else ">"
         _require_read(tags)
-        tags = _within_bounds(data, tags)
+        data, tags = _interleaved(data, _within_bounds(data, tags))
     except (struct.error, IndexError, KeyError):
         raise broken("its directory is damaged or cut off") from None
     info: dict[str, Any] = {}
@@ -98,6 +98,28 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
     if tags[PHOTOMETRIC] == (NEGATIVE,) and tags[BITS][0] == 16:
         tags[PHOTOMETRIC], info["negative"] = (GREY,), True
     return _written(data, order, tags), info
+
+
+def _interleaved(data: bytes, tags: Tags) -> tuple[bytes, Tags]:
+    """Planes that are not packed as one, since libtiff has no part in these: Pillow would take each byte of 16 bits for
+    a value, and knows some kinds of pixels side by side only."""
+    samples, kind = tags[SAMPLES][0], {8: np.uint8, 16: np.uint16}.get(tags[BITS][0])
+    if tags.get(PLANAR, (1,))[0] != 2:
+        return data, tags
+    packed = tags.get(COMPRESSION, (PLAIN,))[0] != PLAIN
+    if packed and samples == 2:  # Pillow would read another transparency.
+        raise unread(STRANGE)
+    if packed or kind is None or len({*tags[BITS]}) > 1:
+        return data, tags
+    offsets, lengths = (TILES, TILE_BYTES) if TILES in tags else (STRIPS, STRIP_BYTES)
+    parts = [
+        np.frombuffer(data[at : at + n], kind) for at, n in zip(tags[offsets], tags[lengths], strict=True)
+    ]
+    each = len(parts) // samples
+    whole = [np.stack(parts[number::each], -1).tobytes() for number in range(each)]
+    ends = tuple(itertools.accumulate(map(len, whole), initial=8))
+    tags |= {PLANAR: (1,), offsets: ends[:-1], lengths: tuple(map(len, whole))}
+    return b"".join([data[:8], *whole]), tags
 
 
 def usual(image: Image.Image) -> Image.Image:
@@ -138,7 +160,7 @@ def _tags(data: bytes) -> Tags:
 def _require_read(tags: Tags) -> None:
     """Raises UnusablePicture for what Pillow does not read, or not as it is meant."""
     compression, photometric = (tags.get(tag, (1,))[0] for tag in (COMPRESSION, PHOTOMETRIC))
-    kind = tags.get(KINDS, (1,))[0]
+    kind, bits = tags.get(KINDS, (1,))[0], max(tags.get(BITS, (1,)))
     if is_raw(tags):
         raise unread("this is a camera's raw file, which is not read: export it as JPEG and try again")
     if compression not in READ:
@@ -148,6 +170,8 @@ def _require_read(tags: Tags) -> None:
         raise unread(
             f"this TIFF holds {OTHERS.get(kind, 'numbers of another kind')}, which are not read: {SAVE}"
         )
+    if bits > 16:
+        raise unread(f"this TIFF holds numbers of {bits} bits, which are not read: {SAVE}")
     if photometric not in COLOURS or (photometric == YCBCR and compression != JPEG):
         raise unread(f"this TIFF tells its colours in a way (number {photometric}) that is not read: {SAVE}")
     if compression == JPEG and tags.get(BITS, (1,))[0] != 8:

@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,8 +130,36 @@ def test_strips_tiles_and_planes_in_either_byte_order(order: str, big: bool) -> 
     padded[:, :96] = SCENE
     tiles = [padded[y : y + 32, x : x + 64].tobytes() for y in (0, 32) for x in (0, 64)]
     assert np.array_equal(pixels(tiff(tiles, RGB, order, big, TileWidth=64, TileLength=32)), SCENE)
-    planes = [SCENE[..., plane].tobytes() for plane in range(3)]
-    assert np.array_equal(pixels(tiff(planes, RGB, order, big, PlanarConfiguration=2)), SCENE)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "bits", "packed"),
+    [("LA", 8, False), *itertools.product(["RGB", "RGBA", "RGBX", "CMYK"], [8, 16], [False, True])],
+)
+def test_planes_are_read_as_the_same_values_side_by_side(
+    kind: str, bits: int, packed: bool, order: str
+) -> None:
+    samples, photometric = len(kind), {"C": 5, "L": 1}.get(kind[0], 2)
+    values = np.dstack([SCENE, GREYS])[..., -samples:].astype(f"{order}u{bits // 8}") * (
+        257 if bits == 16 else 1
+    )
+    tags = {
+        "BitsPerSample": (bits,) * samples,
+        "SamplesPerPixel": samples,
+        "PhotometricInterpretation": photometric,
+    }
+    if kind[-1] in "AX":
+        tags["ExtraSamples"] = 2 if kind[-1] == "A" else 0
+    expected = pixels(tiff([values.tobytes()], tags, order))
+    pack = zlib.compress if packed else bytes
+    strips = [
+        pack(values[top : top + 20, :, n].tobytes()) for n in range(samples) for top in range(0, 64, 20)
+    ]
+    tags |= {"PlanarConfiguration": 2, "Compression": 8 if packed else 1}
+    assert np.array_equal(pixels(tiff(strips, tags, order, RowsPerStrip=20)), expected)
+    tiles = [pack(values[:, x : x + 48, n].tobytes()) for n in range(samples) for x in (0, 48)]
+    assert np.array_equal(pixels(tiff(tiles, tags, order, TileWidth=48, TileLength=64)), expected)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -199,6 +228,11 @@ REFUSED = {
     "an unknown method": (lambda: tiff([b"x"], RGB | {"Compression": 9999}), "a method with the number 9999"),
     "floats": (lambda: encoded(drawn("F"), "TIFF"), "floating-point numbers"),
     "signed": (lambda: encoded(drawn("I"), "TIFF"), "signed numbers"),
+    "planes of grey with transparency, packed": (
+        lambda: tiff([zlib.compress(GREYS.tobytes())] * 2,
+                     GREY | {"BitsPerSample": (8, 8), "SamplesPerPixel": 2, "ExtraSamples": 2, "Compression": 8,
+                             "PlanarConfiguration": 2}), "pixels of a kind"),
+    "32 bits": (lambda: tiff([bytes(4 * 6144)], GREY | {"BitsPerSample": 32}), "numbers of 32 bits"),
     "YCbCr as it is": (lambda: encoded(drawn("YCbCr"), "TIFF"), "its colours in a way"),
     "a mask": (lambda: tiff([GREYS.tobytes()], GREY | {"PhotometricInterpretation": 4}), "its colours in a way"),
     "a mosaic": (lambda: tiff([GREYS.tobytes()], GREY | {"PhotometricInterpretation": 32803}), "camera's raw file"),
