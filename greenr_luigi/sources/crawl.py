@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator
 
 import aiohttp
 from yarl import URL
 
 from greenr_luigi.guarded_http import Unfetched
-from greenr_luigi.sources import download, opt_outs, web_page
+from greenr_luigi.sources import download, hosts, opt_outs, web_page
+from greenr_luigi.sources.pace import Places
 from greenr_luigi.sources.results import said
 from greenr_luigi.sources.robots import Robots
 from greenr_luigi.sources.source import PASSING, Candidate, Interrupted, Request, SourceError, Unavailable
@@ -41,8 +42,8 @@ class Crawl:
         self.session = download.session(request)
         self.robots = Robots(self.session)
         self._lock = threading.Lock()
-        #: When the next request to a host is to be made (time.monotonic), where its robots.txt says how seldom.
-        self._next = defaultdict[str, float](float)
+        #: Of hosts whose robots.txt says how seldom to ask: by all crawls of the data root together.
+        self._places = Places(1, 0, request.root / hosts.SHARED)
 
     def candidates(self) -> Iterator[Candidate]:
         """What the pages show, page by page. Raises Interrupted where the site cannot be had, or shows nothing."""
@@ -106,7 +107,7 @@ class Crawl:
 
         content = self.session.page(f"{address}", permits).content
         if came != address and (refused := self.robots.refuses(f"{came}")):
-            raise Unavailable("robots", refused)
+            raise refused
         try:
             page = web_page.read(content, came)
         except ValueError as error:
@@ -134,12 +135,18 @@ class Crawl:
 
     def _wait_for(self, address: URL) -> None:
         """Until it may be asked for. Raises Unavailable if it may not."""
+        if refused := self.robots.refuses(f"{address}"):
+            raise refused
+        if (delay := self.robots.delay(f"{address}")) > MOST_DELAY:
+            raise Unavailable("robots", f"{address.host} wants {delay:g} seconds between two requests")
+        while delay > 0 and (wait := self._turn(f"crawl {hosts.name_of(address)}", delay)):
+            time.sleep(wait)
+
+    def _turn(self, name: str, delay: float) -> float:
+        """0 if it is, else the seconds after which to ask again."""
         with self._lock:
-            if refused := self.robots.refuses(f"{address}"):
-                raise Unavailable("robots", refused)
-            if (delay := self.robots.delay(f"{address}")) > MOST_DELAY:
-                raise Unavailable("robots", f"{address.host} wants {delay:g} seconds between two requests")
-            now = time.monotonic()
-            turn = max(now, self._next[f"{address.host}"])
-            self._next[f"{address.host}"] = turn + delay
-        time.sleep(turn - now)
+            place = self._places.take(name, delay)
+            if isinstance(place, float):
+                return place
+            self._places.leave(place)
+            return 0.0

@@ -42,8 +42,9 @@ class Places:
         if self._file is not None:
             os.close(self._file)
 
-    def take(self, name: str) -> int | float:
-        """A place, or after how many seconds to try again."""
+    def take(self, name: str, seconds: float = 0) -> int | float:
+        """A place, or after how many seconds to try again. `seconds`: how long ago one must have been taken, if that is
+        longer than for others."""
         wait = POLL
         first = zlib.crc32(name.encode()) % APART * MOST
         for place in range(first, first + self._many):
@@ -51,7 +52,7 @@ class Places:
                 continue
             now = time.time()
             # A clock that was set back has left times to come.
-            left = self._seconds - abs(now - self._last(place))
+            left = max(self._seconds, seconds) - abs(now - self._last(place))
             if left <= 0:
                 self._busy.add(place)
                 self._note(place, now)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.parse
+from dataclasses import dataclass, field
 
 from protego import Protego
 
 from greenr_luigi import about
 from greenr_luigi.sources.download import Session
-from greenr_luigi.sources.source import Unavailable
+from greenr_luigi.sources.source import PASSING, Unavailable
 
 #: Bytes of a robots.txt; at least 500 KiB are to be read.
 MAX_BYTES = 2**20
@@ -16,41 +18,59 @@ MAX_BYTES = 2**20
 SITES = 256
 
 
+@dataclass
+class _Site:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Or why there are none, so that nothing may be asked for.
+    rules: Protego | Unavailable | None = None
+
+
 class Robots:
-    """The rules of each site that is asked about, fetched when the first of its addresses is."""
+    """The rules of each site that is asked about, fetched when the first of its addresses is. For many threads: a site
+    that is slow holds up nobody who asks about another."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        #: The rules, or why there are none that allow anything.
-        self._sites: dict[str, Protego | str] = {}
+        self._sites: dict[str, _Site] = {}
+        self._lock = threading.Lock()
 
-    def refuses(self, url: str) -> str | None:
-        """Why an address may not be asked for, in words for a person; None if it may."""
+    def refuses(self, url: str) -> Unavailable | None:
+        """Why an address may not be asked for: "robots", or what is wrong with the site, if that may pass. None if it
+        may."""
         rules = self._rules(url)
-        if isinstance(rules, str):
+        if isinstance(rules, Unavailable):
             return rules
-        return None if rules.can_fetch(url, about.NAME) else f"{_site(url)}/robots.txt says not to ask for it"
+        if rules.can_fetch(url, about.NAME):
+            return None
+        return Unavailable("robots", f"{_site(url)}/robots.txt says not to ask for it")
 
     def delay(self, url: str) -> float:
         """Seconds that the site of an address wants between two requests; 0 if it does not say."""
         rules = self._rules(url)
-        return 0.0 if isinstance(rules, str) else rules.crawl_delay(about.NAME) or 0.0
+        return 0.0 if isinstance(rules, Unavailable) else rules.crawl_delay(about.NAME) or 0.0
 
-    def _rules(self, url: str) -> Protego | str:
-        site = _site(url)
-        if site not in self._sites:
-            while len(self._sites) >= SITES:
-                self._sites.pop(next(iter(self._sites)))
-            self._sites[site] = self._fetched(f"{site}/robots.txt")
-        return self._sites[site]
+    def _rules(self, url: str) -> Protego | Unavailable:
+        name = _site(url)
+        with self._lock:
+            if name not in self._sites:
+                while len(self._sites) >= SITES:
+                    self._sites.pop(next(iter(self._sites)))
+                self._sites[name] = _Site()
+            site = self._sites[name]
+        with site.lock:
+            if site.rules is None:
+                site.rules = self._fetched(f"{name}/robots.txt")
+            return site.rules
 
-    def _fetched(self, url: str) -> Protego | str:
+    def _fetched(self, url: str) -> Protego | Unavailable:
         """A site without a robots.txt allows everything; one of which it cannot be told, nothing."""
         try:
             text = self._session.get(url, MAX_BYTES).content.decode("utf-8-sig", "replace")
         except Unavailable as why:
-            if not why.reason.startswith("http-4") or why.reason == "http-429":
-                return f"{url} cannot be had, so that nothing there may be asked for: {why}"
+            if not why.reason.startswith("http-4") or PASSING.fullmatch(why.reason):
+                reason = why.reason if PASSING.fullmatch(why.reason) else "robots"
+                words = f"{url} cannot be had, so that nothing there may be asked for: {why}"
+                return Unavailable(reason, words)
             text = ""
         return Protego.parse(text)
 

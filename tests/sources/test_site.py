@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from yarl import URL
 
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.sources import crawl, download, registry, web_page
+from greenr_luigi.sources import crawl, download, pace, registry, web_page
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request, SourceError
 from tests.progress import quiet
@@ -156,14 +160,61 @@ def test_a_site_that_wants_no_programs_is_left(play: Play, tmp_path: Path) -> No
     assert asked == ["/robots.txt"]
 
 
+class Clock:
+    """A time that goes on where a crawl sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began = self.now = time.time()
+        monkeypatch.setattr(crawl, "time", SimpleNamespace(monotonic=time.monotonic, sleep=self.sleep))
+        monkeypatch.setattr(pace, "time", SimpleNamespace(time=lambda: self.now))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_site_whose_rules_are_slow_to_come_holds_up_no_other(
+    play: Play, internet: Internet, tmp_path: Path
+) -> None:
+    slow, asked = threading.Event(), threading.Event()
+
+    def answer(path: str, query: Query) -> Answer:
+        asked.set()
+        slow.wait(20)
+        return 404, b""
+
+    play({})
+    internet.hosts["live.staticflickr.com"] = answer
+    site = crawl.Crawl(Request("grass", START, root=tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(site._wait_for, URL("https://live.staticflickr.com/1.jpg"))
+        assert asked.wait(20)
+        site._wait_for(URL(START))
+        assert not waits.done()
+        slow.set()
+        waits.result()
+
+
+def test_two_crawls_of_a_site_ask_as_seldom_as_one(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever processes: each has a file of its own open."""
+    clock = Clock(monkeypatch)
+    play({"/robots.txt": (200, b"User-agent: *\nCrawl-delay: 5"), "/grass/": html(shows(1))})
+    (tmp_path / "data").mkdir()
+    crawls = [crawl.Crawl(Request("grass", START, root=tmp_path / "data")) for _ in range(2)]
+    for turn in range(4):
+        crawls[turn % 2]._wait_for(URL(START))
+        assert 5 * turn <= clock.now - clock.began < 5 * turn + 1
+
+
 def test_as_seldom_as_it_wants(play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(crawl.time, "sleep", waits.append)
+    clock = Clock(monkeypatch)
     links = "".join(f'<a href="{n}.html">x</a>' for n in range(4))
     pages = {f"/grass/{n}.html": html(shows(*range(n * 3, n * 3 + 3))) for n in range(4)}
     play({"/robots.txt": (200, b"User-agent: *\nCrawl-delay: 5"), "/grass/": html(links), **pages})
     assert len(collected(tmp_path, limit=12)) == 12
-    assert [round(wait / 5) * 5 for wait in sorted(waits) if wait > 1] == [5, 10, 15, 20]
+    # Five pages.
+    assert 20 <= clock.now - clock.began < 21
     monkeypatch.setattr(crawl, "MOST_DELAY", 4)
     again = tmp_path / "again"
     again.mkdir()
