@@ -2,7 +2,7 @@
 import { Band } from "./grid_band.js";
 import { Choice } from "./grid_choice.js";
 import { Large } from "./grid_large.js";
-import { Refused, Said } from "./grid_said.js";
+import { isolated, Refused, Said } from "./grid_said.js";
 import { Wall } from "./grid_wall.js";
 
 const LOOK_AGAIN = 20_000; // milliseconds after which is asked what others said meanwhile
@@ -67,7 +67,7 @@ function relabelFacets() {
     for (const [value, words, count] of options) {
       let option = [...select.options].find((each) => each.value === value);
       if (!option) select.append((option = new Option("", value)));
-      option.textContent = `${words} (${number.format(count)})`;
+      option.textContent = `${isolated(words)} (${number.format(count)})`;
     }
   }
 }
@@ -109,17 +109,23 @@ function decide(verdict) {
   const alone = large.open || (!choice.chosen.size && document.activeElement === wall.element);
   const ids = alone ? [said.ids[wall.active]] : said.ids.filter((id) => choice.chosen.has(id));
   if (!ids.length) return tell("Choose pictures first");
+  const index = wall.active;
+  if (alone) turn(1); // at once: the next key is about the next picture, however slow the answer
   return work(async () => {
+    const asked = alone ? ids : ids.filter((id) => choice.chosen.has(id));
+    if (!asked.length) return; // the key was pressed twice
     let words;
     try {
-      words = await said.decide(verdict, ids);
+      words = await said.decide(verdict, asked);
     } catch (error) {
-      if (error instanceof Refused) await refresh().catch(() => {});
+      if (error instanceof Refused) {
+        if (alone) turn(index - wall.active);
+        await refresh().catch(() => {});
+      }
       throw error;
     }
     complain("");
-    if (alone) activate(wall.active + 1);
-    else choice.none();
+    if (!alone) choice.drop(asked);
     done(words, "U takes it back");
   });
 }

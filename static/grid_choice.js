@@ -52,6 +52,10 @@ export class Choice {
     this.chosen = new Set(this.ids);
   }
 
+  drop(ids) {
+    for (const set of [this.chosen, this.base]) for (const id of ids) set.delete(id);
+  }
+
   none() {
     this.chosen = new Set();
     this.base = new Set();

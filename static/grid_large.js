@@ -1,4 +1,5 @@
 // One picture, as large as the window, with what is known of it.
+import { isolated } from "./grid_said.js";
 
 export class Large {
   constructor(dialog, said, number) {
@@ -31,8 +32,9 @@ export class Large {
   async draw(index, words = "") {
     if (!this.open) return;
     const id = this.said.ids[index];
-    const place = `${this.said.label(id)}, ${this.number.format(index + 1)} of ${this.number.format(this.said.ids.length)}`;
-    this.status.textContent = [place, this.said.words(id), words].filter(Boolean).join(" · ");
+    const [at, all] = [index + 1, this.said.ids.length].map((each) => this.number.format(each));
+    const place = `${isolated(this.said.label(id))}, ${at} of ${all}`;
+    this.status.textContent = [place, this.said.words(id), words].filter(Boolean).map(isolated).join(" · ");
     if (this.id === id) return;
     this.id = id;
     this.photo.src = `grid/picture/${id}`;

@@ -4,6 +4,11 @@ const GONE = "The page's server has ended: start `greenr review` again, and open
 
 export class Refused extends Error {}
 
+// A name that is read from the right leaves what stands beside it in its place.
+export function isolated(text) {
+  return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(text) ? `\u2068${text}\u2069` : text;
+}
+
 async function ask(path, content) {
   let answer;
   try {

@@ -119,7 +119,9 @@ export class Wall {
     photo.addEventListener("error", () => {
       if (photo.hasAttribute("src")) cell.classList.add("broken");
     });
-    cell.append(photo, document.createElement("span"));
+    const words = document.createElement("span");
+    words.dir = "auto";
+    cell.append(photo, words);
     this.place(cell, index);
     this.draw(cell, index);
     return cell;

@@ -32,15 +32,19 @@ class Collected:
     """`count` pictures a class, of which every tenth is in no data set, half of these left out, and the rest on a side.
     Of every class the first three in the data set are doubtful, and the held-out ones are more and more familiar."""
 
-    def __init__(self, folder: Path, count: int, trained: bool = True) -> None:
-        self.root = folder / "data"
-        self.folders = {label: self.root / "DownloadImages" / f"{label}-0" for label in LABELS}
+    def __init__(
+        self, folder: Path, count: int, trained: bool = True, labels: tuple[str, str] = LABELS
+    ) -> None:
+        self.root, self.labels = folder / "data", labels
+        self.folders = {
+            label: self.root / "DownloadImages" / f"{number}-0" for number, label in enumerate(labels)
+        }
         self.dataset, self.evaluation = self.root / "SplitDataset" / "0", self.root / "EvaluateModel" / "0"
         self.rows: dict[str, list[PictureRow]] = {}
         self.trained = trained
         for label, place in self.folders.items():
             (place / "pictures").mkdir(parents=True)
-            start = LABELS.index(label) * 100_000
+            start = labels.index(label) * 100_000
             self.rows[label] = [self._collect(place, label, start + number) for number in range(count)]
             manifest.write_jsonl(place / manifest.MANIFEST, self.rows[label])
         if trained:
@@ -60,14 +64,14 @@ class Collected:
     def _train(self) -> None:
         taken, out, issues, judged = [], [], [], []
         for label, found in self.rows.items():
-            other = LABELS[1 - LABELS.index(label)]
+            other = self.labels[1 - self.labels.index(label)]
             for number, row in enumerate(found):
                 if number % 10 == 9:
                     if number % 20 == 9:
                         out.append(rows.Excluded(row.file, label, row.sha256, "duplicate", "the same"))
                     continue
                 side = ("train", "train", "train", "valid", "test")[number % 5]
-                file = f"{side}/{label}/{row.sha256[:16]}.png"
+                file = f"{side}/{self.labels.index(label)}/{row.sha256[:16]}.png"
                 taken.append(rows.SplitRow(**vars(dataclasses.replace(row, file=file)), side=side))
                 if number < 3:
                     issues.append(label_issues.LabelIssue(file, label, other, 0.1 + number / 10))
@@ -81,10 +85,10 @@ class Collected:
         manifest.write_csv(self.dataset / rows.LABELS, labels, rows.LabelRow)
         manifest.write_csv(self.dataset / rows.EXCLUDED, out, rows.Excluded)
         label_issues.write_label_issues(self.evaluation, issues)
-        logits = [[0.0] * len(LABELS) for _ in judged]
-        said = predictions.Predictions([*LABELS], judged, logits)  # type: ignore[arg-type]
+        logits = [[0.0] * len(self.labels) for _ in judged]
+        said = predictions.Predictions([*self.labels], judged, logits)  # type: ignore[arg-type]
         predictions.write_predictions(self.evaluation / "predictions.csv", said)
-        metrics = dataclasses.replace(tiny_release.METRICS, classes=[*LABELS], familiarity=0.2)
+        metrics = dataclasses.replace(tiny_release.METRICS, classes=[*self.labels], familiarity=0.2)
         contracts.write(self.evaluation / "metrics.json", metrics)
 
     def places(self) -> Places:

@@ -29,29 +29,25 @@ pytestmark = pytest.mark.slow
 
 SHOTS = os.environ.get("GREENR_TEST_SHOTS")
 SERVE = """
+import json
 import sys
 from pathlib import Path
 from greenr_luigi.review import cases, page
 from greenr_luigi.review.catalogue import Catalogue, Places
-root, dataset, evaluation, grass, dandelion = map(Path, sys.argv[1:])
+root, dataset, evaluation = map(Path, sys.argv[1:4])
+folders = {label: Path(folder) for label, folder in json.loads(sys.argv[4]).items()}
 ran = lambda: (root / "ran").exists()
-folders = {"grass": grass, "dandelion": dandelion}
 trained = (dataset, evaluation) if dataset.exists() else ()
-places = lambda: Places({"dandelion": dandelion}) if ran() else Places(folders, *trained)
+places = lambda: Places({"dandelion": folders["dandelion"]}) if ran() else Places(folders, *trained)
 page.serve(cases.Review(root, [], []), 0, Catalogue(places, ran))
 """
 
 
 @contextlib.contextmanager
 def serving(place: Collected) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    folders = (
-        place.root,
-        place.dataset,
-        place.evaluation,
-        place.folders["grass"],
-        place.folders["dandelion"],
-    )
-    command = [sys.executable, "-u", "-c", SERVE, *map(str, folders)]
+    folders = {label: str(folder) for label, folder in place.folders.items()}
+    places = map(str, (place.root, place.dataset, place.evaluation))
+    command = [sys.executable, "-u", "-c", SERVE, *places, json.dumps(folders)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -275,6 +271,71 @@ def test_by_keys_alone(place: Collected, address: str, chrome: webdriver.Chrome)
     grid.says("200 pictures")
     grid.press("x", held=Keys.CONTROL)
     assert now(place).rejected == set()
+
+
+def test_a_key_in_haste_is_about_the_picture_that_is_shown(
+    place: Collected, address: str, chrome: webdriver.Chrome
+) -> None:
+    grid = Grid(chrome, address, "?class=grass")
+    ids = grid.ids()
+    grid.js("wall.focus()")
+    slow = {"offline": False, "latency": 500, "downloadThroughput": -1, "uploadThroughput": -1}
+    chrome.execute_cdp_cmd("Network.enable", {})
+    chrome.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    try:
+        grid.press("x", "x", Keys.ARROW_RIGHT, "k")
+        WebDriverWait(chrome, 20).until(lambda _: now(place).kept)
+        assert short(now(place).rejected) == {*ids[:2]} and short(now(place).kept) == {ids[3]}
+        grid.says("1 kept as they are")
+
+        grid.press(Keys.ENTER)
+        grid.wait("document.querySelector('#large').open")
+        grid.press("x", "x")
+        WebDriverWait(chrome, 20).until(lambda _: len(now(place).rejected) == 4)
+        assert short(now(place).rejected) == {*ids[:2], *ids[4:6]}
+        assert "grass, 7 of 200" in grid.js("document.querySelector('#large').innerText")
+        grid.press(Keys.ESCAPE)
+
+        # What is chosen while an answer is awaited stays, and a key pressed twice is pressed once.
+        grid.click(10)
+        grid.click(14, Keys.SHIFT)
+        grid.press("x", "x")
+        grid.click(20)
+        grid.wait("document.querySelector('[data-do=undo]').title === '5 thrown out'")
+        grid.press("k")
+        grid.wait("document.querySelector('[data-do=undo]').title === '1 kept as they are'")
+        assert short(now(place).rejected) == {*ids[:2], *ids[4:6], *ids[10:15]}
+        assert short(now(place).kept) == {ids[3], ids[20]}
+    finally:
+        chrome.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "latency": 0})
+
+
+def test_long_names_and_those_read_from_the_right_have_room(tmp_path: Path, chrome: webdriver.Chrome) -> None:
+    right = "\u05e9\u05df \u05d4\u05d0\u05e8\u05d9"
+    inside = """[...document.querySelectorAll('.menu[open] > div, .menu[open] button')].every((each) => {
+      const box = each.getBoundingClientRect();
+      return box.left >= 0 && box.right <= innerWidth && each.scrollWidth <= each.clientWidth; })"""
+    with serving(Collected(tmp_path, 20, labels=("a name of many words " * 9 + "M" * 60, right))) as (
+        address,
+        _,
+    ):
+        for width in (1280, 700, 390):
+            grid = Grid(chrome, address, "?class=" + urllib.parse.quote(right))
+            browser.resize(chrome, width, 844)
+            chrome.find_element(By.CSS_SELECTOR, ".actions .menu summary").click()
+            assert grid.js(inside) and grid.js("document.documentElement.scrollWidth <= innerWidth"), width
+            end = "document.querySelector('.actions').getBoundingClientRect().bottom"
+            assert grid.js(end) == pytest.approx(844, abs=1)
+            grid.press(Keys.ENTER)
+            grid.click(0)
+            grid.press(Keys.ENTER)
+            grid.wait("document.querySelector('#large').open")
+            chrome.find_element(By.CSS_SELECTOR, "#large .menu summary").click()
+            assert grid.js(inside), width
+            said = grid.js("document.querySelector('#large p').textContent")
+            assert f"\u2068{right}\u2069, 1 of 20" in said
+        option = grid.js("document.querySelector('[name=class]').selectedOptions[0].text")
+        assert option == f"\u2068{right}\u2069 (20)"
 
 
 def test_a_band_chooses_what_it_touches(place: Collected, address: str, chrome: webdriver.Chrome) -> None:
