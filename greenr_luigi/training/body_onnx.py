@@ -9,6 +9,8 @@ Training takes its features from this file, and what serves is the same file wit
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
 import warnings
 from collections.abc import Callable
@@ -78,20 +80,31 @@ def kept(root: Path | None, body: nn.Module, training: Training) -> bytes:
 
 
 def remembered(root: Path | None, digest: str, make: Callable[[], bytes]) -> bytes:
-    """The file of a digest, which is made where there is none under this root, or one that is damaged."""
+    """The file of a digest, which is made where there is none under this root, or none that is whole."""
     folder = root and root / BODIES
-    for path in folder.glob(f"{digest}-*.onnx") if folder else ():
-        data = regular.read(path)
-        if path.stem.endswith(_content(data)):
-            # By this it is told which of them were used last.
-            path.touch()
-            return data
+    if folder and (data := _found(folder, digest)) is not None:
+        return data
     data = make()
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        files.refuse_link(folder)
-        files.write(folder / f"{digest}-{_content(data)}.onnx", data)
+        # What is not kept costs time the next time, and no run its model.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.refuse_link(folder)
+            files.write(folder / f"{digest}-{_content(data)}.onnx", data)
     return data
+
+
+def _found(folder: Path, digest: str) -> bytes | None:
+    for path in sorted(folder.glob(f"{digest}-*.onnx")):
+        # It may be a pipe, or another user's.
+        with contextlib.suppress(OSError):
+            data = regular.read(path)
+            if path.stem == f"{digest}-{_content(data)}":
+                # By this it is told which of them were used last.
+                with contextlib.suppress(OSError):
+                    path.touch()
+                return data
+    return None
 
 
 def _content(data: bytes) -> str:
@@ -100,7 +113,8 @@ def _content(data: bytes) -> str:
 
 def written(body: nn.Module, training: Training) -> bytes:
     """The ONNX file of a body. It gives any number of pictures at a time."""
-    network = Body(body, training.mean, training.std).cpu().eval()
+    # A copy: the body itself may go on to be trained.
+    network = Body(copy.deepcopy(body), training.mean, training.std).cpu().eval()
     # With one picture the exporter takes the number for a constant (pytorch/pytorch#157621).
     example = torch.zeros((2, training.image_size, training.image_size, 3), dtype=torch.uint8)
     for module in network.modules():

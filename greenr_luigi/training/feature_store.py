@@ -134,9 +134,9 @@ def _packed(content: str, vector: Vector) -> bytes:
     return zlib.crc32(values, zlib.crc32(content.encode())).to_bytes(4) + values
 
 
-def _unpacked(content: str, row: object) -> Vector | None:
+def _unpacked(content: object, row: object) -> Vector | None:
     """None for what `_packed` did not write."""
-    if not isinstance(row, bytes) or len(row) % 4:
+    if not isinstance(content, str) or not isinstance(row, bytes) or len(row) % 4:
         return None
     vector = np.frombuffer(row[4:], "<f4")
     return vector if _packed(content, vector) == row else None
@@ -144,16 +144,21 @@ def _unpacked(content: str, row: object) -> Vector | None:
 
 def superfluous(root: Path, keep: int) -> list[Path]:
     """The files of features, and of bodies, of a root but for the `keep` of each that were used last; a body in 8-bit
-    integers counts as one more. Ask only while no run is under way."""
+    integers counts as one more. And what killed runs left beside them. Ask only while no run is under way."""
     stores = _longest_unused(root / FOLDER, NAME, keep)
     features = [path for store in stores for path in (_journal(store), store) if path.exists()]
-    return features + _longest_unused(root / BODIES, BODY, 2 * keep)
+    left = [path for path in _all(root / BODIES) if files.is_left_of(path, BODY.pattern)]
+    return features + _longest_unused(root / BODIES, BODY, 2 * keep) + left
+
+
+def _all(folder: Path) -> list[Path]:
+    return [] if folder.is_symlink() else [*folder.glob("*")]
 
 
 def _longest_unused(folder: Path, name: re.Pattern[str], keep: int) -> list[Path]:
     found = [
         path
-        for path in ([] if folder.is_symlink() else folder.glob("*"))
+        for path in _all(folder)
         if name.fullmatch(path.name) and path.is_file() and not path.is_symlink()
     ]
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)[keep:]

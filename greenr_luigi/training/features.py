@@ -92,7 +92,7 @@ def pooled(
             store = FeatureStore(
                 root / FOLDER, _name(digest, flip), lambda words: on_progress(done / number, words)
             )
-            parts = _kept_or_computed(closing.enter_context(store), paths, found[0].numel(), compute)
+            parts = _kept_or_computed(closing.enter_context(store), paths, found.shape[1:].numel(), compute)
         else:
             parts = _numbered(range(len(paths)), _by_torch(body, training, flip)(paths))
         for rows, part in parts:

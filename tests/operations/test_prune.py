@@ -82,6 +82,19 @@ def test_the_features_that_were_used_last_stay(tmp_path):
     assert sorted(path.stem for path in folder.iterdir()) == ["a" * 16, "b" * 16, "notes"]
 
 
+def test_what_a_killed_run_left_of_a_body_goes(tmp_path):
+    data_root.mark(tmp_path)
+    name = f"{'a' * 16}-{'b' * 16}.onnx"
+    kept, left, theirs = (
+        tmp_path / feature_store.BODIES / one for one in (name, f".{name}.{'c' * 32}", f".notes.{'c' * 32}")
+    )
+    kept.parent.mkdir()
+    for path in (kept, left, theirs):
+        path.write_bytes(b"1234")
+    assert [(one.what, one.bytes, one.paths) for one in prune(tmp_path, 0)] == [("bodies", 4, (left,))]
+    assert sorted(kept.parent.iterdir()) == sorted((kept, theirs))
+
+
 def test_what_serves_is_live_with_all_that_it_was_made_from(tmp_path):
     release = "0123456789abcdef"
     (tmp_path / "releases" / release).mkdir(parents=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -60,6 +62,16 @@ def test_a_byte_that_changed_on_the_disk_brings_no_wrong_features(data, tmp_path
     path.write_bytes(content)
     again = found(folder)
     assert again.items() <= plain(some(60)).items()
+
+
+def test_a_name_that_is_no_text_brings_no_features(tmp_path):
+    """One bit makes other values of the names in a file; here, somebody else's table does."""
+    path = kept(tmp_path, 8)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE features RENAME TO before")
+        connection.execute("CREATE TABLE features (content INTEGER PRIMARY KEY, row BLOB)")
+        connection.execute("INSERT INTO features SELECT * FROM before")
+    assert found(tmp_path, f"{3:016x}") == {}
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])

@@ -145,3 +145,19 @@ def test_a_body_is_turned_into_onnx_once_and_anew_where_its_file_is_damaged(body
         assert body_onnx.kept(root, learn.model[0], training) == made
     path.write_bytes(made[:-1])
     assert body_onnx.kept(root, learn.model[0], training) == made == path.read_bytes()
+
+
+def test_a_process_that_gets_no_picture_has_no_features(body, root):
+    """Of few pictures, many processes get none."""
+    learn, training = body
+    assert features.pooled(learn, [], training, quiet, root=root).shape == (0, 1280, 1, 1)
+
+
+def test_a_body_that_was_turned_into_onnx_goes_on_as_it_was(root):
+    """What finetunes takes it then; and wherever its values lie, the file is the same."""
+    architecture = architectures.find("resnet18")
+    body = architectures.learner(architecture, ["a", "b"], 32, pretrained=False).model[0]
+    training, before = walk.settings(architecture, 32), repr(body)
+    made = body_onnx.written(body.train(), training)
+    assert repr(body) == before and all(module.training for module in body.modules())
+    assert body_onnx.written(body.to(memory_format=torch.channels_last), training) == made

@@ -1,0 +1,74 @@
+"""A body's ONNX file is kept where it can be, and made where it cannot."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from greenr_luigi.training import body_onnx
+from greenr_luigi.training.feature_store import BODIES, BODY
+from tests.staleness.test_regular import in_the_place_of
+
+DIGEST, OTHER = "a" * 16, "b" * 16
+
+
+def remembered(root: Path | None, made: bytes | None, digest: str = DIGEST) -> bytes:
+    """`made` is what making it would give; None where it must be there."""
+    return body_onnx.remembered(root, digest, lambda: pytest.fail("made again") if made is None else made)
+
+
+@pytest.mark.parametrize("data", [b"a network", b""])
+def test_it_is_made_once(data, tmp_path):
+    """In integers it may be empty: a network that would gain nothing."""
+    assert remembered(tmp_path, data) == remembered(tmp_path, None) == data
+    (path,) = (tmp_path / BODIES).iterdir()
+    assert BODY.fullmatch(path.name)
+    assert remembered(tmp_path, b"another", OTHER) == b"another"
+    path.write_bytes(data + b"!")
+    assert remembered(tmp_path, data) == remembered(tmp_path, None) == data
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "device", "circle"])
+def test_what_is_no_file_costs_no_run(kind, tmp_path, monkeypatch):
+    remembered(tmp_path, b"a network")
+    (path,) = (tmp_path / BODIES).iterdir()
+    path.unlink()
+    monkeypatch.chdir(path.parent)  # The name of a socket may not be long.
+    in_the_place_of(Path(path.name), kind)
+    assert remembered(tmp_path, b"a network") == b"a network"
+    assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["folder of another", "file", "pipe", "circle", "device"])
+def test_what_is_no_folder_of_ours_costs_no_run(kind, tmp_path):
+    folder, theirs = tmp_path / BODIES, tmp_path / "theirs"
+    theirs.mkdir()
+    if kind == "folder of another":
+        folder.symlink_to(theirs)
+    elif kind == "file":
+        folder.touch()
+    else:
+        in_the_place_of(folder, kind)
+    assert remembered(tmp_path, b"a network") == b"a network"
+    assert [*theirs.iterdir()] == []
+
+
+def test_a_full_disk_costs_no_run(small_disk):
+    large = bytes(2**20)
+    assert remembered(small_disk, large) == large
+    assert [*(small_disk / BODIES).iterdir()] == []
+    assert remembered(small_disk, b"a network") == remembered(small_disk, None) == b"a network"
+
+
+def test_where_nothing_may_be_written_what_is_there_is_taken(small_disk):
+    remembered(small_disk, b"a network")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    try:
+        assert remembered(small_disk, None) == b"a network"
+        assert remembered(small_disk, b"another", OTHER) == b"another"
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
