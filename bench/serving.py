@@ -26,7 +26,8 @@ from pathlib import Path
 from load import Measured, drive, multipart
 
 from greenr_luigi.export.model_card import read_card
-from greenr_luigi.serving import processes, publishing, releases, rollout, server
+from greenr_luigi.serving import processes, publishing, readiness, releases, rollout, server
+from greenr_luigi.serving.service import Service
 from greenr_luigi.web.model import fast_integers, load
 
 HERE = Path(__file__).resolve().parent
@@ -171,13 +172,13 @@ def swaps(
     store: Path, run_dir: Path, port: int, requests: list[bytes], digests: list[str], count: int
 ) -> None:
     """Swap `count` times under load."""
-    pids = list(server.wait_for_release(run_dir, rollout.current(store) or "", 30).workers)
+    pids = list(readiness.wait_for_release(run_dir, rollout.current(store) or "", 30).workers)
     quiet = merged([drive(port, requests, 4, 5) for _ in range(4)])
     before = resident(pids)
     code = (
         "import sys;from pathlib import Path;from greenr_luigi.serving import releases,server\n"
         "s,r,n=Path(sys.argv[1]),Path(sys.argv[2]),int(sys.argv[3]);d=sys.argv[4:]\n"
-        "for k in range(n): rollout.point(s,d[(k+1)%len(d)]); server.wait_for_release(r,d[(k+1)%len(d)],60)"
+        "for k in range(n): rollout.point(s,d[(k+1)%len(d)]); readiness.wait_for_release(r,d[(k+1)%len(d)],60)"
     )
     began = time.perf_counter()
     swapper = subprocess.Popen([sys.executable, "-c", code, str(store), str(run_dir), str(count), *digests])
@@ -188,7 +189,7 @@ def swaps(
     if swapper.returncode:
         raise SystemExit("the swapping failed: see above")
     busy = merged(runs)
-    after = resident(list(server.wait_for_release(run_dir, rollout.current(store) or "", 30).workers))
+    after = resident(list(readiness.wait_for_release(run_dir, rollout.current(store) or "", 30).workers))
     print(f"{count} swaps in {took:.0f} s under 4 connections: {dict(busy.statuses)}, {busy.lost} lost")
     for name, one in (("quiet", quiet), ("while swapping", busy)):
         print(f"  {name}: p50 {one.percentile(0.5):.0f} ms, p99 {one.percentile(0.99):.0f} ms")
@@ -199,7 +200,7 @@ def replaced(run_dir: Path, digest: str, pids: list[int]) -> None:
     """How long until a worker that was killed has a successor that answers."""
     processes.kill(processes.Process(pids[0], *processes.origin(pids[0])), signal.SIGKILL, 10)
     began = time.perf_counter()
-    while pids[0] in (now := server.wait_for_release(run_dir, digest, 30).workers) or len(now) < len(pids):
+    while pids[0] in (now := readiness.wait_for_release(run_dir, digest, 30).workers) or len(now) < len(pids):
         continue
     took = time.perf_counter() - began
     print(
@@ -261,7 +262,7 @@ def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Name
             f"two bare loops on both cores {floors[precision]:.1f}/s\n"
         )
     began = time.perf_counter()
-    running = server.ensure(server.Service(store, run_dir, workers=2), digest, 60)
+    running = server.ensure(Service(store, run_dir, workers=2), digest, 60)
     print(
         f"ours ready in {time.perf_counter() - began:.2f} s (gunicorn, two workers, the model and its self-test); "
         f"resident {whole(resident(list(running.workers)))} MB a worker when idle\n"
@@ -270,7 +271,7 @@ def compare(store: Path, run_dir: Path, digests: list[str], given: argparse.Name
     if integers:
         os.environ["GREENR_INT8"] = "0"
         ours["ours, float32"] = server.ensure(
-            server.Service(store, run_dir.with_name("float32"), workers=2), digest, 60
+            Service(store, run_dir.with_name("float32"), workers=2), digest, 60
         )
         del os.environ["GREENR_INT8"]
     found: dict[str, list[Measured]] = {name: [] for name in ours}

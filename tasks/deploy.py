@@ -26,7 +26,7 @@ from tasks.split import SplitDataset
 from tasks.train import TrainModel
 
 if TYPE_CHECKING:
-    from greenr_luigi.serving.server import Service
+    from greenr_luigi.serving.service import Service
 
 
 class PrefixParameter(CheckedParameter[str]):
@@ -103,7 +103,7 @@ class DeployApp(PipelineStage):
     @classmethod
     def _service(cls, root: Path, texts: Mapping[str, str]) -> "Service":
         """By parameters as text; one that is missing is as configured."""
-        from greenr_luigi.serving.server import Service
+        from greenr_luigi.serving.service import Service
 
         parameters = dict(cls.get_params())
         host, port, web_workers, root_path, served_at = (

@@ -21,6 +21,7 @@ from typing import IO, Any
 import tasks
 from greenr_luigi.operations.status import build
 from greenr_luigi.serving import processes, releases, rollout, server
+from greenr_luigi.serving.service import Service
 from greenr_luigi.staleness import traces
 from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stamp import Stamp
@@ -153,7 +154,7 @@ class Pipeline:
         store = self.root / "releases"
         current = rollout.current(store)
         assert current is not None
-        service = server.Service(store, self.root / "server", workers=int(SMALL["web_workers"]), **how)
+        service = Service(store, self.root / "server", workers=int(SMALL["web_workers"]), **how)
         server.ensure(service, current, 60)
 
     def stop(self) -> None:

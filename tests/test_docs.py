@@ -13,7 +13,7 @@ from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.commands.page import NGINX_OPTIONS
 from greenr_luigi.operations import nginx
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.service import Service
 
 PAGES = [PACKAGE.parent / "README.md", *sorted((PACKAGE.parent / "docs").glob("*.md"))]
 SERVING = (PACKAGE.parent / "docs" / "serving.md").read_text()

@@ -15,7 +15,7 @@ from greenr_luigi import cli, config_check, settings
 from greenr_luigi.about import DEFAULTS, PACKAGE
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations import stages
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.service import Service
 from tests.test_parameters import REFUSED
 
 

@@ -18,7 +18,8 @@ from greenr_luigi import contracts
 from greenr_luigi.deployment import attribution
 from greenr_luigi.deployment.attribution import Credit
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Measured, Metrics
-from greenr_luigi.serving import publishing, rollout, server
+from greenr_luigi.serving import publishing, readiness, rollout, server
+from greenr_luigi.serving.service import Service
 
 SIZE = 32
 CLASSES = ("dandelion", "grass", "pissenlit <b>é</b>")
@@ -151,11 +152,9 @@ def export(folder: Path, variant: int = 0, **about: object) -> Path:
 
 def serve(
     folder: Path, digest: str, port: int = 0, workers: int = 1, root_path: str = "", timeout: float = 60
-) -> server.Server:
+) -> readiness.Server:
     """A server of the store `folder/releases`; to be stopped by `server.stop(folder / "server")`."""
-    service = server.Service(
-        folder / "releases", folder / "server", port=port, workers=workers, root_path=root_path
-    )
+    service = Service(folder / "releases", folder / "server", port=port, workers=workers, root_path=root_path)
     return server.ensure(service, digest, timeout)
 
 

@@ -14,7 +14,7 @@ from greenr_luigi.staleness import data_root
 
 def rollback(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import start
-    from greenr_luigi.serving import elsewhere, processes, rollout, server
+    from greenr_luigi.serving import elsewhere, processes, readiness, rollout
 
     address, store = start.elsewhere(arguments.root, arguments.module), arguments.root / "releases"
     data_root.hold(arguments.root, print)
@@ -26,7 +26,7 @@ def rollback(arguments: argparse.Namespace) -> None:
     elif not processes.servers(run_dir):
         print(f"release {earlier} will be served when a server runs: `greenr start` starts one")
     else:
-        served = server.wait_for_release(run_dir, earlier, 10)
+        served = readiness.wait_for_release(run_dir, earlier, 10)
         print(f"{served.url} now serves release {earlier} in all {len(served.workers)} workers")
     print("it stays until there is another model, or until you name the stage: --force DeployApp")
 

@@ -15,8 +15,9 @@ from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.run_history import Event, Outcome
 from greenr_luigi.serving import processes, publishing, releases, rollout, server
+from greenr_luigi.serving.readiness import Server
 from greenr_luigi.serving.releases import ReleaseError
-from greenr_luigi.serving.server import Server, Service
+from greenr_luigi.serving.service import Service
 
 if TYPE_CHECKING:
     from greenr_luigi.deployment.gate import Limits

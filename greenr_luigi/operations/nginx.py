@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.serving import server, sockets
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving import readiness, sockets
+from greenr_luigi.serving.service import Service
 from greenr_luigi.text import networks
 from greenr_luigi.web import intake
 from greenr_luigi.web.settings import Settings, from_environment, host_name, prefix
@@ -146,7 +146,7 @@ def configuration(service: Service, dashboard_at: str, front: Front) -> str:
         ("@away", 503, "busy", "what answers here is not running, or starts: try again in a moment", "5"),
     ]
     names = dict.fromkeys([*settings.allowed_hosts, *_names(front)])
-    page_at = (service.elsewhere or server.url(service.note())).removesuffix("/")
+    page_at = (service.elsewhere or readiness.url(service.note())).removesuffix("/")
     if not re.fullmatch(r"https?://([\w.-]+|\[[\d.:A-Fa-f]+\])(:\d+)?", dashboard_at, re.ASCII):
         raise GreenrError(
             f"{dashboard_at}: expected the dashboard's address without a path, http://127.0.0.1:8082"

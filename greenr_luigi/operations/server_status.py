@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.serving import processes, server
+from greenr_luigi.serving import processes, readiness, server
 
 
 class ServerStatus(TypedDict):
@@ -44,7 +44,7 @@ def _status_of(running: processes.Running, run_dir: Path) -> ServerStatus:
     note = running.note
     started = datetime.datetime.fromtimestamp(int(note.launch.rpartition("-")[2] or 0) / 1e9)
     return {
-        "address": server.url(note),
+        "address": readiness.url(note),
         "releases": sorted({state.digest for state in running.workers if state.digest}),
         "since": started.isoformat(" ", "seconds"),
         "pid": running.pid,

@@ -13,7 +13,8 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import deploying_stage
 
 if TYPE_CHECKING:
-    from greenr_luigi.serving.server import Server, Service
+    from greenr_luigi.serving.readiness import Server
+    from greenr_luigi.serving.service import Service
 
 
 def start(root: Path, module: str = "tasks") -> Server:

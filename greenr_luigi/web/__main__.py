@@ -12,6 +12,7 @@ from dataclasses import replace
 from greenr_luigi import files
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.serving import launch, server
+from greenr_luigi.serving.service import Service
 from greenr_luigi.serving.sockets import listen
 from greenr_luigi.web.settings import SettingsError, from_environment
 
@@ -29,9 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = from_environment(os.environ)
     if (run_dir := settings.run_dir) is None:
         raise SettingsError("GREENR_RUN_DIR is not set: expected a folder of this server's own")
-    service = server.Service(
-        settings.store, run_dir, given.host, given.port, given.workers, settings.root_path
-    )
+    service = Service(settings.store, run_dir, given.host, given.port, given.workers, settings.root_path)
     files.private_folder(run_dir)
     server.tidy(run_dir, launch="")
     note = replace(launch.as_loaded(service.note()), launch=launch.name())

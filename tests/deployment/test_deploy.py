@@ -24,7 +24,7 @@ from greenr_luigi.deployment.gate import Limits
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.export.model_card import read_card
 from greenr_luigi.serving import history, publishing, releases, rollout, server
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.service import Service
 from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
 from tests.progress import quiet
@@ -143,7 +143,7 @@ import sys
 from pathlib import Path
 from greenr_luigi.deployment.deploy import Candidate, deploy
 from greenr_luigi.deployment.gate import Limits
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.service import Service
 root, *folders = map(Path, sys.argv[1:])
 (root / "other").mkdir()
 service = Service(root / "releases", root / "server", workers=1)

@@ -11,7 +11,7 @@ import tasks
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.deployment import deploy
 from greenr_luigi.operations.start import start
-from greenr_luigi.serving.server import Service
+from greenr_luigi.serving.service import Service
 from tests.stamped import finish
 
 PLACE = {"host": "127.0.0.2", "port": "99", "web_workers": "3", "root_path": "/app"}

@@ -23,6 +23,8 @@ import os, pathlib, signal
 from greenr_luigi import settings
 from greenr_luigi.deployment import deploy
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.serving import service
+from greenr_luigi.serving.service import Service
 from greenr_luigi.serving import server
 from greenr_luigi.stage import PipelineStage
 from tests import tiny_release
@@ -32,7 +34,7 @@ class ServeToy(PipelineStage):
 
     @classmethod
     def last_service(cls, root, otherwise={}):
-        return server.Service(root / "releases", root / "server", "127.0.0.1", PORT, 1)
+        return Service(root / "releases", root / "server", "127.0.0.1", PORT, 1)
 
     @classmethod
     def serve_on(cls, root, otherwise, tell):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.deployment import deploy
-from greenr_luigi.serving import elsewhere, processes, publishing, rollout, server
+from greenr_luigi.serving import elsewhere, processes, publishing, readiness, rollout, server
+from greenr_luigi.serving.service import Service
 from greenr_luigi.serving.sockets import ServerError, listen
 from tests import tiny_release
 from tests.serving.looking import get, greenr, served, until, visitor
@@ -40,8 +41,8 @@ def other(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def service(tmp_path: Path, port: int) -> server.Service:
-    return server.Service(
+def service(tmp_path: Path, port: int) -> Service:
+    return Service(
         tmp_path / "releases", tmp_path / "server", elsewhere=elsewhere.address(f"http://127.0.0.1:{port}/")
     )
 
@@ -54,12 +55,12 @@ def answers(port: int, path: str) -> int:
 
 
 def test_it_is_there_before_the_first_release_follows_each_and_ends_when_it_is_told(
-    other: subprocess.Popen[bytes], service: server.Service, port: int
+    other: subprocess.Popen[bytes], service: Service, port: int
 ) -> None:
     until(lambda: answers(port, "/healthz") == 200, 30)
     assert answers(port, "/readyz") == 503
     first = tiny_release.deploy(service.store)
-    assert server.ensure(service, first, 30) == server.Server(f"http://127.0.0.1:{port}/", first)
+    assert server.ensure(service, first, 30) == readiness.Server(f"http://127.0.0.1:{port}/", first)
     assert server.not_as_wanted(service, first) is None
     with visitor(port) as statuses:
         second = tiny_release.deploy(service.store, 1)
@@ -82,7 +83,7 @@ def test_a_folder_that_it_cannot_have_ends_in_a_sentence(tmp_path: Path) -> None
 
 
 def test_a_release_that_it_refuses_is_said_in_its_words(
-    other: subprocess.Popen[bytes], service: server.Service
+    other: subprocess.Popen[bytes], service: Service
 ) -> None:
     good = tiny_release.deploy(service.store)
     server.ensure(service, good, 30)
@@ -98,7 +99,7 @@ def test_a_release_that_it_refuses_is_said_in_its_words(
 
 
 def test_what_greenr_says_and_does_of_it(
-    other: subprocess.Popen[bytes], service: server.Service, tmp_path: Path, port: int
+    other: subprocess.Popen[bytes], service: Service, tmp_path: Path, port: int
 ) -> None:
     (tmp_path / "luigi.cfg").write_text(f"[DeployApp]\nserved_at = {service.elsewhere}/\n")
     first, second = (tiny_release.deploy(service.store, variant) for variant in range(2))
@@ -130,12 +131,10 @@ def test_nginx_mounts_the_page_of_others_where_luigi_cfg_says_it_is_now(tmp_path
 def test_what_luigi_cfg_sets_for_a_server_that_others_start_is_said_to_be_theirs_to_set(
     tmp_path: Path,
 ) -> None:
-    theirs = server.Service(
-        tmp_path, tmp_path, settings={"GREENR_FETCH": "0"}, elsewhere="http://app:8008"
-    ).untold()
+    theirs = Service(tmp_path, tmp_path, settings={"GREENR_FETCH": "0"}, elsewhere="http://app:8008").untold()
     assert "http://app:8008" in theirs and "give that GREENR_FETCH in its own environment" in theirs
-    assert not server.Service(tmp_path, tmp_path, settings={"GREENR_FETCH": "0"}).untold()
-    assert not server.Service(tmp_path, tmp_path, elsewhere="http://app:8008").untold()
+    assert not Service(tmp_path, tmp_path, settings={"GREENR_FETCH": "0"}).untold()
+    assert not Service(tmp_path, tmp_path, elsewhere="http://app:8008").untold()
     (tmp_path / "luigi.cfg").write_text("[DeployApp]\nserved_at = http://127.0.0.1:1\n[server]\nfetch = 0\n")
     command = [sys.executable, "-m", "greenr_luigi.cli", "--root", tmp_path, "start"]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

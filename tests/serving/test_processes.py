@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.serving import processes, rollout, server
+from greenr_luigi.serving import processes, readiness, rollout, server
+from greenr_luigi.serving.service import Service
 from greenr_luigi.serving.sockets import ServerError
 from greenr_luigi.serving.state import ServerNote
 from tests import tiny_release
@@ -39,7 +40,7 @@ def test_a_deleted_data_root_is_followed_by_a_new_one_on_the_same_port(place: Pa
     until(lambda: served(first.port) == first.digest)
     assert masters(place) == [first.pid] and not place.exists()
     digest = tiny_release.deploy(place / "releases", 1)
-    service = server.Service(place / "releases", place / "server", port=first.port, workers=1)
+    service = Service(place / "releases", place / "server", port=first.port, workers=1)
     assert server.not_as_wanted(service, digest) == "the server's folder was moved, or deleted under it"
     second = serve(place, digest, first.port, workers=1)
     assert served(first.port) == digest and masters(place) == [second.pid] != [first.pid]
@@ -119,7 +120,7 @@ def test_a_copy_whose_links_became_folders_leaves_the_original_alone(place: Path
     second = serve(elsewhere, digest, workers=1)
     newest = tiny_release.deploy(elsewhere / "releases", 1)
     assert (elsewhere / "releases" / "current").is_symlink()
-    assert server.wait_for_release(elsewhere / "server", newest, 10).pid == second.pid
+    assert readiness.wait_for_release(elsewhere / "server", newest, 10).pid == second.pid
     assert rollout.rollback(elsewhere / "releases") == digest
     assert served(first.port) == digest and first.port != second.port
 

@@ -20,7 +20,8 @@ import pytest
 
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.serving import processes, server
-from greenr_luigi.serving.server import Server, Service
+from greenr_luigi.serving.readiness import Server
+from greenr_luigi.serving.service import Service
 from tests import tiny_release
 from tests.serving.looking import masters, served, visitor
 from tests.serving.test_full_disk import fill

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from greenr_luigi.operations.usage import served_releases
-from greenr_luigi.serving import launch, processes, rollout, server
+from greenr_luigi.serving import launch, processes, readiness, rollout, server
+from greenr_luigi.serving.service import Service
 from tests import tiny_release
 from tests.serving.looking import get, greenr, kill, masters, ours, served, until, visitor
 from tests.tiny_release import serve
@@ -50,7 +51,7 @@ def test_start_find_swap_and_stop(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (again.pid, again.workers) == (running.pid, running.workers)
     assert served(running.port) == second
     assert rollout.rollback(place / "releases") == first
-    assert server.wait_for_release(place / "server", first, 5).digest == first
+    assert readiness.wait_for_release(place / "server", first, 5).digest == first
 
     assert server.stop(place / "server")
     assert not server.stop(place / "server")
@@ -67,7 +68,7 @@ def test_a_server_is_found_by_any_name_of_its_folder(place: Path, monkeypatch: p
         assert masters(folder) == [running.pid]
         assert served_releases(folder) == {digest}
     second = tiny_release.deploy(place / "releases", 1)
-    assert server.wait_for_release(place / "server", second, 5).digest == second
+    assert readiness.wait_for_release(place / "server", second, 5).digest == second
     assert f"now serves release {digest} in all 2 workers" in greenr(Path("a place"), "rollback")
 
 
@@ -84,7 +85,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from greenr_luigi.serving import server\n"
         "place = Path(sys.argv[1])\n"
-        "s = server.ensure(server.Service(place / 'releases', place / 'server', workers=1), sys.argv[2], 60)\n"
+        "s = server.ensure(Service(place / 'releases', place / 'server', workers=1), sys.argv[2], 60)\n"
         "print(s.port)"
     )
     # Waiting for the pipes' end proves that the daemon holds none of them.
@@ -186,7 +187,7 @@ def test_wrong_digest_and_wrong_host(place: Path) -> None:
     with pytest.raises(server.ServerError, match="point it there first"):
         serve(place, "0" * 16)
     with pytest.raises(server.ServerError, match="no address of this machine"):
-        server.ensure(server.Service(place / "releases", place / "server", "no.such.invalid"), digest, 5)
+        server.ensure(Service(place / "releases", place / "server", "no.such.invalid"), digest, 5)
 
 
 def test_a_port_that_is_none_leaves_the_old_server(place: Path) -> None:
@@ -278,7 +279,7 @@ def test_a_server_of_version_0_2_is_found_and_replaced(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     run_dir = place / "server"
     (run_dir / "workers").mkdir(parents=True)
-    note = launch.as_loaded(server.Service(place / "releases", run_dir, workers=1).note())
+    note = launch.as_loaded(Service(place / "releases", run_dir, workers=1).note())
     environment = launch.environment(run_dir, note)
     del environment[processes.NOTE], environment["PROMETHEUS_MULTIPROC_DIR"]
     with socket.socket() as listening:
@@ -295,7 +296,7 @@ def test_a_server_of_version_0_2_is_found_and_replaced(place: Path) -> None:
         )
         until(lambda: served(port) == digest)
     (old,) = masters(place)
-    service = server.Service(place / "releases", run_dir, port=port, workers=1)
+    service = Service(place / "releases", run_dir, port=port, workers=1)
     assert "of an earlier version" in str(server.not_as_wanted(service, digest))
     with visitor(port) as statuses:
         running = serve(place, digest, port, workers=1)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import requests
 
-from greenr_luigi.serving import server
+from greenr_luigi.serving import readiness, server
 from tests import tiny_release
 
 
 class Live:
     """A running server and a client that never takes a proxy from the environment."""
 
-    def __init__(self, running: server.Server, root: Path) -> None:
+    def __init__(self, running: readiness.Server, root: Path) -> None:
         self.server = running
         self.root = root
         self.url = running.url.rstrip("/")

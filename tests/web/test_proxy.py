@@ -28,7 +28,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from greenr_luigi import cli, contracts, run_history
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import dashboard, nginx
-from greenr_luigi.serving import rollout, server
+from greenr_luigi.serving import readiness, rollout, server
+from greenr_luigi.serving.service import Service
 from tests import tiny_release
 from tests.serving.looking import until
 from tests.web.browser import chromium
@@ -41,7 +42,7 @@ SECRET = ("anna", "open sesame")
 class Front:
     address: str
     root: Path
-    service: server.Service
+    service: Service
     process: subprocess.Popen[bytes]
     folder: Path
     dashboard: str
@@ -79,7 +80,7 @@ def whole(folder: Path, text: str) -> Path:
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     root = tmp_path_factory.mktemp("behind a proxy")
     digest = tiny_release.deploy(root / "releases")
-    service = server.Service(
+    service = Service(
         root / "releases",
         root / "server",
         port=free_port(),
@@ -414,7 +415,7 @@ def test_no_request_is_lost_while_release_server_and_nginx_are_replaced(proxied:
     try:
         go_on()
         second = tiny_release.deploy(store, 1)
-        before = server.wait_for_release(proxied.root / "server", second, 30)
+        before = readiness.wait_for_release(proxied.root / "server", second, 30)
         go_on()
         other = replace(proxied.service, settings={**proxied.service.settings, "GREENR_BATCH": "3"})
         after = server.ensure(other, second, 60)
@@ -458,8 +459,8 @@ def test_a_page_that_is_down_is_told_in_words(proxied: Front) -> None:
             process.terminate()
 
 
-def service(folder: Path, **more: object) -> server.Service:
-    return server.Service(folder / "releases", folder / "server", port=8008, **more)  # type: ignore[arg-type]
+def service(folder: Path, **more: object) -> Service:
+    return Service(folder / "releases", folder / "server", port=8008, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

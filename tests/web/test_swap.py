@@ -13,7 +13,7 @@ import onnx
 import pytest
 import requests
 
-from greenr_luigi.serving import publishing, rollout, server
+from greenr_luigi.serving import publishing, readiness, rollout, server
 from tests import tiny_release
 from tests.web.conftest import Live
 
@@ -34,7 +34,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def own(started: Live) -> Iterator[Live]:
     """A server whose store a test may do anything to, with both workers on its first release."""
     rollout.point(started.root / "releases", started.server.digest)
-    found = Live(server.wait_for_release(started.root / "server", started.server.digest, 20), started.root)
+    found = Live(readiness.wait_for_release(started.root / "server", started.server.digest, 20), started.root)
     yield found
     found.session.close()
 
@@ -79,19 +79,21 @@ def test_swaps_under_load_lose_nothing_and_mix_nothing(own: Live) -> None:
     with Visitors(own.url) as visitors:
         for n in range(1, SWAPS + 1):
             rollout.point(store, digests[n % 3])
-            server.wait_for_release(own.root / "server", digests[n % 3], 20)
+            readiness.wait_for_release(own.root / "server", digests[n % 3], 20)
     assert visitors.lost == [] and {status for status, _, _ in visitors.answers} == {200}
     assert {(digest, label) for _, digest, label in visitors.answers} == set(labels.items())
-    assert server.wait_for_release(own.root / "server", digests[SWAPS % 3], 5).workers == own.server.workers
+    assert (
+        readiness.wait_for_release(own.root / "server", digests[SWAPS % 3], 5).workers == own.server.workers
+    )
 
 
 def test_a_rollback_is_quick(own: Live) -> None:
     store = own.root / "releases"
     second = tiny_release.deploy(store, 1)
-    server.wait_for_release(own.root / "server", second, 20)
+    readiness.wait_for_release(own.root / "server", second, 20)
     began = time.monotonic()
     first = rollout.rollback(store)
-    server.wait_for_release(own.root / "server", first, 20)
+    readiness.wait_for_release(own.root / "server", first, 20)
     assert time.monotonic() - began < 2
 
 
@@ -125,7 +127,7 @@ def test_broken_releases_are_refused_while_the_old_one_serves(own: Live, damage:
     rollout.point(store, own.server.digest)
     mended = tiny_release.publish(store, 1)
     rollout.point(store, mended)
-    assert server.wait_for_release(own.root / "server", mended, 20).digest == mended
+    assert readiness.wait_for_release(own.root / "server", mended, 20).digest == mended
 
 
 def damaged(own: Live, damage: str) -> str | None:
@@ -155,7 +157,7 @@ def test_a_model_that_fails_its_self_test_is_refused(own: Live) -> None:
     bad = publishing.publish(own.root / "releases", exported.iterdir())
     rollout.point(own.root / "releases", bad)
     with pytest.raises(server.ServerError, match="self-test failed"):
-        server.wait_for_release(own.root / "server", bad, 20)
+        readiness.wait_for_release(own.root / "server", bad, 20)
     assert own.get("/readyz").json()["release"] == own.server.digest
 
 
@@ -172,7 +174,7 @@ def test_a_killed_worker_costs_at_most_what_it_held(own: Live) -> None:
     deadline = time.monotonic() + 20
     while True:
         with contextlib.suppress(server.ServerError):
-            again = server.wait_for_release(own.root / "server", own.server.digest, 20)
+            again = readiness.wait_for_release(own.root / "server", own.server.digest, 20)
             if own.server.workers[0] not in again.workers:
                 break
         assert time.monotonic() < deadline

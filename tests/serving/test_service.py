@@ -12,7 +12,7 @@ import pytest
 
 from greenr_luigi.serving.launch import as_loaded
 from greenr_luigi.serving.processes import Running
-from greenr_luigi.serving.server import Service, difference
+from greenr_luigi.serving.service import Service, difference
 from greenr_luigi.serving.state import ServerNote
 from greenr_luigi.staleness.code import CodeTrace
 
