@@ -42,7 +42,7 @@ class NotAsked(Unfetched):
 class Host:
     #: Not to be asked before (time.monotonic), and why: the reason of an Unfetched.
     closed_until: float = 0.0
-    why: str = "network"
+    why: str = "http-429"
     #: In a row.
     failures: int = 0
     given_up: bool = False
@@ -101,7 +101,8 @@ class Hosts:
             if host.given_up:
                 words = f"{name} is not asked any more in this run, in which {GIVEN_UP} requests in a row have failed"
                 raise NotAsked("given-up", words)
-            if (wait := host.closed_until - time.monotonic()) > self._patience:
+            elsewhere = self._places.closed(name) if self._places else 0
+            if (wait := max(host.closed_until - time.monotonic(), elsewhere)) > self._patience:
                 raise NotAsked(host.why, f"{name} is not asked, for {wait:.0f} seconds more, as it says")
             if wait > 0 or self._running >= THREADS:
                 return max(wait, POLL)
@@ -122,6 +123,8 @@ class Hosts:
                 retry_after = random.uniform(0, 2.0 ** min(host.failures, MOST_PAUSE))
             if retry_after is not None:
                 host.closed_until = max(host.closed_until, time.monotonic() + retry_after)
+                if self._places:
+                    self._places.close(name, retry_after)
                 # What is not asked for then will be, whatever the one address was refused for.
                 host.why = reason if passes else "http-429"
             if host.failures >= GIVEN_UP and reason in OF_HOST:

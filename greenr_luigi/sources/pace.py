@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import struct
 import time
@@ -18,6 +19,10 @@ from greenr_luigi.staleness.file_system import FLOCK
 
 #: Places of a name at most, and names that a file tells apart: of two that it does not, one waits for the other.
 MOST, APART = 64, 4096
+#: Behind the places: until when a name is closed, in seconds since 1970, and a digest that tells it from others there.
+CLOSED = struct.Struct("d8s")
+#: Seconds that a name is closed for at most. An engine that failed is asked again no sooner.
+MOST_CLOSED = 20 * 3600.0
 #: Seconds until a place that another process has is tried again.
 POLL = 0.05
 
@@ -46,7 +51,7 @@ class Places:
         """A place, or after how many seconds to try again. `seconds`: how long ago one must have been taken, if that is
         longer than for others."""
         wait = POLL
-        first = zlib.crc32(name.encode()) % APART * MOST
+        first = _number(name) * MOST
         for place in range(first, first + self._many):
             if place in self._busy or not self._lock(place, fcntl.F_WRLCK):
                 continue
@@ -64,6 +69,24 @@ class Places:
     def leave(self, place: int) -> None:
         self._busy.discard(place)
         self._lock(place, fcntl.F_UNLCK)
+
+    def close(self, name: str, seconds: float) -> None:
+        """Tell the other processes, and those to come, to leave a name alone for so long."""
+        if self._file is not None:
+            told = CLOSED.pack(time.time() + min(seconds, MOST_CLOSED), _digest(name))
+            # As in _note.
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file, told, _where(name))
+
+    def closed(self, name: str) -> float:
+        """For how many seconds more some process has been told to leave a name alone; 0 if none has."""
+        data = os.pread(self._file, CLOSED.size, _where(name)) if self._file is not None else b""
+        if len(data) < CLOSED.size:
+            return 0.0
+        until, digest = CLOSED.unpack(data)
+        left = until - time.time()
+        # A clock that was set back since has left times that are too far away.
+        return left if digest == _digest(name) and 0 < left <= MOST_CLOSED else 0.0
 
     def _last(self, place: int) -> float:
         """When a place was taken last, in seconds since 1970."""
@@ -93,6 +116,18 @@ class Places:
             # A file system without such locks: each process counts for itself.
             return True
         return True
+
+
+def _number(name: str) -> int:
+    return zlib.crc32(name.encode()) % APART
+
+
+def _where(name: str) -> int:
+    return APART * MOST * 8 + _number(name) * CLOSED.size
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
 def keep(path: Path, most: int, seconds: float) -> None:

@@ -104,6 +104,37 @@ def test_processes_of_a_root_share_the_places_and_one_that_ends_leaves_them(
     assert isinstance(other.take("a"), int)
 
 
+def test_what_a_host_wants_of_one_run_all_others_of_the_root_keep_to(
+    tmp_path: Path, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(internet, busy("3600", 503))
+
+    def run() -> download.Session:
+        return download.Session(hosts=Hosts(8, tmp_path))
+
+    before = run()
+    assert [got(1, run()), got(2, run()), got(3, before)] == ["http-503", "http-429", "http-429"]
+    assert len(internet.asked) == 1
+    # Another root, an hour later, and where the clock was set back by more than a day.
+    play(internet, picture(1))
+    assert got(1, download.Session(hosts=Hosts(8, tmp_path.parent))) == picture(1)
+    clock, now = Clock(monkeypatch), time.time()
+    for clock.now in (now + 3700, now - 90_000):
+        assert got(1, run()) == picture(1)
+    clock.now = now
+    assert got(1, run()) == "http-429"
+
+
+def test_who_wants_to_be_left_alone_for_ever_is_for_less_than_a_day(tmp_path: Path) -> None:
+    places = Places(1, 0, tmp_path / "hosts.lock")
+    places.close("a.example", 1e9)
+    assert pace.MOST_CLOSED - 60 < places.closed("a.example") <= pace.MOST_CLOSED < 86_400
+    # Of a name that stands in the same place, nothing is known.
+    same = next(f"{n}" for n in range(100_000) if pace._number(f"{n}") == pace._number("a.example"))
+    assert places.closed(same) == 0
+    assert isinstance(places.take("a.example"), int)
+
+
 def test_where_the_file_is_none_of_ours_nobody_is_held_up(tmp_path: Path) -> None:
     (tmp_path / "torn").write_bytes(b"\xff" * 12)
     for shared in (tmp_path / "no" / "folder", tmp_path / "torn"):
