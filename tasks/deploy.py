@@ -163,7 +163,8 @@ class DeployApp(PipelineStage):
         deployment = deploy(candidate, self.service, limits, out, self.on_progress(), warnings)
         address, report = deployment.address, self.output_folder / "report.html"
         self.tell(f"your classifier is live: {address}  (about the model: {address}model, {report})")
-        self.tell(f"its pictures came from {counted(by_engine(read_manifest(self.input_folder('dataset'))))}")
+        engines = by_engine(read_manifest(self.input_folder("dataset")))
+        self.tell(f"its pictures: {counted(engines, ' from ')}")
         for words in filter(None, [*warnings, self.service.untold()]):
             logger.warning(words)
         return {"release": deployment.release}

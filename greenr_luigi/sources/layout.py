@@ -98,7 +98,7 @@ def understood(told: Mapping[str, Mapping[str, Any]]) -> str:
     if not told:
         return ""
     by = " and ".join(sorted({each["by"] for each in told.values()}))
-    counts = ", ".join(f"{printable(label)} {each['files']}" for label, each in told.items())
+    counts = some([f"{label} {each['files']}" for label, each in told.items()], 8)
     passed_over = sum(each["passed over"] for each in told.values()) + max(
         each["beside"] for each in told.values()
     )

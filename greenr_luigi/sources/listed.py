@@ -260,5 +260,5 @@ def by_engine(rows: Iterable[PictureRow]) -> dict[str, int]:
     return dict(Counter(row.engine for row in rows).most_common())
 
 
-def counted(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in numbers.items())
+def counted(numbers: Mapping[str, int], between: str = " ") -> str:
+    return ", ".join(f"{count}{between}{name}" for name, count in numbers.items())

@@ -71,6 +71,12 @@ def test_a_folder_alone_is_enough_and_saying_more_gives_the_same_outputs(tmp_pat
     assert told(mine, "grass") == {"grass/1.jpg": None}
     words = f"2 classes by sub-folders: grass 1, {NFC} 1; {2 * len(BESIDE)} files passed over"
     assert layout.understood({label: layout.of(mine).told(label) for label in ("grass", NFC)}) == words
+    many = {f"c{number}": layout.of(mine).told("grass") for number in range(1000)}
+    assert (
+        layout.understood(many)
+        .split(": ")[1]
+        .startswith("c0 1, c1 1, c2 1, c3 1, c4 1, c5 1, c6 1, c7 1 and 992 more")
+    )
 
 
 def test_without_a_folder_all_is_as_before(tmp_path: Path) -> None:
