@@ -24,6 +24,15 @@ TEXT = re.compile(
 )
 
 
+#: How pictures are told from other files by their names.
+PICTURES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".avif", ".tif", ".tiff"),
+        *(".heic", ".heif", ".jp2", ".ppm", ".pgm"),
+    }
+)
+
+
 class Row(NamedTuple):
     """What a line of a table says of a file. `file`: as it is written; `label`: composed (NFC); `place`: where it
     stands."""
@@ -108,6 +117,10 @@ class FileSet:
 def is_taken(name: str) -> bool:
     """Whether a file of this relative name may be a picture: it is no README or licence, and no table."""
     return not TEXT.fullmatch(name.rpartition("/")[2])
+
+
+def is_picture(name: str) -> bool:
+    return name[name.rfind(".") :].lower() in PICTURES
 
 
 def read(path: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.sources import naming, table
-from greenr_luigi.sources.fileset import FileSet, is_taken
+from greenr_luigi.sources.fileset import FileSet, is_picture, is_taken
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.sources.table import SIDE_OF, Table
 from greenr_luigi.staleness import listing
@@ -75,8 +76,11 @@ class Layout:
 
     def filesets(self, label: str) -> Sequence[FileSet]:
         """Those of a label: a folder may be called as it is, or as our own are."""
-        known = self.around | self.classes
-        return known.get(composed(label)) or known.get(composed(folder_name(label))) or []
+        known, names = self.around | self.classes, (composed(label), composed(folder_name(label)))
+        if found := known.get(names[0]) or known.get(names[1]):
+            return [part for each in found for part in _by_side(each)]
+        inside = ((each, name) for sets in self.classes.values() for each in sets for name in _held(each))
+        return [_below(each, name) for each, name in inside if composed(name).strip() in names]
 
     def told(self, label: str) -> dict[str, object]:
         """By what a class is told, how many files it has, how many more lie there, and how many beside all classes."""
@@ -91,6 +95,47 @@ class Layout:
             "passed over": there - files if there else 0,
             "beside": _count(self.folder, whole) - len(named),
         }
+
+
+def _below(files: FileSet, name: str) -> FileSet:
+    return FileSet(files.folder / name, f"{files.name}/{name}", files.side)
+
+
+def _by_side(files: FileSet) -> Sequence[FileSet]:
+    """A class's folder may hold the sides of a split, and nothing else."""
+    sides = {name: table.side_called(name) for name in _held(files)}
+    if files.side or not all(sides.values()) or len({*sides.values()}) < 2:
+        return [files]
+    return [replace(_below(files, name), side=side) for name, side in sides.items()]
+
+
+def _held(files: FileSet) -> Sequence[str]:
+    """The folders in a class's folder that holds no files beside them; no more is listed than tells."""
+    names = []
+    if files.rows is None and files.folder.is_dir():
+        with os.scandir(files.folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+                elif is_taken(entry.name) and not listing.is_hidden(entry.name):
+                    return []
+    return sorted(name for name in names if not listing.is_hidden(name))
+
+
+def _same_inside(found: Layout) -> str:
+    """Where folders hold the same folders, such as folds or kinds of pictures, either may be the classes."""
+    inside = {label: {composed(name).strip() for each in sets for name in _held(each)}
+              for label, sets in found.classes.items()}  # fmt: skip
+    names = next(iter(inside.values()), set())
+    if len(inside) > 1 and len(names) > 1 and all(held == names for held in inside.values()):
+        if all(map(table.side_called, names)):
+            return ""
+        outer, inner = some(sorted(inside)), some(sorted(names))
+        return f"{outer} each hold {inner}: which of them are the classes?"
+    for label, held in inside.items():
+        if label not in held and (both := sorted(held & inside.keys())):
+            return f"{label} holds {some(both)}, as there are beside it: remove one of them, or say which"
+    return ""
 
 
 def understood(told: Mapping[str, Mapping[str, Any]]) -> str:
@@ -118,14 +163,22 @@ def _count(top: Path, but: Collection[Path] = ()) -> int:
 def classes(folder: Path, pattern: str = "") -> list[str]:
     """The labels of a folder, sorted. Raises SourceError where it is not told for certain, with the possibilities."""
     found = of(folder, pattern)
-    why = found.doubt
+    why = found.doubt or _same_inside(found)
+    names = {*found.classes}
+    if why and not found.doubt:
+        names.update(
+            composed(name).strip() for sets in found.classes.values() for each in sets for name in _held(each)
+        )
     if not why:
         sets = [each for sets in found.classes.values() for each in sets if each.rows is None]
         if empty := [each.name for each in sets if not _has_file(each.folder)]:
             why = f"{some(empty)} {'holds' if len(empty) == 1 else 'hold'} no file: remove it, or say which"
     if why:
-        names = ",".join(sorted(found.classes))
-        remedy = f"; the classes are named by --classes {printable(names)}" if len(found.classes) > 1 else ""
+        remedy = (
+            f"; the classes are named by --classes {printable(','.join(sorted(names)))}"
+            if len(names) > 1
+            else ""
+        )
         raise SourceError(f"--folder {folder}: {why}{remedy}")
     for label in found.classes:
         try:
@@ -149,9 +202,14 @@ def of(folder: Path, pattern: str = "") -> Layout:
             "expected two labels or more"
         )  # fmt: skip
         return Layout(folder, named.classes, f"--label-pattern {pattern}", doubt)
-    top = _inner(folder)
-    plain = _by_folders(folder, top)
-    if not (tables := _tables(folder, top)):
+    top, folders = _inner(folder)
+    plain = _by_folders(folder, top, folders)
+    tables = _tables(folder, top)
+    if known := {path: found for path, found in tables.items() if not found.guessed}:
+        tables = known
+    elif not plain.doubt:
+        return plain
+    if not tables:
         return plain
     names = [path.relative_to(folder).as_posix() for path in tables]
     labels = {row.label for table in tables.values() for row in table.rows}
@@ -182,9 +240,12 @@ MOST_LABELS = 20
 def _tables(folder: Path, top: Path) -> dict[Path, Table]:
     """Where tables are looked for: in the folder and in what was passed through, in sides, and in what is called as the
     pictures are or as what is about them."""
-    places = [folder, *(top.parents[level] for level in range(len(top.relative_to(folder).parts) - 1)), top]
-    folders = children(top).folders
-    places += [top / name for name in folders if _side(name) or name.lower() in ABOUT or len(folders) == 1]
+    passed = [folder, *(top.parents[level] for level in range(len(top.relative_to(folder).parts) - 1)), top]
+    places = list[Path]()
+    for place in passed:
+        folders = children(place).folders
+        about = (n for n in folders if table.side_called(n) or n.lower() in ABOUT or len(folders) == 1)
+        places += [place, *(place / name for name in about)]
     paths = [place / name for place in dict.fromkeys(places) for name in children(place).tables]
     return {path: found for path in paths if (found := table.read(path)) and found.rows}
 
@@ -201,67 +262,90 @@ def _first(tables: Mapping[Path, Table]) -> str:
     return next(row.file for found in tables.values() for row in found.rows)
 
 
-def _by_folders(folder: Path, top: Path) -> Layout:
-    folders, pictures, tables = children(top)
+def _by_folders(folder: Path, top: Path, folders: Sequence[str]) -> Layout:
+    every, pictures, tables = children(top)
     inner = top.relative_to(folder).as_posix()
     below, where = (f"{inner}/", f" in {printable(inner)}") if top != folder else ("", "")
     around = _classes([(FileSet(top, inner), top.name)] if top.parent == folder else [])
-    if wanted := tuple(name for name in folders if not _is_for_programs(top / name)):
-        over = sorted({*folders}.difference(wanted))
-        around |= _classes((FileSet(top / name, f"{below}{name}"), name) for name in over)
-        folders = wanted
-    sides = sorted(filter(_side, folders), key=lambda name: [*SIDE_OF].index(name.lower()))
+    over = sorted({*every}.difference(folders))
+    around |= _classes((FileSet(top / name, f"{below}{name}"), name) for name in over)
+    sides = _sides(folders)
     plain = _classes((FileSet(top / name, f"{below}{name}"), name) for name in folders)
     if not folders:
         return Layout(folder, doubt=_flat(pictures, top, tables), pictures=pictures)
     if not sides:
         doubt = _beside(pictures, folders) or _too_few(plain) or _alike(plain)
         return Layout(folder, plain, f"sub-folders{where}", doubt, pictures, around)
-    given = [_Side(top, below, name) for name in sides]
+    given = [_Side(top, below, *each) for each in sides.items()]
     by_side = _classes(itertools.chain.from_iterable(side.filesets() for side in given))
     by = f"sub-folders of {', '.join(side.name for side in given)}{where}"
     if others := sorted({*folders}.difference(sides)):
-        doubt = f"{some(sides)} beside {some(others)}: the sides of a split, or classes?"
+        doubt = f"{some([*sides])} beside {some(others)}: the sides of a split, or classes?"
         return Layout(folder, {**by_side, **plain}, by, doubt, pictures)
     if not by_side:
         held = " and ".join(sides)
-        doubt = f"{held} hold no sub-folder, so that no class is told: make one for each class{OTHERWISE}"
+        hold = "hold" if len(sides) > 1 else "holds"
+        remedy = f"make one for each class{_otherwise(given[0].pictures)}"
+        doubt = f"{held} {hold} no sub-folder, so that no class is told: {remedy}"
         return Layout(folder, plain, f"sub-folders{where}", doubt, pictures)
     doubt = _beside(pictures, folders) or _sides_differ(given) or _too_few(by_side) or _alike(by_side)
     return Layout(folder, by_side, by, doubt, pictures)
 
 
-def _inner(top: Path) -> Path:
-    """The first folder that holds more than one folder with nothing beside it."""
+def _inner(top: Path) -> tuple[Path, Sequence[str]]:
+    """The first folder that holds more than one folder with nothing beside it, or pictures of no class, and what in it
+    may be classes."""
     for _ in range(DEEPEST):
-        folders, pictures, _ = children(top)
-        if len(folders) != 1 or pictures or _side(folders[0]):
-            return top
+        if len(folders := _wanted(top)) != 1 or children(top).pictures or table.side_called(folders[0]):
+            break
         inside = children(top / folders[0])
-        if inside.pictures or not inside.folders:
-            return top
+        if (inside.pictures or not inside.folders) and folders[0].lower() not in naming.IMAGES:
+            break
         top /= folders[0]
-    return top
+    return top, _wanted(top)
+
+
+def _wanted(top: Path) -> tuple[str, ...]:
+    """The folders in one that may be classes: not what programs keep beside them, nor notes beside images."""
+    folders = children(top).folders
+    if any(name.lower() in naming.IMAGES for name in folders):
+        folders = tuple(name for name in folders if name.lower() not in naming.NOTES)
+    return tuple(name for name in folders if not _is_for_programs(top / name)) or folders
+
+
+#: What sides are called, in their order.
+SIDES = [*dict.fromkeys(SIDE_OF.values())]
+
+
+def _sides(folders: Iterable[str]) -> dict[str, str]:
+    """Those of some folders that are called as sides, with these: train and test, or seg_train and seg_test."""
+    by_rest: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in folders:
+        side, rest = table.side_and_rest(name)
+        if side:
+            by_rest.setdefault(rest, {})[name] = side
+    found = by_rest.get(()) or next(
+        (named for named in by_rest.values() if {"train"} < {*named.values()}), dict[str, str]()
+    )
+    return dict(sorted(found.items(), key=lambda one: (SIDES.index(one[1]), one[0])))
 
 
 class _Side:
     """A folder that is a side of a given split, with a folder a class."""
 
-    def __init__(self, top: Path, below: str, name: str) -> None:
-        self.name, self.path, self._shown = name, top / name, f"{below}{name}"
-        self.classes, self.pictures, _ = children(self.path)
+    def __init__(self, top: Path, below: str, name: str, side: str) -> None:
+        self.name, self.side = name, side
+        self.path, self.classes = _inner(top / name)
+        self._shown = f"{below}{self.path.relative_to(top).as_posix()}"
         # Kaggle's have one of the same name inside.
-        if self.classes == (name,) and not self.pictures:
+        if self.classes == (name,) and not children(self.path).pictures:
             self.path, self._shown = self.path / name, f"{self._shown}/{name}"
-            self.classes, self.pictures, _ = children(self.path)
+            self.classes = _wanted(self.path)
+        self.pictures = children(self.path).pictures
 
     def filesets(self) -> Iterator[tuple[FileSet, str]]:
         for name in self.classes:
-            yield FileSet(self.path / name, f"{self._shown}/{name}", _side(self.name)), name
-
-
-def _side(name: str) -> str | None:
-    return SIDE_OF.get(name.lower())
+            yield FileSet(self.path / name, f"{self._shown}/{name}", self.side), name
 
 
 def _classes(named: Iterable[tuple[FileSet, str]]) -> dict[str, list[FileSet]]:
@@ -272,11 +356,17 @@ def _classes(named: Iterable[tuple[FileSet, str]]) -> dict[str, list[FileSet]]:
     return found
 
 
-#: How else a class may be told than by sub-folders.
-OTHERWISE = (
-    ", put a table beside them with the columns file_name,label, or say where the label stands in their names, as in "
-    r"--label-pattern '(?P<label>.+)_\d+'"
-)
+#: Where labels may stand in the names of files: Abyssinian_12.jpg, cat.0.jpg, rose (3).jpg.
+PATTERNS = r"(?P<label>.+)_\d+", r"(?P<label>.+?)[ ._(-]*\d"
+
+
+def _otherwise(pictures: Sequence[str] = ()) -> str:
+    """How else a class may be told than by sub-folders."""
+    found = (one for one in PATTERNS if any(re.match(one, name) for name in pictures[:1]))
+    return (
+        ", put a table beside them with the columns file_name,label, or say where the label stands in their names, as "
+        f"in --label-pattern '{next(found, PATTERNS[0])}'"
+    )
 
 
 def _flat(pictures: Sequence[str], top: Path, tables: Sequence[str]) -> str:
@@ -288,7 +378,7 @@ def _flat(pictures: Sequence[str], top: Path, tables: Sequence[str]) -> str:
     )
     return (
         f"{len(pictures)} pictures such as {printable(pictures[0])} and no sub-folder, so that no class is told: make "
-        f"one for each class{OTHERWISE}{known}"
+        f"one for each class{_otherwise(pictures)}{known}"
     )
 
 
@@ -302,7 +392,7 @@ def _too_few(found: dict[str, list[FileSet]]) -> str:
     if len(found) > 1:
         return ""
     known = printable(next(iter(found), "none"))
-    return f"one class only, {known}: expected a sub-folder of pictures for each of two or more{OTHERWISE}"
+    return f"one class only, {known}: expected a sub-folder of pictures for each of two or more{_otherwise()}"
 
 
 def _alike(found: dict[str, list[FileSet]]) -> str:
@@ -351,7 +441,7 @@ def _children(folder: Path, mtime_ns: int) -> Children:
                 # What runs have made, as where `--folder .` holds `--root data`.
                 if not Path(entry.path, listing.DATA_ROOT).exists():
                     folders.append(entry.name)
-            elif naming.is_picture(entry.name):
+            elif is_picture(entry.name):
                 pictures.append(entry.name)
             elif entry.name.lower().endswith(table.SUFFIXES):
                 tables.append(entry.name)

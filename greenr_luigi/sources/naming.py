@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from greenr_luigi.sources.fileset import FileSet, Row
-from greenr_luigi.sources.table import SIDE_OF, Table
+from greenr_luigi.sources.fileset import PICTURES, FileSet, Row, is_picture
+from greenr_luigi.sources.table import SIDE_OF, Table, side_called, words
 from greenr_luigi.staleness import listing
 from greenr_luigi.text import composed
 
-#: How pictures are told from other files by their names.
-PICTURES = frozenset(
+#: Folders beside those, with what is about the pictures, and masks that are pictures, too.
+NOTES = frozenset(
     {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".avif", ".tif", ".tiff"),
-        *(".heic", ".heif", ".jp2", ".ppm", ".pgm"),
+        *(
+            "annotation",
+            "annotations",
+            "attributes",
+            "label",
+            "labels",
+            "list",
+            "lists",
+            "mask",
+            "masks",
+            "meta",
+        ),
+        *("metadata", "parts", "segmentations", "splits", "trimaps", "xml", "xmls"),
     }
 )
 #: Folders of pictures by their names: where an id fits files elsewhere, too, such as masks, it is that of one in these.
@@ -37,18 +49,14 @@ class Named:
     missing: int = 0
 
 
-def is_picture(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in PICTURES
-
-
 def side_of(name: str) -> str | None:
     """By the first of its folders that is called as a side."""
-    return next(filter(None, (SIDE_OF.get(part.lower()) for part in name.split("/")[:-1])), None)
+    return next(filter(None, map(side_called, name.split("/")[:-1])), None)
 
 
 def side_of_table(path: Path) -> str | None:
     """By the first word of its name."""
-    return SIDE_OF.get(re.split(r"[ ._-]", path.stem.lower())[0])
+    return SIDE_OF.get(next(iter(words(path.stem)), ""))
 
 
 def by_tables(folder: Path, tables: Mapping[Path, Table]) -> Named:
@@ -81,13 +89,21 @@ def by_pattern(folder: Path, pattern: str) -> Named:
 
     def make(names: Sequence[str]) -> Named:
         rows = dict[str, dict[str, Row]]()
-        for name in filter(is_picture, names):
+        pictures = [*filter(is_picture, names)]
+        if any(map(_is_in(IMAGES), pictures)):
+            pictures = [*itertools.filterfalse(_is_in(NOTES), pictures)]
+        for name in pictures:
             found = searched.search(composed(name.rpartition("/")[2]))
             if found and (label := (found[group] or "").strip()):
                 rows.setdefault(label, {})[name] = Row(name, label, side_of(name), None, "")
         return _named(folder, rows, {})
 
     return _remembered(folder, pattern, make)
+
+
+def _is_in(folders: Collection[str]) -> Callable[[str], bool]:
+    """Whether a file is in a folder so called."""
+    return lambda name: any(part.lower() in folders for part in name.split("/")[:-1])
 
 
 def _named(

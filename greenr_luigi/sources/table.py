@@ -13,61 +13,69 @@ from typing import NamedTuple
 
 from greenr_luigi import lists
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.sources.fileset import Row
+from greenr_luigi.sources.fileset import Row, is_picture
 from greenr_luigi.staleness import regular
 from greenr_luigi.text import composed
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-#: What columns are called, in small letters and with _ for what separates words; the first that there is counts.
+#: What columns are called, in small letters and without what separates words; the first that there is counts.
 FILES = (
-    *(
-        "file_name",
-        "filename",
-        "file",
-        "fname",
-        "filepath",
-        "filepaths",
-        "file_path",
-        "path",
-        "image_path",
-        "image_file",
-    ),
-    *("image", "image_name", "image_id", "img", "img_name", "img_path", "picture", "photo", "id", "name"),
+    *("filename", "file", "fname", "filepath", "filepaths", "path", "imagepath", "imagefile"),
+    *("imagefilename", "image", "imagename", "imageid", "imgid", "img", "imgname", "imgpath"),
+    *("picture", "pictureid", "photo", "photoid", "idcode", "id", "name"),
 )
 LABELS = (
-    *(
-        "label",
-        "labels",
-        "class",
-        "class_name",
-        "label_name",
-        "classname",
-        "category",
-        "species",
-        "breed",
-        "variety",
-    ),
-    *("tag", "target", "diagnosis", "classes", "class_id", "label_id"),
+    *("label", "labels", "class", "classname", "labelname", "category", "species", "breed", "variety"),
+    *("tag", "target", "diagnosis", "dx", "classes", "classid", "labelid"),
 )
-SIDES = ("split", "side", "set", "subset", "partition", "data_set", "dataset", "is_valid", "is_test")
-GROUPS = ("group", "group_id", "groups")
+SIDES = ("split", "side", "set", "subset", "partition", "dataset", "isvalid", "istest")
+GROUPS = ("group", "groupid", "groups")
 #: Of competitions, to be filled in: its labels are made up.
 UNFILLED = re.compile(r"(sample|example)?[ _-]?submission", re.IGNORECASE)
 #: What sides of a given split are called, in small letters, and which each is here.
 SIDE_OF = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("valid", "val", "validation"), "valid"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("valid", "val", "validation", "validate", "dev", "eval", "evaluation"), "valid"),
+    **dict.fromkeys(("test", "testing", "pred", "holdout"), "test"),
 }
+#: Words of a side's name that tell nothing, as in train_images and Test Set.
+COMMON = frozenset(
+    ("set", "data", "dataset", "split", "images", "image", "imgs", "img", "pictures", "photos", "samples")
+)
 TRUTHS = {"1": True, "true": True, "0": False, "false": False}
+ZEROS, ONES = frozenset(("0", "0.0")), frozenset(("1", "1.0"))
 
 
 class Table(NamedTuple):
-    """Rows that have a label; how many have none; and the column that the labels are from."""
+    """Rows that have a label; how many have none; and the column that the labels are from. `guessed`: no columns are
+    called as ours are, and there is but one way to take them."""
 
     rows: Sequence[Row]
     unlabelled: int
     column: str
+    guessed: bool = False
+
+
+def words(name: str) -> list[str]:
+    """In small letters, and without numbers: trainImages2017 is train, images."""
+    return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def side_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
+    """The side that a folder, a table or a cell names, and its other words, such as flowers in flowers_train."""
+    sides, rest = list[str](), list[str]()
+    for word in words(name):
+        if side := SIDE_OF.get(word) or SIDE_OF.get(word.removesuffix("set")):
+            sides.append(side)
+        elif word not in COMMON:
+            rest.append(word)
+    return (sides[0] if len(sides) == 1 else None), tuple(rest)
+
+
+def side_called(name: str) -> str | None:
+    """The side that a name stands for, alone: Train, train_images or test1, but not "test tube"."""
+    found, rest = side_and_rest(name)
+    return None if rest else found
 
 
 def read(path: Path) -> Table | None:
@@ -99,57 +107,80 @@ def columns(path: Path) -> Sequence[str]:
 def _read(path: Path, size: int, mtime_ns: int) -> Table | None:
     if path.suffix.lower() not in SUFFIXES or UNFILLED.match(path.stem):
         return None
-    header = columns(path)
+    header, is_json = columns(path), path.suffix.lower() == ".jsonl"
+    headless = not is_json and any(map(is_picture, header))
+    first = [is_picture(name) for name in header].index(True) if headless else 0
+    if headless:
+        header = [f"{number}" for number in range(1, len(header) + 1)]
     called = {_plain(name): name for name in reversed(header)}
 
     def column(names: Iterable[str]) -> str | None:
         return next((called[name] for name in names if name in called), None)
 
     file, label, side, group = map(column, (FILES, LABELS, SIDES, GROUPS))
-    if file is None or label is None:
+    if headless:
+        file = header[first]
+    guessed = file is None or label is None
+    rest = [name for name in header if name not in {file, label, side, group}]
+    if file is None and label is not None and len(rest) == 1:
+        file = rest.pop()
+    if file is None or (label is None and not rest):
         return None
-    cells = _of_json(path) if path.suffix.lower() == ".jsonl" else _of_csv(path, header)
+    cells = _of_json(path) if is_json else _of_csv(path, header, headless)
+    try:
+        said_of = [*cells]
+    except GreenrError:
+        if guessed:
+            return None
+        raise
+    hot = _one_hot(rest, said_of) if label is None and len(rest) > 1 else {}
+    if label is None and not hot:
+        if len(rest) > 1:
+            return None
+        label = rest[0]
     rows, unlabelled = list[Row](), 0
-    for line, said in cells:
+    for line, said in said_of:
         if not (name := said.get(file, "")):
             continue
-        if labelled := composed(said.get(label, "")):
+        if labelled := composed(hot.get(line, "") if label is None else said.get(label, "")):
             on = _side(side, said.get(side, "")) if side else None
-            rows.append(
-                Row(
-                    name,
-                    labelled,
-                    on,
-                    (said.get(group) if group else None) or None,
-                    f"{path.name}, line {line}",
-                )
-            )
+            of_group = (said.get(group) if group else None) or None
+            rows.append(Row(name, labelled, on, of_group, f"{path.name}, line {line}"))
         else:
             unlabelled += 1
-    return Table(rows, unlabelled, label)
+    return Table(rows, unlabelled, label or f"{rest[0]} to {rest[-1]}", guessed)
+
+
+def _one_hot(names: Sequence[str], cells: Sequence[tuple[int, Mapping[str, str]]]) -> dict[int, str]:
+    """The label of each line in which one of several columns is 1, and all others 0; empty where they are not so."""
+    hot = [name for name in names if all(said.get(name) in ZEROS | ONES for _, said in cells)]
+    found = {line: [name for name in hot if said[name] in ONES] for line, said in cells}
+    if len(hot) < 2 or any(len(labels) > 1 for labels in found.values()):
+        return {}
+    return {line: labels[0] for line, labels in found.items() if labels}
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", composed(name).strip().lower())
+    return re.sub(r"[\W_]+", "", composed(name).lower())
 
 
 def _side(column: str, value: str) -> str | None:
-    word = value.lower()
-    if (name := _plain(column)).startswith("is_"):
-        return (SIDE_OF[name.removeprefix("is_")] if TRUTHS[word] else "train") if word in TRUTHS else None
-    return SIDE_OF.get(word)
+    if (name := _plain(column)).startswith("is"):
+        word = value.lower()
+        return (SIDE_OF[name.removeprefix("is")] if TRUTHS[word] else "train") if word in TRUTHS else None
+    return side_called(value)
 
 
-def _of_csv(path: Path, header: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Each line below the header: its number, and its cells by their column."""
+def _of_csv(path: Path, header: Sequence[str], headless: bool) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Each line below the header, if there is one: its number, and its cells by their column."""
     lines = [*lists.said(path)]
     separator = max(lists.SEPARATORS, key=lambda separator: len(lists.cells(lines[0][1], separator)))
-    rows = lists.reader([line for _, line in lines[1:]], separator)
-    read = 1
+    read = above = int(not headless)
+    rows = lists.reader([line for _, line in lines[above:]], separator)
     try:
         while read < len(lines):
             number, cells = lines[read][0], next(rows)
-            read = 1 + rows.line_num
+            read = above + rows.line_num
             yield number, dict(zip(header, map(str.strip, cells), strict=False))
     except csv.Error as error:
         raise GreenrError(

@@ -113,6 +113,12 @@ def test_lists_are_told_from_pictures(tmp_path: Path) -> None:
         (("Training", "VAL", "testing"), ""),
         (("train", "validation", "test"), "flowers/"),
         (("train/train", "val/val", "test/test"), "archive/flowers/"),
+        (("Training_Set", "dev", "Test Set"), ""),
+        (("trainset", "evaluation", "holdout"), "x/"),
+        (("train_images", "val-images", "test1"), ""),
+        (("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"), ""),
+        (("01 train/images", "02 val/images", "03 test/images"), ""),
+        (("flowers_train", "flowers_validation", "flowers_test"), "flowers/"),
     ],
 )
 def test_given_sides_are_kept(tmp_path: Path, sides: tuple[str, ...], below: str) -> None:
@@ -125,6 +131,52 @@ def test_given_sides_are_kept(tmp_path: Path, sides: tuple[str, ...], below: str
     for label in ("moss", "test"):
         names = [f"{below}{side}/{label}/{side[:2]}.JPG" for side in sides]
         assert told(mine, label) == dict(zip(names, ("train", "valid", "test"), strict=True))
+
+
+def test_names_that_have_a_side_in_them_may_be_classes(tmp_path: Path) -> None:
+    for number, labels in enumerate(
+        (["bullet train", "test tube"], ["cat_train", "dog_train"], ["pretest", "x"])
+    ):
+        mine = tree(tmp_path / f"{number}", *(f"{label}/1.jpg" for label in labels))
+        assert layout.classes(mine) == labels
+
+
+def test_sides_may_be_in_the_classes(tmp_path: Path) -> None:
+    mine = tree(
+        tmp_path,
+        *(f"{label}/{side}/1.jpg" for label in ("a", "b") for side in ("Train", "val", "test")),
+        *BESIDE,
+    )
+    tree(mine, "b/Thumbs.db")
+    assert layout.classes(mine) == ["a", "b"]
+    for label in ("a", "b"):
+        assert told(mine, label) == {
+            f"{label}/Train/1.jpg": "train", f"{label}/test/1.jpg": "test", f"{label}/val/1.jpg": "valid"
+        }  # fmt: skip
+
+
+def test_notes_about_images_are_no_classes(tmp_path: Path) -> None:
+    images = [f"images/{label}_{number}.jpg" for label in ("a b", "c") for number in range(2)]
+    mine = tree(tmp_path / "pets", *images, "annotations/trimaps/a b_0.png", "annotations/list.txt")
+    with pytest.raises(
+        SourceError, match=r"4 pictures such as a b_0.jpg and no sub-folder.*\(\?P<label>.\+\)_"
+    ):
+        layout.classes(mine)
+    request = Request("", "", folder=mine, label_pattern=r"(.+)_\d+")
+    assert [*registry.find("folder").classes(request)] == ["a b", "c"]  # type: ignore[misc]
+    (candidate, _) = layout.of(mine, r"(.+)_\d+").filesets("c")[0].candidates()
+    assert candidate.file_url == "images/c_0.jpg"
+    dogs = tree(
+        tmp_path / "dogs", "x/Images/a/1.jpg", "x/Images/b/1.jpg", "x/Annotation/a/1", "x/Annotation/b/1"
+    )
+    assert layout.classes(dogs) == ["a", "b"]
+    # Those of YOLO tell no class.
+    yolo = tree(
+        tmp_path / "yolo",
+        *(f"{side}/{name}" for side in ("train", "val") for name in ("images/1.jpg", "labels/1.txt")),
+    )
+    with pytest.raises(SourceError, match="train and val hold no sub-folder, so that no class is told"):
+        layout.classes(yolo)
 
 
 def test_what_comes_to_a_class_concerns_no_other(tmp_path: Path) -> None:
@@ -162,6 +214,10 @@ def test_what_comes_to_a_class_concerns_no_other(tmp_path: Path) -> None:
         (["train/a/1.jpg", "test/a/1.jpg", "test/b/1.jpg"], "train lacks b, which test has"),
         (["train/a/1.jpg", "train/b/1.jpg", "train/1.jpg"], r"in train pictures \(1.jpg\) beside the sub-folders a, b"),
         (["a/1.jpg", "b/1.jpg", "c/", "d/README.md", "e/x/y/"], "c, d, e hold no file"),
+        (["color/a/1.jpg", "color/b/1.jpg", "grey/a/1.jpg", "grey/b/1.jpg"],
+         "color, grey each hold a, b: which of them are the classes.*--classes a,b,color,grey$"),
+        (["a/1.jpg", "b/1.jpg", "x/a/1.jpg"], "x holds a, as there are beside it: .*--classes a,b,x$"),
+        (["train/cat.1.jpg", "test1/1.jpg"], r"train and test1 hold no sub-folder.*label>.\+\?\)\[ ._\(-\]"),
         (["Moss/1.jpg", "moss/1.jpg", "a/1.jpg"], "Moss and moss: one class or two"),
         (["a/1.jpg", "b\nc/1.jpg"], "holds a control character"),
     ],
@@ -177,6 +233,12 @@ def test_naming_the_classes_settles_it(tmp_path: Path) -> None:
     for labels in ("a,test", "b,c", "test,train"):
         assert [task.label for task in graph(mine, tmp_path, f"--classes={labels}")[:2]] == labels.split(",")
     assert told(mine, "test") == {"test/1.jpg": None}
+    kinds = tree(
+        tmp_path / "kinds", *(f"{kind}/{label}/1.jpg" for kind in ("color", "grey") for label in ("x", "y"))
+    )
+    assert [task.label for task in graph(kinds, tmp_path, "--classes=x,y")[:2]] == ["x", "y"]
+    assert told(kinds, "x") == {"color/x/1.jpg": None, "grey/x/1.jpg": None}
+    assert [*told(kinds, "grey")] == ["grey/x/1.jpg", "grey/y/1.jpg"]
     assert told(mine, "b") == {"train/b/1.jpg": "train"}
     with pytest.raises(SourceError, match="no sub-folder 'tset': did you mean test"):
         listed(mine, "tset")
@@ -260,6 +322,22 @@ NUMBERS = [f"{number}.jpg" for number in range(1, 7)]
         (
             [f"x/images/{name}" for name in NUMBERS],
             {"x/annotations/l.tsv": ["path\tcategory", *(f"../images/{n}.jpg\t{'ab'[n % 2]}" for n in range(1, 7))]},
+        ),
+        # Columns that are called otherwise, of which there is but one way to take them; none; one for each label.
+        (
+            [*(f"train_images/{name}" for name in NUMBERS), *(f"test_images/{n}9.jpg" for n in range(3))],
+            {"train.csv": ["id_code,severity", *(f"{n},{'ab'[n % 2]}" for n in range(1, 7))]},
+        ),
+        (NUMBERS, {"l.csv": ["ImageID,Id", *(f"{n},{'ab'[n % 2]}" for n in range(1, 7))]}),
+        (NUMBERS, {"l.csv": [f"{n}.jpg;{'ab'[n % 2]}" for n in range(1, 7)]}),
+        (
+            [f"images/{name}" for name in NUMBERS],
+            {"l.csv": ["image,age,a,b", *(f"{n},{n}0,{(n + 1) % 2}.0,{n % 2}.0" for n in range(1, 7))]},
+        ),
+        # Kaggle's other way to call it, with ids that stand on two sides.
+        (
+            [f"{side}/{name}" for name in NUMBERS for side in ("train", "test")],
+            {"trainLabels.csv": ["id,label", *(f"{n},{'ab'[n % 2]}" for n in range(1, 7))]},
         ),
         # From another machine, with quotes, comments and empty lines.
         (
@@ -351,7 +429,8 @@ def test_what_a_table_names_and_is_not_there_is_refused_by_its_line(tmp_path: Pa
         (["train/a/1.jpg", "test/a/1.jpg", "a/1.jpg"], {"a.csv": ["file,label", "1.jpg,c"]},
          "train, test beside a: the sides of a split, or classes"),
         (NUMBERS, {"a.csv": ["file,label", "1.jpg,a", "2.jpg,a"]}, "one class only, a"),
-        (NUMBERS, {"a.csv": ["picture,cultivar", "1.jpg,a"]}, "a.csv has the columns picture, cultivar"),
+        (NUMBERS, {"a.csv": ["picture,cultivar,by", "1.jpg,a,x"]}, "a.csv has the columns picture, cultivar, b"),
+        (NUMBERS, {"a.csv": ["picture,x,y", "1.jpg,1,0", "2.jpg,1,1"]}, "a.csv has the columns picture, x, y"),
         (["a/1.jpg", "b/1.jpg"], {"t.csv": ["file,label", "a/1.jpg,a", "b/1.jpg,c"]}, "a is told by t.csv and by a su"),
         ([f"{n}.jpg" for n in range(30)], {"m.csv": ["file_name,label", *(f"{n}.jpg,a{n}" for n in range(30))]},
          "30 labels for 30 files by the column label of m.csv"),
@@ -379,6 +458,13 @@ def test_a_table_that_says_what_the_folders_say_is_passed_over(tmp_path: Path) -
     )
     assert layout.of(mine).by == "sub-folders of train, test"
     assert told(mine, "a") == {"train/a/1.jpg": "train", "test/a/1.jpg": "test"}
+
+
+@pytest.mark.parametrize("lines", [["picture,who", "1.jpg,me"], ["picture,who", '1.jpg,"'], ["a/1.jpg,me"]])
+def test_a_table_of_other_things_takes_no_class_from_folders(tmp_path: Path, lines: list[str]) -> None:
+    mine = tree(tmp_path, "a/1.jpg", "b/2.jpg")
+    table(mine / "who.csv", *lines)
+    assert layout.classes(mine) == ["a", "b"]
 
 
 def test_folders_that_are_named_go_before_a_table(tmp_path: Path) -> None:
