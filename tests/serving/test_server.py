@@ -84,6 +84,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
     digest = tiny_release.deploy(place / "releases")
     code = (
         "import sys; from pathlib import Path; from greenr_luigi.serving import server\n"
+        "from greenr_luigi.serving.service import Service\n"
         "place = Path(sys.argv[1])\n"
         "s = server.ensure(Service(place / 'releases', place / 'server', workers=1), sys.argv[2], 60)\n"
         "print(s.port)"
