@@ -141,6 +141,8 @@ function undo() {
       throw error;
     }
     complain("");
+    const [, , matching] = said.facets.class.find(([value]) => value === facets.elements.class.value) ?? [];
+    if (matching > said.ids.length) await load([...choice.chosen], wall.active); // some had left the list
     done(words);
   });
 }

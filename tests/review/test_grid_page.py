@@ -392,8 +392,11 @@ def test_a_page_that_is_loaded_again_is_as_it_was(
     assert short(now(place).rejected) == {ids[10]}
     # One fewer is before them.
     assert grid.chosen() == {149, 150, 151, 152}
+    # What had left the list comes back into it, and what is chosen stays.
     grid.press("u")
     grid.says("taken back: 1 thrown out")
+    assert grid.js("document.querySelector('.cell').getAttribute('aria-setsize')") == "200"
+    assert grid.chosen() == {150, 151, 152, 153}
 
 
 def test_what_was_thrown_out_can_be_had_again(
