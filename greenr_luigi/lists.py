@@ -18,8 +18,27 @@ from greenr_luigi.errors import GreenrError
 from greenr_luigi.staleness import regular
 from greenr_luigi.text import composed
 
-LABELS = ("label", "class")
-ADDRESSES = ("url", "address", "file_url", "image_url", "link")
+#: What columns are called, by `plain`; the first that there is counts.
+LABELS = (
+    *("label", "labels", "class", "classname", "labelname", "category", "species", "breed", "variety"),
+    *("tag", "target", "diagnosis", "dx", "classes", "classid", "labelid"),
+)
+ADDRESSES = (
+    *(
+        "url",
+        "address",
+        "fileurl",
+        "imageurl",
+        "link",
+        "urls",
+        "uri",
+        "href",
+        "src",
+        "webaddress",
+        "imagelink",
+    ),
+    *("imagesrc", "imageaddress", "imgurl", "pictureurl", "photourl", "downloadurl"),
+)
 #: What may stand between columns; a tab stands in no address.
 SEPARATORS = "\t;,"
 #: Lines by which it is judged how a list without a header is written.
@@ -27,7 +46,9 @@ SOME = 1000
 #: Bytes by which it is judged whether it is one.
 HEAD = 1 << 16
 #: Comments, empty lines, and what a spreadsheet says of its separator, which the header shows.
-UNSAID = re.compile(r"\s*(#|$)|sep=.$")
+UNSAID = re.compile(r'\s*(#|$)|"?sep=."?$')
+#: What an address of a picture has, and a word that a column is called by has not.
+OF_ADDRESS = re.compile(r"[./:]")
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     # Before that of UTF-16, which is its beginning.
@@ -56,6 +77,11 @@ class _Form(NamedTuple):
     def column(self, names: Sequence[str]) -> int:
         """The first column of the first of these names that there is, or -1."""
         return next((self.columns.index(name) for name in names if name in self.columns), -1)
+
+
+def plain(name: str) -> str:
+    """The name of a column in small letters, without what separates words."""
+    return re.sub(r"[\W_]+", "", composed(name).lower())
 
 
 def is_address(word: str) -> bool:
@@ -94,9 +120,10 @@ def entries(path: Path, labelled: bool = False) -> list[Entry]:
             number = lines[read][0]
             row = _fitted(next(rows), form, address)
             read = form.header + rows.line_num
-            # Of a torn line, all is told.
-            url = row[address] if address < len(row) else form.separator.join(row)
-            if url:
+            if any(row):
+                # What follows a # is sent to nobody. Of a torn line, all is told.
+                url = row[address].partition("#")[0].rstrip() if address < len(row) else ""
+                url = url or form.separator.join(row)
                 found.append(Entry(url, composed(row[label]) if 0 <= label < len(row) else "", number))
     except csv.Error as error:
         raise GreenrError(
@@ -120,31 +147,45 @@ def _text(path: Path) -> str:
     try:
         text = data.decode(encoding(data))
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        what = (
-            "is not in UTF-8 and may be in Latin-1 or Windows-1252"
-            if error.encoding == "utf-8"
-            else f"is no text in {error.encoding.upper()}"
-        )
+        before = data[: error.start].decode(error.encoding, "replace")
+        line = len(io.StringIO(f"{before}.", newline=None).readlines())
+        if error.encoding != "utf-8":
+            raise GreenrError(
+                f"{path}: line {line} is no text in {error.encoding.upper()}: save the list as UTF-8"
+            ) from None
         raise GreenrError(
-            f"{path}: line {line} {what}: save the list as UTF-8, from Windows-1252 by: "
-            f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new-{path.name}"
+            f"{path}: line {line} is not in UTF-8 and may be in Latin-1 or Windows-1252: save the list as UTF-8, "
+            f"from Windows-1252 by: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new-{path.name}"
         ) from None
     if "\0" in text:
         raise GreenrError(f"{path} is no text: expected a list of addresses in UTF-8")
-    return text
+    # Where lists were put together, there are marks in the middle.
+    return text.replace("\ufeff", "")
 
 
 def _form(lines: Sequence[str], labelled: bool) -> _Form:
+    """How a list is written. A first line that has neither an address nor a part of one where others have theirs is a
+    header in words of its own."""
+    form = _guessed(lines, labelled)
+    address = form.column(ADDRESSES)
+    if not form.header and len(form.columns) > 1 and len(lines) > 1:
+        first = cells(lines[0], form.separator)
+        if len(first) > address and first[address] and not OF_ADDRESS.search("".join(first)):
+            return form._replace(header=1)
+    return form
+
+
+def _guessed(lines: Sequence[str], labelled: bool) -> _Form:
     """By the header; without one, by where most lines have an address, and by those that begin with a quote. A line
     that begins with an address is else one as a whole, up to a tab, since commas may be its own."""
     tables = {separator: [cells(line, separator) for line in lines] for separator in SEPARATORS}
     for separator, rows in tables.items():
-        header = [cell.lower() for cell in rows[0]] if rows else []
+        header = [plain(cell) for cell in rows[0]] if rows else []
         if not set(header).isdisjoint(ADDRESSES):
             return _Form(separator, header, 1)
     for separator, rows in tables.items():
-        places = Counter(next((at for at, cell in enumerate(row) if is_address(cell)), 0) for row in rows)
+        places = Counter(next((at for at, cell in enumerate(row) if is_address(cell)), None) for row in rows)
+        del places[None]
         if place := max(places, key=places.__getitem__, default=0):
             return _Form(separator, [LABELS[0], *[""] * (place - 1), ADDRESSES[0]])
     for separator, rows in tables.items():

@@ -101,10 +101,23 @@ def test_an_address_without_quotes_keeps_its_commas(
         ("http://a/1\tgrass\n", [("http://a/1", "", 1)]),
         ('grass, "http://a/1,2" \n', [("http://a/1,2", "grass", 1)]),
         ("# nothing\n", []),
+        # A header by other names, and in words of its own.
+        ("Category;Image URL\ngrass;http://a/1\n", [("http://a/1", "grass", 2)]),
+        ("width,species,imageURL\n9,grass,http://a/1\n", [("http://a/1", "grass", 2)]),
+        ("Klasse;Adresse\ngrass;http://a/1\n", [("http://a/1", "grass", 2)]),
+        ('"sep=,"\nlabel,url\ngrass,http://a/1\n', [("http://a/1", "grass", 3)]),
+        # A relative address in the first line is no header.
+        ("grass,1.jpg\ngrass,http://a/2\n", [("1.jpg", "grass", 1), ("http://a/2", "grass", 2)]),
+        # Comments behind an address, and what is for a browser alone.
+        ("http://a/1 # nice\nhttp://a/1#top\n", [("http://a/1", "", 1), ("http://a/1", "", 2)]),
+        # Of a line without an address, all is told; one of empty cells says nothing.
+        ("label,url\ngrass,\n,\ngrass,#\n", [("grass,", "grass", 2), ("grass,#", "grass", 4)]),
+        # Put together from lists that have marks.
+        ("\ufefflabel,url\n\ufeffgrass,http://a/1\n", [("http://a/1", "grass", 2)]),
     ],
 )
 def test_odd_lists(tmp_path: Path, text: str, expected: list[tuple[str, str, int]]) -> None:
-    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     assert entries(tmp_path / "a.csv") == [Entry(*each) for each in expected]
 
 
@@ -138,7 +151,9 @@ def test_an_archive_is_named(tmp_path: Path, kind: str) -> None:
             "url\nhttp://a/grün\n".encode("latin-1"),
             r"line 2 is not in UTF-8 and may be in Latin-1 .*: iconv -f",
         ),
-        (codecs.BOM_UTF16_LE + b"a", "line 1 is no text in UTF-16"),
+        (codecs.BOM_UTF16_LE + b"a", "line 1 is no text in UTF-16-LE: save the list as UTF-8$"),
+        ("url\rhttp://a/1\rhttp://a/ü\r".encode("latin-1"), r"line 3 is not in UTF-8"),
+        ("url\nhttp://a/1\n".encode("utf-16-le") + b"\0\xd8" + bytes(2), "line 3 is no text in UTF-16-LE"),
         (b"\x00\x01\x02\x03" * 9, "is no text: expected a list"),
         (b'label,url\n\ngrass,"http://a/1\nmoss,http://a/2\n', "line 3 cannot be read .*: close its quotes"),
     ],

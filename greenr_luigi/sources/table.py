@@ -18,15 +18,11 @@ from greenr_luigi.staleness import regular
 from greenr_luigi.text import composed
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-#: What columns are called, in small letters and without what separates words; the first that there is counts.
+#: What columns are called, by lists.plain; the first that there is counts.
 FILES = (
     *("filename", "file", "fname", "filepath", "filepaths", "path", "imagepath", "imagefile"),
     *("imagefilename", "image", "imagename", "imageid", "imgid", "img", "imgname", "imgpath"),
     *("picture", "pictureid", "photo", "photoid", "idcode", "id", "name"),
-)
-LABELS = (
-    *("label", "labels", "class", "classname", "labelname", "category", "species", "breed", "variety"),
-    *("tag", "target", "diagnosis", "dx", "classes", "classid", "labelid"),
 )
 SIDES = ("split", "side", "set", "subset", "partition", "dataset", "isvalid", "istest")
 GROUPS = ("group", "groupid", "groups")
@@ -112,12 +108,12 @@ def _read(path: Path, size: int, mtime_ns: int) -> Table | None:
     first = [is_picture(name) for name in header].index(True) if headless else 0
     if headless:
         header = [f"{number}" for number in range(1, len(header) + 1)]
-    called = {_plain(name): name for name in reversed(header)}
+    called = {lists.plain(name): name for name in reversed(header)}
 
     def column(names: Iterable[str]) -> str | None:
         return next((called[name] for name in names if name in called), None)
 
-    file, label, side, group = map(column, (FILES, LABELS, SIDES, GROUPS))
+    file, label, side, group = map(column, (FILES, lists.LABELS, SIDES, GROUPS))
     if headless:
         file = header[first]
     guessed = file is None or label is None
@@ -160,12 +156,8 @@ def _one_hot(names: Sequence[str], cells: Sequence[tuple[int, Mapping[str, str]]
     return {line: labels[0] for line, labels in found.items() if labels}
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", composed(name).lower())
-
-
 def _side(column: str, value: str) -> str | None:
-    if (name := _plain(column)).startswith("is"):
+    if (name := lists.plain(column)).startswith("is"):
         word = value.lower()
         return (SIDE_OF[name.removeprefix("is")] if TRUTHS[word] else "train") if word in TRUTHS else None
     return side_called(value)
