@@ -86,3 +86,35 @@ def test_what_greenr_knows_readme_tells():
     names = {words[0] for words in told(PAGES[0].read_text())}
     spans = {span.split()[0] for span in re.findall(r"`([a-z][^`\n]*)`", PAGES[0].read_text())}
     assert {command.name for command in cli.COMMANDS} <= names | spans
+
+
+ROOT = PACKAGE.parent
+LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings of a page, as GitHub makes them."""
+    bare = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", bare, re.M)
+    }
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_its_links_lead_to_what_is_there(page):
+    text = page.read_text()
+    bare = re.sub(r"^ *```.*?^ *```|`[^`\n]*`", "", text, flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", bare):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        to = page.parent / path if path else page
+        assert to.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in anchors(to.read_text()), f"{page.name}: {link}"
+    # And a section that is named beside a link is one of that page.
+    for path, title in re.findall(r"\(\[[\w/.]+\]\(([\w/.]+\.md)\), ([A-Z][\w ]+)\)", bare):
+        assert re.search(rf"^(#+|\*\*).*{title}", (page.parent / path).read_text(), re.M), (
+            f"{page.name}: {path}, {title}"
+        )
