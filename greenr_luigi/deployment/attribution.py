@@ -15,7 +15,21 @@ from greenr_luigi.dataset.rows import SplitRow
 
 NAME = "attribution.csv"
 #: How names of hosts end that only an own network knows.
-INSIDE = ("local", "localhost", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa")
+INSIDE = (
+    *(
+        "local",
+        "localhost",
+        "localdomain",
+        "internal",
+        "intranet",
+        "lan",
+        "home",
+        "corp",
+        "private",
+        "home.arpa",
+    ),
+    *("fritz.box", "test", "invalid", "onion"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,8 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     of_web = parts.scheme in ("http", "https") and "@" not in parts.netloc and "." in host
-    named = re.search(r"[^\d.]", host) is not None and ":" not in host
+    # A number at its end makes all of it one, as of 0x7f.1.
+    named = not re.fullmatch(r"\d*|0x[\da-f]*", host.rpartition(".")[2]) and ":" not in host
     return of_web and named and not f".{host}".endswith(tuple(f".{name}" for name in INSIDE))
 
 

@@ -21,7 +21,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
 def results(response: Answer) -> list[Result]:
     from icrawler.builtin.baidu import BaiduParser
 
-    content = json.loads(response.content.decode("utf-8", "ignore").replace("\\'", "'"), strict=False)
+    content = json.loads(response.content.decode("utf-8-sig", "ignore").replace("\\'", "'"), strict=False)
     if "data" not in content:
         raise Interrupted(f"Baidu refuses to search: {said(content.get('message') or content)}")
     decode = BaiduParser(1, None, None)._decode_url

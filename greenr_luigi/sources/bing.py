@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from greenr_luigi.sources.results import Answer, Result, each
+from greenr_luigi.sources.results import Answer, Result, each, require_html
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 
@@ -24,9 +24,12 @@ def results(response: Answer) -> list[Result]:
     parser = etree.HTMLParser(encoding="utf-8", target=Tiles())
     try:
         parser.feed(response.content or b"<html/>")
-        return each(parser.close(), result)
+        found = each(parser.close(), result)
     except etree.LxmlError as error:
         raise ValueError(str(error)) from None
+    if not found:
+        require_html(response)
+    return found
 
 
 class Tiles:

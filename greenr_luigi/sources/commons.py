@@ -44,7 +44,9 @@ def candidates(request: Request) -> Iterator[Candidate]:
 def results(response: Answer) -> list[Result]:
     answer = response.json()
     if "error" in answer:
-        raise Interrupted(f"Wikimedia Commons refuses to search: {said(answer['error'].get('info'))}")
+        raise Interrupted(
+            f"Wikimedia Commons refuses to search: {said(at(answer, 'error', 'info') or answer['error'])}"
+        )
     # Where nothing is found, it says no more than that this is all.
     pages = answer["query"]["pages"].values() if "query" in answer or "batchcomplete" not in answer else ()
     return each(sorted(pages, key=place), result)

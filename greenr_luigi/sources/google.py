@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from greenr_luigi.sources.licenses import RIGHTS
-from greenr_luigi.sources.results import Answer, Result, each
+from greenr_luigi.sources.results import Answer, Result, each, require_html
 from greenr_luigi.sources.source import Candidate, Request, Source
 
 #: An address in a script, with what follows up to the end of its text; and its beginning that names a picture.
@@ -31,6 +31,7 @@ def results(response: Answer) -> list[Result]:
         found = (PICTURE.match(unescaped(address)) for address in ADDRESS.findall(text))
         if urls := [url[0] for url in found if url and "gstatic.com/" not in url[0]]:
             return each(urls, lambda url: {"file_url": url})
+    require_html(response)
     return []
 
 

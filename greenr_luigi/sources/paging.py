@@ -92,4 +92,8 @@ def reading(name: str, session: download.Session, url: str, read: Callable[[Answ
         return read(answer)
     except UNEXPECTED as error:
         words = f"{type(error).__name__}: {said(error)}"
-        raise Interrupted(f"a result page of {name} is in another format than expected ({words})") from None
+        # Where it is an error after all, a person reads why.
+        begins = said(" ".join(answer.content[:400].decode("utf-8-sig", "replace").split())[:100])
+        raise Interrupted(
+            f"a result page of {name} is in another format than expected ({words}); it begins {begins!r}"
+        ) from None

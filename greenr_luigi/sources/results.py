@@ -51,6 +51,14 @@ def each(items: Iterable[Any], read: Callable[[Any], Result | None]) -> list[Res
     return results
 
 
+def require_html(answer: Answer) -> None:
+    """Raises ValueError for a page on which nothing was found, and which is text of another kind: an error, and no end
+    of the results. An empty one is no such."""
+    begins = answer.content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if begins not in (b"", b"<"):
+        raise ValueError("it is no HTML")
+
+
 def at(value: Any, *keys: str) -> object:
     """What stands in an object under these keys, one within the other; None if nothing does."""
     for key in keys:

@@ -51,7 +51,8 @@ def test_only_what_a_search_found_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "address",
     ["", "javascript:alert(1)", "ftp://a.example/", "https://10.0.0.1/", "http://[::1]/", "https://nas/1", "https://nas.local./1",
-     "https://wiki.corp/1", "https://me:secret@a.example/", "http://[bad", "https://a.example:x/", "//a.example/1"],
+     "https://wiki.corp/1", "https://0x7f.1/", "https://127.0.0.1./", "https://nas.fritz.box/1", "https://a.localdomain/",
+     "https://me:secret@a.example/", "http://[bad", "https://a.example:x/", "//a.example/1"],
 )  # fmt: skip
 def test_what_is_not_open_to_all_is_not_listed(address: str) -> None:
     assert credits_of([replace(FOUND, engine="site", page_url=address, file_url=None)]) == []
