@@ -52,9 +52,14 @@ def still(data: bytes) -> bytes:
     if not is_read():
         raise unread(f"{kinds.what_else(data)}; or have it read: {EXTRA}")
     try:
-        meta = next(((start, end) for name, start, end in boxes(data, 0, len(data)) if name == b"meta"), None)
-        if meta is None:
+        meta, movie = (
+            next(((start, end) for name, start, end in boxes(data, 0, len(data)) if name == kind), None)
+            for kind in (b"meta", b"moov")
+        )
+        if meta is None and movie:
             raise unread(f"this HEIF file is a movie, which is not read: {kinds.SINGLE}")
+        if meta is None:
+            raise broken("truncated")
         cost, alone = _cost(data, *meta), avif.still(data)
     except (struct.error, IndexError, KeyError, StopIteration, RecursionError):
         raise broken("its boxes are damaged or cut off") from None

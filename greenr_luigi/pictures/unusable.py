@@ -6,6 +6,8 @@ from greenr_luigi.errors import GreenrError
 
 #: Of a file.
 MAX_BYTES = 20 * 2**20
+#: How Pillow and libheif say that a file ends too early.
+CUT = ("truncated", "unexpected end of file")
 
 
 class UnusablePicture(GreenrError):
@@ -26,8 +28,9 @@ def too_large(size: str, most: int) -> UnusablePicture:
 
 
 def broken(why: object) -> UnusablePicture:
-    """`why`: our words, or an error of Pillow."""
-    if "truncated" in str(why).lower():
+    """`why`: our words, or an error of a decoder, in a line."""
+    why = " ".join(str(why).split())
+    if any(words in why.lower() for words in CUT):
         return UnusablePicture(
             "broken", "the picture breaks off before its end: copy or download it again, whole"
         )

@@ -184,6 +184,15 @@ def test_what_is_made_in_another_way_is_refused_in_words(kind: bytes) -> None:
     assert found.value.reason == "format"
 
 
+@pytest.mark.parametrize("left", [20, 28, 700, -1])
+def test_one_cut_short_is_told_to_be_so_in_a_line(left: int) -> None:
+    with pytest.raises(door.UnusablePicture) as found:
+        pixels(heic(drawn(size=(300, 200)))[:left])
+    assert (found.value.reason, f"{found.value}") == (
+        "broken", "the picture breaks off before its end: copy or download it again, whole",
+    )  # fmt: skip
+
+
 def test_a_movie_beside_a_picture_is_left_out_and_one_alone_refused() -> None:
     beside = heic(drawn()) + struct.pack(">I4s", 16, b"moov") + bytes(8)
     assert b"moov" not in heif.still(beside) and like(beside, drawn())
