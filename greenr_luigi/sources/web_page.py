@@ -23,7 +23,7 @@ SUFFIX = re.compile(r"\.([a-z0-9]{2,5})$", re.IGNORECASE)
 PAGES = {"html", "htm", "shtml", "xhtml", "php", "asp", "aspx", "jsp", "cgi"}
 #: Where pages say what is shown in place of a stand-in, the best first.
 SHOWN = ("srcset", "data-srcset", "data-src", "data-original", "data-lazy-src", "src")
-NAMES = ("robots", about.NAME.lower())
+NAMES = ("robots", "x-robots-tag", about.NAME.lower())
 
 
 @dataclass
@@ -66,7 +66,8 @@ class Elements:
         if tag == "base" and self.base is self.page.address:
             self.base = self._absolute(attributes.get("href")) or self.base
         elif tag == "meta":
-            name, content = attributes.get("name", "").lower(), attributes.get("content", "")
+            name = (attributes.get("name") or attributes.get("http-equiv", "")).strip().lower()
+            content = attributes.get("content", "")
             if name in NAMES:
                 self.page.robots.append(content)
             elif name == "tdm-reservation":

@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.sources import crawl, download, pace, registry, web_page
+from greenr_luigi.sources import crawl, download, opt_outs, pace, registry, web_page
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request, SourceError
 from tests.progress import quiet
@@ -132,7 +132,7 @@ def test_stays_on_the_site_and_below_the_address(play: Play, tmp_path: Path, int
     ],
 )
 def test_what_lies_below_an_address(start: str, asked: str | None, play: Play, tmp_path: Path) -> None:
-    site = crawl.Crawl(Request("grass", start))
+    site = crawl.Crawl(Request("grass", start, root=tmp_path))
     assert site._is_of_site(URL("http://site.example/grass/a.html"))
     assert not site._is_of_site(URL("https://site.example/grasses/")) or asked == "/"
 
@@ -327,6 +327,27 @@ PAGE = """<html><head><title> Wild
 
 def addresses(found: Sequence[URL]) -> list[str]:
     return [str(address).removeprefix("https://site.example/media/") for address in found]
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ("<meta name=robots content='NoAI, nofollow'>", "noai"),
+        ("<META NAME=' Robots ' CONTENT=noimageai>", "noimageai"),
+        ("<meta http-equiv=X-Robots-Tag content=noindex>", "noindex"),
+        ("<meta name=greenr_luigi content=none>", "none"),
+        ("<meta name=TDM-Reservation content=1>", "tdm-reservation: 1"),
+        ("<meta http-equiv=TDM-Reservation content=1>", "tdm-reservation: 1"),
+        (
+            "<meta name=googlebot content=noai><meta http-equiv=refresh content=noai><meta content=noai><meta name>",
+            None,
+        ),
+    ],
+)
+def test_how_a_page_keeps_its_pictures_from_models(meta: str, words: str | None) -> None:
+    page = web_page.read(meta.encode(), URL(START))
+    said = opt_outs.said_in(page.robots, page.reservations)
+    assert (said is None) == (words is None) and (said or "").endswith(words or "")
 
 
 def test_what_a_page_shows_and_leads_to() -> None:
