@@ -33,6 +33,22 @@ AWAIT = 4
 #: Addresses of a list that are looked at before the first of them has come.
 AHEAD = 100_000
 
+#: Share of what a limit takes of a folder for each side that is held out, if that is given.
+LEAST = 0.15
+
+
+def some_of_each_side(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """In another order, so that the first of them are of all sides that are given: by the size of each, but LEAST are
+    held out for validation and for the test where there are as many."""
+    of_side: dict[str | None, list[Candidate]] = {}
+    for candidate in candidates:
+        of_side.setdefault(candidate.side, []).append(candidate)
+    total, places = sum(map(len, of_side.values())), list[tuple[float, int, Candidate]]()
+    for side, of in of_side.items():
+        share = max(len(of) / total, LEAST if side in ("valid", "test") else 0)
+        places += [((n + 0.5) / share, held_out_first(side), candidate) for n, candidate in enumerate(of)]
+    return (candidate for *_, candidate in sorted(places, key=lambda place: place[:2]))
+
 
 class Collection:
     """What is used of a store for a request to a source, as far as the source has been asked. `source`: one, or a list
@@ -163,7 +179,11 @@ class Collection:
 
     def _candidates(self, part: Source) -> Iterator[Candidate]:
         tell = functools.partial(self.understood.__setitem__, part.name)
-        for candidate in part.candidates(replace(self.request, tell=tell)):
+        candidates = part.candidates(replace(self.request, tell=tell))
+        # Not of a search engine, which lists no more than is taken.
+        if self.source.local and self.request.limit:
+            candidates = some_of_each_side(candidates)
+        for candidate in candidates:
             yield replace(candidate, number=next(self._numbers))
 
     def words(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,34 @@ def test_the_folder_is_the_truth(mine: Path, tmp_path: Path) -> None:
 
 def test_a_limit_holds(mine: Path, tmp_path: Path) -> None:
     assert collected(mine, "wild grass", tmp_path / "out", limit=5)["pictures"] == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "limit", "expected"),
+    [
+        ({"train": 30, "valid": 6, "test": 4}, 20, {"train": 14, "valid": 3, "test": 3}),
+        ({"train": 30, "val": 3, "test": 2}, 10, {"train": 8, "valid": 1, "test": 1}),
+        ({"train": 12, "test": 30}, 14, {"train": 4, "test": 10}),
+        ({"train": 3, "test": 30}, 33, {"train": 3, "test": 30}),
+    ],
+)
+def test_a_limit_takes_some_of_each_side(
+    tmp_path: Path, given: dict[str, int], limit: int, expected: dict[str, int]
+) -> None:
+    numbers = itertools.count()
+    for side, count in given.items():
+        for label in ("a", "b"):
+            (folder := tmp_path / "mine" / side / label).mkdir(parents=True)
+            for number in range(count if label == "a" else 1):
+                (folder / f"{number:02}.jpg").write_bytes(picture(next(numbers)))
+    collected(tmp_path / "mine", "a", tmp_path / "out", limit=limit)
+    rows = read_jsonl(tmp_path / "out" / MANIFEST, PictureRow)
+    assert Counter(row.given_side for row in rows) == expected
+    assert all(
+        sorted(names) == [f"{side}/a/{number:02}.jpg" for number in range(len(names))]
+        for side in given
+        if (names := [row.file_url or "" for row in rows if (row.file_url or "").startswith(side)])
+    )
 
 
 def test_finds_a_label_however_its_accents_are_stored(tmp_path: Path) -> None:
