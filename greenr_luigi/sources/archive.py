@@ -40,8 +40,11 @@ SUFFIXES = (
     ".rar",
     ".tar.zst",
 )
-#: How files of these kinds begin, and those that nothing here can read: 7z, rar, zstd.
-FOREIGN = (b"7z\xbc\xaf", b"Rar!", b"\x28\xb5/\xfd")
+#: How files begin that nothing here can read, and what they are.
+FOREIGN = {b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x28\xb5/\xfd": "zstd"}
+#: The flag of a member of a zip whose name is said to be in UTF-8.
+UTF_8 = 0x800
+#: How others begin that are taken for archives.
 BEGINNINGS = (
     b"PK\x03\x04",
     b"PK\x05\x06",
@@ -147,14 +150,16 @@ def _unpack(archive: Path, out: Path) -> None:
     with regular.opened(archive) as file:
         head = bytes(file.read(8))
         file.seek(0)
-        if head.startswith(FOREIGN):
-            raise SourceError(f"--folder {archive}: expected a zip or tar; unpack it, and name the folder")
+        if kind := next((kind for begins, kind in FOREIGN.items() if head.startswith(begins)), None):
+            words = f"is packed by {kind}, and only zip and tar are read here: unpack it, and name the folder"
+            raise SourceError(f"--folder {archive} {words}")
         try:
             Unpacking(archive, out).unpack(
                 file, is_zip=head.startswith(b"PK") or archive.suffix.lower() == ".zip"
             )
         except TORN as error:
-            raise SourceError(f"--folder {archive} is torn or no archive ({error}): get it again") from None
+            why = f"{error}".partition("\n")[0].rstrip(":")
+            raise SourceError(f"--folder {archive} is torn or no archive ({why}): get it again") from None
 
 
 class Unpacking:
@@ -172,9 +177,12 @@ class Unpacking:
 
     def _zip(self, file: IO[bytes]) -> None:
         with zipfile.ZipFile(file) as members:
-            for member in members.infolist():
-                # Windows' own may have written backslashes.
-                name = member.filename if member.create_system else member.filename.replace("\\", "/")
+            listed = [(member, _name(member)) for member in members.infolist()]
+            # Windows' own may have written backslashes.
+            backslashes = not any("/" in name for _, name in listed)
+            for member, name in listed:
+                if backslashes or not member.create_system:
+                    name = name.replace("\\", "/")
                 path = self._place(name.rstrip("/"))
                 if member.flag_bits & 1:
                     self._refuse("is encrypted: unpack it with its password, and name the folder")
@@ -225,3 +233,13 @@ class Unpacking:
 
     def _refuse(self, words: str) -> None:
         raise SourceError(f"--folder {self.archive} {words}")
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Macs write UTF-8, and do not say so."""
+    if member.flag_bits & UTF_8:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode()
+    except UnicodeError:
+        return member.filename

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from greenr_luigi.pictures.labels import LabelError, folder_name
-from greenr_luigi.sources import naming, table
+from greenr_luigi.sources import archive, naming, table
 from greenr_luigi.sources.fileset import FileSet, is_picture, is_taken
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.sources.table import SIDE_OF, Table
@@ -287,7 +287,7 @@ def _by_folders(folder: Path, top: Path, folders: Sequence[str]) -> Layout:
         hold = "hold" if len(sides) > 1 else "holds"
         remedy = f"make one for each class{_otherwise(given[0].pictures)}"
         doubt = f"{held} {hold} no sub-folder, so that no class is told: {remedy}"
-        return Layout(folder, plain, f"sub-folders{where}", doubt, pictures)
+        return Layout(folder, doubt=doubt, pictures=pictures, around=plain)
     doubt = _beside(pictures, folders) or _sides_differ(given) or _too_few(by_side) or _alike(by_side)
     return Layout(folder, by_side, by, doubt, pictures)
 
@@ -371,6 +371,10 @@ def _otherwise(pictures: Sequence[str] = ()) -> str:
 
 def _flat(pictures: Sequence[str], top: Path, tables: Sequence[str]) -> str:
     if not pictures:
+        if packed := sorted(
+            each.name for each in top.iterdir() if each.name.lower().endswith(archive.SUFFIXES)
+        ):
+            return f"there are archives in it ({some(packed)}) and no pictures: unpack them there, or name one of them"
         return "there is neither a sub-folder nor a picture: expected a sub-folder of pictures for each class"
     known = "".join(
         f"; {name} has the columns {', '.join(map(printable, table.columns(top / name)[:9]))}"
