@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import itertools
 import re
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +47,9 @@ class Credit:
     engine: str
 
 
+COLUMNS = [field.name for field in dataclasses.fields(Credit)]
+
+
 def credits_of(rows: Iterable[SplitRow]) -> list[Credit]:
     """By class and page. Of pictures that are a person's own, or come from a person's lists or intranet, nothing is
     told: only what a search has found stands on the web for all."""
@@ -72,17 +77,35 @@ def is_public(address: str) -> bool:
 def write(path: Path, found: Sequence[Credit]) -> None:
     """None is written where there is nothing to tell."""
     if found:
-        names = [field.name for field in dataclasses.fields(Credit)]
-        tables.write(path, names, map(dataclasses.astuple, found))
+        tables.write(path, COLUMNS, map(dataclasses.astuple, found))
 
 
-def read(lines: Iterable[bytes]) -> Iterator[Credit]:
-    """Line by line: there may be many. Ends where it is no such table."""
-    try:
-        for record in tables.Records((line.decode() for line in lines), restval=""):
+def read(lines: Iterable[bytes], first: int = 0) -> Iterator[Credit]:
+    """Line by line: there may be many, of which those before the `first`, counted from 0, cost little. Ends where it is
+    no such table."""
+    with contextlib.suppress(csv.Error, UnicodeDecodeError, TypeError):
+        records = _records(lines)
+        for _ in itertools.islice(records.reader, first):
+            pass
+        for record in records:
             yield Credit(**record)
-    except (csv.Error, UnicodeDecodeError, TypeError):
-        return
+
+
+def count(lines: Iterable[bytes]) -> int:
+    """How many `read` gives."""
+    number = 0
+    with contextlib.suppress(csv.Error, UnicodeDecodeError):
+        for _ in _records(lines).reader:
+            number += 1
+    return number
+
+
+def _records(lines: Iterable[bytes]) -> tables.Records:
+    """Behind the header. Raises csv.Error where that is another."""
+    records = tables.Records((line.decode() for line in lines), restval="")
+    if records.fieldnames != COLUMNS:
+        raise csv.Error("another table")
+    return records
 
 
 def deed(license: str | None) -> str | None:

@@ -35,7 +35,7 @@ def _page(request: Request[State]) -> Response:
         raise Problem(404, "not-found", f"there is no page {asked[:20]!r} of the attribution: it has {last}")
     first = (number - 1) * ON_A_PAGE
     with _table(request) as file:
-        credits = [*itertools.islice(attribution.read(file), first, first + ON_A_PAGE)]
+        credits = [*itertools.islice(attribution.read(file, first), ON_A_PAGE)]
     others = sum(origin.pictures for origin in about.origins) - about.credited
     return page(
         request, "attribution.html", shown=about, credits=credits, first=first, number=number, last=last, others=others

@@ -101,7 +101,7 @@ def credited(release: Path) -> int:
     if (file := files.opened_own(release, attribution.NAME)) is None:
         return 0
     with file:
-        return sum(1 for _ in attribution.read(file))
+        return attribution.count(file)
 
 
 def read_trend(store: Path) -> Trend | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,28 @@ def test_nothing_is_written_of_a_data_set_of_ones_own(tmp_path: Path) -> None:
 )
 def test_another_table_tells_of_nobody(table: bytes) -> None:
     assert [*attribution.read(io.BytesIO(table))] == []
+    assert attribution.count(io.BytesIO(table)) == 0
+
+
+def test_of_a_long_table_only_what_is_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell, 100,000 rows would take seconds each time, in which the page answers nobody."""
+    table, read_cells = tmp_path / "attribution.csv", Counter[str]()
+    credits = [Credit("grass", f"https://a.example/{n}", "=A\nB", "", "", "bing") for n in range(300)]
+    attribution.write(table, credits)
+    as_it_was = attribution.tables._as_it_was
+
+    def noted(cell: str) -> str:
+        read_cells[cell] += 1
+        return as_it_was(cell)
+
+    monkeypatch.setattr(attribution.tables, "_as_it_was", noted)
+    with table.open("rb") as file:
+        assert attribution.count(file) == 300 and not read_cells
+    with table.open("rb") as file:
+        assert [*attribution.read(file, 298)] == credits[298:]
+    assert read_cells["bing"] == 2
+    with table.open("rb") as file:
+        assert [*attribution.read(file, 301)] == []
 
 
 @pytest.mark.parametrize(
