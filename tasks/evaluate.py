@@ -20,6 +20,7 @@ class EvaluateModel(PipelineStage):
     notes = ("report.html",)
     uses_notes = (EXCLUDED, REFUSED, NOTE)
     code = ("greenr_luigi.evaluation.evaluate",)
+    libraries = TrainModel.libraries
 
     def reads(self) -> Mapping[str, Path]:
         return {"the report's template": TEMPLATES / "report.html"}

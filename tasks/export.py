@@ -27,8 +27,7 @@ class ExportModel(PipelineStage):
     #: The report, which is told to MLflow, shapes no model.
     uses_notes = ()
     code = ("greenr_luigi.export.onnx_export",)
-    # What torch exports with.
-    libraries = ("onnxscript",)
+    libraries = TrainModel.libraries
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.export.onnx_export import export

@@ -40,6 +40,8 @@ class TrainModel(PipelineStage):
     uses_notes = ()
     # Not what starts processes: that decides how a model is made, not which.
     code = ("greenr_luigi.training.train",)
+    # What torch exports with: features come from the body as ONNX.
+    libraries = ("onnxscript",)
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.training.launch import train

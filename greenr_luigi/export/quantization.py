@@ -29,6 +29,10 @@ from greenr_luigi.staleness import regular
 from greenr_luigi.training import body_onnx
 
 NAME = "model.int8.onnx"
+#: By whose versions it may differ from the same floats.
+LIBRARIES = ("onnxruntime", "onnx", "numpy", "pillow")
+#: As it was loaded, whatever lies there by the time it runs.
+CODE = [regular.read(Path(file)) for file in (__file__, drawn.__file__)]
 #: How many drawings tell the range of each layer's values, and how many held-out pictures are compared at most.
 DRAWINGS, COMPARED_PICTURES = 100, 300
 #: How many of the first convolutions stay in float32: there, on large maps of few channels, little is gained and most
@@ -64,7 +68,8 @@ def offer(exported: Path, make: Callable[[], bytes | None], card: ModelCard, dat
 
 def kept(root: Path | None, body: bytes, image_size: int) -> bytes | None:
     """As `quantized`, or what that was before under this root."""
-    shaping = (hashlib.sha256(body).hexdigest(), regular.read(Path(__file__)), version("onnxruntime"))
+    versions = {name: version(name) for name in LIBRARIES}
+    shaping = (hashlib.sha256(body).hexdigest(), image_size, door.VERSION, CODE, versions)
     digest = hashlib.blake2b(repr(shaping).encode(), digest_size=8).hexdigest()
     return body_onnx.remembered(root, digest, lambda: quantized(body, image_size)) or None
 

