@@ -98,8 +98,8 @@ def take_grid(browser, command: list[str]) -> None:
     """With a row thrown out and some chosen."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as review:
         address = next(line.split()[-1] for line in review.stdout if line.rstrip().endswith("/grid"))
-        resize(browser, 1120, 700)
-        browser.get(address)
+        resize(browser, 1280, 760)
+        browser.get(f"{address}?sort=small")  # Of both classes.
         wait = WebDriverWait(browser, 30)
         for first, last in ((7, 8), (2, 4)):
             for held, number in ((Keys.NULL, first), (Keys.SHIFT, last)):
