@@ -14,6 +14,7 @@ from greenr_luigi import cores
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
+from greenr_luigi.pictures.terms import LEAST_SIDE
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, fetched, opt_outs, store
 from greenr_luigi.sources.checking import WINDOW
@@ -185,6 +186,10 @@ def _require_enough(collection: Collection) -> None:
         faults += f" The {len(rows)} earlier pictures are still there."
     if stand_in := collection.source.stand_in:
         faults += f" {stand_in.name} stands in only where no network answers and no class has pictures."
+    if len(rows) + reasons["too-small"] >= _least(request) and request.min_side > LEAST_SIDE:
+        faults += (
+            f" Each side needs {request.min_side} pixels: --min-side {LEAST_SIDE} takes smaller pictures."
+        )
     asked = {part.name for part in collection.source.each}
     others = [f"--source {name}" for name in ("openverse", "bing", "folder", "sample") if name not in asked]
     raise SourceError(

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources.fileset import FileSet
@@ -157,6 +158,16 @@ def test_a_missing_folder_is_an_error_that_helps(mine: Path, tmp_path: Path) -> 
         SourceError, match="brought no pictures of 'empty'; all were asked for and at least 10"
     ):
         collected(mine, "empty", tmp_path / "c")
+
+
+def test_a_folder_of_tiny_pictures_is_an_error_that_names_min_side(tmp_path: Path) -> None:
+    (tmp_path / "mine/seven").mkdir(parents=True)
+    for number in range(10):
+        Image.new("L", (28, 28 + number)).save(tmp_path / f"mine/seven/{number}.png")
+    with pytest.raises(
+        SourceError, match=r"Refused: 10 too-small\. Each side needs 32 pixels: --min-side 8 takes"
+    ):
+        collected(tmp_path / "mine", "seven", tmp_path / "out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
