@@ -7,6 +7,7 @@ import codecs
 import csv
 import io
 import re
+import shlex
 import tarfile
 import zipfile
 from collections import Counter
@@ -155,7 +156,8 @@ def _text(path: Path) -> str:
             ) from None
         raise GreenrError(
             f"{path}: line {line} is not in UTF-8 and may be in Latin-1 or Windows-1252: save the list as UTF-8, "
-            f"from Windows-1252 by: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new-{path.name}"
+            f"from Windows-1252 by: iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(path.name)} > "
+            f"{shlex.quote(f'new-{path.name}')}"
         ) from None
     if "\0" in text:
         raise GreenrError(f"{path} is no text: expected a list of addresses in UTF-8")

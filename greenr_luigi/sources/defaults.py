@@ -10,6 +10,7 @@ from typing import Any
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.sources import archive, layout, registry, urls
 from greenr_luigi.sources import folder as own
+from greenr_luigi.sources.fileset import is_picture
 from greenr_luigi.sources.source import Request
 from greenr_luigi.staleness import data_root
 
@@ -43,6 +44,12 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
 def _source_of(folder: Path) -> str:
     if not folder.exists():
         raise SettingError(f"--folder {folder} does not exist: give the path of an existing one")
+    if is_picture(folder.name) and folder.is_file():
+        raise SettingError(f"--folder {folder} is a picture: name the folder that it is in")
+    if not (folder.is_dir() or folder.is_file()):
+        raise SettingError(
+            f"--folder {folder} is neither a folder nor a file: give one of pictures, or a list"
+        )
     return (urls.SOURCE if _holds_lists(folder) else own.SOURCE).name
 
 

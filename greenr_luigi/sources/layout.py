@@ -39,6 +39,7 @@ NO_PICTURES = frozenset(
         ),
         *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".log"),
         *(".py", ".ipynb", ".sh", ".cfg", ".ini", ".toml", ".db", ".sqlite"),
+        *(".pyc", ".mat", ".pb", ".tflite", ".parquet"),
     }
 )
 #: Folders that hold nothing but one folder, as archives have them, are passed through so many times.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -229,6 +230,17 @@ def test_doubt_is_an_error_that_names_what_may_be_meant(tmp_path: Path, names: l
         graph(mine, tmp_path)
 
 
+def test_what_is_neither_folder_nor_list_is_named(tmp_path: Path) -> None:
+    tree(tmp_path, "1.JPG")
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in (
+        ("1.JPG", "is a picture: name the folder that it is in"),
+        ("pipe", "is neither a folder nor a"),
+    ):
+        with pytest.raises(SettingError, match=f"^--folder {tmp_path / name} {words}"):
+            graph(tmp_path / name, tmp_path)
+
+
 def test_naming_the_classes_settles_it(tmp_path: Path) -> None:
     mine = tree(tmp_path / "mine", "1.jpg", "a/1.jpg", "test/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "d/")
     for labels in ("a,test", "b,c", "test,train"):
@@ -260,10 +272,11 @@ def test_what_programs_keep_beside_the_classes_is_none(tmp_path: Path) -> None:
         "sha/0a1b",
         "models/stage-1.pth",
         "annotations/x/1.XML",
+        "__pycache__/a.pyc",
     )
     mine = tree(tmp_path / "mine", *names)
     assert layout.classes(mine) == ["a", "b", "raw", "sha"]
-    assert layout.of(mine).told("a")["beside"] == 2
+    assert layout.of(mine).told("a")["beside"] == 3
     # Who names one is told of its files.
     assert [*told(mine, "models")] == ["models/stage-1.pth"]
     with pytest.raises(SourceError, match="one class only, logs"):
@@ -368,8 +381,10 @@ def test_accents_in_a_table_match_however_they_are_composed(tmp_path: Path, enco
 
 def test_a_table_of_another_encoding_is_refused_by_its_line(tmp_path: Path) -> None:
     mine = tree(tmp_path / "mine", "images/1.jpg", "images/2.jpg")
-    table(mine / "labels.csv", "file,label", "1.jpg,grün", "2.jpg,x", encoding="latin-1")
-    with pytest.raises(SettingError, match=r"labels.csv: line 2 is not in UTF-8 .*iconv"):
+    table(mine / "my labels.csv", "file,label", "1.jpg,grün", "2.jpg,x", encoding="latin-1")
+    with pytest.raises(
+        SettingError, match=r"labels.csv: line 2 is not in UTF-8 .*iconv .* 'my labels.csv' > 'new-my "
+    ):
         graph(mine, tmp_path)
 
 
