@@ -448,6 +448,10 @@ def test_a_server_that_has_ended_is_said(place: Collected, chrome: webdriver.Chr
         grid.press("x")
         grid.complains("The page's server has ended")
         assert grid.chosen() == {3}
+        # A picture that is decided about alone is turned to again.
+        grid.press(Keys.ESCAPE)
+        grid.press("x")
+        grid.wait("document.querySelector('.cell.active').dataset.index === '3'")
 
 
 def test_on_a_phone(place: Collected, address: str, chrome: webdriver.Chrome) -> None:
