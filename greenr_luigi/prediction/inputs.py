@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from greenr_luigi.staleness import listing, regular
 
 #: Characters of a line; no path or address has more.
 LONGEST = 1 << 16
+#: An address that is not of the web.
+OTHER_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
+NOT_FETCHED = "it is no path, and only addresses that begin with http:// or https:// are fetched"
 EXPECTED = "expected a folder of pictures, or a text file of paths or addresses, one a line"
 
 
@@ -80,11 +84,15 @@ def _lines(given: Path, encoding: str) -> Iterator[Input]:
             word = line.strip()
             if not word or word.startswith("#"):
                 continue
-            if lists.is_address(word) or os.path.lexists(word.replace("\0", "")):
-                yield _input(word)
+            # As Windows copies paths.
+            bare = word[1:-1] if word.startswith('"') and word.endswith('"') and len(word) > 2 else word
+            places = (word, bare, f"{given.parent / bare}")
+            if lists.is_address(bare):
+                yield _input(word, bare)
+            elif there := [path for path in places if os.path.lexists(path.replace("\0", ""))]:
+                yield _input(word, there[0])
             else:
-                beside = given.parent / word
-                yield _input(word, f"{beside}" if "\0" not in word and os.path.lexists(beside) else word)
+                yield _input(word, fault=NOT_FETCHED if OTHER_ADDRESS.match(bare) else "")
 
 
 def _input(path: str, file: str = "", fault: str = "") -> Input:

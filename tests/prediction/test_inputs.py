@@ -80,6 +80,19 @@ def test_a_list_line_by_line_from_the_working_folder_or_from_its_own() -> None:
     ]
 
 
+def test_a_list_with_quotes_and_with_addresses_that_are_not_of_the_web() -> None:
+    put("a.jpg", "lists/b.jpg", '"c.jpg"')
+    Path("lists/list.txt").write_text(
+        '"a.jpg"\n"b.jpg"\n"c.jpg"\n"https://example.org/c.jpg"\n""\nftp://x/y.jpg\nfile:///a.jpg\ndata:,x\n'
+    )
+    found = [*inputs(Path("lists/list.txt"))]
+    assert [one.file for one in found[:5]] == [
+        "a.jpg", "lists/b.jpg", '"c.jpg"', "https://example.org/c.jpg", '""',
+    ]  # fmt: skip
+    assert found[0].path == '"a.jpg"' and not any(one.fault for one in found[:5])
+    assert all(one.fault.endswith("http:// or https:// are fetched") for one in found[5:])
+
+
 def test_a_list_in_utf_16() -> None:
     for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
         Path("list").write_bytes("grün.jpg\r\nhttps://example.org/c.jpg\r\n".encode(encoding))
