@@ -179,8 +179,8 @@ def cost(floats: HeldOut, integers: HeldOut, pictures: int, p: float) -> str | N
         ("loss", integers.loss - floats.loss, MORE_LOSS),
         ("pictures without an answer", floats.coverage - integers.coverage, max(LESS_COVERAGE, one)),
     ):
-        # Rounding makes no difference of one picture larger than one.
-        if more > most + 1e-9:
+        # Rounding makes no difference of one picture larger than one. Not ">": that would let NaN pass.
+        if not more <= most + 1e-9:
             words = f"{more:.3f} nats" if what == "loss" else f"{100 * more:.1f} points"
             return f"{words} more {what} on {pictures} held-out pictures"
     if integers.error > floats.error and p < SIGNIFICANCE:

@@ -92,7 +92,11 @@ def pooled(
     with contextlib.ExitStack() as closing:
         if root:
             digest = body_onnx.digest(body, training)
-            compute = _by_torch(body, training, flip) if on_gpu() else _by_onnx(body, training, flip, root)
+            compute = (
+                _by_torch(body, training, flip)
+                if on_gpu()
+                else functools.partial(_by_onnx, body, training, flip, root)
+            )
             store = FeatureStore(
                 root / FOLDER, _name(digest, flip), lambda words: on_progress(done / number, words)
             )
@@ -132,6 +136,8 @@ def _kept_or_computed(
             yield rows, torch.from_numpy(np.stack([known[paths[row].stem] for row in rows]))
         for row in rows:
             del missing[row]
+    if not missing:
+        return
     new: dict[str, Vector] = {}
     for some, part in _numbered([*missing], compute([paths[row] for row in missing])):
         yield some, part
@@ -153,7 +159,9 @@ def _by_torch(body: nn.Module, training: Training, flip: bool) -> Compute:
     return functools.partial(_in_batches, features, training.image_size)
 
 
-def _by_onnx(body: nn.Module, training: Training, flip: bool, root: Path) -> Compute:
+def _by_onnx(
+    body: nn.Module, training: Training, flip: bool, root: Path, paths: Sequence[Path]
+) -> Iterator[torch.Tensor]:
     session = inference.open_session(body_onnx.kept(root, body, training), threads=1)
 
     def features(batch: pixels.Pixels) -> torch.Tensor:
@@ -162,7 +170,7 @@ def _by_onnx(body: nn.Module, training: Training, flip: bool, root: Path) -> Com
         rows = [session.run([body_onnx.POOLED], {body_onnx.PIXELS: one[None]})[0] for one in batch]
         return torch.from_numpy(np.concatenate(rows))
 
-    return functools.partial(_in_batches, features, training.image_size)
+    return _in_batches(features, training.image_size, paths)
 
 
 def _in_batches(

@@ -168,6 +168,7 @@ def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
         (1000, (0.1, 0.3, 0.9), (0.1, 0.321, 0.9), 1.0, "0.021 nats more loss on 1000"),
         (1000, (0.1, 0.3, 0.9), (0.1, 0.3, 0.879), 1.0, "2.1 points more pictures without an answer on 1000"),
         (10_000, (0.1, 0.3, 0.9), (0.104, 0.3, 0.9), 0.01, "surely more error on 10000 held-out pictures"),
+        (1000, (0.1, 0.3, 0.9), (0.1, np.nan, 0.9), 1.0, "nan nats more loss"),
         # One picture is none.
         (50, (0.1, 0.3, 0.9), (0.12, 0.3, 0.88), 0.5, None),
         (50, (0.1, 0.3, 0.9), (0.14, 0.3, 0.9), 0.25, "4.0 points more error"),

@@ -147,6 +147,15 @@ def test_a_body_is_turned_into_onnx_once_and_anew_where_its_file_is_damaged(body
     assert body_onnx.kept(root, learn.model[0], training) == made == path.read_bytes()
 
 
+def test_where_all_features_are_kept_the_body_is_not_asked_for(body, root):
+    learn, training = body
+    before = features.pooled(learn, pictures("test"), training, quiet, root=root)
+    for path in (root / "bodies").iterdir():
+        path.unlink()
+    assert torch.equal(features.pooled(learn, pictures("test"), training, quiet, root=root), before)
+    assert [*(root / "bodies").iterdir()] == []
+
+
 def test_a_process_that_gets_no_picture_has_no_features(body, root):
     """Of few pictures, many processes get none."""
     learn, training = body
