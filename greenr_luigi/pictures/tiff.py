@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import logging
 import math
 import struct
 from typing import Any
@@ -71,6 +72,8 @@ with contextlib.suppress(AttributeError, OSError):  # A Pillow without it, or wi
     _libtiff = ctypes.CDLL(_imaging.__file__)
     _libtiff.TIFFSetErrorHandler(None)
     _libtiff.TIFFSetWarningHandler(None)
+# Pillow logs what it raises as well.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL + 1)
 
 
 def is_raw(tags: Tags) -> bool:

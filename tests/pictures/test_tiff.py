@@ -342,6 +342,18 @@ def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_pillow_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    many = {
+        "BitsPerSample": (8,) * 8,
+        "SamplesPerPixel": 8,
+        "PhotometricInterpretation": 2,
+        "ExtraSamples": (0,) * 5,
+    }
+    with pytest.raises(door.UnusablePicture, match="of a kind that is not read"):
+        pixels(tiff([bytes(8 * 6144)], many))
+    assert not caplog.records
+
+
 def test_strangers_give_none_and_hear_what_to_do() -> None:
     data = encoded(drawn(), "TIFF")
     with pytest.raises(
