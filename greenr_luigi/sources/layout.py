@@ -47,7 +47,7 @@ DEEPEST = 8
 
 
 #: Folders in which a table is looked for, too.
-ABOUT = naming.IMAGES | {"data", "annotations", "labels", "metadata", "csv"}
+ABOUT = naming.IMAGES | naming.NOTES | {"data", "csv"}
 
 
 class Children(NamedTuple):
@@ -264,7 +264,7 @@ def _first(tables: Mapping[Path, Table]) -> str:
 
 
 def _by_folders(folder: Path, top: Path, folders: Sequence[str]) -> Layout:
-    every, pictures, tables = children(top)
+    every, pictures, _ = children(top)
     inner = top.relative_to(folder).as_posix()
     below, where = (f"{inner}/", f" in {printable(inner)}") if top != folder else ("", "")
     around = _classes([(FileSet(top, inner), top.name)] if top.parent == folder else [])
@@ -273,7 +273,7 @@ def _by_folders(folder: Path, top: Path, folders: Sequence[str]) -> Layout:
     sides = _sides(folders)
     plain = _classes((FileSet(top / name, f"{below}{name}"), name) for name in folders)
     if not folders:
-        return Layout(folder, doubt=_flat(pictures, top, tables), pictures=pictures)
+        return Layout(folder, doubt=_flat(pictures, folder, top), pictures=pictures)
     if not sides:
         doubt = _beside(pictures, folders) or _too_few(plain) or _alike(plain)
         return Layout(folder, plain, f"sub-folders{where}", doubt, pictures, around)
@@ -298,10 +298,10 @@ def _inner(top: Path) -> tuple[Path, Sequence[str]]:
     may be classes."""
     for _ in range(DEEPEST):
         if len(folders := _wanted(top)) != 1 or children(top).pictures or table.side_called(folders[0]):
-            break
+            return top, folders
         inside = children(top / folders[0])
         if (inside.pictures or not inside.folders) and folders[0].lower() not in naming.IMAGES:
-            break
+            return top, folders
         top /= folders[0]
     return top, _wanted(top)
 
@@ -358,7 +358,7 @@ def _classes(named: Iterable[tuple[FileSet, str]]) -> dict[str, list[FileSet]]:
 
 
 #: Where labels may stand in the names of files: Abyssinian_12.jpg, cat.0.jpg, rose (3).jpg.
-PATTERNS = r"(?P<label>.+)_\d+", r"(?P<label>.+?)[ ._(-]*\d"
+PATTERNS = r"(?P<label>.+)_\d+", r"(?P<label>\D+?)[ ._(-]*\d"
 
 
 def _otherwise(pictures: Sequence[str] = ()) -> str:
@@ -370,16 +370,17 @@ def _otherwise(pictures: Sequence[str] = ()) -> str:
     )
 
 
-def _flat(pictures: Sequence[str], top: Path, tables: Sequence[str]) -> str:
+def _flat(pictures: Sequence[str], folder: Path, top: Path) -> str:
     if not pictures:
         if packed := sorted(
             each.name for each in top.iterdir() if each.name.lower().endswith(archive.SUFFIXES)
         ):
             return f"there are archives in it ({some(packed)}) and no pictures: unpack them there, or name one of them"
         return "there is neither a sub-folder nor a picture: expected a sub-folder of pictures for each class"
+    tables = [place / name for place in dict.fromkeys((folder, top)) for name in children(place).tables]
     known = "".join(
-        f"; {name} has the columns {', '.join(map(printable, table.columns(top / name)[:9]))}"
-        for name in tables[:3]
+        f"; {printable(path.name)} has the columns {', '.join(map(printable, table.columns(path)[:9]))}"
+        for path in tables[:3]
     )
     return (
         f"{len(pictures)} pictures such as {printable(pictures[0])} and no sub-folder, so that no class is told: make "

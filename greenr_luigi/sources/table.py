@@ -57,6 +57,7 @@ def words(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
+@functools.lru_cache(4096)
 def side_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
     """The side that a folder, a table or a cell names, and its other words, such as flowers in flowers_train."""
     sides, rest = list[str](), list[str]()

@@ -219,7 +219,7 @@ def test_what_comes_to_a_class_concerns_no_other(tmp_path: Path) -> None:
          "color, grey each hold a, b: which of them are the classes.*--classes a,b,color,grey$"),
         (["a/1.jpg", "b/1.jpg", "x/a/1.jpg"], "x holds a, as there are beside it: .*--classes a,b,x$"),
         (["train.zip", "test1.ZIP", "l.csv"], r"archives in it \(test1.ZIP, train.zip\) and no pictures: unpack"),
-        (["train/cat.1.jpg", "test1/1.jpg"], r"train and test1 hold no sub-folder.*label>.\+\?\)\[ ._\(-\]\*\\d'$"),
+        (["train/cat.1.jpg", "test1/1.jpg"], r"train and test1 hold no sub-folder.*label>\\D\+\?\)\[ ._\(-\]\*\\d'$"),
         (["Moss/1.jpg", "moss/1.jpg", "a/1.jpg"], "Moss and moss: one class or two"),
         (["a/1.jpg", "b\nc/1.jpg"], "holds a control character"),
     ],
@@ -348,6 +348,11 @@ NUMBERS = [f"{number}.jpg" for number in range(1, 7)]
             [f"images/{name}" for name in NUMBERS],
             {"l.csv": ["image,age,a,b", *(f"{n},{n}0,{(n + 1) % 2}.0,{n % 2}.0" for n in range(1, 7))]},
         ),
+        # In a folder beside the images.
+        (
+            [f"images/{name}" for name in NUMBERS],
+            {"meta/l.csv": ["image,label", *(f"{n},{'ab'[n % 2]}" for n in range(1, 7))]},
+        ),
         # Kaggle's other way to call it, with ids that stand on two sides.
         (
             [f"{side}/{name}" for name in NUMBERS for side in ("train", "test")],
@@ -446,6 +451,8 @@ def test_what_a_table_names_and_is_not_there_is_refused_by_its_line(tmp_path: Pa
          "train, test beside a: the sides of a split, or classes"),
         (NUMBERS, {"a.csv": ["file,label", "1.jpg,a", "2.jpg,a"]}, "one class only, a"),
         (NUMBERS, {"a.csv": ["picture,cultivar,by", "1.jpg,a,x"]}, "a.csv has the columns picture, cultivar, b"),
+        ([f"images/{name}" for name in NUMBERS], {"a.csv": ["Datei;Klasse;x", "1.jpg;a;x"]},
+         "6 pictures such as 1.jpg .*a.csv has the columns Datei, Klasse, x"),
         (NUMBERS, {"a.csv": ["picture,x,y", "1.jpg,1,0", "2.jpg,1,1"]}, "a.csv has the columns picture, x, y"),
         (["a/1.jpg", "b/1.jpg"], {"t.csv": ["file,label", "a/1.jpg,a", "b/1.jpg,c"]}, "a is told by t.csv and by a su"),
         ([f"{n}.jpg" for n in range(30)], {"m.csv": ["file_name,label", *(f"{n}.jpg,a{n}" for n in range(30))]},
