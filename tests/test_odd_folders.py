@@ -309,7 +309,7 @@ FOLDERS: list[tuple[str, Callable[[Path], None], list[str], dict[str, int] | str
     ("pictures beside the classes", mixed, [], r"pictures \(1300.jpg, 1301.jpg\) beside the sub-folders grass, moss"),
     ("pictures beside the classes, which are named", mixed, ["--classes=moss,grass"], BOTH),
     ("a picture in two classes", two_labels, [], {"moss": 12, "grass": 13}),
-    ("an archive in place of a folder", zipped, [], "is an archive, .*: unpack it"),
+    ("an archive in place of a folder", zipped, [], BOTH),
     ("an empty class", emptied, [], "fern holds no file.*--classes fern,grass,moss"),
     ("a file that may not be read", locked, [], BOTH),
 ]  # fmt: skip
