@@ -180,8 +180,8 @@ class Collection:
     def _candidates(self, part: Source) -> Iterator[Candidate]:
         tell = functools.partial(self.understood.__setitem__, part.name)
         candidates = part.candidates(replace(self.request, tell=tell))
-        # Not of a search engine, which lists no more than is taken.
-        if self.source.local and self.request.limit:
+        # Only of a source that ends; drawings do not.
+        if part.local and not part.default_limit and self.request.limit:
             candidates = some_of_each_side(candidates)
         for candidate in candidates:
             yield replace(candidate, number=next(self._numbers))
