@@ -70,7 +70,7 @@ def commands(home: Path) -> list[str]:
     programs = home / "bin"
     programs.mkdir()
     for name, module in (("greenr", "greenr_luigi.cli"), ("luigi", "luigi")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         (programs / name).chmod(0o755)
     wanted = [line for line in told if "greenr init" in line or "luigi" in line]
     assert [line.split()[0] for line in wanted] == ["greenr", "greenr", "cd"]
