@@ -266,7 +266,7 @@ def parse(path: Path, source: bytes) -> ast.Module:
     """The syntax of a source file; nothing of a compiled one. Raises StalenessError for what is no Python."""
     try:
         return ast.parse(source if path.suffix == ".py" else b"")
-    except SyntaxError as error:
+    except (SyntaxError, ValueError) as error:
         raise StalenessError(no_python(path, error)) from None
 
 

@@ -25,10 +25,11 @@ class StampError(StalenessError):
     """A stamp that is there, but is torn or no stamp."""
 
 
-def no_python(place: object, error: SyntaxError) -> str:
-    """Why a source file is no Python. Not every fault lies in a line: a null byte does not."""
-    line = f", line {error.lineno}" if error.lineno else ""
-    return f"{place}{line}: {error.msg}: mend it"
+def no_python(place: object, error: SyntaxError | ValueError) -> str:
+    """Why a source file is no Python. Not every fault lies in a line: a null byte does not, and is a ValueError
+    before Python 3.11.4."""
+    line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+    return f"{place}{line}: {error.msg if isinstance(error, SyntaxError) else error}: mend it"
 
 
 #: Said of a root that is no folder.

@@ -90,7 +90,8 @@ class Farm:
         path = self.folder / f"{host.name}-{time.monotonic_ns()}.out"
         command = [sys.executable, "-m", "luigi", "--module", "tasks", "SplitDataset", "--scheduler-host", "10.78.0.1",
                    "--source", "urls", "--folder", self.folder / "lists", "--classes", ",".join(CLASSES),
-                   "--allow-networks", "10.78.0.0/16", "--root", self.root]  # fmt: skip
+                   # The one host holds what all ask for.
+                   "--allow-networks", "10.78.0.0/16", "--per-host", "0", "--root", self.root]  # fmt: skip
         with path.open("w") as log:
             process = self._start(host, *command, stdout=log, stderr=log)
         return process, path
