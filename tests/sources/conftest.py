@@ -14,10 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import luigi
 import pytest
 from PIL import Image
 
 from greenr_luigi.sources import download, hosts
+from greenr_luigi.staleness.stage import Stage
 
 #: Signed by itself for the hosts that the tests play, and trusted by nobody else.
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
@@ -131,3 +133,17 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield net
+
+
+@pytest.fixture
+def ran() -> Iterator[list[str]]:
+    """The titles of stages that ran."""
+    titles: list[str] = []
+
+    @Stage.event_handler(luigi.Event.SUCCESS)  # type: ignore[untyped-decorator]
+    def note(stage: Stage) -> None:
+        if stage.did:
+            titles.append(stage.title)
+
+    yield titles
+    Stage._event_callbacks[Stage][luigi.Event.SUCCESS].remove(note)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import luigi
@@ -15,7 +14,7 @@ from greenr_luigi.sources import checking, folder
 from greenr_luigi.sources.fileset import FileSet
 from greenr_luigi.sources.source import Request, SourceError
 from greenr_luigi.staleness import examination, listing, traces
-from greenr_luigi.staleness.stage import Stage, forget
+from greenr_luigi.staleness.stage import forget
 from tasks import DownloadImages, PictureShard
 from tests.sources.conftest import picture
 
@@ -43,20 +42,6 @@ def pictures(tmp_path: Path) -> Path:
         (top / f"twice-{number}.jpg").write_bytes(picture(number + 5))
         (top / f"0-{number}.jpg").write_bytes([b"no picture", picture(number, 16), picture(9), b""][number])
     return top.parent
-
-
-@pytest.fixture
-def ran() -> Iterator[list[str]]:
-    """The titles of stages that ran."""
-    titles: list[str] = []
-
-    @Stage.event_handler(luigi.Event.SUCCESS)  # type: ignore[untyped-decorator]
-    def note(stage: Stage) -> None:
-        if stage.did:
-            titles.append(stage.title)
-
-    yield titles
-    Stage._event_callbacks[Stage][luigi.Event.SUCCESS].remove(note)
 
 
 def download(root: Path, pictures: Path, shard_size: int = 5, **options: object) -> DownloadImages:
