@@ -17,13 +17,11 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.rows import LabelRow, read_excluded, read_manifest
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.calibration import Bools
-from greenr_luigi.evaluation.comparison import Comparison, Score, Verdict, compare, score
+from greenr_luigi.evaluation.comparison import SIGNIFICANCE, Comparison, Score, Verdict, compare, score
 from greenr_luigi.export.model_card import read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.text import percent
 
-#: A model that is worse with this probability of being mistaken about it (one-sided) is refused.
-SIGNIFICANCE = 0.05
 #: So many held-out pictures must be left to compare on, if the serving model has learned from some of them.
 LEAST_SHARED = 20
 #: So many new pictures of a class tell whether they are like the earlier ones.

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from greenr_luigi.evaluation.calibration import Bools, wilson
 
+#: A model that is worse with this probability of being mistaken about it (one-sided) is refused.
+SIGNIFICANCE = 0.05
+
 
 @dataclass(frozen=True)
 class Score:

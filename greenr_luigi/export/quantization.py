@@ -27,6 +27,7 @@ from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.sources import drawn
 from greenr_luigi.staleness import regular
 from greenr_luigi.training import body_onnx
+from greenr_luigi.training.feature_store import digest_of
 
 NAME = "model.int8.onnx"
 #: By whose versions it may differ from the same floats.
@@ -45,8 +46,6 @@ RELUS = 0.5
 #: they may be worse, in error, loss (nats) and coverage. A single picture, more wrong or less answered, is no cost.
 LEAST_PICTURES = 50
 MORE_ERROR, MORE_LOSS, LESS_COVERAGE = 0.005, 0.02, 0.02
-#: Below this probability it is no chance that integers name more pictures wrongly (McNemar's exact test).
-SIGNIFICANCE = 0.05
 
 
 def offer(exported: Path, make: Callable[[], bytes | None], card: ModelCard, dataset: Path) -> Quantization:
@@ -69,8 +68,7 @@ def offer(exported: Path, make: Callable[[], bytes | None], card: ModelCard, dat
 def kept(root: Path | None, body: bytes, image_size: int) -> bytes | None:
     """As `quantized`, or what that was before under this root."""
     versions = {name: version(name) for name in LIBRARIES}
-    shaping = (hashlib.sha256(body).hexdigest(), image_size, door.VERSION, CODE, versions)
-    digest = hashlib.blake2b(repr(shaping).encode(), digest_size=8).hexdigest()
+    digest = digest_of(hashlib.sha256(body).hexdigest(), image_size, door.VERSION, CODE, versions)
     return body_onnx.remembered(root, digest, lambda: quantized(body, image_size)) or None
 
 
@@ -183,6 +181,6 @@ def cost(floats: HeldOut, integers: HeldOut, pictures: int, p: float) -> str | N
         if not more <= most + 1e-9:
             words = f"{more:.3f} nats" if what == "loss" else f"{100 * more:.1f} points"
             return f"{words} more {what} on {pictures} held-out pictures"
-    if integers.error > floats.error and p < SIGNIFICANCE:
+    if integers.error > floats.error and p < comparison.SIGNIFICANCE:
         return f"surely more error on {pictures} held-out pictures (McNemar p = {p:.2g})"
     return None

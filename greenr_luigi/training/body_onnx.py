@@ -24,7 +24,7 @@ from torch import nn
 from greenr_luigi import files
 from greenr_luigi.pictures import door
 from greenr_luigi.staleness import regular
-from greenr_luigi.training.feature_store import BODIES
+from greenr_luigi.training.feature_store import BODIES, digest_of
 from greenr_luigi.training.saved_model import Training
 
 OPSET = 18
@@ -60,10 +60,11 @@ class Body(nn.Module):
 def digest(body: nn.Module, training: Training) -> str:
     """Of all that shapes the features that a body finds in a file: layers, weights, size, libraries, and the door's
     VERSION, which says whether a file gives other pixels."""
-    hash = hashlib.blake2b(digest_size=8)
+    weights = hashlib.sha256()
     for name, tensor in body.state_dict().items():
-        hash.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    shaping = (
+        weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest_of(
+        weights.hexdigest(),
         repr(body),
         training.arch,
         training.image_size,
@@ -73,8 +74,6 @@ def digest(body: nn.Module, training: Training) -> str:
         CODE,
         {name: version(name) for name in LIBRARIES},
     )
-    hash.update(repr(shaping).encode())
-    return hash.hexdigest()
 
 
 def kept(root: Path | None, body: nn.Module, training: Training) -> bytes:

@@ -9,6 +9,7 @@ is lost with it: what is missing, damaged or cannot be read is computed again.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -45,6 +46,11 @@ NOT_OF_THE_FILE = {
     sqlite3.SQLITE_READONLY,
 }
 Vector = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def digest_of(*shaping: object) -> str:
+    """What names a file that is kept: 16 hex digits of all that shapes it."""
+    return hashlib.blake2b(repr(shaping).encode(), digest_size=8).hexdigest()
 
 
 class FeatureStore:

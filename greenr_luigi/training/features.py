@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import ctypes.util
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
 from greenr_luigi.training import body_onnx, distributed
-from greenr_luigi.training.feature_store import FOLDER, FeatureStore, Vector
+from greenr_luigi.training.feature_store import FOLDER, FeatureStore, Vector, digest_of
 from greenr_luigi.training.saved_model import Training
 
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
@@ -206,4 +205,4 @@ def _name(digest: str, flip: bool) -> str:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     computing = (device().type, torch.backends.cpu.get_cpu_capability(), versions, CODE)
-    return hashlib.blake2b(repr((digest, flip, computing)).encode(), digest_size=8).hexdigest()
+    return digest_of(digest, flip, computing)
