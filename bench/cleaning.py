@@ -4,7 +4,7 @@ takes.
     python -m bench.cleaning FOLDER [PICTURES]
 
 FOLDER holds photographs, a sub-folder a class; PICTURES (default 100,000) is the size of the split. Prints
-the tables of docs/benchmarks.md, Cleaning.
+the tables of docs/benchmarks.md and its appendix, Cleaning.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The costliest pictures that the door lets in, each decoded in a process of its own.
 
-`python -m bench.pictures [NAME ...] [--side 224]` prints the table of docs/benchmarks.md, Pictures, or the rows named.
+`python -m bench.pictures [NAME ...] [--side 224]` prints the table of docs/benchmarks-appendix.md, or the rows named.
 `--side` is `at_least` of `open_picture`, 0 for None. CPU is of all threads of the process; memory is by how much its
 high-water mark (VmHWM) grew.
 """

@@ -1,7 +1,7 @@
 """`greenr predict` beside bare loops over the same pictures with the same ONNX model, on all cores.
 
 `python -m bench.predict --root data FOLDER [--repeats 3] [--times 4] [--side 0]` prints the table of
-docs/benchmarks.md, `greenr predict`. Each is a command of its own, start included; they take turns, and the median
+docs/benchmarks.md. Each is a command of its own, start included; they take turns, and the median
 counts. A bare loop opens a picture with Pillow, makes it RGB, squeezes it to the model's square, and runs the session:
 in one thread, with a session on all cores; in a thread a core, with one session between them; in a process a core, with
 one each. It looks for nothing, and ends at the first file that is no picture. `--times`: so many copies of the folder;

@@ -1,6 +1,6 @@
 """The grid of `greenr review` with 10,000 pictures, in headless Chromium.
 
-`python -m bench.review_grid [--pictures 10000] [--root DIR]` prints the table of docs/benchmarks.md, `greenr review`.
+`python -m bench.review_grid [--pictures 10000] [--root DIR]` prints the table of docs/benchmarks.md.
 The pictures are drawn blotches of 480 x 360 pixels that go through the graph to a data set; with `--root`, a data root
 that holds one is looked at instead. The page is loaded without kept thumbnails and with them; scrolled to its end in
 `--seconds`, and as it would be if all cells were there at once (`content-visibility: auto`, `loading=lazy`), in turns.

@@ -28,7 +28,7 @@ class TrainModel(PipelineStage):
     )
 
     # How it is trained, as the number of threads is: a model of more processes is as good as another
-    # (docs/benchmarks.md). So a run on a larger machine trains nothing anew.
+    # (docs/benchmarks-appendix.md). So a run on a larger machine trains nothing anew.
     processes = NumberParameter(
         int, 1, significant=False, description="Processes that train together on this host, by torchrun."
     )

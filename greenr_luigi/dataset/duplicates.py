@@ -20,7 +20,7 @@ HashMatrix = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 #: Pictures are near if at most so many of these 240 bits differ, and at most so many of the first 64, which
-#: are looked at alone to begin with. docs/benchmarks.md, Cleaning, shows what this finds and what it wrongly
+#: are looked at alone to begin with. docs/benchmarks-appendix.md, Cleaning, shows what this finds and what it wrongly
 #: takes for alike.
 NEAR, NEAR_FIRST = 65, 16
 #: Bits, pairs a picture, and pictures looked at, in finding out how much NEAR must be lowered; see `copy_limit`.

@@ -37,10 +37,10 @@ CODE = [regular.read(Path(file)) for file in (__file__, drawn.__file__)]
 #: How many drawings tell the range of each layer's values, and how many held-out pictures are compared at most.
 DRAWINGS, COMPARED_PICTURES = 100, 300
 #: How many of the first convolutions stay in float32: there, on large maps of few channels, little is gained and most
-#: is lost (docs/benchmarks.md).
+#: is lost (docs/benchmarks-appendix.md).
 FLOAT_FIRST = 3
 #: With fewer ReLUs a convolution, a network is slower in integers, since it goes back to floats around each other
-#: activation (docs/benchmarks.md: 0.68 or more in all that gain much, 0.32 or less in the others).
+#: activation (docs/benchmarks-appendix.md: 0.68 or more in all that gain much, 0.32 or less in the others).
 RELUS = 0.5
 #: What integers may cost on pictures that the model did not learn from: how many these are at least, and by how much
 #: they may be worse, in error, loss (nats) and coverage. A single picture, more wrong or less answered, is no cost.
@@ -76,7 +76,7 @@ def quantized(body: bytes, image_size: int) -> bytes:
     """The ONNX file of a body with its convolutions in 8-bit integers. Weights have a scale for each output channel,
     values one for each layer, from the ranges that drawings give them (static quantization; Jacob et al., "Quantization
     and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018). Drawings, so that it
-    is the same whatever a data set holds; photographs would do no better (docs/benchmarks.md).
+    is the same whatever a data set holds; photographs would do no better (docs/benchmarks-appendix.md).
 
     Empty for a network that would gain nothing.
     """

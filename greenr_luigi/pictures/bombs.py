@@ -2,7 +2,7 @@
 
 A file of 3 MB held a decoder for minutes with 40,000 scans of a few bytes each, and others for seconds with a million
 empty parts (Cohn-Gordon and Turner, "Two Issues with the JPEG Standard", 2015, has the first). Real ones have some ten
-scans and a few hundred parts. docs/benchmarks.md, Pictures, says what the costliest files within these limits take.
+scans and a few hundred parts. docs/benchmarks.md says what the costliest files within these limits take.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Epoch, Training
 
-#: The peak of the one-cycle schedule and Adam's decoupled weight decay; docs/benchmarks.md has what others gave.
+#: The peak of the one-cycle schedule and Adam's decoupled weight decay; what others
+#: gave is in docs/benchmarks-appendix.md, Recipes.
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
 #: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
@@ -53,7 +54,7 @@ def fit(
     than ours for fastai's Learner, for experiments."""
     fv.set_seed(training.seed, reproducible=True)
     # A linear layer learns as well from zero as from random weights, and does not keep what was random in them:
-    # lower loss, and less harm from wrong labels (docs/benchmarks.md).
+    # lower loss, and less harm from wrong labels (docs/benchmarks-appendix.md).
     nn.init.zeros_([module for module in head.modules() if isinstance(module, nn.Linear)][-1].weight)
     # An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once.
     n = len(train[1])

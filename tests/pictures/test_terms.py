@@ -76,7 +76,7 @@ def test_what_was_made_before_there_was_a_choice_is_what_32_means(tmp_path: Path
 
 
 def test_digits_look_alike_and_are_not_taken_for_copies() -> None:
-    """docs/benchmarks.md, Cleaning, has those of people's hands."""
+    """docs/benchmarks-appendix.md, Cleaning, has those of people's hands."""
     pictures = [
         Picture(examine(digit(label, number), label, "", Terms(16)), Path())
         for label in ("one", "eight")
