@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--img2dataset", help="the Python of an environment that has it")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     ways = asked.ways or [way for way in WAYS if way != "img2dataset" or asked.img2dataset]
     files = site_of(asked.photographs)
     port = random.randrange(20000, 30000)
