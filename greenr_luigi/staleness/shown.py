@@ -13,6 +13,8 @@ def printable(path: object) -> str:
 def harmless(text: str) -> str:
     """What is no character, turns the text around or changes a terminal is an escape, such as \\x1b; a
     space of any width stays."""
+    if text.isprintable():
+        return text
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
         for c in text

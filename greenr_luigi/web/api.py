@@ -99,7 +99,7 @@ async def healthz(request: Request[State]) -> Response:
 
 async def readyz(request: Request[State]) -> Response:
     """Which release each worker serves; where the store lies is told on this machine alone."""
-    state = request.state["classifier"].state()
+    state = request.state["classifier"].follower.state()
     body = Ready(
         ready=state.digest is not None,
         release=state.digest,
@@ -116,7 +116,7 @@ async def readyz(request: Request[State]) -> Response:
 def worker_states(request: Request[State]) -> list[WorkerState]:
     """All workers' as they write them, or else this one's."""
     run_dir = request.state["settings"].run_dir
-    return [request.state["classifier"].state()] if run_dir is None else read_worker_states(run_dir)
+    return [request.state["classifier"].follower.state()] if run_dir is None else read_worker_states(run_dir)
 
 
 async def prometheus(request: Request[State]) -> Response:

@@ -44,6 +44,8 @@ def routes(settings: Settings) -> list[BaseRoute]:
     # What other pages of the web must not reach through a visitor's browser.
     ours = [Middleware(KnownHost, settings=settings)]
     made: list[Route | Mount] = [
+        # The first that fits is taken, so what is asked most comes first.
+        Route("/api/predict", api.predict, methods=["POST"]),
         Route("/", pages.index, name="index"),
         Route("/form", pages.index),
         Route("/upload", pages.upload, methods=["GET", "POST"]),
@@ -56,7 +58,6 @@ def routes(settings: Settings) -> list[BaseRoute]:
         Route("/api", openapi.page),
         Route("/api/openapi.json", openapi.describe),
         Route("/api/model", api.about),
-        Route("/api/predict", api.predict, methods=["POST"]),
         Route("/api/predict-batch", api.predict_batch, methods=["POST"]),
         Route("/api/predict-url", api.predict_url, methods=["POST"]),
         Route("/healthz", api.healthz),
@@ -89,8 +90,12 @@ def create(settings: Settings | None = None) -> Starlette:
         routes=routes(chosen),
         lifespan=lifespan,
         middleware=[
-            Middleware(TrustedProxies, settings=chosen),
-            Middleware(PathPrefix, settings=chosen),
+            *([Middleware(TrustedProxies, settings=chosen)] if chosen.trusted_proxies else []),
+            *(
+                [Middleware(PathPrefix, settings=chosen)]
+                if chosen.root_path or chosen.forwarded_prefix
+                else []
+            ),
             Middleware(SecurityHeaders),
             Middleware(RequestLog, settings=chosen, internal_error=internal_error),
         ],

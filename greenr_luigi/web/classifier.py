@@ -1,4 +1,4 @@
-"""The classifier of one worker: a bounded pool that answers, and a watch that swaps the model in process."""
+"""The classifier of one worker: a bounded pool that answers, by the model that serves."""
 
 from __future__ import annotations
 
@@ -6,69 +6,37 @@ import asyncio
 import contextlib
 import functools
 import logging
-import math
 import os
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
-from greenr_luigi import cores, files
-from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.door import UnusablePicture
-from greenr_luigi.serving import releases, rollout
-from greenr_luigi.serving.state import (
-    Refusal,
-    WorkerState,
-    read_worker_states,
-    worker_file,
-    write_worker_state,
-)
-from greenr_luigi.web import metrics, trial
-from greenr_luigi.web.model import MODELS, Answer, Model, load, trim_memory
+from greenr_luigi.web import metrics
+from greenr_luigi.web.follower import WATCH, Follower
+from greenr_luigi.web.model import Answer, Model, trim_memory
 from greenr_luigi.web.problem import Problem, unusable
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.turns import Turns
 
 log = logging.getLogger("greenr")
 Result = TypeVar("Result")
-#: Seconds between two reads of `current`; one is a readlink.
-WATCH = 0.1
 #: Seconds without a picture after which a worker gives back what pictures took.
 IDLE = 1.0
-#: Seconds until a release that could not be loaded, for a reason that may pass, is tried again; of a long try, as many
-#: times as long.
-RETRY = 5.0
-#: The sha256 of models that this process has loaded: those need no trial.
-LOADED: set[str] = set()
-#: Seconds to wait for other workers that load; then this one loads beside them.
-LOADING = 5.0
 
 
 class Classifier:
-    """Answers with the model that `current` points to; the last good one while `current` is broken."""
+    """Answers with the model that its follower holds."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.model: Model | None = None
-        #: Why the release that `current` points to does not serve, or None.
-        self.problem: Refusal | None = None
-        #: When the refused release is tried again, by time.monotonic().
-        self.retry_at = math.inf
         self.turns = Turns(settings.threads, settings.queue)
-        self.loader = one_loader()
-        #: Since when the loader loads a model, by time.monotonic(), if it does.
-        self.loading_since: float | None = None
-        #: The process that loaded a release on trial last.
-        self.trial: subprocess.Popen[bytes] | None = None
-        #: What this worker has written of itself.
-        self.written: WorkerState | None = None
-        self.master = os.getppid()
-        #: Why the state could not be written the last time, empty if it could.
-        self.write_error = ""
+        self.follower = Follower(settings, self.trim)
+
+    @property
+    def model(self) -> Model | None:
+        return self.follower.model
 
     def serving_model(self) -> Model:
         """Raises Problem: 503 "no-model" before the first release."""
@@ -99,158 +67,25 @@ class Classifier:
             metrics.count(metrics.PICTURES, "sure" if result.sure else "unsure")
             return result
 
-        async def take_turn(data: bytes) -> Answer | Problem:
-            try:
-                return await self.submit(visitor, answer, data)
-            except Problem as problem:
-                return problem
-
-        return list(await asyncio.gather(*map(take_turn, pictures)))
+        asked = [
+            asyncio.wrap_future(self.turns.submit(visitor, functools.partial(answer, data)))
+            for data in pictures
+        ]
+        try:
+            return [await answer_or_problem(one) for one in asked]
+        finally:
+            for one in asked:
+                one.cancel()
 
     async def submit(self, visitor: str, work: Callable[..., Result], *arguments: Any) -> Result:
         """Run what decodes a picture when it is the visitor's turn: no more than `threads` of them are in memory at a
         time. Raises Problem: 503 "busy" if another visitor needed its place."""
         return await asyncio.wrap_future(self.turns.submit(visitor, functools.partial(work, *arguments)))
 
-    def swap(self) -> None:
-        """Bring the model in line with `current`: load and test beside, then rebind one reference. Blocks."""
-        store, loader, began = self.settings.store, self.loader, time.monotonic()
-        digest = rollout.current(store)
-        if self.model is not None and digest == self.model.digest:
-            self.problem = None
-            return
-        identity = releases.identity(store, digest)
-        refused = self.problem and (self.problem.digest, self.problem.seen)
-        if refused == (digest, identity) and began < self.retry_at:
-            return
-        try:
-            if digest is None:
-                raise releases.ReleaseError(f"no release is current in {store}: deploy one")
-            with self.loading_slot():
-                models = self.models(digest)
-                if not models <= LOADED and not self.serves_elsewhere(digest) and not self.try_out(digest):
-                    return
-                model = self.load(digest)
-                if loader is not self.loader:
-                    return  # Given up meanwhile.
-                LOADED.update(models)
-                self.model, self.problem = model, None
-                self.write_state()
-            metrics.count(metrics.SWAPS, model.precision)
-            log.info("serving release %s in %s", digest, model.precision)
-            with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
-                self.turns.pool.submit(trim_memory)
-        except (GreenrError, OSError, MemoryError) as error:
-            now = time.monotonic()
-            self.retry_at = math.inf if isinstance(error, GreenrError) else now + RETRY * max(1, now - began)
-            if self.model is None and (earlier := self.load_earlier()) and loader is self.loader:
-                self.model = earlier
-            self.refuse(Refusal(digest, str(error) or type(error).__name__, identity))
-
-    def models(self, digest: str) -> set[str]:
-        """The sha256 of a release's models. Raises ReleaseError."""
-        with self.timed_loading():
-            files = releases.verify(self.settings.store, digest, []).files
-        return {files[name].sha256 for name in MODELS if name in files}
-
-    def try_out(self, digest: str) -> bool:
-        """Load a release elsewhere; False if that was broken off. Raises as `trial.finish`."""
-        store = self.settings.store
-        self.trial = trial.start(store, digest, self.settings.int8)
-        seconds = self.settings.load_seconds
-        return trial.finish(self.trial, digest, seconds, lambda: rollout.current(store) == digest)
-
-    def load(self, digest: str) -> Model:
-        """Raises as `model.load`."""
-        with self.timed_loading():
-            return load(self.settings.store, digest, self.settings.int8)
-
-    @contextlib.contextmanager
-    def timed_loading(self) -> Iterator[None]:
-        self.loading_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self.loading_since = None
-
-    def load_earlier(self) -> Model | None:
-        """The last release that has served before the current one, for a worker that has none yet."""
-        for digest in rollout.served_before(self.settings.store):
-            with contextlib.suppress(GreenrError, OSError, MemoryError):
-                return self.load(digest)
-        return None
-
-    def refuse(self, problem: Refusal) -> None:
-        """Go on without the current release."""
-        if problem != self.problem:
-            serving = self.model.digest if self.model else "nothing"
-            log.error("release %s refused, %s serves on: %s", problem.digest, serving, problem.message)
-        self.problem = problem
-
-    def serves_elsewhere(self, digest: str) -> bool:
-        """Whether another worker has loaded a release, and so this one can."""
-        run_dir = self.settings.run_dir
-        return run_dir is not None and any(state.digest == digest for state in read_worker_states(run_dir))
-
-    @contextlib.contextmanager
-    def loading_slot(self) -> Iterator[None]:
-        """While workers serve, at most half as many as there are cores load at a time; the others go on answering."""
-        if self.settings.run_dir is None or self.model is None:
-            yield
-            return
-        slots = max(1, cores.allowed() // 2)
-        with contextlib.ExitStack() as slot:
-            with contextlib.suppress(TimeoutError):  # Somebody holds it: then without.
-                slot.enter_context(
-                    files.locked(
-                        self.settings.run_dir / f"loading-{os.getpid() % slots}.lock", patience=LOADING
-                    )
-                )
-            yield
-
-    def state(self) -> WorkerState:
-        digest, precision = (self.model.digest, self.model.precision) if self.model else (None, None)
-        return WorkerState(os.getpid(), self.master, digest, precision, self.problem)
-
-    def write_state(self) -> bool:
-        """Write what this worker serves where `server` looks for it; False if that could not be written."""
-        try:
-            if self.settings.run_dir is not None:
-                write_worker_state(self.settings.run_dir, self.state())
-            self.write_error = ""
-        except OSError as error:
-            if str(error) != self.write_error:
-                log.error("what this worker serves cannot be written down: %s", error)
-            self.write_error = str(error)
-        return not self.write_error
-
-    async def follow(self) -> None:
-        """Follow `current` for as long as the worker lives."""
-        while True:
-            await self.look()
-            await asyncio.sleep(WATCH)
-
-    async def look(self) -> None:
-        """Bring the model in line with `current`, and write down what serves."""
-        loop = asyncio.get_running_loop()
-        swapping = loop.run_in_executor(self.loader, self.swap)
-        while not (await asyncio.wait([swapping], timeout=WATCH))[0]:
-            if self.loading_since and time.monotonic() - self.loading_since > self.settings.load_seconds:
-                self.give_up()
-                break
-        else:
-            swapping.result()
-        state = self.state()
-        if state != self.written and await loop.run_in_executor(self.loader, self.write_state):
-            self.written = state
-
-    def give_up(self) -> None:
-        """A thread cannot be stopped. Another one goes on without the release that this one loads."""
-        self.loader, self.loading_since = one_loader(), None
-        digest = rollout.current(self.settings.store)
-        message = f"release {digest} did not load within {self.settings.load_seconds:g} seconds in a worker"
-        self.retry_at = math.inf
-        self.refuse(Refusal(digest, message, releases.identity(self.settings.store, digest)))
+    def trim(self) -> None:
+        """Give memory back, by the thread that answers."""
+        with contextlib.suppress(RuntimeError):  # The pool is closed: the worker is going.
+            self.turns.pool.submit(trim_memory)
 
     async def watch(self) -> None:
         """Look after pictures, memory and gunicorn's master for as long as the worker lives."""
@@ -264,22 +99,19 @@ class Classifier:
                 os._exit(1)
             if (done := self.turns.last_done) is not None and not self.turns.pending and now - done > IDLE:
                 self.turns.last_done = None
-                self.turns.pool.submit(trim_memory)
-            if os.getppid() != self.master:
-                log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.master)
+                self.trim()
+            if os.getppid() != self.follower.master:
+                log.error("gunicorn's master (pid %s) is gone: this worker ends too", self.follower.master)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             await asyncio.sleep(WATCH)
 
 
-def one_loader() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=lower_priority)
-
-
-def lower_priority() -> None:
-    """Let this thread take a sixth of what an answering one takes, so that a swap slows answers down less."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 8)
+async def answer_or_problem(asked: asyncio.Future[Answer | Problem]) -> Answer | Problem:
+    try:
+        return await asked
+    except Problem as problem:
+        return problem
 
 
 def end_without_watch(watching: asyncio.Task[None]) -> None:
@@ -291,10 +123,10 @@ def end_without_watch(watching: asyncio.Task[None]) -> None:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Classifier]:
-    """A classifier that has followed `current` once, and goes on."""
+    """A classifier whose follower has looked at `current` once, and goes on."""
     classifier = Classifier(settings)
-    await classifier.look()
-    watching = [asyncio.create_task(task) for task in (classifier.follow(), classifier.watch())]
+    await classifier.follower.look()
+    watching = [asyncio.create_task(task) for task in (classifier.follower.follow(), classifier.watch())]
     for task in watching:
         task.add_done_callback(end_without_watch)
     try:
@@ -303,9 +135,5 @@ async def running(settings: Settings) -> AsyncIterator[Classifier]:
         for task in watching:
             task.cancel()
         await asyncio.wait(watching)
-        if classifier.trial is not None:
-            classifier.trial.kill()
-        for pool in (classifier.turns.pool, classifier.loader):
-            pool.shutdown(wait=False, cancel_futures=True)
-        if settings.run_dir is not None:
-            worker_file(settings.run_dir, os.getpid()).unlink(missing_ok=True)
+        classifier.turns.pool.shutdown(wait=False, cancel_futures=True)
+        classifier.follower.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ class BoundedLogger(glogging.Logger):  # type: ignore[misc]
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
+        # What the lines do not tell need not be found out for each (docs.python.org/3/howto/logging.html#optimization).
+        logging._srcfile = None
+        logging.logThreads = logging.logMultiprocessing = False
         if cfg.errorlog != "-":
             settings = from_environment(os.environ)
             for handler in self.error_log.handlers:

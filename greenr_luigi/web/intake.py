@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
 
 from greenr_luigi.pictures.unusable import MAX_BYTES
+from greenr_luigi.web.form import Form, boundary_of, no_picture
 from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem, busy, made_room
 from greenr_luigi.web.settings import Settings
@@ -26,14 +21,10 @@ from greenr_luigi.web.settings import Settings
 Read = TypeVar("Read")
 #: Room for the parts' headers and the small fields beside the pictures.
 OVERHEAD = 64 * 1024
-MAX_FIELD, MAX_FIELDS = 4096, 8
 #: Bytes that count as progress, and seconds without it after which an upload makes room for others.
 STEP, HALTED = 4096, 2.0
 #: Where a request's share of the budget stands in its state.
 SHARE = "share"
-CHARSET = re.compile(rb";\s*charset\s*=\s*(\"[^\"]*\"|[^;]*)", re.IGNORECASE)
-# No upload touches the disk, not even for a moment; Starlette would spool what is over 1 MB.
-MultiPartParser.spool_max_size = MAX_BYTES + OVERHEAD
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class Upload:
     """What a request brought: pictures with their names, and the form's other fields."""
 
     pictures: list[tuple[str, bytes]]
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.asynccontextmanager
@@ -59,21 +50,12 @@ async def fetched(request: Request[Any], address: str) -> AsyncIterator[Upload]:
 async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload]:
     """The 1 to `most` pictures in the form fields `file`. Raises Problem: 400, 408, 413 or 503 "busy"."""
     intake: Intake = request.state["intake"]
-    with intake.hold(request, most_bytes(most), most) as (limited, share):
-        reading = limited.form(max_files=most, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
-        form = await intake.read(share, reading)
-        try:
-            files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
-            # A field that a browser sent empty is no picture.
-            pictures = [
-                (file.filename or "", await file.read()) for file in files if file.filename or file.size
-            ]
-        finally:
-            # Or each picture would be in memory twice.
-            await form.close()
-        if not pictures:
+    with intake.hold(request, most_bytes(most)) as (share, chunks):
+        form = Form(boundary_of(request.headers.get("content-type")), most)
+        await intake.read(share, form.read(chunks))
+        if not form.pictures:
             raise no_picture()
-        yield Upload(pictures, form)
+        yield Upload(form.pictures, form.fields)
 
 
 class Share:
@@ -161,43 +143,21 @@ class Intake:
 
     async def body(self, request: Request[Any]) -> bytes:
         """A small body, such as JSON. Raises Problem as `uploaded` does."""
-        with self.hold(request, OVERHEAD) as (limited, share):
-            return await self.read(share, limited.body())
+        with self.hold(request, OVERHEAD) as (share, chunks):
+            return await self.read(share, joined(chunks))
 
     @contextlib.contextmanager
-    def hold(self, request: Request[Any], most: int, pictures: int = 0) -> Iterator[tuple[Request, Share]]:
-        """The request, with a body that is counted while it comes, whatever its Content-Length claims; and so are its
-        parts, if it is a form of so many `pictures`."""
-        message = f"more than {most:,} bytes in one request: send fewer or smaller pictures, of a movie a screenshot"
-        too_large = Problem(413, "upload-too-large", message)
-        claimed, arrived, marks = content_length(request, most), 0, 0
-
-        async def counted() -> Message:
-            nonlocal arrived, marks
-            message = await request.receive()
-            body = message.get("body", b"")
-            size = len(body)
-            arrived += size
-            if arrived > most:
-                raise too_large
-            # The parser takes a microsecond for each, and a second for all that fit into a few megabytes.
-            marks += body.count(between) if pictures else 0
-            if marks > pictures + MAX_FIELDS + 1:
-                many = f"the form has more parts than {pictures} pictures and {MAX_FIELDS} fields: send fewer"
-                raise Problem(400, "upload-too-many", many)
-            share.add(size)
-            return message
-
+    def hold(self, request: Request[Any], most: int) -> Iterator[tuple[Share, AsyncIterator[bytes]]]:
+        """A share for a request, and its body, which is counted while it comes, whatever its Content-Length claims."""
+        claimed = content_length(request, most)
         if claimed > most:
-            raise too_large
-        between = mark(request) if pictures else b""
+            raise too_large(most)
         with self.share(client(request.scope)) as share:
             # For the worker, which may need the connection.
             request.scope["state"][SHARE] = share
             # Only what has come is counted as held: a claim alone must not keep others out.
             self.make_room(share, claimed)
-            headers = without_charset(request.scope["headers"])
-            yield Request({**request.scope, "headers": headers}, counted), share
+            yield share, counted(request, share, most)
 
     async def read(self, share: Share, reading: Awaitable[Read]) -> Read:
         """What was sent, in time and in form. Raises Problem."""
@@ -211,35 +171,37 @@ class Intake:
             ) from None
         except ClientDisconnect:
             raise Problem(400, "upload-broken", "the upload broke off: try again") from None
-        except HTTPException as error:
-            why = error.detail.rstrip(".")
-            if why.startswith("Too many files"):
-                raise Problem(400, "upload-too-many", f"{why}: send fewer pictures at once") from None
-            message = f"the form cannot be read ({why}): send multipart/form-data"
-            raise Problem(400, "upload-malformed", message) from None
+
+
+async def counted(request: Request[Any], share: Share, most: int) -> AsyncIterator[bytes]:
+    """Raises Problem: 413 for more than so many bytes, and 503 "busy"; and ClientDisconnect."""
+    arrived, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        arrived += len(chunk)
+        if arrived > most:
+            raise too_large(most)
+        share.add(len(chunk))
+        yield chunk
+
+
+async def joined(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+def too_large(most: int) -> Problem:
+    message = (
+        f"more than {most:,} bytes in one request: send fewer or smaller pictures, of a movie a screenshot"
+    )
+    return Problem(413, "upload-too-large", message)
 
 
 def most_bytes(pictures: int) -> int:
     """The most bytes of one request with so many pictures; never more than three of the largest take."""
     return MAX_BYTES * min(pictures, 3) + OVERHEAD
-
-
-def mark(request: Request[Any]) -> bytes:
-    """What stands between the parts of a form (RFC 2046, 5.1.1). Raises Problem for what holds no files."""
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind != b"multipart/form-data":
-        raise no_picture()
-    return b"\r\n--" + options.get(b"boundary", b"")
-
-
-def no_picture() -> Problem:
-    return Problem(400, "no-picture", "no picture came: choose one and send it in the form field 'file'")
-
-
-def without_charset(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """A form's texts are read as UTF-8, which browsers send, whatever charset it claims: some of Python's other codecs
-    raise errors that no decoder should, and some give half characters that cannot be written."""
-    return [(name, CHARSET.sub(b"", value) if name == b"content-type" else value) for name, value in headers]
 
 
 def content_length(request: Request[Any], unknown: int) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,7 +46,7 @@ class RequestLog:
             return
         began = time.monotonic()
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
+        request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         who, path = visitor(scope), ascii(scope["path"])[:SHOWN_PATH]
         status = 0
 
@@ -53,7 +54,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         deadline = asyncio.timeout(self.settings.answer_seconds)
@@ -78,16 +79,27 @@ class RequestLog:
 
 def visitor(scope: Scope) -> str:
     """The visitor's address, or "-": what a proxy that is believed says of it may be any text."""
-    try:
-        return str(ipaddress.ip_address((scope.get("client") or ("",))[0]))
-    except ValueError:
-        return "-"
+    return _visitor((scope.get("client") or ("",))[0])
 
 
 def client(scope: Scope) -> str:
     """Whose turn it is and who has had enough is told by this: the visitor's address; of IPv6 its first half, since a
     single line or host has all that begin alike."""
-    who = visitor(scope)
+    return _client((scope.get("client") or ("",))[0])
+
+
+# Asked several times for each request.
+@functools.lru_cache(1024)
+def _visitor(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return "-"
+
+
+@functools.lru_cache(1024)
+def _client(host: str) -> str:
+    who = _visitor(host)
     if ":" not in who:
         return who
     ip = ipaddress.IPv6Address(who.split("%")[0])

@@ -202,7 +202,7 @@ def test_a_release_that_tells_little_of_itself_has_its_pages(tmp_path: Path) -> 
         classifier = client.app_state["classifier"]
         for about in ODD:
             digest = tiny_release.deploy(tmp_path / "releases", **about)
-            classifier.loader.submit(classifier.swap).result()
+            classifier.follower.loader.submit(classifier.follower.swap).result()
             for path in ("/", "/model", "/api/model"):
                 page = client.get(path)
                 assert page.status_code == 200 and digest in page.text, (path, about)

@@ -13,16 +13,18 @@ import pytest
 import uvicorn
 import uvloop
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from greenr_luigi.web import app, worker
+from greenr_luigi.web import app, connection, worker
 from greenr_luigi.web.connection import (
     MOST_CHUNKS,
     MOST_FRAMING,
     MOST_HEADERS,
     MOST_PIPELINED,
+    MOST_TOGETHER,
     Connection,
+    Transport,
 )
 from greenr_luigi.web.settings import Settings
 from greenr_luigi.web.worker import Server
@@ -278,5 +280,69 @@ def test_what_is_left_of_a_refused_body_does_not_count_as_the_head_that_follows_
             assert more, told
             told += more
         assert told.startswith(b"HTTP/1.1 405 ")
+
+    run(tmp_path, ask)
+
+
+class Wire:
+    """A transport, and what has been written to it each time."""
+
+    def __init__(self, transport: asyncio.Transport, written: list[bytes]) -> None:
+        self.transport, self.written = transport, written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self.transport.write(data)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What all connections write."""
+    found: list[bytes] = []
+    monkeypatch.setattr(
+        connection,
+        "Transport",
+        lambda transport, loop: Transport(Wire(transport, found), loop),  # type: ignore[arg-type]
+    )
+    return found
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_head_and_body_of_an_answer_leave_together(tmp_path: Path, written: list[bytes], method: str) -> None:
+    async def ask(page: Page) -> None:
+        reader = await page.send(ASK.replace(b"GET", method.encode()))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        if method == "GET":
+            assert await reader.readexactly(14) == b'{"alive":true}'
+        assert len(written) == 1
+
+    run(tmp_path, ask)
+
+
+def test_what_an_answer_has_so_far_is_not_held_back(tmp_path: Path, written: list[bytes]) -> None:
+    """Neither while it goes on, nor more of it than fits into memory."""
+    go_on = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        await go_on.wait()
+        for _ in range(4):
+            yield bytes(MOST_TOGETHER)
+
+    async def streamed(_: Request) -> Response:
+        return StreamingResponse(parts())
+
+    async def ask(page: Page) -> None:
+        page.server.config.app.router.routes.append(Route("/parts", streamed))  # type: ignore[union-attr]
+        reader = await page.send(ASK.replace(b"/healthz", b"/parts"))
+        assert b"one" in await reader.readuntil(b"one")
+        go_on.set()
+        left = 4 * MOST_TOGETHER
+        while left:
+            left -= (await reader.read(left)).count(b"\0")
+        assert max(map(len, written)) < 2 * MOST_TOGETHER
 
     run(tmp_path, ask)
