@@ -70,6 +70,7 @@ function relabelFacets() {
       option.textContent = `${isolated(words)} (${number.format(count)})`;
     }
   }
+  for (const option of facets.elements.sort.options) option.textContent = said.sorts[option.value];
 }
 
 function shown() {

@@ -37,6 +37,7 @@ export class Said {
     this.ids = found.pictures.map(([id]) => id);
     this.labels = new Map(found.pictures.map(([id, label]) => [id, found.classes[label]]));
     this.edition = found.edition;
+    this.sorts = found.sorts;
     this.take(found);
   }
 

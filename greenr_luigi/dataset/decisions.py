@@ -1,7 +1,7 @@
 """What a person decided about pictures: a small text file that recrawls never touch, and a folder of their own,
 `added/<label>/` beside it. curation.py writes them.
 
-`curation.csv` under the data root holds a decision a line, the later ones overruling the earlier:
+`curation.csv` under the data root holds a decision a line; of each picture the last line holds:
 
     action,sha256,label,to,when,comment,look,newest
     reject,5f0c...,,,2026-01-02T10:00:00+00:00,blurred,81c3...,2025-12-24T18:00:00+00:00
@@ -54,11 +54,11 @@ class Curation:
     rejected: set[str] = field(default_factory=set)
     #: With the new label.
     relabelled: dict[str, str] = field(default_factory=dict)
-    #: Kept, relabelled or added, and not rejected since.
+    #: Kept, relabelled or added.
     confirmed: set[str] = field(default_factory=set)
     #: Added and then taken back: `restore` takes back what was said since, and only then that a picture was added.
     withdrawn: set[str] = field(default_factory=set)
-    #: Of which the last that was said is that they are what they are called.
+    #: They are what they are called.
     kept: set[str] = field(default_factory=set)
     #: All that a decision is about and that was not taken back.
     decided: set[str] = field(default_factory=set)
@@ -74,32 +74,23 @@ def read_curation(path: Path) -> Curation:
 
 def _sum(records: Iterable[Record]) -> Curation:
     now, added = Curation(), set[str]()
-    last: dict[str, str] = {}
-    rejections: dict[str, Record] = {}
+    last: dict[str, Record] = {}
     for record in records:
         action, sha256 = record["action"], record["sha256"]
-        if action == "restore" and sha256 in added and last[sha256] in ("add", "restore"):
+        if action == "restore" and sha256 in added and last[sha256]["action"] in ("add", "restore"):
             now.withdrawn.add(sha256)
-        if action in ("reject", "restore"):
-            now.confirmed.discard(sha256)
-        else:
-            now.confirmed.add(sha256)
+        elif action not in ("reject", "restore"):
             now.withdrawn.discard(sha256)
         if action == "add":
             added.add(sha256)
-        if action == "reject":
-            rejections[sha256] = record
-        elif action == "relabel":
-            now.relabelled[sha256] = record["to"]
-        else:
-            rejections.pop(sha256, None)
-            now.relabelled.pop(sha256, None)
-        last[sha256] = action
-    now.rejected = set(rejections)
-    now.decided = {sha256 for sha256, action in last.items() if action != "restore"}
-    now.kept = {sha256 for sha256, action in last.items() if action == "keep"}
-    for record in rejections.values():
-        if look := record["look"]:
+        last[sha256] = record
+    by_action = {name: {sha256 for sha256, one in last.items() if one["action"] == name} for name in ACTIONS}
+    now.rejected, now.kept = by_action["reject"], by_action["keep"]
+    now.relabelled = {sha256: last[sha256]["to"] for sha256 in by_action["relabel"]}
+    now.decided = last.keys() - by_action["restore"]
+    now.confirmed = now.decided - now.rejected
+    for record in last.values():
+        if record["action"] == "reject" and (look := record["look"]):
             now.rejected_hashes[PerceptualHash(look[:16], look[16:])] = record["newest"] or record["when"]
     return now
 

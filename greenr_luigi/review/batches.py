@@ -70,7 +70,7 @@ class Batches:
             return "nothing to change: that was said of them before"
         words = f"{len(changing)} {_words(verdict)}"
         with self._lock:
-            said = [decision for one in changing for decision in _decisions(verdict, one, shown[one])]
+            said = [_decision(verdict, one) for one in changing]
             lines = curation.decide(self.root, said, check=check)
             self._done.append(Batch(next(self._numbers), words, lines, len(changing)))
         return words
@@ -91,16 +91,14 @@ class Batches:
         return f"taken back: {batch.words}"
 
 
-def _decisions(verdict: str, picture: Picture, state: str) -> list[Decision]:
-    """The lines that say so."""
+def _decision(verdict: str, picture: Picture) -> Decision:
+    """The line that says so."""
     sha256 = picture.row.sha256
     if verdict == REJECT:
-        return [Decision(verdict, sha256, "".join(picture.row.perceptual_hash))]
+        return Decision(verdict, sha256, "".join(picture.row.perceptual_hash))
     if verdict in (KEEP, RESTORE):
-        return [Decision(verdict, sha256)]
-    # Another label by itself does not bring back what was thrown out.
-    again = [Decision(RESTORE, sha256)] if state == OUT else []
-    return [*again, Decision("relabel", sha256, to=verdict.removeprefix("="))]
+        return Decision(verdict, sha256)
+    return Decision("relabel", sha256, to=verdict.removeprefix("="))
 
 
 def _words(verdict: str) -> str:

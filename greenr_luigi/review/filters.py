@@ -40,19 +40,20 @@ TITLES = {
     "class": "Class", "why": "Worth a look", "side": "Side", "source": "Source", "said": "Decided", "sort": "Order",
 }  # fmt: skip
 SORTS = {
-    "": "newest or worst",
     "newest": "newest first",
     "oldest": "oldest first",
-    "doubt": "least probable label first",
+    "doubt": "most doubtful first",
     "strange": "strangest first",
     "small": "smallest first",
     "class": "by class",
 }
+#: What a person chose to look at for a reason begins with the worst.
+USUAL = {DOUBTFUL: "doubt", OTHERWISE: "doubt", STRANGE: "strange"}
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A choice a facet; empty is the first of FIXED. `sort`: of SORTS."""
+    """A choice a facet; empty is the first of FIXED. `sort`: of SORTS; empty is `usual`."""
 
     chosen: Mapping[str, str]
     sort: str = ""
@@ -62,6 +63,15 @@ class Filter:
         """By the query of an address. What it does not know of, it leaves out."""
         sort = query.get("sort", "")
         return cls({facet: query.get(facet, "") for facet in FIXED}, sort if sort in SORTS else "")
+
+    @property
+    def usual(self) -> str:
+        return USUAL.get(self.chosen["why"], "newest")
+
+    @property
+    def sorts(self) -> dict[str, str]:
+        """What can be chosen as an order, with words."""
+        return {"": f"{SORTS[self.usual]} (usual)", **SORTS}
 
 
 @dataclass(frozen=True)
@@ -123,10 +133,7 @@ def _values(picture: Picture, curation: Curation, least: float, newest: str) -> 
 
 def _sort(pictures: list[Picture], curation: Curation, wanted: Filter) -> None:
     """In place; what is alike stays in its order."""
-    sort, nothing = wanted.sort, float("inf")
-    if not sort:
-        # What a person chose to look at for a reason begins with the worst.
-        sort = {DOUBTFUL: "doubt", OTHERWISE: "doubt", STRANGE: "strange"}.get(wanted.chosen["why"], "newest")
+    sort, nothing = wanted.sort or wanted.usual, float("inf")
     if sort in ("newest", "oldest"):
         pictures.sort(key=lambda picture: picture.came, reverse=sort == "newest")
     elif sort == "small":

@@ -64,7 +64,7 @@ class Grid:
             "titles": filters.TITLES,
             "chosen": wanted.chosen,
             "facets": shown.options,
-            "sorts": filters.SORTS,
+            "sorts": wanted.sorts,
             "sort": wanted.sort,
             "classes": listing.classes,
             "all": len(listing.pictures),
@@ -81,9 +81,8 @@ class Grid:
             shown = filters.choose(listing, curation, wanted)
             numbers = {label: number for number, label in enumerate(listing.classes)}
             pictures = [(picture.id, numbers[picture.labels[0]]) for picture in shown.pictures]
-        return answer(
-            {"classes": listing.classes, "pictures": pictures, **self._said(listing, curation, shown)}
-        )
+            said = self._said(listing, curation, shown)
+        return answer({"classes": listing.classes, "pictures": pictures, "sorts": wanted.sorts, **said})
 
     def said(self, request: Request[Any]) -> Response:
         """What was said of pictures, and how many each choice shows."""

@@ -30,8 +30,34 @@ def test_later_decisions_overrule(tmp_path: Path) -> None:
     curation.relabel(tmp_path, "wild grass, dry", [A])
     curation.restore(tmp_path, [B])
     found = decisions.read_curation(tmp_path / "curation.csv")
-    assert found.rejected == {A} and found.relabelled == {A: "wild grass, dry"}
+    assert not found.rejected and found.relabelled == {A: "wild grass, dry"}
     assert found.confirmed == {A} and not found.rejected_hashes
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from(decisions.ACTIONS), st.sampled_from([A, B])), min_size=1))
+def test_of_each_picture_the_last_line_holds(said: list[tuple[str, str]]) -> None:
+    """But `restore` takes back what was said since a picture was added before it takes back that it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [
+            {"action": action, "sha256": sha256, "to": "grass" * (action == "relabel")}
+            for action, sha256 in said
+        ]
+        decisions.append(
+            Path(folder), [line | {"look": "1" * 60 * (line["action"] == "reject")} for line in lines]
+        )
+        found = decisions.read_curation(Path(folder, "curation.csv"))
+    last = {sha256: action for action, sha256 in said}
+    by_action = {action: {one for one in last if last[one] == action} for action in decisions.ACTIONS}
+    assert (found.rejected, found.kept) == (by_action["reject"], by_action["keep"])
+    assert found.relabelled == dict.fromkeys(by_action["relabel"], "grass")
+    assert (
+        found.confirmed
+        == found.decided - found.rejected
+        == by_action["relabel"] | by_action["keep"] | by_action["add"]
+    )
+    assert bool(found.rejected_hashes) == bool(found.rejected)
+    assert found.withdrawn <= by_action["restore"] | by_action["reject"]
 
 
 def test_a_file_of_before_looks_goes_on_with_them(tmp_path: Path) -> None:

@@ -197,9 +197,11 @@ def test_a_person_has_the_last_word(root: Path) -> None:
     curation.relabel(root, "tree", [row(2).sha256])
     curation.reject(root, [row(3).sha256])
     curation.restore(root, [row(3).sha256])
+    curation.reject(root, [row(4).sha256])
+    curation.relabel(root, "b", [row(4).sha256])
     kept, out = divided(BASE, curation=root / "curation.csv")
     assert kept[row(1).sha256].label == "b" and "/b/" in kept[row(1).sha256].file
-    assert row(3).sha256 in kept
+    assert row(3).sha256 in kept and kept[row(4).sha256].label == "b"
     assert [(one.sha256, one.reason) for one in out] == [
         (row(0).sha256, "rejected"),
         (row(2).sha256, "relabelled"),

@@ -71,7 +71,9 @@ def test_each_filter_shows_its_pictures_and_says_how_many_the_others_would(
     assert page.ids("class=grass&sort=newest") == [
         sha(row) for row in sorted(sorted(grass, key=sha), key=lambda row: row.fetched or "", reverse=True)
     ]
-    assert page.ids("why=doubtful&class=grass") == [sha(row) for row in grass[:3]]
+    doubtful = page.listed("why=doubtful&class=grass")
+    assert [id for id, _ in doubtful["pictures"]] == [sha(row) for row in grass[:3]]
+    assert doubtful["sorts"][""] == "most doubtful first (usual)"
     assert set(page.ids("why=otherwise")) == {sha(rows[n]) for rows in (grass, dandelion) for n in (3, 4)}
     assert page.ids("why=strange&class=grass") == [sha(grass[3])]
     newest = max((row.fetched or "")[:10] for row in (*grass, *dandelion))
@@ -139,6 +141,8 @@ def test_many_are_decided_at_once_and_taken_back_at_once(page: Page, collected: 
     shown = {**dict.fromkeys(ids[:2], "x"), **dict.fromkeys(ids[5:8], "")}
     second = page.decide("=dandelion", shown).json()
     assert second["words"] == "5 called dandelion"
+    assert second["states"].keys() == set(ids[:8]) and page.ids("said=rejected") != []
+    assert (page.root / "curation.csv").read_text().count("restore") == 0, "another label is enough"
     assert len(page.curation().rejected) == 3 and set(page.curation().relabelled.values()) == {"dandelion"}
     assert set(page.ids("class=dandelion&said=relabelled")) == set(shown)
     kept = page.decide("keep", {**dict.fromkeys(ids[:2], "=dandelion"), ids[9]: ""}).json()

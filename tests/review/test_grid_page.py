@@ -363,8 +363,11 @@ def test_the_address_holds_what_is_shown(place: Collected, address: str, chrome:
     grid.choose("why", "doubtful")
     grid.says("3 pictures")
     assert chrome.current_url == f"{address}?class=grass&why=doubtful"
+    order = "document.querySelector('[name=sort]').selectedOptions[0].text"
+    assert grid.js(order) == "most doubtful first (usual)"
     chrome.back()
     grid.says("200 pictures")
+    assert grid.js(order) == "newest first (usual)"
     assert chrome.current_url == f"{address}?class=grass"
     assert grid.js("document.querySelector('[name=why]').value") == ""
     chrome.forward()
