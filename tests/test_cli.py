@@ -216,6 +216,7 @@ def test_what_the_operating_system_refuses_is_told_with_its_remedy(
     assert capsys.readouterr().err.startswith(f"greenr: a-file: {remedy}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "unbuffered"), [(["history", "--root", "/nonexistent"], ""), (["--help"], "1")]
 )

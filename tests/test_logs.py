@@ -32,6 +32,7 @@ def write(path: Path, name: int, lines: int) -> None:
     log.close()
 
 
+@pytest.mark.slow
 def test_processes_at_once_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     context = multiprocessing.get_context("spawn")

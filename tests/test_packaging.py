@@ -49,6 +49,7 @@ def bare_python(tmp_path_factory):
     return environment / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_static_templates_and_configuration_travel(installed):
     for folder in ("static", "templates"):
         there = {path.name: path.read_bytes() for path in (installed / "greenr_luigi" / folder).iterdir()}
@@ -58,6 +59,7 @@ def test_static_templates_and_configuration_travel(installed):
     assert (installed / "greenr_luigi" / "luigi.cfg").read_bytes() == (REPOSITORY / "luigi.cfg").read_bytes()
 
 
+@pytest.mark.slow
 def test_every_package_is_in_it_and_each_module_that_needs_nothing_heavy_imports(
     installed, bare_python, tmp_path
 ):

@@ -11,6 +11,8 @@ import pytest
 
 from tests.pipeline import Pipeline, drawings
 
+pytestmark = pytest.mark.slow
+
 BOTH = ["DownloadImages(dandelion)", "DownloadImages(grass)"]
 
 
@@ -66,7 +68,6 @@ def rows(pipeline):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 def test_a_recrawl_keeps_adds_and_never_brings_back(pipeline, web, tmp_path):
     assert list(collect(pipeline).ran) == [*BOTH, "SplitDataset"]
     before = rows(pipeline)

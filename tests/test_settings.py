@@ -225,6 +225,7 @@ def test_a_wrong_luigi_cfg_is_one_line(text, line, tmp_path, config, monkeypatch
     assert str(error.value) == f"luigi.cfg: {line}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--modul", "--m"])
 def test_luigi_ends_in_that_line_before_it_reads_anything_itself(option, tmp_path):
     (tmp_path / "luigi.cfg").write_text("[core]\nlog_level = %x")

@@ -97,6 +97,7 @@ def test_a_stage_with_effects_outside_its_folder_takes_no_output():
     assert not {"DownloadImages", "DeployApp"} & {*TAKING} and "TrainModel" in TAKING
 
 
+@pytest.mark.slow
 def test_what_a_picture_is_called_and_what_lies_beside_it_trains_nothing_again(tmp_path):
     folder, root = tmp_path / "mine", tmp_path / "data"
     for label in ("dandelion", "grass"):

@@ -132,7 +132,7 @@ HEADERS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.text(min_size=1, max_size=20), HEADERS)
 @example("action", b"")
 @example("sha256,action", b"action,sha256\n")

@@ -12,6 +12,8 @@ import pytest
 from greenr_luigi.staleness.stamp import Stamp
 from tests.pipeline import STAGES, Pipeline, copy_of_ready
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).with_name("phone_pack")
 BEFORE = STAGES[: STAGES.index("DeployApp")]
 
@@ -40,7 +42,6 @@ def run(pipeline: Pipeline, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_it_runs_after_the_export_and_is_seen_by_every_command(ready, tmp_path):
     pipeline = with_package(copy_of_ready(ready, tmp_path))
     options = pipeline.parameters("ExportModel")

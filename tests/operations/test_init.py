@@ -38,6 +38,7 @@ def test_each_line_stands_under_the_stage_that_owns_it_with_its_reason(tmp_path)
     assert "permitted values" not in text
 
 
+@pytest.mark.slow
 def test_luigi_and_greenr_need_no_parameter_there(tmp_path):
     init(tmp_path, ASKED)
     for command, words in (

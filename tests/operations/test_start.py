@@ -102,6 +102,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_wrong_settings_stop_no_start_and_a_run_that_they_refuse_serves_on(tmp_path: Path) -> None:
     (tmp_path / "luigi.cfg").write_text(WRONG)
     for root in ("roots", "others"):

@@ -186,7 +186,7 @@ def test_readers_never_see_no_current_while_it_is_replaced(tmp_path: Path) -> No
 
     reader = threading.Thread(target=read)
     reader.start()
-    for n in range(100):
+    for n in range(40):
         rollout.point(store, pair[(n + 1) % 2])
     done.set()
     reader.join()

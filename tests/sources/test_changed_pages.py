@@ -92,9 +92,20 @@ def test_a_changed_page_is_told(
 ) -> None:
     play(name, answer, 0)
     with pytest.raises(SourceError, match=f"brought no pictures of 'dandelion'.*{re.escape(words)}"):
-        collect_from(name, "dandelion", tmp_path / "none", 30)
+        collect_from(name, "dandelion", tmp_path / "out", 30)
+
+
+#: One function tells of every change: of each engine, a page that cannot be read, and one that cannot be had.
+LATER: list[tuple[Answer, str]] = [(b"try again later", "it begins 'try"), ((429, b"no"), "it answered 429")]
+
+
+@pytest.mark.parametrize(("answer", "words"), LATER)
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_page_that_changes_on_the_way_is_told_and_what_came_stays(
+    name: str, answer: Answer, words: str, play: Callable[..., None], tmp_path: Path
+) -> None:
     play(name, answer, 1)
-    counts = collect_from(name, "dandelion", tmp_path / "some", 30)
+    counts = collect_from(name, "dandelion", tmp_path / "out", 30)
     assert counts["pictures"] == 12 and counts["retry"] == [name]
     assert f"{name} ended early: " in str(counts["warning"]) and words in str(counts["warning"])
 

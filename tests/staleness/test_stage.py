@@ -132,6 +132,7 @@ def test_force(root):
     assert build(root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parallel", "builds"), [(False, 2), (True, 1)])
 def test_force_where_stages_run_in_processes_of_their_own(root, parallel, builds):
     build(root)

@@ -18,6 +18,8 @@ from greenr_luigi.training.feature_store import BODIES, BODY
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.staleness.test_regular import in_the_place_of
 
+pytestmark = pytest.mark.slow
+
 DIGEST, OTHER = "a" * 16, "b" * 16
 
 

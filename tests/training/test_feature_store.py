@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi.training.feature_store import FOLDER, FeatureStore, superfluous
@@ -52,6 +52,7 @@ def test_what_is_kept_is_found_again_by_the_digest_it_was_kept_under(tmp_path):
     assert found(tmp_path / FOLDER, f"{7:016x}", "f" * 16) == {f"{7:016x}": some(8)[f"{7:016x}"].tobytes()}
 
 
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_byte_that_changed_on_the_disk_brings_no_wrong_features(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("changed")

@@ -45,6 +45,7 @@ def inside(root: Path, *routes: Route, evaluated: bool = False, **settings: Any)
         yield client
 
 
+@pytest.mark.slow
 def test_the_web_process_loads_no_torch_fastai_luigi_or_pickled_model() -> None:
     code = (
         "import sys, json, greenr_luigi.serving.server, greenr_luigi.serving.releases\n"
@@ -197,6 +198,7 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_release_that_tells_little_of_itself_has_its_pages(tmp_path: Path) -> None:
     with inside(tmp_path) as client:
         classifier = client.app_state["classifier"]
