@@ -1,4 +1,5 @@
-"""Pictures that belong together, such as burst shots and frames of one video: a group stands on one side of a split."""
+"""Pictures that belong together, such as burst shots and frames of one video: a group stands on one side of a split,
+and in one fold of a cross-validation."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from greenr_luigi.dataset.cleaning import Picture
+from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
+from greenr_luigi.dataset.sides import unit_of
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.pictures.manifest import PictureRow
 
 
 class GroupError(GreenrError):
@@ -52,3 +55,25 @@ def _captured(expression: re.Pattern[str], path: str) -> str:
     if found is None:
         return ""
     return found["group" if "group" in expression.groupindex else min(expression.groups, 1)] or ""
+
+
+def inseparable(rows: Sequence[PictureRow], near: NearDuplicates) -> list[str | None]:
+    """For each picture a name that it shares with its group and its near-duplicates, and with what belongs to these;
+    None for one that stands alone."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes = {node for row in rows for node in (row.perceptual_hash, unit_of(row))}
+    number = {node: n for n, node in enumerate(nodes)}
+    edges = [(row.perceptual_hash, unit_of(row)) for row in rows]
+    edges += [
+        (row.perceptual_hash, h) for row in rows for h in near.of.get(row.perceptual_hash, ()) if h in number
+    ]
+    ends = [[number[edge[end]] for edge in edges] for end in (0, 1)]
+    graph = coo_array(([1] * len(edges), ends), shape=(len(nodes), len(nodes)))
+    _, component = connected_components(graph, directed=False)
+    of = [int(component[number[row.perceptual_hash]]) for row in rows]
+    members: dict[int, list[str]] = {}
+    for part, row in zip(of, rows, strict=True):
+        members.setdefault(part, []).append(row.sha256[:16])
+    return [min(members[part]) if len(members[part]) > 1 else None for part in of]

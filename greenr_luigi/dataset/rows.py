@@ -19,12 +19,14 @@ NOTES = (SPLIT, EXCLUDED, REFUSED, NOTE)
 @dataclass(frozen=True)
 class LabelRow:
     """What a model is told of a picture of the data set, a line of labels.csv. `side`: train, valid (validation) or
-    test."""
+    test. `group`: pictures with the same one are never divided, neither by sides nor by folds: those of a person's
+    group, and near-duplicates (groups.inseparable). None for one that stands alone."""
 
     file: Name
     label: str
     sha256: str
     side: str
+    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.dataset import cleaning, decisions, rows
 from greenr_luigi.dataset.cleaning import LeftOut, NearDuplicates, Picture, leave_out
-from greenr_luigi.dataset.groups import grouped
+from greenr_luigi.dataset.groups import grouped, inseparable
 from greenr_luigi.dataset.rows import Excluded, LabelRow, SplitNote, SplitRow
 from greenr_luigi.dataset.sides import Rule, choose, fill_empty, unit_of
 from greenr_luigi.errors import GreenrError
@@ -78,12 +78,17 @@ def split(
     _check(downloads, split_rows, excluded)
     _link(pictures, split_rows, out, on_progress)
     note = _note(split_rows)
+    groups = inseparable(split_rows, near)
+    label_rows = [
+        LabelRow(row.file, row.label, row.sha256, row.side, group)
+        for row, group in zip(split_rows, groups, strict=True)
+    ]
     left_out = [
         Excluded(one.row.file, one.row.label, one.row.sha256, reason, detail, one.row.group)
         for one, reason, detail in excluded
     ]
     write_csv(out / rows.SPLIT, split_rows, SplitRow)
-    write_csv(out / rows.LABELS, split_rows, LabelRow)
+    write_csv(out / rows.LABELS, label_rows, LabelRow)
     write_csv(out / rows.EXCLUDED, left_out, Excluded)
     contracts.write(out / rows.REFUSED, cleaning.refused_files(downloads))
     contracts.write(out / rows.NOTE, note)

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 from greenr_luigi.evaluation.familiarity import Features
 from greenr_luigi.training.body_onnx import FEATURES, POOLED
+from greenr_luigi.training.heads import Head
 
 #: Of the unit vector of a picture without any features.
 LEAST_LENGTH = 1e-12
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head as one 1 x 1 convolution: `weight` (classes, features, 1, 1) and `bias` (classes,)."""
-
-    weight: Features
-    bias: Features
-
-
-def folded(head: nn.Module) -> Head:
-    """A head's BatchNorm folded into its Linear layer. The head must average features over locations and then be linear
-    in them: one BatchNorm1d, one Linear layer, and beside these only what does nothing in evaluation mode or only
-    changes the shape (pooling, Flatten, Dropout)."""
-    norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
-    linear = next(m for m in head.children() if isinstance(m, nn.Linear))
-    assert norm.running_var is not None and norm.running_mean is not None
-    with torch.inference_mode():
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        bias = linear.weight @ (norm.bias - scale * norm.running_mean)
-        weight = (linear.weight * scale)[:, :, None, None]
-        return Head(weight.numpy(), (bias if linear.bias is None else bias + linear.bias).numpy())
 
 
 def assembled(body: bytes, head: Head, temperature: float, centers: Features) -> bytes:
@@ -59,7 +35,7 @@ def assembled(body: bytes, head: Head, temperature: float, centers: Features) ->
         graph.node.append(helper.make_node(kind, inputs, [output], f"head/{output}", **attributes))
         return output
 
-    weight, bias = constant("weight", head.weight), constant("bias", head.bias)
+    weight, bias = constant("weight", head.weight[:, :, None, None]), constant("bias", head.bias)
     heat = node("Conv", [FEATURES, weight, bias], "heat", kernel_shape=[1, 1])
     places, each = constant("places", [2, 3], np.int64), constant("each", [1], np.int64)
     logits = node("ReduceMean", [heat, places], "logits", keepdims=0)

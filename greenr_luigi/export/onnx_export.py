@@ -24,7 +24,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
-from greenr_luigi.training import body_onnx
+from greenr_luigi.training import body_onnx, heads
 from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
 
@@ -57,7 +57,7 @@ def export(
     on_progress(0.3, "writing model.onnx")
     centers = np.load(evaluation / "centers.npy")
     body = body_onnx.kept(root, learn.model[0], training)
-    head = assembly.folded(learn.model[1])
+    head = heads.folded(learn.model[1])
 
     def assemble(body: bytes) -> bytes:
         return assembly.assembled(body, head, metrics.temperature, centers)

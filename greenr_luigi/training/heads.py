@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import nan
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,8 +19,25 @@ from greenr_luigi.training.saved_model import Epoch, Training
 #: gave is in docs/benchmarks-appendix.md, Recipes.
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a tensor, which are copied when they are asked for."""
+
+    of: torch.Tensor
+    rows: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, items: list[int]) -> torch.Tensor:
+        return self.of[self.rows[items]]
+
+
 #: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
-Labelled = tuple[torch.Tensor, torch.Tensor]
+Labelled = tuple[torch.Tensor | Rows, torch.Tensor]
+Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class EpochProgress(fv.Callback):  # type: ignore[misc]
@@ -28,7 +48,9 @@ class EpochProgress(fv.Callback):  # type: ignore[misc]
 
     def after_epoch(self) -> None:
         numbers = zip(self.recorder.metric_names[1:-1], self.recorder.log[1:], strict=True)
-        words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in numbers)
+        # Nothing is told of the validation pictures where there are none.
+        told = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in numbers if value is not None)
+        words = ", ".join(told)
         done = self.epoch + 1
         self.on_progress(done / self.n_epoch, f"epoch {done} of {self.n_epoch}: {words}")
 
@@ -36,22 +58,25 @@ class EpochProgress(fv.Callback):  # type: ignore[misc]
 def fit_one_cycle(
     learn: Any, epochs: int, learning_rate: float | slice, on_progress: OnProgress, **options: Any
 ) -> list[Epoch]:
-    """Train a learner in place by fastai's fit_one_cycle, and return what its recorder noted of each epoch."""
+    """Train a learner in place by fastai's fit_one_cycle, and return what its recorder noted of each epoch; NaN is what
+    takes validation pictures where there are none."""
     with learn.no_bar(), learn.no_logging(), learn.added_cbs(EpochProgress(on_progress)):
         learn.fit_one_cycle(epochs, learning_rate, **options)
-    return [Epoch(*map(float, row)) for row in learn.recorder.values]
+    return [
+        Epoch(*(nan if value is None else float(value) for value in row)) for row in learn.recorder.values
+    ]
 
 
 def fit(
     head: nn.Module,
     train: Labelled,
-    valid: Labelled,
+    valid: Labelled | None,
     training: Training,
     on_progress: OnProgress,
     **options: Any,
 ) -> list[Epoch]:
-    """Train `head` in place. The same seed on the same machine and thread count gives the same head. `options`: others
-    than ours for fastai's Learner, for experiments."""
+    """Train `head` in place; `valid` is only watched. The same seed on the same machine and thread count gives the same
+    head. `options`: others than ours for fastai's Learner, for experiments."""
     fv.set_seed(training.seed, reproducible=True)
     # A linear layer learns as well from zero as from random weights, and does not keep what was random in them:
     # lower loss, and less harm from wrong labels (docs/benchmarks-appendix.md).
@@ -60,11 +85,12 @@ def fit(
     n = len(train[1])
     batch_size = min(n, 64, max(16, n // 8))
 
-    def tensor_loader(x: torch.Tensor, y: torch.Tensor, **options: Any) -> Any:
+    def tensor_loader(x: torch.Tensor | Rows, y: torch.Tensor, **options: Any) -> Any:
         return batch_loader(len(y), lambda items: (x[items], y[items]), **options)
 
+    x, y = valid or (train[0], train[1][:0])
     loaders = fv.DataLoaders(
-        tensor_loader(*train, bs=batch_size, shuffle=True, drop_last=True), tensor_loader(*valid, bs=256)
+        tensor_loader(*train, bs=batch_size, shuffle=True, drop_last=True), tensor_loader(x, y, bs=256)
     )
     options = {"loss_func": fv.CrossEntropyLossFlat(), "metrics": fv.error_rate} | options
     threads = torch.get_num_threads()
@@ -80,3 +106,29 @@ def fit(
 def batch_loader(pictures: int, create_batch: Callable[[list[int]], Labelled], **options: Any) -> Any:
     """A fastai DataLoader that takes a whole batch at once, by the pictures' numbers, instead of item by item."""
     return fv.DataLoader(range(pictures), create_batch=create_batch, num_workers=0, **options)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as one linear map of the pooled features: `weight` (classes, features) and `bias` (classes,)."""
+
+    weight: Matrix
+    bias: Matrix
+
+    def logits(self, x: torch.Tensor) -> Matrix:
+        """(pictures, classes), from features (pictures, features, ...)."""
+        return x.flatten(1).numpy() @ self.weight.T + self.bias
+
+
+def folded(head: nn.Module) -> Head:
+    """A head's BatchNorm folded into its Linear layer. The head must average features over locations and then be linear
+    in them: one BatchNorm1d, one Linear layer, and beside these only what does nothing in evaluation mode or only
+    changes the shape (pooling, Flatten, Dropout)."""
+    norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
+    linear = next(m for m in head.children() if isinstance(m, nn.Linear))
+    assert norm.running_var is not None and norm.running_mean is not None
+    with torch.inference_mode():
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias = linear.weight @ (norm.bias - scale * norm.running_mean)
+        weight = linear.weight * scale
+        return Head(weight.numpy(), (bias if linear.bias is None else bias + linear.bias).numpy())

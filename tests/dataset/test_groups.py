@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi.dataset.cleaning import Picture
-from greenr_luigi.dataset.groups import GroupError, grouped
-from tests.dataset.test_split import divided, many, row
+from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
+from greenr_luigi.dataset.groups import GroupError, grouped, inseparable
+from greenr_luigi.dataset.rows import read_labels
+from greenr_luigi.dataset.split import split
+from tests.dataset.test_split import collected, divided, many, row
 
 PATHS = ["walk/0007_frame1.jpg", "walk/0007_frame2.jpg", "run/0007_frame1.jpg", "run/alone.jpg", None]
 
@@ -70,3 +72,31 @@ def test_what_a_pattern_captures_stands_on_one_side_across_classes() -> None:
     alone, _ = divided(rows)
     assert {one.group for one in alone.values()} == {None}
     assert {sha: one.side for sha, one in alone.items()} != {sha: one.side for sha, one in kept.items()}
+
+
+def test_near_duplicates_and_groups_and_what_belongs_to_both_are_inseparable() -> None:
+    """1 looks like 0, which is in a group with 2, which looks like 3."""
+    rows = [
+        row(0),
+        row(1, near=0),
+        row(2),
+        row(3, near=2),
+        row(4),
+        row(5),
+        row(6),
+        replace(row(7), group="h"),
+    ]
+    rows[0], rows[2] = replace(rows[0], group="g"), replace(rows[2], group="g")
+    rows[5] = replace(rows[5], dhash=rows[6].dhash, phash=rows[6].phash)
+    found = inseparable(rows, NearDuplicates([Picture(one, Path()) for one in rows]))
+    first, second = min(one.sha256[:16] for one in rows[:4]), min(one.sha256[:16] for one in rows[5:7])
+    assert found == [first] * 4 + [None] + [second] * 2 + [None]
+
+
+def test_labels_csv_tells_what_is_inseparable(tmp_path: Path) -> None:
+    rows = many("a", 0) + many("b", 1000) + [row(number, near=3) for number in range(2000, 2020)]
+    split(collected(tmp_path / "in", rows), tmp_path, seed=0, curation=None, on_progress=lambda *_: None)
+    of = {one.sha256: one.group for one in read_labels(tmp_path, "train", "valid", "test")}
+    alike = [of[one.sha256] for one in (rows[3], *rows[80:]) if one.sha256 in of]
+    assert len(alike) > 2 and len({*alike}) == 1 and None not in alike
+    assert [*of.values()].count(None) == len(of) - len(alike)

@@ -10,7 +10,7 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.export import assembly, quantization
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization, read_card
-from greenr_luigi.training import body_onnx
+from greenr_luigi.training import body_onnx, heads
 from greenr_luigi.training.architectures import load_model
 from tests import tiny_release, walk
 
@@ -32,7 +32,7 @@ def integers():
     body = quantization.quantized(body_onnx.written(learn.model[0], training), walk.SIZE)
     centers = np.load(walk.walk().evaluation / "centers.npy")
     temperature = read_card(walk.walk().export).temperature
-    return assembly.assembled(body, assembly.folded(learn.model[1]), temperature, centers)
+    return assembly.assembled(body, heads.folded(learn.model[1]), temperature, centers)
 
 
 def quantized_convolutions(file):
