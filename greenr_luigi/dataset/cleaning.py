@@ -12,7 +12,7 @@ from greenr_luigi.dataset import decisions
 from greenr_luigi.dataset.decisions import Curation
 from greenr_luigi.dataset.duplicates import copy_limit, hash_matrix, near_pairs
 from greenr_luigi.dataset.rows import RefusedFile, RefusedKind
-from greenr_luigi.pictures.examine import examine_file
+from greenr_luigi.pictures.examine import examine_file, once
 from greenr_luigi.pictures.manifest import (
     MANIFEST,
     REJECTED,
@@ -75,18 +75,22 @@ def refused_files(downloads: Mapping[str, Path]) -> list[RefusedKind]:
 
 
 def added_pictures(
-    root: Path, downloads: Mapping[str, Path], collected: Iterable[Picture] = ()
+    root: Path,
+    downloads: Mapping[str, Path],
+    collected: Iterable[Picture] = (),
+    tell: Callable[[str], object] = lambda words: None,
 ) -> list[Picture]:
-    """What a person added by hand to these classes, but for what the source `feedback` has taken from there."""
+    """What a person added by hand to these classes, but for what the source `feedback` has taken from there. `tell`
+    hears what keeps each of them from being decoded but once, ever."""
     taken = {(p.row.label, p.row.sha256[:16]) for p in collected if p.row.engine == "feedback"}
     files = [(label, path) for label in sorted(downloads) for path in decisions.added_files(root, label)]
-    with ThreadPoolExecutor() as pool:
-        return [*pool.map(_added_picture, (file for file in files if (file[0], file[1].stem) not in taken))]
+    with once(root, tell) as examine, ThreadPoolExecutor() as pool:
 
+        def picture(file: tuple[str, Path]) -> Picture:
+            label, path = file
+            return Picture(examine_file(path, label, "added", examine), path)
 
-def _added_picture(file: tuple[str, Path]) -> Picture:
-    label, path = file
-    return Picture(examine_file(path, label, "added"), path)
+        return [*pool.map(picture, (file for file in files if (file[0], file[1].stem) not in taken))]
 
 
 def leave_out(

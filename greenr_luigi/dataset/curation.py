@@ -12,7 +12,7 @@ from greenr_luigi import files
 from greenr_luigi.contracts import read_log
 from greenr_luigi.dataset.decisions import ADDED, Curation, CurationError, append
 from greenr_luigi.pictures import door
-from greenr_luigi.pictures.examine import examine, examine_file
+from greenr_luigi.pictures.examine import Examine, examine, examine_file, once
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 from greenr_luigi.pictures.terms import TAKEN, Terms
@@ -148,14 +148,15 @@ def _newest(root: Path) -> str:
 def _known(root: Path) -> dict[str, str]:
     """The perceptual hashes of every picture that lies under the root, by sha256."""
     rows = [row for path in root.glob(f"*/*/{MANIFEST}") for row in read_jsonl(path, PictureRow)]
-    added = [_hashes(path) for path in root.glob(f"{ADDED}/*/*") if path.is_file()]
+    with once(root, lambda words: None) as examine:
+        added = [_hashes(path, examine) for path in root.glob(f"{ADDED}/*/*") if path.is_file()]
     return {row.sha256: "".join(row.perceptual_hash) for row in rows} | dict(added)
 
 
-def _hashes(path: Path) -> tuple[str, str]:
+def _hashes(path: Path, examine: Examine = examine) -> tuple[str, str]:
     """The sha256 and perceptual hashes of a file. What is no picture has none, and may be rejected all the same."""
     try:
-        row = examine_file(path, "", "")
+        row = examine_file(path, "", "", examine)
     except door.UnusablePicture:
         return file_sha256(path), ""
     return row.sha256, "".join(row.perceptual_hash)

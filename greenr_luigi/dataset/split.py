@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,7 +60,8 @@ def split(
     decided = decisions.Curation()
     if curation is not None:
         decided = decisions.read_curation(curation)
-        pictures += cleaning.added_pictures(curation.parent, downloads, pictures)
+        tell = functools.partial(on_progress, 0)
+        pictures += cleaning.added_pictures(curation.parent, downloads, pictures, tell)
     excluded: list[LeftOut] = []
     pictures = leave_out(pictures, excluded, lambda p: cleaning.decided_against(p, decided, downloads))
     pictures = [cleaning.relabelled(picture, decided) for picture in pictures]

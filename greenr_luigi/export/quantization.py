@@ -22,12 +22,12 @@ from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization
 from greenr_luigi.inference import is_answer, open_session
+from greenr_luigi.kept import digest_of
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.sources import drawn
 from greenr_luigi.staleness import regular
 from greenr_luigi.training import body_onnx
-from greenr_luigi.training.feature_store import digest_of
 
 NAME = "model.int8.onnx"
 #: By whose versions it may differ from the same floats.

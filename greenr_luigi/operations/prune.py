@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenr_luigi import files
+from greenr_luigi import kept as kept_by_content
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
@@ -18,13 +19,12 @@ from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import releases, removal
 from greenr_luigi.sources import archive, registry
 from greenr_luigi.staleness import data_root, output_folder, traces
-from greenr_luigi.training import feature_store
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes together, in that order. `what`: the title of a stage, "release", "features", "bodies", "archive",
-    "leftover" or "lock"."""
+    """What goes together, in that order. `what`: the title of a stage, "release", a kind of what is kept by
+    content (kept.KINDS), "bodies", "archive", "leftover" or "lock"."""
 
     what: str
     bytes: int
@@ -50,7 +50,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             *_superfluous_releases(root, keep),
             *(
                 Removal(path.parent.name, size(path), (path,))
-                for path in feature_store.superfluous(root, max(keep, 2))
+                for path in kept_by_content.superfluous(root, max(keep, 2))
             ),
             *(Removal("archive", size(path), (path,)) for path in archive.superfluous(root)),
             *_left_by_killed_runs(root, stage_folders),

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from greenr_luigi import kept
 from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
 from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import processes, releases, rollout
 from greenr_luigi.staleness import traces
-from greenr_luigi.training import feature_store
 
-CACHES = (thumbnails.FOLDER, feature_store.FOLDER, feature_store.BODIES)
+CACHES = (thumbnails.FOLDER, *kept.KINDS, kept.BODIES)
 
 
 class Usage(TypedDict):

@@ -8,6 +8,7 @@ machine. The class is then collected from what was found of its parts, as if tha
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import msgspec
 from greenr_luigi import cores
 from greenr_luigi.contracts import plain
 from greenr_luigi.pictures import door
-from greenr_luigi.pictures.examine import examine
+from greenr_luigi.pictures.examine import Examine, once
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.pictures.terms import Terms
 from greenr_luigi.progress import OnProgress
@@ -40,7 +41,7 @@ Named = tuple[Mapping[str, str], Candidate]
 
 
 def examined(
-    candidate: Candidate, label: str, engine: str, terms: Terms
+    candidate: Candidate, label: str, engine: str, terms: Terms, examine: Examine
 ) -> tuple[PictureRow | Refusal, bytes | None]:
     """A candidate loaded and let through the door, or why not."""
     try:
@@ -60,7 +61,7 @@ def check(
     (out / PICTURES).mkdir()
 
     def look(candidate: Candidate) -> PictureRow | Refusal:
-        outcome, data = examined(candidate, label, source.name, source.terms(request))
+        outcome, data = examined(candidate, label, source.name, source.terms(request), examine)
         if data is not None and isinstance(outcome, PictureRow):
             (out / PICTURES / outcome.file).write_bytes(data)
         return outcome
@@ -71,7 +72,8 @@ def check(
         for file in fileset.names(number, of)
     ]
     many = cores.allowed()
-    with ThreadPoolExecutor(many) as pool:
+    tell = functools.partial(on_progress, 0)
+    with once(request.root, tell) as examine, ThreadPoolExecutor(many) as pool:
         under_way = UnderWay[Named, PictureRow | Refusal](
             pool, lambda one: look(one[1]), lambda one: "", many, many
         )

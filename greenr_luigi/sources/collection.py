@@ -13,6 +13,7 @@ from pathlib import Path
 from greenr_luigi import cores
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
+from greenr_luigi.pictures.examine import once
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.pictures.terms import LEAST_SIDE
 from greenr_luigi.progress import OnProgress
@@ -65,15 +66,18 @@ def collect(
         on_progress(0, f"{request.label}: waits for another run that collects it: {who}")
 
     with contextlib.ExitStack() as stack:
+        examine = stack.enter_context(once(request.root, functools.partial(on_progress, 0)))
         if source.local:
             pictures = Store(out / "pictures")
         else:
-            of_class = store.opened(request.root, request.label, earlier, on_wait, request.terms, checked)
+            of_class = store.opened(
+                request.root, request.label, earlier, on_wait, request.terms, checked, examine
+            )
             pictures = stack.enter_context(of_class)
         before = frozenset(pictures.pictures)
         # Of parts, each has found that out.
         opted_out = {} if anew or shards or not (replaces and request.opt_outs) else _opted_out(replaces)
-        collection = Collection(source, request, pictures, opted_out)
+        collection = Collection(source, request, pictures, opted_out, examine)
         pool = stack.enter_context(ThreadPoolExecutor(cores.allowed() if source.local else THREADS))
 
         def on_batch() -> None:
@@ -133,7 +137,9 @@ def _refused_before(output: Path, collection: Collection) -> list[Refusal]:
     ]
 
 
-def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, object] | None:
+def examine_again(
+    request: Request, out: Path, earlier: Path, on_progress: OnProgress
+) -> dict[str, object] | None:
     """Fill `out` as `collect` does, with the pictures of an earlier collection of the same class, judged and hashed by
     today's code: no source is asked for anything.
 
@@ -144,7 +150,8 @@ def examine_again(request: Request, out: Path, earlier: Path) -> dict[str, objec
         refusals = read_jsonl(earlier / REJECTED, Refusal)
     except (FileNotFoundError, ContractError):
         return None
-    outcomes = store.examine_all(earlier, old, request.terms)
+    with once(request.root, functools.partial(on_progress, 0)) as examine:
+        outcomes = store.examine_all(earlier, old, request.terms, examine=examine)
     rows = [outcome for outcome in outcomes if isinstance(outcome, PictureRow)]
     if None in outcomes or len(rows) < _least(request):
         return None

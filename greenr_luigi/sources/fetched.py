@@ -8,6 +8,7 @@ is put into the store of the class before all parts are there and the class is c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenr_luigi import contracts, files
+from greenr_luigi.pictures.examine import once
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, collected, hosts
@@ -60,7 +62,7 @@ def check(
         load = candidate.load if here is None else lambda: here
         # In which line it stands is told when the class is collected: by then it may be another.
         bare = replace(candidate, load=load, place="")
-        outcome, data = examined(bare, request.label, source.name, source.terms(request))
+        outcome, data = examined(bare, request.label, source.name, source.terms(request), examine)
         if here is None and data is not None and isinstance(outcome, PictureRow):
             files.write(place, data)
         return outcome
@@ -70,7 +72,8 @@ def check(
         for candidate in source.candidates(request)
         if candidate.file_url in mine
     ]
-    with ThreadPoolExecutor(THREADS) as pool:
+    tell = functools.partial(on_progress, 0)
+    with once(request.root, tell) as examine, ThreadPoolExecutor(THREADS) as pool:
         under_way = UnderWay[checking.Named, PictureRow | Refusal](
             pool,
             lambda one: look(one[1]),

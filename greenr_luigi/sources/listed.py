@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
+from greenr_luigi.pictures.examine import Examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import hosts, licenses
 from greenr_luigi.sources.checking import WINDOW, examined
@@ -52,12 +53,19 @@ def some_of_each_side(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
 
 class Collection:
     """What is used of a store for a request to a source, as far as the source has been asked. `source`: one, or a list
-    of those that are asked in turn. `refused`: what is not asked for again, by address."""
+    of those that are asked in turn. `refused`: what is not asked for again, by address. `examine`: by what pictures are
+    let in."""
 
     def __init__(
-        self, source: Source, request: Request, pictures: Store, refused: Mapping[str, Refusal]
+        self,
+        source: Source,
+        request: Request,
+        pictures: Store,
+        refused: Mapping[str, Refusal],
+        examine: Examine,
     ) -> None:
         self.source, self.request, self.store, self._refused = source, request, pictures, refused
+        self._examine = examine
         self.refusals: list[Refusal] = []
         #: Each good picture as the source has listed it, by sha256.
         self.listed: dict[str, Candidate] = {}
@@ -203,7 +211,8 @@ class Collection:
         if known and candidate.picture and sound(candidate.picture, known.sha256):
             outcome, data = known, candidate.picture
         else:
-            outcome, data = examined(candidate, self.request.label, part.name, part.terms(self.request))
+            terms = part.terms(self.request)
+            outcome, data = examined(candidate, self.request.label, part.name, terms, self._examine)
         if self.source.local or isinstance(outcome, Refusal):
             return outcome, data
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -63,7 +63,7 @@ class Recrawl:
         may_do = not source.local and not self.forced and not self.shards
         if may_do and (at_hand := self._at_hand(holds)):
             folder, stamp = at_hand
-            if counts := collection.examine_again(self.request, out, folder):
+            if counts := collection.examine_again(self.request, out, folder, on_progress):
                 said = {name: stamp.summary[name] for name in SAID_OF_SEARCH if name in stamp.summary}
                 return {**counts, **said, "searched": searched(stamp)}
         drawn = None if self._has_photographs() else source.stand_in

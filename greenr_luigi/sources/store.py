@@ -27,7 +27,7 @@ import msgspec
 
 from greenr_luigi import contracts, files
 from greenr_luigi.pictures import door
-from greenr_luigi.pictures.examine import examine
+from greenr_luigi.pictures.examine import Examine, examine
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
 from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
 from greenr_luigi.sources import collected
@@ -70,7 +70,8 @@ class Origin(PictureRow):
 
 class Store:
     """The pictures of a class in a folder. `log`: the file of their origins, if they are to be found again. `terms`:
-    those on which they are used now. `checked`: what was found of some by today's checks on these terms, by sha256."""
+    those on which they are used now. `checked`: what was found of some by today's checks on these terms, by sha256.
+    `examine`: by what the others are found out."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Store:
         log: Path | None = None,
         terms: Terms = STRANGERS,
         checked: Mapping[str, PictureRow] = MappingProxyType({}),
+        examine: Examine = examine,
     ) -> None:
         self.folder, self.log = folder, log
         self.origins = contracts.read_log(log, Origin) if log else []
@@ -90,7 +92,7 @@ class Store:
         #: What each picture is by today's checks, by sha256. One that is damaged is not here.
         self.pictures: dict[str, PictureRow | Refusal] = {}
         first = {origin.sha256: origin for origin in reversed(self.origins)}
-        of_today = examine_all(folder, first.values(), terms, checked)
+        of_today = examine_all(folder, first.values(), terms, checked, examine)
         for origin, outcome in zip(first.values(), of_today, strict=True):
             if outcome is None and not (folder / origin.file).exists():
                 outcome = Refusal("deleted", f"{origin.file} was deleted from {folder}")
@@ -167,12 +169,13 @@ def opened(
     on_wait: OnWait,
     terms: Terms = STRANGERS,
     checked: Mapping[str, PictureRow] = MappingProxyType({}),
+    examine: Examine = examine,
 ) -> Iterator[Store]:
     """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in.
-    `terms` and `checked`: as of Store."""
+    The others: as of Store."""
     with _locked(root, label, on_wait) as folder:
         _take_in(folder, label, _from_web(earlier))
-        with contextlib.closing(Store(folder, folder / ORIGINS, terms, checked)) as pictures:
+        with contextlib.closing(Store(folder, folder / ORIGINS, terms, checked, examine)) as pictures:
             yield pictures
 
 
@@ -316,9 +319,10 @@ def examine_all(
     rows: Iterable[PictureRow],
     terms: Terms = STRANGERS,
     checked: Mapping[str, PictureRow] = MappingProxyType({}),
+    examine: Examine = examine,
 ) -> list[PictureRow | Refusal | None]:
-    """What the pictures of these rows are by today's checks; None for one that is missing or damaged. `terms` and
-    `checked`: as of Store."""
+    """What the pictures of these rows are by today's checks; None for one that is missing or damaged. The others: as of
+    Store."""
 
     def again(row: PictureRow) -> PictureRow | Refusal | None:
         if (data := sound(folder / row.file, row.sha256)) is None:

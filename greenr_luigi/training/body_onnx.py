@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 from greenr_luigi import files
+from greenr_luigi.kept import BODIES, digest_of
 from greenr_luigi.pictures import door
 from greenr_luigi.staleness import regular
-from greenr_luigi.training.feature_store import BODIES, digest_of
 from greenr_luigi.training.saved_model import Training
 
 OPSET = 18

@@ -9,7 +9,6 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,15 @@ from torch import nn
 
 from greenr_luigi import inference
 from greenr_luigi.dataset import pixels
+from greenr_luigi.kept import FEATURES, Kept, digest_of, versions
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
 from greenr_luigi.training import body_onnx, distributed
-from greenr_luigi.training.feature_store import FOLDER, FeatureStore, Vector, digest_of
 from greenr_luigi.training.saved_model import Training
 
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
 CPU_BATCH = 8
 GPU_BATCH = 128
-#: Pictures whose features are kept at once: what a kill may cost.
-KEPT_AT_ONCE = 256
 #: By whose versions features of the same body may differ. The last is not everywhere.
 LIBRARIES = ("onnxruntime", "pillow", "pillow_heif")
 #: A file of a data set, which is named by its content. Of others nothing is kept.
@@ -76,7 +73,7 @@ def pooled(
     """The body's features of each picture, averaged over locations as the head's first layer would: float32, on the
     CPU, of shape (pictures, features, 1, 1), or (pictures, features) where the body does so by itself. The head takes
     these for pictures. `flip` mirrors each picture. `root`: a data root, where the features of pictures that are named
-    by their content stay for the next time (feature_store.py), and the body as ONNX (body_onnx.py), which computes them
+    by their content stay for the next time (kept.py), and the body as ONNX (body_onnx.py), which computes them
     where there is no GPU.
 
     Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
@@ -96,8 +93,8 @@ def pooled(
                 if on_gpu()
                 else functools.partial(_by_onnx, body, training, flip, root)
             )
-            store = FeatureStore(
-                root / FOLDER, _name(digest, flip), lambda words: on_progress(done / number, words)
+            store = Kept(
+                root / FEATURES, _name(digest, flip), lambda words: on_progress(done / number, words)
             )
             parts = _kept_or_computed(closing.enter_context(store), paths, found.shape[1:].numel(), compute)
         else:
@@ -122,7 +119,7 @@ def _numbered(rows: Sequence[int], parts: Iterable[torch.Tensor]) -> Iterator[Pa
 
 
 def _kept_or_computed(
-    store: FeatureStore,
+    store: Kept,
     paths: Sequence[Path],
     size: int,
     compute: Compute,
@@ -130,22 +127,18 @@ def _kept_or_computed(
     row_of = {path.stem: row for row, path in enumerate(paths) if CONTENT.fullmatch(path.stem)}
     missing = dict.fromkeys(range(len(paths)))
     for known in store.known(row_of):
-        rows = [row_of[name] for name, vector in known.items() if len(vector) == size]
+        rows = [row_of[name] for name, vector in known.items() if len(vector) == 4 * size]
         if rows:
-            yield rows, torch.from_numpy(np.stack([known[paths[row].stem] for row in rows]))
+            vectors = b"".join(known[paths[row].stem] for row in rows)
+            yield rows, torch.frombuffer(bytearray(vectors), dtype=torch.float32).view(len(rows), size)
         for row in rows:
             del missing[row]
     if not missing:
         return
-    new: dict[str, Vector] = {}
     for some, part in _numbered([*missing], compute([paths[row] for row in missing])):
         yield some, part
         named = zip((paths[row].stem for row in some), part.flatten(1).numpy(), strict=True)
-        new |= {name: vector for name, vector in named if name in row_of}
-        if len(new) >= KEPT_AT_ONCE:
-            store.keep(new)
-            new = {}
-    store.keep(new)
+        store.keep({name: vector.astype("<f4").tobytes() for name, vector in named if name in row_of})
 
 
 def _by_torch(body: nn.Module, training: Training, flip: bool) -> Compute:
@@ -200,9 +193,5 @@ def _shape(body: nn.Module, training: Training) -> torch.Size:
 
 def _name(digest: str, flip: bool) -> str:
     """Of the file of features: by the body's digest, the view, and what computes."""
-    versions = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    computing = (device().type, torch.backends.cpu.get_cpu_capability(), versions, CODE)
+    computing = (device().type, torch.backends.cpu.get_cpu_capability(), versions(LIBRARIES), CODE)
     return digest_of(digest, flip, computing)

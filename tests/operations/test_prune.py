@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from greenr_luigi import kept as kept_by_content
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import _remove, prune
 from greenr_luigi.operations.usage import usage
 from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import publishing, releases
 from greenr_luigi.staleness import data_root
-from greenr_luigi.training import feature_store
 from tests import toys
 from tests.serving.made import export
 from tests.sources.conftest import picture
@@ -72,7 +72,7 @@ def test_parts_of_a_class_stay_while_a_collection_that_stays_was_made_from_them(
 
 def test_the_features_that_were_used_last_stay(tmp_path):
     data_root.mark(tmp_path)
-    folder = tmp_path / feature_store.FOLDER
+    folder = tmp_path / kept_by_content.FEATURES
     folder.mkdir()
     for number, name in enumerate(["a" * 16, "b" * 16, "c" * 16, "notes"]):
         (folder / f"{name}.sqlite").write_bytes(b"1234")
@@ -87,7 +87,7 @@ def test_what_a_killed_run_left_of_a_body_goes(tmp_path):
     data_root.mark(tmp_path)
     name = f"{'a' * 16}-{'b' * 16}.onnx"
     kept, left, theirs = (
-        tmp_path / feature_store.BODIES / one for one in (name, f".{name}.{'c' * 32}", f".notes.{'c' * 32}")
+        tmp_path / kept_by_content.BODIES / one for one in (name, f".{name}.{'c' * 32}", f".notes.{'c' * 32}")
     )
     kept.parent.mkdir()
     for path in (kept, left, theirs):

@@ -11,6 +11,7 @@ from threading import Event, Lock
 
 import pytest
 
+from greenr_luigi.pictures import examine as looking
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, registry
@@ -190,7 +191,7 @@ def test_so_many_are_decoded_at_once_as_there_are_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A picture may take 200 MB while it is decoded, and many more are under way."""
-    real, lock, now, most = checking.examine, Lock(), 0, 0
+    real, lock, now, most = looking.examine, Lock(), 0, 0
 
     def examine(*args: str) -> PictureRow:
         nonlocal now, most
@@ -203,6 +204,6 @@ def test_so_many_are_decoded_at_once_as_there_are_cores(
             with lock:
                 now -= 1
 
-    monkeypatch.setattr(checking, "examine", examine)
+    monkeypatch.setattr(looking, "examine", examine)
     rows, _ = own((Candidate(partial(picture, n, 200), f"{n}") for n in range(60)), tmp_path / "out")
     assert len(rows) == 60 and 1 <= most <= (os.cpu_count() or 1)

@@ -12,9 +12,9 @@ from torch import nn
 from greenr_luigi import inference
 from greenr_luigi.dataset import pixels
 from greenr_luigi.export import quantization
+from greenr_luigi.kept import BODIES, BODY
 from greenr_luigi.sources import drawn
 from greenr_luigi.training import body_onnx, features
-from greenr_luigi.training.feature_store import BODIES, BODY
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.staleness.test_regular import in_the_place_of
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from greenr_luigi import kept
 from greenr_luigi.dataset import pixels
-from greenr_luigi.training import architectures, body_onnx, feature_store, features
+from greenr_luigi.training import architectures, body_onnx, features
 from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
@@ -110,7 +111,7 @@ def test_nothing_is_kept_of_files_that_are_not_named_by_their_content(body, read
 
 def test_a_run_that_breaks_off_keeps_what_it_has_seen(body, read, root, monkeypatch):
     learn, training = body
-    monkeypatch.setattr(features, "KEPT_AT_ONCE", 8)
+    monkeypatch.setattr(kept, "AT_ONCE", 8)
     paths = pictures("train", "test")
 
     def broken_off(fraction: float, words: str) -> None:
@@ -139,7 +140,7 @@ def test_a_body_is_turned_into_onnx_once_and_anew_where_its_file_is_damaged(body
     learn, training = body
     made = body_onnx.kept(root, learn.model[0], training)
     (path,) = (root / "bodies").iterdir()
-    assert path.read_bytes() == made and feature_store.BODY.fullmatch(path.name)
+    assert path.read_bytes() == made and kept.BODY.fullmatch(path.name)
     with monkeypatch.context() as patch:
         patch.setattr(body_onnx, "written", lambda *_: pytest.fail("made again"))
         assert body_onnx.kept(root, learn.model[0], training) == made
