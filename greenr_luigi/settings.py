@@ -27,6 +27,7 @@ from greenr_luigi.about import DEFAULTS
 from greenr_luigi.dashboard import running
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.stage import PipelineStage
+from greenr_luigi.staleness.stage import one_question
 from greenr_luigi.text import did_you_mean
 
 Stages = Sequence[type[luigi.Task]]
@@ -206,7 +207,8 @@ def build_task(stages: Stages, arguments: Sequence[str]) -> luigi.Task | None:
     if option := next((word.split("=")[0] for word in unknown if word.startswith("--")), None):
         options = [f"--{name.replace('_', '-')}" for name, _ in named[family].get_params()]
         raise SettingError(f"{option} is no parameter of {family}: {did_you_mean(option, options)}")
-    with CmdlineParser.global_instance(arguments, allow_override=True):
+    # One question: each class asks what lies in a folder.
+    with one_question(), CmdlineParser.global_instance(arguments, allow_override=True):
         file = core().logging_conf_file
         try:
             config_check.logging_file(file)

@@ -40,6 +40,15 @@ def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
     return f"expected one of {', '.join(known[:20])}{', …' if len(known) > 20 else ''}"
 
 
+def did_you_mean_each(words: Sequence[str], known: Sequence[str], otherwise: str = "", most: int = 9) -> str:
+    """Unknown words, each with `did_you_mean`, of which the same is said once; `otherwise`: where nothing is known."""
+    said = dict[str, list[str]]()
+    for word in words[:most]:
+        said.setdefault(did_you_mean(word, known) if known else otherwise, []).append(repr(word))
+    more = f"; and {len(words) - most} more" if len(words) > most else ""
+    return "; ".join(f"{', '.join(those)}: {meant}" for meant, those in said.items()) + more
+
+
 def composed(text: str) -> str:
     """A name as everyone writes it: file systems and keyboards compose accents differently (Unicode's NFC)."""
     return unicodedata.normalize("NFC", text)

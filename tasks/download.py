@@ -173,7 +173,7 @@ class PictureShard(OfOneClass):
 
 class DownloadImages(SourceParameters, OfOneClass):
     role = "pictures"
-    unsaid = ("searched", "retry", "layout")
+    unsaid = ("searched", "retry")
 
     shard_size = NumberParameter(
         int, 1, significant=False,
@@ -251,9 +251,7 @@ class DownloadImages(SourceParameters, OfOneClass):
         def holds(made: Stamp) -> bool:
             return reads_changed(self, made.reads) is None
 
-        counts = self._recrawl().collect(out, holds, self.on_progress())
-        told = registry.find(self.source).told
-        return {**counts, "layout": told(self.request)} if told else counts
+        return self._recrawl().collect(out, holds, self.on_progress())
 
     def _recrawl(self) -> Recrawl:
         return Recrawl(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi.dataset.rows import NOTES
-from greenr_luigi.errors import SettingError
+from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import (
     ChoiceParameter,
     ClassesParameter,
@@ -14,6 +14,7 @@ from greenr_luigi.parameters import (
     QueriesParameter,
 )
 from greenr_luigi.sources import registry
+from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
 from tasks.download import DownloadImages, SourceParameters
@@ -62,6 +63,16 @@ class SplitDataset(SourceParameters, PipelineStage):
         for name in self.queries:
             if name not in self.classes:
                 raise SettingError(f"--queries: {name} is no class: {did_you_mean(name, self.classes)}")
+        if source.require and self.folder and self.folder.exists():
+            try:
+                source.require(self.request, self.classes)
+            except GreenrError as error:
+                raise SettingError(str(error)) from None
+
+    @property
+    def request(self) -> Request:
+        """Of all classes."""
+        return Request("", "", folder=self.folder, root=Path(self.root), label_pattern=self.label_pattern)
 
     def requires(self) -> list[DownloadImages]:
         return [
@@ -74,12 +85,11 @@ class SplitDataset(SourceParameters, PipelineStage):
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.dataset.split import split
-        from greenr_luigi.sources.layout import understood
         from greenr_luigi.sources.standing_in import require_all_drawn_or_none
 
         require_all_drawn_or_none([task.stamp() for task in self.requires()])
-        summaries = {task.label: task.stamp().summary for task in self.requires()}
-        words = understood({label: said["layout"] for label, said in summaries.items() if "layout" in said})
+        told = registry.find(self.source).told
+        words = told(self.request, self.classes) if told else ""
         if words:
             self.tell(words)
         counts = split(

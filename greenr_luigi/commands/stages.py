@@ -56,6 +56,7 @@ def show_history(arguments: argparse.Namespace) -> None:
 
 def summary_of(event: run_history.Event) -> str:
     # Which engines are asked again the warning says, too.
+    # Lines of earlier versions have a `layout`, for programs.
     values = {
         name: value for name, value in event.summary.items() if name not in ("searched", "retry", "layout")
     }

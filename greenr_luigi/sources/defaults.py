@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from greenr_luigi.errors import GreenrError, SettingError
-from greenr_luigi.sources import archive, layout, registry, urls
+from greenr_luigi.sources import archive, registry, urls
 from greenr_luigi.sources import folder as own
 from greenr_luigi.sources.fileset import is_picture
 from greenr_luigi.sources.source import Request
+from greenr_luigi.sources.tree import Tree
 from greenr_luigi.staleness import data_root
 
 #: Without a folder. Search engines in turn: the first two are made for programs, and say whose a picture is.
@@ -57,4 +58,4 @@ def _holds_lists(folder: Path) -> bool:
     """Whether it is a list, or a folder with lists and nothing else that it could be for."""
     if not folder.is_dir():
         return not archive.is_archive(folder)
-    return bool(urls.labels(folder)) and not layout.may_hold_pictures(folder)
+    return bool(urls.labels(folder)) and not Tree(folder).may_hold_pictures()

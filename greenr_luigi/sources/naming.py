@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from greenr_luigi.sources.fileset import PICTURES, FileSet, Row, is_picture
 from greenr_luigi.sources.table import SIDE_OF, Table, side_called, words
-from greenr_luigi.staleness import listing
+from greenr_luigi.sources.tree import Tree
 from greenr_luigi.text import composed
 
 #: Folders beside those, with what is about the pictures, and masks that are pictures, too.
@@ -37,8 +36,6 @@ NOTES = frozenset(
 #: Folders of pictures by their names: where an id fits files elsewhere, too, such as masks, it is that of one in these.
 IMAGES = frozenset({"images", "image", "imgs", "img", "jpg", "jpegs", "jpeg", "pictures", "photos"})
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Named:
@@ -59,46 +56,36 @@ def side_of_table(path: Path) -> str | None:
     return SIDE_OF.get(next(iter(words(path.stem)), ""))
 
 
-def by_tables(folder: Path, tables: Mapping[Path, Table]) -> Named:
+def by_tables(tree: Tree, tables: Mapping[Path, Table]) -> Named:
     """The files below a folder that tables name. `tables`: by path."""
     called = {path: side_of_table(path) for path in tables}
-
-    def make(names: Sequence[str]) -> Named:
-        index, rows, missing = _Index(names), dict[str, dict[str, Row]](), dict[str, list[Row]]()
-        for path, table in tables.items():
-            near = path.parent.relative_to(folder).as_posix()
-            for row in table.rows:
-                if (
-                    name := index.find(row.file, "" if near == "." else near, path.stem, called[path])
-                ) is None:
-                    missing.setdefault(row.label, []).append(row)
-                else:
-                    # One alone, such as Kaggle's train.csv, says nothing of sides.
-                    side = row.side or (called[path] if len(tables) > 1 else None) or side_of(name)
-                    rows.setdefault(row.label, {}).setdefault(name, row._replace(side=side))
-        return _named(folder, rows, missing)
-
-    return _remembered(folder, tuple((path, id(table)) for path, table in tables.items()), make)
+    index, rows, missing = _Index(tree.names()), dict[str, dict[str, Row]](), dict[str, list[Row]]()
+    for path, table in tables.items():
+        near = path.parent.relative_to(tree.top).as_posix()
+        for row in table.rows:
+            if (name := index.find(row.file, "" if near == "." else near, path.stem, called[path])) is None:
+                missing.setdefault(row.label, []).append(row)
+            else:
+                # One alone, such as Kaggle's train.csv, says nothing of sides.
+                side = row.side or (called[path] if len(tables) > 1 else None) or side_of(name)
+                rows.setdefault(row.label, {}).setdefault(name, row._replace(side=side))
+    return _named(tree.top, rows, missing)
 
 
-def by_pattern(folder: Path, pattern: str) -> Named:
+def by_pattern(tree: Tree, pattern: str) -> Named:
     """The pictures below a folder whose names hold a match of a regular expression, which has a group `label`, or else
     has the label as its first group."""
     searched = re.compile(pattern)
     group: str | int = "label" if "label" in searched.groupindex else 1
-
-    def make(names: Sequence[str]) -> Named:
-        rows = dict[str, dict[str, Row]]()
-        pictures = [*filter(is_picture, names)]
-        if any(map(_is_in(IMAGES), pictures)):
-            pictures = [*itertools.filterfalse(_is_in(NOTES), pictures)]
-        for name in pictures:
-            found = searched.search(composed(name.rpartition("/")[2]))
-            if found and (label := (found[group] or "").strip()):
-                rows.setdefault(label, {})[name] = Row(name, label, side_of(name), None, "")
-        return _named(folder, rows, {})
-
-    return _remembered(folder, pattern, make)
+    pictures = [*filter(is_picture, tree.names())]
+    if any(map(_is_in(IMAGES), pictures)):
+        pictures = [*itertools.filterfalse(_is_in(NOTES), pictures)]
+    rows = dict[str, dict[str, Row]]()
+    for name in pictures:
+        found = searched.search(composed(name.rpartition("/")[2]))
+        if found and (label := (found[group] or "").strip()):
+            rows.setdefault(label, {})[name] = Row(name, label, side_of(name), None, "")
+    return _named(tree.top, rows, {})
 
 
 def _is_in(folders: Collection[str]) -> Callable[[str], bool]:
@@ -114,20 +101,6 @@ def _named(
         for label in sorted({*rows, *missing})
     }
     return Named(classes, len({name for of in rows.values() for name in of}), sum(map(len, missing.values())))
-
-
-#: By folder: the names that were there, what else it was made from, and what that was.
-_known: dict[Path, tuple[Sequence[str], Any, Any]] = {}
-
-
-def _remembered(folder: Path, key: Any, make: Callable[[Sequence[str]], T]) -> T:
-    """What is made of the names below a folder: many stages ask, each for one label."""
-    names = listing.remembered(folder)
-    known = _known.get(folder)
-    if known is None or known[0] is not names or known[1] != key:
-        known = _known[folder] = names, key, make(names)
-    made: T = known[2]
-    return made
 
 
 class _Index:

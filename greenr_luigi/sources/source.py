@@ -130,9 +130,12 @@ class Source:
     #: Of a list that it reads: the first `limit` addresses in it (0: all) for a request, each once, in their order. So
     #: a long one can be divided. Raises GreenrError if there is no list.
     addresses: Callable[[Request], Sequence[str]] | None = None
-    #: The labels that --folder holds, where that can tell them, and what was understood of it for one, for people.
+    #: The labels that --folder holds, where that can tell them. Raises GreenrError where it does not.
     classes: Callable[[Request], Iterable[str]] | None = None
-    told: Callable[[Request], Mapping[str, object]] | None = None
+    #: Raises SourceError for those labels that --folder does not hold, where it can be listed soon.
+    require: Callable[[Request, Sequence[str]], None] | None = None
+    #: What was understood of --folder, of which these labels are asked for, in words for people.
+    told: Callable[[Request, Sequence[str]], str] | None = None
     #: Whether it is a list that a person made: its pictures are used while they stand in it. What a search has found
     #: stays, as search engines forget.
     is_list: bool = False

@@ -75,16 +75,6 @@ def side_called(name: str) -> str | None:
     return None if rest else found
 
 
-def read(path: Path) -> Table | None:
-    """What a table says; None for what is none, by its name, header or first line. Raises GreenrError for one that
-    cannot be read to its end."""
-    try:
-        status = path.stat()
-        return _read(path, status.st_size, status.st_mtime_ns)
-    except OSError:
-        return None
-
-
 def columns(path: Path) -> Sequence[str]:
     """What the columns of a file are called that might be a table."""
     with regular.opened(path) as file:
@@ -100,8 +90,16 @@ def columns(path: Path) -> Sequence[str]:
     return max((lists.cells(first, separator) for separator in lists.SEPARATORS), key=len)
 
 
-@functools.lru_cache(16)
-def _read(path: Path, size: int, mtime_ns: int) -> Table | None:
+def read(path: Path) -> Table | None:
+    """What a table says; None for what is none, by its name, header or first line. Raises GreenrError for one that
+    cannot be read to its end."""
+    try:
+        return _read(path)
+    except OSError:
+        return None
+
+
+def _read(path: Path) -> Table | None:
     if path.suffix.lower() not in SUFFIXES or UNFILLED.match(path.stem):
         return None
     header, is_json = columns(path), path.suffix.lower() == ".jsonl"

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenr_luigi import lists
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
-from greenr_luigi.text import composed, did_you_mean
+from greenr_luigi.text import composed, did_you_mean, did_you_mean_each
 
 SUFFIXES = (".txt", ".csv", ".tsv")
 
@@ -51,11 +51,24 @@ def listed(folder: Path, label: str) -> tuple[Path, list[lists.Entry]]:
         return folder, own
     file = _list_of(folder, label)
     if not file.is_file():
-        raise SourceError(
-            f"--folder {folder} has no list for {label!r}: list addresses in {folder_name(label)}.txt there, "
-            "or give a CSV file with the columns label,url"
-        )
+        raise _no_list(folder, [label])
     return file, _by_label(file, False, *_state(file)).get("", [])
+
+
+def require(request: Request, labels: Sequence[str]) -> None:
+    """A list for all is not read for that, which takes long."""
+    folder = request.folder
+    assert folder is not None
+    if folder.is_dir() and (absent := [label for label in labels if not _list_of(folder, label).is_file()]):
+        raise _no_list(folder, absent)
+
+
+def _no_list(folder: Path, absent: Sequence[str]) -> SourceError:
+    known = sorted(labels(folder)) if folder.is_dir() else []
+    return SourceError(
+        f"--folder {folder} has no list for {did_you_mean_each(absent, known, 'there is none')}; list addresses in "
+        f"{folder_name(absent[0])}.txt there, or give a CSV file with the columns label,url"
+    )
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -131,4 +144,5 @@ SOURCE = Source(
     default_limit=0,
     reads=reads,
     classes=classes,
+    require=require,
 )

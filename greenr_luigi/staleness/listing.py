@@ -122,24 +122,19 @@ class _Listing:
 _listings: dict[Path, _Listing] = {}
 
 
-def remembered(folder: Path) -> list[str]:
-    """The names of a folder: the same list, for as long as no name came or went."""
-    return _listing(folder, always=True).names
-
-
 def is_settled(mtime_ns: int) -> bool:
     """Whether a folder's time would tell of a change now: one in the same tick of the clock leaves it as it is."""
     return time.time_ns() - mtime_ns > SETTLED_NS
 
 
-def _listing(folder: Path, always: bool = False) -> _Listing:
+def _listing(folder: Path) -> _Listing:
     """Of a large folder it is remembered, since each of many stages looks for its part of it."""
     if (known := _listings.get(folder)) and known.holds():
         return known
     _listings.pop(folder, None)
     began, times = time.monotonic(), dict[str, int]()
     listing = _Listing([*names(folder, lambda path: times.setdefault(path, _time(path)))], times)
-    if time.monotonic() - began > QUICK or (always and all(map(is_settled, times.values()))):
+    if time.monotonic() - began > QUICK:
         _listings[folder] = listing
     return listing
 

@@ -16,6 +16,7 @@ from greenr_luigi.operations.status import build
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 from greenr_luigi.sources import layout, registry
 from greenr_luigi.sources.source import Candidate, Request, SourceError, Unavailable
+from greenr_luigi.sources.understood import understood
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness import data_root, traces
 from greenr_luigi.staleness.requirements import run_order
@@ -71,12 +72,10 @@ def test_a_folder_alone_is_enough_and_saying_more_gives_the_same_outputs(tmp_pat
     assert [stage.output_folder for stage in short] == [stage.output_folder for stage in full]
     assert told(mine, "grass") == {"grass/1.jpg": None}
     words = f"2 classes by sub-folders: grass 1, {NFC} 1; {2 * len(BESIDE)} files passed over"
-    assert layout.understood({label: layout.of(mine).told(label) for label in ("grass", NFC)}) == words
-    many = {f"c{number}": layout.of(mine).told("grass") for number in range(1000)}
-    assert (
-        layout.understood(many)
-        .split(": ")[1]
-        .startswith("c0 1, c1 1, c2 1, c3 1, c4 1, c5 1, c6 1, c7 1 and 992 more")
+    assert understood(layout.of(mine), ("grass", NFC)) == words
+    many = tree(tmp_path / "many", *(f"c{number:03}/1.jpg" for number in range(100)))
+    assert understood(layout.of(many), layout.classes(many)) == (
+        "100 classes by sub-folders: c000 1, c001 1, c002 1, c003 1, c004 1, c005 1, c006 1, c007 1 and 92 more"
     )
 
 
@@ -257,6 +256,28 @@ def test_naming_the_classes_settles_it(tmp_path: Path) -> None:
         listed(mine, "tset")
 
 
+def test_all_wrong_names_are_told_together_before_anything_runs(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", "grass/1.jpg", "moss/1.jpg", "lists/")
+    for name in ("grass.txt", "moss.TXT"):
+        (mine / "lists" / name).write_text("http://127.0.0.1/1.jpg")
+    wrong = "--classes=gras,moss,mos,x,y"
+    with pytest.raises(SettingError) as told_at_once:
+        graph(mine, tmp_path / "data", "--source=folder", wrong)
+    assert str(told_at_once.value) == (
+        f"--folder {mine} has no sub-folder 'gras': did you mean grass?; 'mos': did you mean moss?; "
+        "'x', 'y': expected one of grass, moss"
+    )
+    with pytest.raises(
+        SettingError, match=r"no list for 'gras': did.*'x', 'y': ex.*moss; list addresses in gr"
+    ):
+        graph(mine / "lists", tmp_path / "data", "--source=urls", wrong)
+    many = f"--classes={','.join(f'class{number}' for number in range(100))}"
+    with pytest.raises(SettingError, match=r"; and 91 more$"):
+        graph(mine, tmp_path / "data", "--source=folder", many)
+    # What is not there, or not mounted today, is told by who asks for it.
+    assert graph(tmp_path / "gone", tmp_path / "data", "--source=folder", "--classes=a,b")
+
+
 def test_one_folder_in_another_may_be_a_class_after_all(tmp_path: Path) -> None:
     mine = tree(tmp_path, "moss/2024/1.jpg", "moss/2025/1.jpg")
     assert layout.classes(mine) == ["2024", "2025"]
@@ -276,7 +297,9 @@ def test_what_programs_keep_beside_the_classes_is_none(tmp_path: Path) -> None:
     )
     mine = tree(tmp_path / "mine", *names)
     assert layout.classes(mine) == ["a", "b", "raw", "sha"]
-    assert layout.of(mine).told("a")["beside"] == 3
+    assert understood(layout.of(mine), ("a", "b", "raw", "sha")) == (
+        "4 classes by sub-folders: a 1, b 2, raw 1, sha 1; 3 files passed over"
+    )
     # Who names one is told of its files.
     assert [*told(mine, "models")] == ["models/stage-1.pth"]
     with pytest.raises(SourceError, match="one class only, logs"):
@@ -433,12 +456,8 @@ def test_what_a_table_names_and_is_not_there_is_refused_by_its_line(tmp_path: Pa
         with pytest.raises(Unavailable, match="there is no file"):
             candidate.load()
         assert candidate.place.startswith("labels.csv, line ")
-    assert layout.of(mine).told("a") == {
-        "by": "the column label of labels.csv",
-        "files": 2,
-        "passed over": 0,
-        "beside": 3,
-    }
+    words = "2 classes by the column label of labels.csv: a 2, b 1; 3 files passed over"
+    assert understood(layout.of(mine), ("a", "b")) == words
 
 
 @pytest.mark.parametrize(
@@ -549,7 +568,9 @@ def test_names_tell_the_label_by_a_pattern(tmp_path: Path, pattern: str) -> None
     assert [task.label for task in downloads] == ["Bengal", "great_pyrenees"]
     (read,) = downloads[0].all_reads().values()
     assert sorted(traces.snapshot(read)) == ["Bengal_7.JPG", "x/Bengal_1.png"]
-    assert layout.of(mine, pattern).told("Bengal")["beside"] == 2 + len(BESIDE)
+    assert understood(layout.of(mine, pattern), ("Bengal",)).endswith(
+        f"; {2 + len(BESIDE)} files passed over"
+    )
 
 
 @pytest.mark.parametrize(

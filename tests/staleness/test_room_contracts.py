@@ -24,10 +24,13 @@ OUTSIDE = [
 ]
 #: Of no stage of their own: they run the server that a deployment starts, and tell whether it is the one to start.
 OF_DEPLOYMENT = ["serving", "web", "staleness"]
-#: Of the staleness room, what `files` needs, and so every stage; and by what the files of a folder are listed.
+#: Of the staleness room, what `files` needs, and so every stage; and by what the files of a folder are listed, and how
+#: long what was found of it holds.
 OF_FILES = [
     f"staleness/{name}.py"
-    for name in ("__init__", "errors", "file_system", "holders", "listing", "locks", "regular", "shown")
+    for name in (
+        *("__init__", "errors", "file_system", "holders", "listing", "locks", "memo", "regular", "shown"),
+    )
 ]
 
 
@@ -120,6 +123,7 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
     [
         ("sources/registry.py", []),
         ("sources/layout.py", ["DownloadImages folder", "PictureShard folder"]),
+        ("sources/understood.py", ["DownloadImages folder", "PictureShard folder"]),
         ("sources/table.py", ["DownloadImages folder", "PictureShard folder"]),
         ("sources/collection.py", [f"DownloadImages {name}" for name in registry.SOURCES]),
         ("dataset/curation.py", []),
