@@ -109,6 +109,7 @@ def location(module: str) -> Path | None:
     return found[1] if found else None
 
 
+@once
 def _spec(module: str) -> ModuleSpec | None:
     """Where Python would find a module, asked without importing it or its parents."""
     if not module or (folders := _folders(module.rpartition(".")[0])) == []:
@@ -161,20 +162,12 @@ def _inside(package: str) -> list[str]:
 def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
     """The modules of its own project that a source file may import, and so uses. With `own`, other tasks are
     passed over, where they are imported and where they are defined."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    if own is None:
-        found: Iterable[tuple[str, str | None]] = _imports_of(path, regular.read(path), package)
-    else:
-        tree = parse(path, regular.read(path))
-        tree.body = [
-            node
-            for node in tree.body
-            if not isinstance(node, ast.ClassDef)
-            or node.name in own.get(module, ())
-            or not _is_task(module, node.name)
-        ]
-        found = imports(tree, package)
-    for origin, name in found:
+    package, source = module if path.name == "__init__.py" else module.rpartition(".")[0], regular.read(path)
+    others = frozenset[str]()
+    if own is not None:
+        defined = _classes(path, source) - {*own.get(module, ())}
+        others = frozenset(name for name in defined if _is_task(module, name))
+    for origin, name in _imports_of(path, source, package, others):
         if not is_of_one_project(module, origin):
             continue
         inner = f"{origin}.{name}" if name and _spec(f"{origin}.{name}") else None
@@ -183,10 +176,21 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
             yield inner or origin
 
 
+# Stages with files in common ask for the same again and again.
 @functools.lru_cache(1024)
-def _imports_of(path: Path, source: bytes, package: str) -> tuple[tuple[str, str | None], ...]:
-    """The `imports` of a source file of that content, which stages with files in common ask for again and again."""
-    return tuple(imports(parse(path, source), package))
+def _imports_of(
+    path: Path, source: bytes, package: str, without: frozenset[str] = frozenset()
+) -> tuple[tuple[str, str | None], ...]:
+    """The `imports` of a source file of that content, but for what stands in classes `without`."""
+    tree = parse(path, source)
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.ClassDef) and node.name in without)]
+    return tuple(imports(tree, package))
+
+
+@functools.lru_cache(1024)
+def _classes(path: Path, source: bytes) -> frozenset[str]:
+    """The names of the classes that a source file of that content defines."""
+    return frozenset(node.name for node in parse(path, source).body if isinstance(node, ast.ClassDef))
 
 
 def imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:

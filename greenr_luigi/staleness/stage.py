@@ -8,6 +8,7 @@ its output lies a stamp that records what it was made from, and the stage is com
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -157,6 +158,13 @@ class Stage(luigi.Task):
         return locks.PATIENCE
 
     # Where the output lies
+
+    @classmethod
+    @functools.cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """Its parameters by name. Luigi looks for them in all that the class has, a hundred times for one `complete`:
+        here they are those that it has when they are first asked for, as by its first instance."""
+        return super().get_params()  # type: ignore[no-any-return]
 
     @property
     def parameters(self) -> dict[str, str]:
