@@ -1,7 +1,7 @@
 """DownloadImages: pictures of one class; of a large one, those of each PictureShard."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,6 +252,11 @@ class DownloadImages(SourceParameters, OfOneClass):
             return reads_changed(self, made.reads) is None
 
         return self._recrawl().collect(out, holds, self.on_progress())
+
+    def understood(self, labels: Sequence[str]) -> str:
+        """What was understood of the folder, in words, where these labels are asked for; empty without one."""
+        told = registry.find(self.source).told
+        return told(self.request, labels) if told else ""
 
     def _recrawl(self) -> Recrawl:
         return Recrawl(
