@@ -5,7 +5,8 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,30 @@ settings.register_profile("greenr", deadline=None)
 settings.load_profile("greenr")
 
 
+def is_quick(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "not slow")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`-m "not slow"` leaves modules that are slow as a whole unread: importing torch takes longer than most tests."""
-    slow = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
-    return True if slow and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+    quick = is_quick(config) and collection_path.suffix == ".py"
+    return True if quick and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """And no other one imports it: a single one costs each process of a quick run five seconds."""
+    before = "torch" in sys.modules
+    report = yield
+    if is_quick(collector.config) and "torch" in sys.modules and not before:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{collector.nodeid} imports torch, which no quick test may: give it `pytestmark = pytest.mark.slow`, or "
+            "import it in a slow test"
+        )
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,6 +19,8 @@ from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.progress import quiet
 
+pytestmark = pytest.mark.slow
+
 TRAINING = Training("a", ["a", "b"], 8, [], [], "head", epochs=3, seed=1, weights=Weights("", ""))
 ALONE = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 GROUPED = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25)), min_size=1, max_size=60)
