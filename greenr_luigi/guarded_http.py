@@ -20,7 +20,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -89,28 +89,29 @@ class Rules:
     ports: Container[int] = (80, 443)
     #: Networks that are not public and may be reached anyway.
     allow: Sequence[Network] = ()
-    #: The proxy through which to ask for an address, if any. What it connects to is its own affair.
+    #: The proxy through which to ask a host, if any. What it connects to is its own affair.
     proxy: Callable[[str], str | None] = lambda url: None
     ssl: ssl.SSLContext | bool = True
     #: Told how many bytes of a body have come, each time; what it raises ends the fetch.
     arrived: Callable[[int], None] = lambda size: None
     #: Told of an answer before its body is read; what it raises ends the fetch.
     permits: Callable[[aiohttp.ClientResponse], None] = lambda response: None
+    #: Awaited before a body of at most so many bytes is read; that counts to no deadline.
+    room: Callable[[int], Awaitable[None]] | None = None
     #: Within which a host is asked, for each address that leads on; waiting for it counts to no deadline.
     turn: Callable[[URL], AbstractAsyncContextManager[None]] = lambda url: contextlib.nullcontext()
 
 
 async def fetch(address: str, rules: Rules) -> bytes:
     """The bytes behind an address. Raises Unfetched, and what `turn` raises."""
-    url, clock = check(address, rules), asyncio.get_running_loop().time
+    url = check(address, rules)
     try:
         async with asyncio.timeout(rules.seconds) as deadline:
             for _ in range(MOST_REDIRECTS + 1):
-                left = (deadline.when() or 0) - clock()
-                deadline.reschedule(None)
-                async with rules.turn(url):
-                    deadline.reschedule(clock() + left)
-                    answer = await _ask(url, rules)
+                async with contextlib.AsyncExitStack() as stack:
+                    with _paused(deadline):
+                        await stack.enter_async_context(rules.turn(url))
+                    answer = await _ask(url, rules, deadline)
                 if isinstance(answer, bytes):
                     return answer
                 url, wait = answer
@@ -118,6 +119,15 @@ async def fetch(address: str, rules: Rules) -> bytes:
     except TimeoutError:
         raise Unfetched("slow", f"it did not answer in {rules.seconds:.3g} seconds") from None
     raise Unfetched("address", f"it leads on more than {MOST_REDIRECTS} times")
+
+
+@contextlib.contextmanager
+def _paused(deadline: asyncio.Timeout) -> Iterator[None]:
+    clock = asyncio.get_running_loop().time
+    left = (deadline.when() or 0) - clock()
+    deadline.reschedule(None)
+    yield
+    deadline.reschedule(clock() + left)
 
 
 def check(address: str, rules: Rules) -> URL:
@@ -150,16 +160,16 @@ def _number(host: str) -> str | None:
     return None
 
 
-async def _ask(url: URL, rules: Rules) -> bytes | tuple[URL, float]:
+async def _ask(url: URL, rules: Rules, deadline: asyncio.Timeout) -> bytes | tuple[URL, float]:
     """What one address answers, or where it leads, and after how many seconds that may be asked."""
     try:
-        proxy = rules.proxy(str(url))
+        proxy = rules.proxy(str(url.origin()))
         async with (
             _session(rules, None if proxy else PublicResolver(rules)) as session,
             session.get(url, allow_redirects=False, proxy=proxy, ssl=rules.ssl) as response,
         ):
             if response.status not in (301, 302, 303, 307, 308):
-                return await _body(response, rules)
+                return await _body(response, rules, deadline)
             if (wait := retry_after(response.headers) or 0) > rules.seconds:
                 raise Unfetched("slow", f"it leads on, not before {wait:.0f} seconds have passed", wait)
             return check(str(url.join(URL(response.headers.get("Location", "")))), rules), wait
@@ -171,7 +181,7 @@ async def _ask(url: URL, rules: Rules) -> bytes | tuple[URL, float]:
         raise Unfetched("network", _plain(error)) from None
 
 
-async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
+async def _body(response: aiohttp.ClientResponse, rules: Rules, deadline: asyncio.Timeout) -> bytes:
     """The answer's bytes, counted while they come."""
     if response.status != 200:
         words = f"it answered {response.status} {response.reason!s:.60}"
@@ -183,6 +193,9 @@ async def _body(response: aiohttp.ClientResponse, rules: Rules) -> bytes:
     too_large = Unfetched("too-large", f"more than {rules.most_bytes:,} bytes; the rest was not read")
     if (response.content_length or 0) > rules.most_bytes:
         raise too_large
+    if rules.room:
+        with _paused(deadline):
+            await rules.room(rules.most_bytes if response.content_length is None else response.content_length)
     data = bytearray()
     async for chunk in response.content.iter_any():
         rules.arrived(len(chunk))
@@ -217,12 +230,16 @@ class CountedAnswer(ResponseHandler):
         self.arrived += len(data)
         super().data_received(data)
         if self.transport and self.arrived - (self.body.total_bytes if self.body else 0) > MOST_OVERHEAD:
-            error = TooMuch("too much came that is no picture")
-            self.set_exception(error)
-            # Or the end of the connection would pass for that of the picture.
-            if self.body is not None:
-                self.body.set_exception(error)
+            self.set_exception(TooMuch("too much came that is no picture"))
             self.transport.abort()
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        super().set_exception(exc, *cause)
+        # Or the end of the connection would pass for that of the picture, or the picture be waited for.
+        if self.body is not None and not self.body.is_eof():
+            self.body.set_exception(
+                exc if isinstance(exc, aiohttp.ClientError) else aiohttp.ClientPayloadError(str(exc))
+            )
 
     def close(self) -> None:
         """At once: a host may be in no hurry to end TLS, and no connection is used twice."""

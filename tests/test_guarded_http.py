@@ -306,6 +306,20 @@ def test_what_is_too_much_or_packed_or_not_there(user: User, monkeypatch: pytest
         assert answering(answer).fetch(user) == outcome
 
 
+@both
+@pytest.mark.parametrize("end", [b"no length\r\n", b"3\r\nabcd\r\n"])
+def test_a_body_that_is_torn_is_not_waited_for(end: bytes, user: User) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"4\r\nhalf\r\n", "Transfer-Encoding: chunked"))
+        await writer.drain()
+        # So that it does not come with the head.
+        await asyncio.sleep(0.1)
+        writer.write(end)
+        await reader.read()
+
+    assert Host(talk).fetch(user, seconds=2) == UNREACHABLE
+
+
 HEAD, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

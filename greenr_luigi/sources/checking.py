@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +24,7 @@ from greenr_luigi.pictures.examine import Examine, once
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.pictures.terms import Terms
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.sources.loading import Given, Loader
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError, Unavailable
 from greenr_luigi.sources.under_way import UnderWay
 from greenr_luigi.staleness import listing, regular
@@ -33,21 +32,18 @@ from greenr_luigi.staleness import listing, regular
 CHECKED, PICTURES = "checked.jsonl", ".pictures"
 #: So many pictures are a step of progress, and what was found of them is saved together.
 WINDOW = 64
-#: Pictures decoded at once, each of which may take 200 MB; many more may be under way.
-DECODING = threading.BoundedSemaphore(cores.allowed())
 
 #: A candidate with its name and the set of files that it is of, which is empty for an address.
 Named = tuple[Mapping[str, str], Candidate]
 
 
 def examined(
-    candidate: Candidate, label: str, engine: str, terms: Terms, examine: Examine
+    candidate: Candidate, given: Given, label: str, engine: str, terms: Terms, examine: Examine
 ) -> tuple[PictureRow | Refusal, bytes | None]:
-    """A candidate loaded and let through the door, or why not."""
+    """A candidate let through the door, or why not. `given`: gives its bytes, or raises Unavailable."""
     try:
-        data = candidate.load()
-        with DECODING:
-            return examine(data, label, engine, terms), data
+        data = given()
+        return examine(data, label, engine, terms), data
     except (Unavailable, door.UnusablePicture) as error:
         return Refusal(error.reason, candidate.placed(f"{error}"), candidate.file_url), None
 
@@ -60,8 +56,8 @@ def check(
     label = request.label
     (out / PICTURES).mkdir()
 
-    def look(candidate: Candidate) -> PictureRow | Refusal:
-        outcome, data = examined(candidate, label, source.name, source.terms(request), examine)
+    def look(candidate: Candidate, given: Given) -> PictureRow | Refusal:
+        outcome, data = examined(candidate, given, label, source.name, source.terms(request), examine)
         if data is not None and isinstance(outcome, PictureRow):
             (out / PICTURES / outcome.file).write_bytes(data)
         return outcome
@@ -73,9 +69,9 @@ def check(
     ]
     many = cores.allowed()
     tell = functools.partial(on_progress, 0)
-    with once(request.root, tell) as examine, ThreadPoolExecutor(many) as pool:
+    with once(request.root, tell) as examine, Loader(local=True) as loader:
         under_way = UnderWay[Named, PictureRow | Refusal](
-            pool, lambda one: look(one[1]), lambda one: "", many, many
+            lambda one: loader.begin(one[1].load, functools.partial(look, one[1])), lambda one: "", many, many
         )
         found = check_all(named, under_way, label, out, on_progress)
     usable = sum(isinstance(outcome, PictureRow) for outcome in found)

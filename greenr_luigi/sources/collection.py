@@ -6,11 +6,9 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from greenr_luigi import cores
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.files import link
 from greenr_luigi.pictures.examine import once
@@ -20,7 +18,8 @@ from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, fetched, opt_outs, store
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
-from greenr_luigi.sources.source import PASSING, THREADS, Request, Source, SourceError
+from greenr_luigi.sources.loading import Loader
+from greenr_luigi.sources.source import PASSING, Request, Source, SourceError
 from greenr_luigi.sources.store import Store
 
 #: Fewer pictures than this teach nothing; fewer are taken only where fewer are asked for.
@@ -78,7 +77,7 @@ def collect(
         # Of parts, each has found that out.
         opted_out = {} if anew or shards or not (replaces and request.opt_outs) else _opted_out(replaces)
         collection = Collection(source, request, pictures, opted_out, examine)
-        pool = stack.enter_context(ThreadPoolExecutor(cores.allowed() if source.local else THREADS))
+        loader = stack.enter_context(Loader(source.local))
 
         def on_batch() -> None:
             goal = request.limit or len(collection.listed) + WINDOW
@@ -86,7 +85,7 @@ def collect(
 
         for part in source.each:
             if collection.missing > 0 and (not only or part.name in only):
-                collection.ask(part, pool, on_batch)
+                collection.ask(part, loader, on_batch)
         if shards and source.addresses:
             fetched.clear(pictures.folder)
         if replaces and (only or collection.failed) and not source.is_list:

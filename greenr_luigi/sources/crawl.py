@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import aiohttp
 from yarl import URL
@@ -126,12 +127,12 @@ class Crawl:
     def _kept_from_models(self, page: WebPage) -> str | None:
         return opt_outs.said_in(page.robots, page.reservations) if self.request.opt_outs else None
 
-    def _load(self, picture: URL, kept: str | None) -> bytes:
+    def _load(self, picture: URL, kept: str | None) -> Future[bytes]:
         """Raises Unavailable."""
         if kept:
             raise Unavailable("opt-out", f"its page keeps it from models: {kept}")
         self._wait_for(picture)
-        return download.fetch(self.session, f"{picture}")
+        return download.begin(self.session, f"{picture}")
 
     def _wait_for(self, address: URL) -> None:
         """Until it may be asked for. Raises Unavailable if it may not."""

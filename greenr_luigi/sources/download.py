@@ -9,6 +9,7 @@ import itertools
 import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from greenr_luigi.guarded_http import Rules
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.sources import opt_outs
 from greenr_luigi.sources.hosts import Hosts, NotAsked
+from greenr_luigi.sources.memory import MEMORY, Body
 from greenr_luigi.sources.results import Answer
 from greenr_luigi.sources.source import PASSING, Request, Unavailable
 from greenr_luigi.text import Network
@@ -30,6 +32,8 @@ AGENT = about.agent()
 MAX_PAGE_BYTES = 4 * 2**20
 #: Seconds for one picture or page altogether: a host that drips bytes must not hold a crawl.
 DEADLINE = 30.0
+#: Hosts of which the proxy is remembered.
+MOST_PROXIED = 4096
 #: How often an address is tried again where what failed may pass.
 RETRIES = 3
 #: The web's, and those that a person may have chosen; the others belong to services that are no web servers.
@@ -59,8 +63,29 @@ class Session:
 
     def picture(self, url: str) -> bytes:
         """What lies at the address of a picture, as `get` has it. Raises Unavailable: "opt-out", too."""
-        rules = self._rules(MAX_BYTES, {})
-        return self._got(url, replace(rules, permits=_refuse_opt_out) if self.opt_outs else rules)
+        return self.coming_picture(url).result()
+
+    def coming_picture(self, url: str) -> Future[bytes]:
+        """As `picture`, without waiting for it."""
+        return guarded_http.in_background(self._picture(url))
+
+    async def _picture(self, url: str) -> bytes:
+        taken = 0
+
+        async def room(size: int) -> None:
+            nonlocal taken
+            # Of an earlier try: who waits must hold nothing for which others wait.
+            MEMORY.give(taken)
+            taken = 0
+            await MEMORY.take(size)
+            taken = size
+
+        try:
+            data = Body(await self._told(url, replace(self._picture_rules, room=room)))
+            taken -= len(data)
+            return data
+        finally:
+            MEMORY.give(taken)
 
     def _rules(self, most_bytes: int, headers: Mapping[str, str]) -> Rules:
         return Rules(
@@ -69,13 +94,21 @@ class Session:
             {"User-Agent": self.agent, "Accept": "*/*", **headers},
             ports=PORTS,
             allow=self.allow,
-            proxy=proxy,
+            proxy=functools.lru_cache(MOST_PROXIED)(proxy),
             ssl=trusted(certificates()),
         )
 
+    @functools.cached_property
+    def _picture_rules(self) -> Rules:
+        rules = self._rules(MAX_BYTES, {})
+        return replace(rules, permits=_refuse_opt_out) if self.opt_outs else rules
+
     def _got(self, url: str, rules: Rules) -> bytes:
+        return guarded_http.in_background(self._told(url, rules)).result()
+
+    async def _told(self, url: str, rules: Rules) -> bytes:
         try:
-            return guarded_http.in_background(self._tried(url, rules)).result()
+            return await self._tried(url, rules)
         except guarded_http.Unfetched as error:
             why = error
         except OSError as error:  # No thread, or no more open files.
@@ -128,6 +161,11 @@ def session(request: Request, agent: str = AGENT) -> Session:
 def fetch(session: Session, url: str) -> bytes:
     """The bytes of a picture. Raises Unavailable."""
     return session.picture(url)
+
+
+def begin(session: Session, url: str) -> Future[bytes]:
+    """A picture that is being fetched: no thread waits. The future raises Unavailable."""
+    return session.coming_picture(url)
 
 
 def proxy(url: str) -> str | None:

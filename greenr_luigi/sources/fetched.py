@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,17 @@ from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, collected, hosts
 from greenr_luigi.sources.checking import examined
 from greenr_luigi.sources.listed import host_of
-from greenr_luigi.sources.source import LATER, PASSING, THREADS, Candidate, Request, Source, SourceError
+from greenr_luigi.sources.loading import Given, Loader
+from greenr_luigi.sources.source import (
+    LATER,
+    PASSING,
+    UNDER_WAY,
+    Candidate,
+    Request,
+    Source,
+    SourceError,
+    Unavailable,
+)
 from greenr_luigi.sources.store import sound
 from greenr_luigi.sources.under_way import UnderWay
 from greenr_luigi.staleness import regular
@@ -51,21 +61,31 @@ def check(
     mine = {*addresses}
     known = _known(folder / collected.ORIGINS, mine)
 
-    def look(candidate: Candidate) -> PictureRow | Refusal:
+    fetched = set[str]()
+
+    def load(candidate: Candidate) -> bytes | Future[bytes]:
         url = candidate.file_url
-        origin, place = known.get(url), _place(folder, url)
+        origin = known.get(url)
         if origin and not (folder / origin.file).exists():
-            return Refusal("deleted", f"{origin.file} was deleted from {folder}", url)
-        here = (sound(folder / origin.file, origin.sha256) if origin else None) or _read(place)
-        if here is None and url in refused:
-            return refused[url]
-        load = candidate.load if here is None else lambda: here
+            raise Unavailable("deleted", f"{origin.file} was deleted from {folder}")
+        here = (sound(folder / origin.file, origin.sha256) if origin else None) or _read(_place(folder, url))
+        if here is None and (again := refused.get(url)):
+            raise Unavailable(again.reason, again.message)
+        if here is None:
+            fetched.add(url)
+        return candidate.load() if here is None else here
+
+    def look(candidate: Candidate, given: Given) -> PictureRow | Refusal:
         # In which line it stands is told when the class is collected: by then it may be another.
-        bare = replace(candidate, load=load, place="")
-        outcome, data = examined(bare, request.label, source.name, source.terms(request), examine)
-        if here is None and data is not None and isinstance(outcome, PictureRow):
-            files.write(place, data)
+        bare, terms = replace(candidate, place=""), source.terms(request)
+        outcome, data = examined(bare, given, request.label, source.name, terms, examine)
+        if data is not None and candidate.file_url in fetched:
+            files.write(_place(folder, candidate.file_url), data)
         return outcome
+
+    def begin(one: checking.Named) -> Future[PictureRow | Refusal]:
+        _, candidate = one
+        return loader.begin(functools.partial(load, candidate), functools.partial(look, candidate))
 
     candidates = [
         ({"files": "", "name": candidate.file_url}, candidate)
@@ -73,13 +93,9 @@ def check(
         if candidate.file_url in mine
     ]
     tell = functools.partial(on_progress, 0)
-    with once(request.root, tell) as examine, ThreadPoolExecutor(THREADS) as pool:
+    with once(request.root, tell) as examine, Loader() as loader:
         under_way = UnderWay[checking.Named, PictureRow | Refusal](
-            pool,
-            lambda one: look(one[1]),
-            lambda one: host_of(one[1]),
-            THREADS,
-            hosts.at_once(request.per_host),
+            begin, lambda one: host_of(one[1]), UNDER_WAY, hosts.at_once(request.per_host)
         )
         found = checking.check_all(candidates, under_way, request.label, out, on_progress)
     reasons = Counter(outcome.reason for outcome in found if isinstance(outcome, Refusal))

@@ -11,14 +11,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from yarl import URL
 
 from greenr_luigi.guarded_http import Unfetched
 from greenr_luigi.sources.pace import Places
-from greenr_luigi.sources.source import PASSING, THREADS
+from greenr_luigi.sources.source import AT_ONCE, PASSING
 
 #: The file by which the processes of a data root agree, below it.
 SHARED = "hosts.lock"
@@ -46,6 +46,8 @@ class Host:
     #: In a row.
     failures: int = 0
     given_up: bool = False
+    #: Has whoever is next; those behind need not look.
+    queue: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Hosts:
@@ -60,15 +62,15 @@ class Hosts:
             self._places = Places(many, many / a_second, root and root / SHARED)
         self._patience = patience
         self._hosts = defaultdict[str, Host](Host)
-        self._running = self._unanswered = 0
+        self._unanswered = 0
+        self._running = asyncio.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
 
     @contextlib.asynccontextmanager
     async def turn(self, url: URL) -> AsyncIterator[None]:
         """The block asks the host of an address, when it is its turn; how that ends is noted. Raises NotAsked."""
         name = name_of(url)
-        while isinstance(place := self._take(name), float):
-            await asyncio.sleep(place)
+        place = await self._placed(name)
         try:
             yield
         except Unfetched as error:
@@ -80,10 +82,25 @@ class Hosts:
         else:
             self._note(name, "")
         finally:
-            with self._lock:
-                self._running -= 1
-                if self._places:
-                    self._places.leave(int(place))
+            self._running.release()
+            if self._places:
+                with self._lock:
+                    self._places.leave(place)
+
+    async def _placed(self, name: str) -> int:
+        """A place of a host, and one of those for all, when there is one. Raises NotAsked."""
+        async with self._hosts[name].queue:
+            while True:
+                await self._running.acquire()
+                try:
+                    place = self._take(name)
+                except NotAsked:
+                    self._running.release()
+                    raise
+                if isinstance(place, int):
+                    return place
+                self._running.release()
+                await asyncio.sleep(place)
 
     def wait(self, url: URL, tries: int) -> float | None:
         """Seconds after which to try an address again that has failed so many times; None: not at all."""
@@ -104,12 +121,9 @@ class Hosts:
             elsewhere = self._places.closed(name) if self._places else 0
             if (wait := max(host.closed_until - time.monotonic(), elsewhere)) > self._patience:
                 raise NotAsked(host.why, f"{name} is not asked, for {wait:.0f} seconds more, as it says")
-            if wait > 0 or self._running >= THREADS:
+            if wait > 0:
                 return max(wait, POLL)
-            place = self._places.take(name) if self._places else 0
-            if isinstance(place, int):
-                self._running += 1
-            return place
+            return self._places.take(name) if self._places else 0
 
     def _note(self, name: str, reason: str, retry_after: float | None = None) -> None:
         """How a request ended: empty, or why it failed."""
@@ -133,7 +147,7 @@ class Hosts:
 
 def at_once(a_second: float) -> int:
     """How many requests to a host may be under way where so many are made in a second; 0: any number."""
-    return math.ceil(a_second / 2) or THREADS
+    return math.ceil(a_second / 2) or AT_ONCE
 
 
 def name_of(url: URL) -> str:

@@ -8,7 +8,7 @@ import itertools
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from greenr_luigi.pictures.examine import Examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import hosts, licenses
 from greenr_luigi.sources.checking import WINDOW, examined
+from greenr_luigi.sources.loading import Given, Loader, loaded
 from greenr_luigi.sources.source import (
     LATER,
-    THREADS,
+    UNDER_WAY,
     Candidate,
     Interrupted,
     NothingFound,
@@ -33,6 +34,9 @@ from greenr_luigi.sources.under_way import UnderWay
 AWAIT = 4
 #: Addresses of a list that are looked at before the first of them has come.
 AHEAD = 100_000
+
+#: What a candidate is, and the bytes of its picture or where they lie.
+Loaded = tuple[PictureRow | Refusal, bytes | Path | None]
 
 #: Share of what a limit takes of a folder for each side that is held out, if that is given.
 LEAST = 0.15
@@ -125,19 +129,20 @@ class Collection:
         """How many more are to be listed; without a limit there is always something."""
         return self.request.limit - len(self.listed) if self.request.limit else AHEAD
 
-    def ask(self, part: Source, pool: Executor, on_batch: Callable[[], None]) -> None:
+    def ask(self, part: Source, loader: Loader, on_batch: Callable[[], None]) -> None:
         """Take what one source lists, until nothing is missing or it ends. A search engine that is no use has failed:
         where its pages are no longer understood, it may look as if it had found nothing.
 
-        As many are loaded at once as are missing, no more than THREADS, and a few of a host. Each is taken as soon as
+        As many are loaded at once as are missing, no more than UNDER_WAY, and a few of a host. Each is taken as soon as
         it has come: one that takes long holds up none, and what a kill loses are those under way."""
         before = len(self.refusals)
         candidates, fault, useful, nothing_there = self._candidates(part), "", False, False
         taken, more = 0, True
-        of_host = THREADS if self.source.local else min(AWAIT * hosts.at_once(self.request.per_host), THREADS)
-        under_way = UnderWay(pool, functools.partial(self._load, part), host_of, THREADS, of_host)
+        most = WINDOW if self.source.local else UNDER_WAY
+        of_host = most if self.source.local else AWAIT * hosts.at_once(self.request.per_host)
+        under_way = UnderWay(functools.partial(self._begin, part, loader), host_of, most, of_host)
         # All of a list that is not too long: its hosts may come one after the other.
-        ahead = AHEAD if self.source.is_list and not self.request.limit else THREADS
+        ahead = AHEAD if self.source.is_list and not self.request.limit else UNDER_WAY
 
         def take(candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | Path | None) -> None:
             nonlocal useful, taken
@@ -202,7 +207,14 @@ class Collection:
         """What went wrong, for a person."""
         return "; ".join(f"{name} {words}" for name, words in self.failed.items())
 
-    def _load(self, part: Source, candidate: Candidate) -> tuple[PictureRow | Refusal, bytes | Path | None]:
+    def _begin(self, part: Source, loader: Loader, candidate: Candidate) -> Future[Loaded]:
+        if candidate.checked is None:
+            return loader.begin(candidate.load, functools.partial(self._load, part, candidate))
+        # Only what is gone is loaded again.
+        given = functools.partial(loaded, candidate.load)
+        return loader.begin(bytes, lambda _: self._load(part, candidate, given))
+
+    def _load(self, part: Source, candidate: Candidate, given: Given) -> Loaded:
         """What a candidate was found to be before, if its picture is still there; else what it is."""
         if isinstance(known := candidate.checked, Refusal):
             return known, None
@@ -212,7 +224,7 @@ class Collection:
             outcome, data = known, candidate.picture
         else:
             terms = part.terms(self.request)
-            outcome, data = examined(candidate, self.request.label, part.name, terms, self._examine)
+            outcome, data = examined(candidate, given, self.request.label, part.name, terms, self._examine)
         if self.source.local or isinstance(outcome, Refusal):
             return outcome, data
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -51,7 +51,7 @@ def _candidate(session: download.Session, result: Result) -> Candidate:
     url, page = result["file_url"], _text(result.get("page_url"))
     if not (isinstance(url, str) and _text(url)):
         return _no_address(said(url if isinstance(url, str) else reprlib.repr(url)))
-    load = functools.partial(download.fetch, session, url)
+    load = functools.partial(download.begin, session, url)
     is_page = page and page.startswith(("http://", "https://"))
     return Candidate(
         load,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import resource
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
     from greenr_luigi.sources.fileset import FileSet
     from greenr_luigi.staleness.listing import Part, Said
 
-#: Pictures that are fetched at once: a slow host has most of them wait, each with up to 20 MB when it has come.
+#: Requests at once, to all hosts: a slow one has many of them wait. Each has an open file, of which others need some.
+AT_ONCE = min(512, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 0) // 2 or 512)
+#: Pictures that are loaded at once, also those that wait for their host, to be tried again or to be checked.
+UNDER_WAY = 1024
+#: Loads at once that hold up the thread which they have.
 THREADS = 128
+#: Gives the bytes of a picture, or what will have them: no thread waits for that.
+Load = Callable[[], bytes | Future[bytes]]
 #: Reasons of refusals that may be gone later: no network, a server that is slow, busy or out of order.
 PASSING = re.compile(r"\b(network|slow|given-up|http-(408|429|5\d\d))\b")
 #: Of these, what its host wants to be asked later, or what was not asked for since it answered nothing else.
@@ -87,13 +95,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be a picture. `load` gives its bytes, at most door.MAX_BYTES of them and one, or raises Unavailable.
+    """What may be a picture. `load` gives its bytes, at most door.MAX_BYTES of them and one, or raises Unavailable, at
+    once or as a future.
     `file_url` names it to a person and finds it again: an address, a path within the folder, or a drawing's number.
     `side` (train, valid or test) and `group`: what a person's folder or list says of it; a search engine says neither.
     `place`: where it is listed, for a person. `checked`: what it was found to be before, and `picture`: where its bytes
     then went."""
 
-    load: Callable[[], bytes]
+    load: Load
     file_url: str
     page_url: str | None = None
     license: str | None = None

@@ -1,4 +1,4 @@
-"""Work that goes on in the threads of a pool, each piece taken as soon as it has ended: one that takes long holds up
+"""Work that goes on side by side, each piece taken as soon as it has ended: one that takes long holds up
 none of the others, as a slow host would hold up all that was asked with it."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -15,18 +15,17 @@ Result = TypeVar("Result")
 
 
 class UnderWay(Generic[Item, Result]):
-    """The calls of one function, each with its item: `most` at a time, and `most_of` for items that are `of` the same,
-    such as a host. The others wait, and each kind has its turn. `len`: so many have not been given back."""
+    """What a function begins, each with its item: `most` at a time, and `most_of` for items that are `of` the same, as
+    of one host. The others wait, and each kind has its turn. `len`: so many have not been given back."""
 
     def __init__(
         self,
-        pool: Executor,
-        call: Callable[[Item], Result],
+        begin: Callable[[Item], Future[Result]],
         of: Callable[[Item], str],
         most: int,
         most_of: int,
     ) -> None:
-        self._pool, self._call, self._of, self._most, self._most_of = pool, call, of, most, most_of
+        self._begin, self._of, self._most, self._most_of = begin, of, most, most_of
         #: All that were not given back, and those of them that have been let go.
         self._count = self._gone = 0
         self._ended = SimpleQueue[tuple[Item, Future[Result]]]()
@@ -68,8 +67,7 @@ class UnderWay(Generic[Item, Result]):
             self._gone += 1
             if self._waiting[name] and self._running[name] < self._most_of:
                 self._turns.append(name)
-            future = self._pool.submit(self._call, item)
-            future.add_done_callback(functools.partial(self._put, item))
+            self._begin(item).add_done_callback(functools.partial(self._put, item))
 
     def _put(self, item: Item, ended: Future[Result]) -> None:
         self._ended.put((item, ended))

@@ -28,7 +28,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
         if url not in seen:
             seen.add(url)
             yield Candidate(
-                functools.partial(download.fetch, session, url), url, place=f"{path.name}, line {line}"
+                functools.partial(download.begin, session, url), url, place=f"{path.name}, line {line}"
             )
 
 

@@ -111,7 +111,7 @@ def online(net: Internet) -> Iterator[dict[str, str]]:
 
     class Server(ThreadingHTTPServer):
         #: Pictures are loaded many at a time; whose connection finds no place waits for seconds, and longer each time.
-        request_queue_size = 128
+        request_queue_size = 1024
 
     with Server(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

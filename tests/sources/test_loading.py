@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import threading
@@ -19,7 +20,7 @@ from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal, read_j
 from greenr_luigi.sources import download, hosts, recrawl, registry
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.pace import Places
-from greenr_luigi.sources.source import THREADS, Request
+from greenr_luigi.sources.source import AT_ONCE, Request
 from greenr_luigi.sources.under_way import UnderWay
 from tasks import DownloadImages
 from tests.progress import quiet
@@ -60,7 +61,9 @@ def test_all_come_back_and_no_bound_is_passed(
 
     with ThreadPoolExecutor(12) as pool:
         left = deque(range(len(each)))
-        under_way = UnderWay(pool, load, lambda number: each[number][0], most, most_of)
+        under_way = UnderWay(
+            functools.partial(pool.submit, load), lambda number: each[number][0], most, most_of
+        )
         while under_way or left:
             while left and len(under_way) < room:
                 under_way.start(left.popleft())
@@ -76,7 +79,7 @@ def test_each_host_has_its_turn() -> None:
     with ThreadPoolExecutor(1) as pool:
         hold = threading.Event()
         under_way = UnderWay[str, None](
-            pool, lambda name: (hold.wait(30), began.append(name), None)[2], str, 2, 1
+            lambda name: pool.submit(lambda: (hold.wait(30), began.append(name), None)[2]), str, 2, 1
         )
         for name in "aaaabbc":
             under_way.start(name)
@@ -88,7 +91,7 @@ def test_each_host_has_its_turn() -> None:
 
 def test_a_fault_of_our_own_is_raised() -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError):
-        under_way = UnderWay[int, float](pool, lambda one: 1 / one, str, 2, 1)
+        under_way = UnderWay[int, float](lambda one: pool.submit(lambda: 1 / one), str, 2, 1)
         under_way.start(0)
         under_way.ended()
 
@@ -122,7 +125,7 @@ def test_a_slow_host_holds_up_no_other_however_many_of_its_addresses_come_first(
     held = Held(internet)
     held.host("slow.example", lambda path: True)
     held.host("quick.example", lambda path: False)
-    first = THREADS + 20
+    first = AT_ONCE + 20
     lines = [f"http://slow.example/{n}.jpg" for n in range(first)]
     lines += [f"http://quick.example/{n}.jpg" for n in range(first, first + 40)]
     (tmp_path / "grass.txt").write_text("\n".join(lines))

@@ -24,6 +24,7 @@ from greenr_luigi.pictures.manifest import Refusal, read_jsonl
 from greenr_luigi.sources import download, hosts, opt_outs, pace, registry
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.hosts import Hosts
+from greenr_luigi.sources.loading import loaded
 from greenr_luigi.sources.pace import Places
 from greenr_luigi.sources.search_engine import BROWSER
 from greenr_luigi.sources.source import Request, Unavailable
@@ -55,7 +56,7 @@ def test_pictures_are_asked_for_as_ourselves_and_only_pages_that_need_it_as_a_br
     monkeypatch.setenv("FLICKR_APIKEY", "key")
     host, page, _, _ = ENGINES[name]
     internet.hosts[host] = lambda path, query: page([1])
-    next(registry.find(name).candidates(Request("grass", "grass"))).load()
+    loaded(next(registry.find(name).candidates(Request("grass", "grass"))).load)
     assert internet.agents["pictures.example"] == {about.agent()}
     assert internet.agents[host] == {about.agent() if name == "flickr" else BROWSER}
 
@@ -191,10 +192,10 @@ def test_no_more_than_half_of_what_a_second_allows_are_under_way(internet: Inter
     assert slow.most == 3 and time.monotonic() - began > 1.5
 
 
-def test_all_hosts_together_have_no_more_than_there_are_threads(
+def test_all_hosts_together_have_no_more_than_are_allowed_at_once(
     internet: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosts, "THREADS", 16)
+    monkeypatch.setattr(hosts, "AT_ONCE", 16)
     slow = Slow(internet, "pictures.example")
     session = download.Session()
     with ThreadPoolExecutor(40) as pool:

@@ -25,6 +25,7 @@ from greenr_luigi.sources import (
     openverse,
     paging,
 )
+from greenr_luigi.sources.loading import loaded
 from greenr_luigi.sources.results import MOST, Answer, Result
 from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
@@ -130,7 +131,7 @@ def test_any_answer(name: str, tmp_path_factory: pytest.TempPathFactory) -> None
 def refusal(candidate: Candidate) -> Refusal:
     """Why a candidate is not there: no server of this machine is asked."""
     with pytest.raises(Unavailable) as why:
-        candidate.load()
+        loaded(candidate.load)
     return Refusal(why.value.reason, str(why.value), candidate.file_url)
 
 

@@ -1,0 +1,78 @@
+"""Candidates that are loaded and checked side by side: many are under way, with no thread that waits for what a host
+sends, and as many are checked at once as there are cores."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self, TypeVar
+
+from greenr_luigi import cores
+from greenr_luigi.sources.memory import MEMORY
+from greenr_luigi.sources.source import THREADS, Load
+
+#: What gives bytes, or raises Unavailable.
+Given = Callable[[], bytes]
+Result = TypeVar("Result")
+
+
+def loaded(load: Load) -> bytes:
+    """The bytes, once they are there. Raises Unavailable."""
+    given = load()
+    return given.result() if isinstance(given, Future) else given
+
+
+class Loader:
+    """Begins what its block waits for; what is not there when that ends is given up. `local`: a load takes no longer
+    than to read a file, and a picture is read where it is checked."""
+
+    def __init__(self, local: bool = False) -> None:
+        # A picture may take 200 MB while it is decoded.
+        self._checks = ThreadPoolExecutor(cores.allowed())
+        self._loads = None if local else ThreadPoolExecutor(THREADS)
+        self._coming = set[Future[bytes]]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loads:
+            self._loads.shutdown(cancel_futures=True)
+        for coming in [*self._coming]:
+            coming.cancel()
+        self._checks.shutdown(cancel_futures=True)
+
+    def begin(self, load: Load, check: Callable[[Given], Result]) -> Future[Result]:
+        """What `check` makes, in one of few threads, of what `load` brings."""
+        if self._loads is None:
+            return self._checks.submit(check, functools.partial(loaded, load))
+        checked: Future[Result] = Future()
+        self._loads.submit(self._load, load, check, checked)
+        return checked
+
+    def _load(self, load: Load, check: Callable[[Given], Result], checked: Future[Result]) -> None:
+        coming: Future[bytes] = Future()
+        try:
+            if isinstance(given := load(), Future):
+                coming = given
+            else:
+                coming.set_result(MEMORY.hold(given))
+        except BaseException as error:  # noqa: BLE001  It is raised where it is checked.
+            coming.set_exception(error)
+        self._coming.add(coming)
+        coming.add_done_callback(functools.partial(self._check, check, checked))
+
+    def _check(self, check: Callable[[Given], Result], checked: Future[Result], come: Future[bytes]) -> None:
+        self._coming.discard(come)
+        # Once the block has ended, nobody asks.
+        with contextlib.suppress(RuntimeError):
+            self._checks.submit(_settle, checked, check, come.result)
+
+
+def _settle(checked: Future[Result], check: Callable[[Given], Result], given: Given) -> None:
+    try:
+        checked.set_result(check(given))
+    except BaseException as error:  # noqa: BLE001  As of any future.
+        checked.set_exception(error)
