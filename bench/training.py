@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from sklearn.model_selection import RepeatedStratifiedKFold
 
 from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
 from greenr_luigi.training import architectures, features, finetuning, heads
+from greenr_luigi.training import recipes as recipe
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.recipes import Ingredients
 from greenr_luigi.training.saved_model import Training, Weights
@@ -63,27 +64,15 @@ class Photographs:
         return found
 
     @functools.cached_property
-    def mirrored(self) -> torch.Tensor:
-        return self.features(self.paths, flip=True)
-
-    @functools.cached_property
-    def crops(self) -> torch.Tensor:
-        """Of three random parts of each picture, (3, pictures, features, 1, 1): what RandomResizedCrop with
-        min_scale=0.5 takes, every other one mirrored."""
-        fv.set_seed(0)
-        cut = fv.RandomResizedCrop(SIZE, min_scale=0.5)
-        with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder, f"{k}-{i:04}.png") for k in range(3) for i in range(len(self.paths))]
-            for n, file in enumerate(files):
-                image = cut(fv.PILImage.create(self.paths[n % len(self.paths)]), split_idx=0)
-                (ImageOps.mirror(image) if n % 2 else image).save(file)
-            return self.features(files).reshape(3, len(self.paths), *self.x.shape[1:])
+    def views(self) -> torch.Tensor:
+        """As the recipe `views` takes them: (views, pictures, features, 1, 1), the first of the picture itself."""
+        return torch.stack([self.x, *(self.features(self.paths, view) for view in recipe.VIEWS[1:])])
 
     def learner(self) -> Any:
         return architectures.learner(self.architecture, self.classes, SIZE, pretrained=True)
 
-    def features(self, paths: list[Path], flip: bool = False) -> torch.Tensor:
-        return features.pooled(self.learn, paths, self.training, quiet, flip)
+    def features(self, paths: list[Path], view: int = 0) -> torch.Tensor:
+        return features.pooled(self.learn, paths, self.training, quiet, view)
 
     def folds(self, repeats: int) -> Iterator[Fold]:
         yield from RepeatedStratifiedKFold(n_splits=5, n_repeats=repeats, random_state=0).split(
@@ -152,7 +141,7 @@ def of_features(looks: int, run: Callable[[Photographs, Fold, int], np.ndarray])
     ones too, as fastai validates on them."""
 
     def recipe(photos: Photographs, fold: Fold, seed: int) -> Tried:
-        _ = photos.x, photos.mirrored if looks == 2 else None, photos.crops if looks == 4 else None
+        _ = photos.x, photos.views if looks > 1 else None
         start = clocks()
         said = run(photos, fold, seed)
         return said, looks * photos.look + clocks() - start
@@ -181,18 +170,11 @@ def finetuned(*stages: tuple[int, int], mixup: bool = False) -> Recipe:
     return recipe
 
 
-def mirrored(p: Photographs, fold: Fold, seed: int, asked: bool = False) -> np.ndarray:
-    """The head on each picture and its mirror image; `asked`: both are asked about afterwards, too."""
+def of_views(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
+    """The recipe `views`."""
     rest, held = fold
-    made = head(p, torch.cat([p.x[rest], p.mirrored[rest]]), torch.cat([p.y[rest]] * 2), seed)
-    return (say(made, p.x[held]) + say(made, p.mirrored[held])) / 2 if asked else say(made, p.x[held])
-
-
-def cropped(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
-    """The head on each picture and three random parts of it."""
-    rest, held = fold
-    made = head(p, torch.cat([p.x[rest], *p.crops[:, rest]]), torch.cat([p.y[rest]] * 4), seed)
-    return say(made, p.x[held])
+    y = p.y[rest].repeat(len(p.views))
+    return say(head(p, torch.cat([*p.views[:, rest]]), y, seed, weight_decay=recipe.WEIGHT_DECAY), p.x[held])
 
 
 def plain(**how: Any) -> Recipe:
@@ -211,9 +193,7 @@ RECIPES: dict[str, Recipe] = {
     "head, 30 epochs": plain(epochs=30),
     "head, label smoothing 0.1": plain(loss_func=fv.LabelSmoothingCrossEntropyFlat(0.1)),
     "head, mixup 0.4": plain(cbs=[fv.MixUp(0.4)]),
-    "head, mirrored": of_features(2, mirrored),
-    "head, mirrored, averaged over both when asked": of_features(2, functools.partial(mirrored, asked=True)),
-    "head, three random crops": of_features(4, cropped),
+    "head, three parts of each (views)": of_features(len(recipe.VIEWS), of_views),
     "finetune, 3 epochs": finetuned((3, SIZE)),
     "finetune, 2 epochs at 128, 1 at 224": finetuned((2, 128), (1, SIZE)),
     "finetune, 3 epochs, mixup 0.4": finetuned((3, SIZE), mixup=True),

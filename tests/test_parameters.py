@@ -52,7 +52,7 @@ REFUSED = [
     ("TrainModel", "epochs", "1.5", "a whole number, at least 1"),
     ("TrainModel", "image-size", "0", "a whole number from 16 to 2048"),
     ("TrainModel", "image-size", "2049", "a whole number from 16 to 2048"),
-    ("TrainModel", "recipe", "foo", "one of head, mirrored, finetune"),
+    ("TrainModel", "recipe", "foo", "one of head, views, finetune"),
     ("SplitDataset", "seed", "-1", "a whole number from 0 to 4294967295"),
     ("SplitDataset", "seed", "4294967296", "a whole number from 0 to 4294967295"),
     ("SplitDataset", "valid-share", "0", "a number above 0 and below 1"),

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from greenr_luigi import cores
+from greenr_luigi.dataset import views
 from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door
@@ -46,12 +47,14 @@ def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
     return [items[i * len(items) // number] for i in range(number)]
 
 
-def read_pixels(path: Path, size: int, version: int = door.VERSION) -> Pixels:
-    """One picture's pixels, uint8 (size, size, 3), through the door that the server uses too.
+def read_pixels(path: Path, size: int, version: int = door.VERSION, view: int = 0) -> Pixels:
+    """One picture's pixels, uint8 (size, size, 3), through the door that the server uses too; or those of another view
+    of it (views.py).
 
     Raises door.UnusablePicture that names the file."""
     try:
-        return door.square(door.open_picture(regular.read(path), size, version, TAKEN), size)
+        image = door.open_picture(regular.read(path), size, version, TAKEN)
+        return door.square(views.view(image, view), size)
     except door.UnusablePicture as error:
         raise door.UnusablePicture(
             error.reason,
@@ -60,14 +63,14 @@ def read_pixels(path: Path, size: int, version: int = door.VERSION) -> Pixels:
 
 
 def read_batches(
-    paths: Sequence[Path], size: int, batch: int, version: int = door.VERSION
+    paths: Sequence[Path], size: int, batch: int, version: int = door.VERSION, view: int = 0
 ) -> Iterator[Pixels]:
     """The pictures in order, uint8 (up to `batch`, size, size, 3) at a time. Pillow decodes without the
     interpreter's lock, so threads are enough; at most four batches are in memory, however many pictures
     there are."""
     with ThreadPoolExecutor(cores.allowed()) as pool:
         pictures = map_ahead(
-            pool, functools.partial(read_pixels, size=size, version=version), paths, 3 * batch
+            pool, functools.partial(read_pixels, size=size, version=version, view=view), paths, 3 * batch
         )
         while pixels := list(islice(pictures, batch)):
             yield np.stack(pixels)

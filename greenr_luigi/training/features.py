@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from greenr_luigi import inference
-from greenr_luigi.dataset import pixels
+from greenr_luigi.dataset import pixels, views
 from greenr_luigi.kept import FEATURES, Kept, digest_of, versions
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
@@ -32,7 +32,7 @@ LIBRARIES = ("onnxruntime", "pillow", "pillow_heif")
 #: A file of a data set, which is named by its content. Of others nothing is kept.
 CONTENT = re.compile(r"[0-9a-f]{16}")
 #: As it was loaded, whatever lies there by the time it runs.
-CODE = [regular.read(Path(file)) for file in (__file__, pixels.__file__, inference.__file__)]
+CODE = [regular.read(Path(file)) for file in (__file__, pixels.__file__, views.__file__, inference.__file__)]
 #: Features in batches, in the order of the pictures.
 Compute = Callable[[Sequence[Path]], Iterator[torch.Tensor]]
 
@@ -67,14 +67,14 @@ def pooled(
     paths: Sequence[Path],
     training: Training,
     on_progress: OnProgress,
-    flip: bool = False,
+    view: int = 0,
     root: Path | None = None,
 ) -> torch.Tensor:
     """The body's features of each picture, averaged over locations as the head's first layer would: float32, on the
     CPU, of shape (pictures, features, 1, 1), or (pictures, features) where the body does so by itself. The head takes
-    these for pictures. `flip` mirrors each picture. `root`: a data root, where the features of pictures that are named
-    by their content stay for the next time (kept.py), and the body as ONNX (body_onnx.py), which computes them
-    where there is no GPU.
+    these for pictures. `view`: which view of each picture (dataset/views.py). `root`: a data root, where the features
+    of pictures that are named by their content stay for the next time (kept.py), and the body as ONNX
+    (body_onnx.py), which computes them where there is no GPU.
 
     Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
     several times slower on a busy machine, and the result would depend on the number of cores. As it is, no picture's
@@ -89,16 +89,16 @@ def pooled(
         if root:
             digest = body_onnx.digest(body, training)
             compute = (
-                _by_torch(body, training, flip)
+                _by_torch(body, training, view)
                 if on_gpu()
-                else functools.partial(_by_onnx, body, training, flip, root)
+                else functools.partial(_by_onnx, body, training, view, root)
             )
             store = Kept(
-                root / FEATURES, _name(digest, flip), lambda words: on_progress(done / number, words)
+                root / FEATURES, _name(digest, view), lambda words: on_progress(done / number, words)
             )
             parts = _kept_or_computed(closing.enter_context(store), paths, found.shape[1:].numel(), compute)
         else:
-            parts = _numbered(range(len(paths)), _by_torch(body, training, flip)(paths))
+            parts = _numbered(range(len(paths)), _by_torch(body, training, view)(paths))
         for rows, part in parts:
             found[rows] = part.view(len(rows), *found.shape[1:])
             done = min(done + len(rows) * distributed.world(), number)
@@ -141,39 +141,37 @@ def _kept_or_computed(
         store.keep({name: vector.astype("<f4").tobytes() for name, vector in named if name in row_of})
 
 
-def _by_torch(body: nn.Module, training: Training, flip: bool) -> Compute:
+def _by_torch(body: nn.Module, training: Training, view: int) -> Compute:
     keep_memory()
 
     def features(batch: pixels.Pixels) -> torch.Tensor:
-        x = normalized(batch, training.mean, training.std)
-        return _pooled(body, x.flip(3) if flip else x).cpu()
+        return _pooled(body, normalized(batch, training.mean, training.std)).cpu()
 
-    return functools.partial(_in_batches, features, training.image_size)
+    return functools.partial(_in_batches, features, training.image_size, view)
 
 
 def _by_onnx(
-    body: nn.Module, training: Training, flip: bool, root: Path, paths: Sequence[Path]
+    body: nn.Module, training: Training, view: int, root: Path, paths: Sequence[Path]
 ) -> Iterator[torch.Tensor]:
     session = inference.open_session(body_onnx.kept(root, body, training), threads=1)
 
     def features(batch: pixels.Pixels) -> torch.Tensor:
-        batch = batch[:, :, ::-1] if flip else batch
         # One by one: so it depends on no other picture.
         rows = [session.run([body_onnx.POOLED], {body_onnx.PIXELS: one[None]})[0] for one in batch]
         return torch.from_numpy(np.concatenate(rows))
 
-    return _in_batches(features, training.image_size, paths)
+    return _in_batches(features, training.image_size, view, paths)
 
 
 def _in_batches(
-    features: Callable[[pixels.Pixels], torch.Tensor], image_size: int, paths: Sequence[Path]
+    features: Callable[[pixels.Pixels], torch.Tensor], image_size: int, view: int, paths: Sequence[Path]
 ) -> Iterator[torch.Tensor]:
     """In the order of the pictures."""
     threads = torch.get_num_threads()
     workers, batch_size = (1, GPU_BATCH) if on_gpu() else (threads, CPU_BATCH)
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            batches = pixels.read_batches(paths, image_size, batch_size)
+            batches = pixels.read_batches(paths, image_size, batch_size, view=view)
             yield from pixels.map_ahead(pool, features, batches, 2 * workers)
     finally:
         torch.set_num_threads(threads)
@@ -191,7 +189,7 @@ def _shape(body: nn.Module, training: Training) -> torch.Size:
     return _pooled(body, normalized(nothing, training.mean, training.std)).shape[1:]
 
 
-def _name(digest: str, flip: bool) -> str:
+def _name(digest: str, view: int) -> str:
     """Of the file of features: by the body's digest, the view, and what computes."""
     computing = (device().type, torch.backends.cpu.get_cpu_capability(), versions(LIBRARIES), CODE)
-    return digest_of(digest, flip, computing)
+    return digest_of(digest, view, computing)

@@ -73,6 +73,7 @@ def fit(
     valid: Labelled | None,
     training: Training,
     on_progress: OnProgress,
+    weight_decay: float = WEIGHT_DECAY,
     **options: Any,
 ) -> list[Epoch]:
     """Train `head` in place; `valid` is only watched. The same seed on the same machine and thread count gives the same
@@ -98,7 +99,7 @@ def fit(
     torch.set_num_threads(1)
     try:
         learn = fv.Learner(loaders, head, **options)
-        return fit_one_cycle(learn, training.epochs, LEARNING_RATE, on_progress, wd=WEIGHT_DECAY)
+        return fit_one_cycle(learn, training.epochs, LEARNING_RATE, on_progress, wd=weight_decay)
     finally:
         torch.set_num_threads(threads)
 

@@ -41,22 +41,34 @@ class Recipe:
     fit: Callable[[Ingredients, OnProgress], list[Epoch]]
 
 
-def fit_head(given: Ingredients, on_progress: OnProgress, mirrored: bool = False) -> list[Epoch]:
-    """Compute the frozen body's features of each picture once, and train the head on them; `mirrored`: on those of the
-    training pictures' mirror images, too."""
+#: Of each picture, for the recipe `views`: itself and three parts of it (dataset/views.py).
+VIEWS = range(4)
+#: Adam's decoupled weight decay where there are so many: they make steps, and steps make logits large.
+WEIGHT_DECAY = 3.0
+
+
+def fit_head(
+    given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,), **options: Any
+) -> list[Epoch]:
+    """Compute the frozen body's features of each picture once, of the training pictures in each of these `views`, and
+    train the head on them. `options`: of heads.fit."""
     import torch
 
     from greenr_luigi.training import features, heads
 
     (train_paths, y), (valid_paths, valid_y) = given.train, given.valid
     pooled = partial(features.pooled, given.learn, training=given.training, root=given.root)
-    computing = part(on_progress, 0, 0.45 if mirrored else 0.9)
-    x, valid_x = pooled([*train_paths, *valid_paths], on_progress=computing).tensor_split([len(y)])
-    if mirrored:
-        flipped = pooled(train_paths, on_progress=part(on_progress, 0.45, 0.9), flip=True)
-        x, y = torch.cat([x, flipped]), torch.cat([y, y])
-    fitting = part(on_progress, 0.9, 1)
-    return heads.fit(given.learn.model[1], (x, y), (valid_x, valid_y), given.training, fitting)
+    each = 0.9 / len(views)
+    x, valid_x = pooled([*train_paths, *valid_paths], on_progress=part(on_progress, 0, each)).tensor_split(
+        [len(y)]
+    )
+    for done, view in enumerate(views[1:], 1):
+        looking = part(on_progress, done * each, (done + 1) * each)
+        x = torch.cat([x, pooled(train_paths, on_progress=looking, view=view)])
+    train = x, y.repeat(len(views))
+    return heads.fit(
+        given.learn.model[1], train, (valid_x, valid_y), given.training, part(on_progress, 0.9, 1), **options
+    )
 
 
 def fit_network(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
@@ -68,10 +80,13 @@ def fit_network(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
     return history + finetuning.fit(given, fitting)
 
 
-MIRRORED = "the body as it came, a head trained on each picture and its mirror image"
 ALL = (
     Recipe("head", "the body as it came, a head trained on what it sees", fit_head),
-    Recipe("mirrored", MIRRORED, partial(fit_head, mirrored=True)),
+    Recipe(
+        "views",
+        "the body as it came, a head trained on each picture and three parts of it",
+        partial(fit_head, views=VIEWS, weight_decay=WEIGHT_DECAY),
+    ),
     Recipe("finetune", "a head first, then the whole network trained on", fit_network),
 )
 RECIPES = {recipe.name: recipe for recipe in ALL}

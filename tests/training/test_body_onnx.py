@@ -91,9 +91,9 @@ def test_whatever_shapes_features_gives_them_another_name(monkeypatch):
     relu, silu, other = (body_onnx.digest(body, training) for body in bodies)
     smaller = body_onnx.digest(bodies[0], replace(training, image_size=16))
     assert len({relu, silu, other, smaller}) == 4
-    names = {features._name(digest, flip) for digest in (relu, silu) for flip in (False, True)}
-    monkeypatch.setattr(features, "version", lambda name: "another")
-    names.add(features._name(relu, False))
+    names = {features._name(digest, view) for digest in (relu, silu) for view in (0, 1)}
+    monkeypatch.setattr(features, "versions", lambda names: dict.fromkeys(names, "another"))
+    names.add(features._name(relu, 0))
     assert len(names) == 5
 
 

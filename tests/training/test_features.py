@@ -49,9 +49,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     opened: list[Path] = []
     read_batches = pixels.read_batches
 
-    def noting(paths: Sequence[Path], *options: Any) -> Iterator[pixels.Pixels]:
+    def noting(paths: Sequence[Path], *options: Any, **more: Any) -> Iterator[pixels.Pixels]:
         opened.extend(paths)
-        return read_batches(paths, *options)
+        return read_batches(paths, *options, **more)
 
     monkeypatch.setattr(pixels, "read_batches", noting)
     return opened
@@ -87,14 +87,14 @@ def test_other_bodies_sizes_and_views_have_features_of_their_own(body, read, roo
     features.pooled(learn, paths, training, quiet, root=root)
     other = architectures.learner(architectures.find(training.arch), ["a", "b"], walk.SIZE, pretrained=False)
     smaller = walk.settings(architectures.find(training.arch), 32)
-    for learner, settings, flip in (
-        (learn, training, True),
-        (learn, smaller, False),
-        (other, training, False),
+    for learner, settings, view in (
+        (learn, training, 1),
+        (learn, smaller, 0),
+        (other, training, 0),
     ):
         for expected in (paths, []):
             read.clear()
-            features.pooled(learner, paths, settings, quiet, flip, root=root)
+            features.pooled(learner, paths, settings, quiet, view, root=root)
             assert read == expected
     assert len([*root.glob("features/*.sqlite")]) == 4 and len([*root.glob("bodies/*")]) == 3
 
@@ -127,11 +127,11 @@ def test_a_run_that_breaks_off_keeps_what_it_has_seen(body, read, root, monkeypa
     assert torch.equal(again, features.pooled(learn, paths, training, quiet, root=root.with_name("alone")))
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_onnx_runtime_and_torch_see_the_same(body, flip, root):
+@pytest.mark.parametrize("view", [0, 1])
+def test_onnx_runtime_and_torch_see_the_same(body, view, root):
     learn, training = body
     ours, theirs = (
-        features.pooled(learn, pictures("test"), training, quiet, flip, root) for root in (root, None)
+        features.pooled(learn, pictures("test"), training, quiet, view, root) for root in (root, None)
     )
     assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-4)
 

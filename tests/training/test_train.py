@@ -131,7 +131,7 @@ def test_progress_goes_from_nothing_to_all(tmp_path):
     assert "of the validation pictures are wrong" in told[-1][1]
 
 
-@pytest.mark.parametrize("recipe", ["mirrored", "finetune"])
+@pytest.mark.parametrize("recipe", ["views", "finetune"])
 def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     told: list[float] = []
     train.train(
@@ -146,7 +146,7 @@ def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     assert len(training.history) == 6 + (finetuning.EPOCHS if recipe == "finetune" else 0)
     body = load_file(tmp_path / "model.safetensors")["0.model.conv_stem.weight"]
     before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_stem.weight"]
-    assert torch.equal(body, before) == (recipe == "mirrored")
+    assert torch.equal(body, before) == (recipe == "views")
 
 
 def test_fine_tuning_is_repeatable(tmp_path):
