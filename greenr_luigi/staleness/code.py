@@ -6,15 +6,12 @@ import ast
 import functools
 import hashlib
 import importlib.util
-import site
 import sys
-import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TypedDict
 
-from . import regular
+from . import modules, regular
 from .errors import StalenessError, no_python
 from .memo import once
 from .traces import sha256_if_there
@@ -24,11 +21,6 @@ OwnClasses = Mapping[str, Collection[str]]
 NO_CLASSES: OwnClasses = {}
 #: Functions that import the module of a name.
 IMPORTERS = {"import_module", "__import__"}
-#: Where modules lie that have nothing to do with each other.
-INSTALLED = {
-    *map(Path, sysconfig.get_paths().values()),
-    *map(Path, [*site.getsitepackages(), site.getusersitepackages()]),
-}
 
 
 class CodeTrace(TypedDict):
@@ -38,17 +30,17 @@ class CodeTrace(TypedDict):
     syntax: str
 
 
-def why_not_traceable(modules: Iterable[str]) -> str | None:
+def why_not_traceable(names: Iterable[str]) -> str | None:
     """Why an edit in one of these modules or packages could not be seen, in words; None if it could."""
-    for name in modules:
+    for name in names:
         if name == "__main__":
             return "it is defined in a script or a notebook, whose edits cannot be seen: move it to a module"
-        if not _spec(name):
+        if not modules.find_spec(name):
             return f"no module {name!r} can be found: mend its `code`"
-        file = _file(name)
+        file = modules.source_file(name)
         if file and not file[1].is_file():
             return f"{name} lies in {file[1]}, where edits cannot be seen: unpack it to a folder"
-        if not file and not _inside(name):
+        if not file and not modules.inside(name):
             return f"{name!r} has no source: name the distribution that it is from in `libraries`"
     return None
 
@@ -64,14 +56,14 @@ def sources(code: Iterable[str], own: OwnClasses = NO_CLASSES) -> dict[str, Path
 
     Raises StalenessError for a name that is no module, and for a module that cannot be parsed."""
     found: dict[str, Path] = {}
-    named = [*code, *(module for name in code for module in _inside(name))]
+    named = [*code, *(module for name in code for module in modules.inside(name))]
     for start, classes in ((list(own), own), (named, None)):
         if words := why_not_traceable(start):
             raise StalenessError(words)
         todo, done = start, set()
         while todo:
             module = todo.pop()
-            if module not in done and (file := _file(module)):
+            if module not in done and (file := modules.source_file(module)):
                 done.add(module)
                 found.update([file])
                 todo += _imports(file[1], module, classes)
@@ -90,73 +82,12 @@ def imported_by(files: Mapping[str, Path]) -> set[tuple[str, str | None]]:
 
 def if_missing(origin: str, name: str | None) -> str | None:
     """The module that is imported, if it is not there. A name in a package is one, unless the package speaks of it."""
-    if not exists(origin):
+    if not modules.exists(origin):
         return origin
-    if name is None or name == "*" or not _folders(origin) or exists(f"{origin}.{name}"):
+    if name is None or name == "*" or not modules.folders_of(origin) or modules.exists(f"{origin}.{name}"):
         return None
-    file = _file(origin)
+    file = modules.source_file(origin)
     return None if file and name.encode() in regular.read(file[1]) else f"{origin}.{name}"
-
-
-def exists(module: str) -> bool:
-    """Whether Python would find a module, asked without importing it."""
-    return _spec(module) is not None
-
-
-def location(module: str) -> Path | None:
-    """The file that an import of a module would run; None for a namespace, or what is not there."""
-    found = _file(module)
-    return found[1] if found else None
-
-
-@once
-def _spec(module: str) -> ModuleSpec | None:
-    """Where Python would find a module, asked without importing it or its parents."""
-    if not module or (folders := _folders(module.rpartition(".")[0])) == []:
-        return None
-    for finder in sys.meta_path:
-        try:
-            spec = finder.find_spec(module, folders)
-        except KeyError:
-            # A namespace in a package asks that package, which is not imported.
-            spec = ModuleSpec(module, None, is_package=True)
-        if spec:
-            return spec
-    return None
-
-
-@functools.cache
-def _folders(package: str) -> list[str] | None:
-    """The folders that hold the modules of a package, several for a namespace; None, as in sys.meta_path, for those of
-    sys.path."""
-    if not package:
-        return None
-    if (spec := _spec(package)) is None or spec.submodule_search_locations is None:
-        return []
-    parent, _, name = package.rpartition(".")
-    if parent and not spec.has_location:
-        return [f"{folder}/{name}" for folder in _folders(parent) or []]
-    return list(spec.submodule_search_locations)
-
-
-def _file(module: str) -> tuple[str, Path] | None:
-    """The name of a module's source file, as in "my_package/__init__.py", and where it lies. None where there is none,
-    such as for a namespace."""
-    spec = _spec(module)
-    if spec is None or not spec.origin or not spec.has_location:
-        return None
-    path = Path(spec.origin)
-    package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
-    return "/".join([*filter(None, package.split(".")), path.name]), path
-
-
-def _inside(package: str) -> list[str]:
-    """The modules in a package, and in the packages in it."""
-    paths = (
-        path.relative_to(folder) for folder in _folders(package) or [] for path in Path(folder).rglob("*.py")
-    )
-    names = (".".join([package, *path.with_suffix("").parts]) for path in paths)
-    return [name.removesuffix(".__init__") for name in names]
 
 
 def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
@@ -168,9 +99,9 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
         defined = _classes(path, source) - {*own.get(module, ())}
         others = frozenset(name for name in defined if _is_task(module, name))
     for origin, name in _imports_of(path, source, package, others):
-        if not is_of_one_project(module, origin):
+        if not modules.is_of_one_project(module, origin):
             continue
-        inner = f"{origin}.{name}" if name and _spec(f"{origin}.{name}") else None
+        inner = f"{origin}.{name}" if name and modules.find_spec(f"{origin}.{name}") else None
         passed_over = _is_in(inner or origin, __package__) or (not inner and name and _is_task(origin, name))
         if own is None or not passed_over:
             yield inner or origin
@@ -231,30 +162,6 @@ def _argument(call: ast.Call, position: int, name: str) -> str | None:
     return next((x.value for x in given if isinstance(x, ast.Constant) and isinstance(x.value, str)), None)
 
 
-def is_of_one_project(module: str, other: str) -> bool:
-    """Whether a module imports another one as a part of itself: both are of one top-level package, or they lie in one
-    folder and the first is in no package, as scripts are that import each other."""
-    top, other_top = module.split(".")[0], other.split(".")[0]
-    if top == other_top:
-        return True
-    folder = _folder_of_scripts(top)
-    spec = _spec(other_top) if folder else None
-    if spec is None:
-        return False
-    places = [*(spec.submodule_search_locations or [str(spec.origin)])]
-    return any(Path(place).parent == folder for place in places)
-
-
-@functools.cache
-def _folder_of_scripts(top: str) -> Path | None:
-    """The folder of a module that is in no package, and was not installed."""
-    spec = _spec(top)
-    if spec is None or spec.submodule_search_locations is not None or not spec.has_location:
-        return None
-    folder = Path(str(spec.origin)).parent
-    return None if folder in INSTALLED else folder
-
-
 def _is_in(module: str, package: str) -> bool:
     return f"{module}.".startswith(f"{package}.")
 
@@ -293,7 +200,7 @@ def changed(
 
     While no recorded byte has changed, neither have the imports, so nothing is parsed."""
     edited = [name for name, file in recorded.items() if _sha256(name) != file["bytes"]]
-    if not edited and {file[0] for file in map(_file, own) if file} <= recorded.keys():
+    if not edited and {file[0] for file in map(modules.source_file, own) if file} <= recorded.keys():
         return None
     now = sources(code, own)
     for name, path in now.items():
@@ -307,10 +214,5 @@ def changed(
 @once
 def _sha256(name: str) -> str | None:
     """Of the bytes of the source file of that name."""
-    file = _file(module_of(name))
+    file = modules.source_file(modules.module_of(name))
     return sha256_if_there(file[1]) if file and file[0] == name else None
-
-
-def module_of(name: str) -> str:
-    """The module of the source file of that name."""
-    return name.split(".")[0].removesuffix("/__init__").replace("/", ".")

@@ -16,7 +16,8 @@ from importlib.metadata import Distribution
 from pathlib import Path
 
 from . import regular
-from .code import exists, if_missing, imported_by, location
+from .code import if_missing, imported_by
+from .modules import exists, location
 
 #: Luigi runs every stage and shapes no output.
 PASSED_OVER = {*sys.stdlib_module_names, "luigi"}

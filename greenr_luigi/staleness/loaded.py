@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from . import code, regular
+from . import code, modules, regular
 from .traces import file_sha256
 
 #: By module: where it was loaded from, which is another object after a reload, and what lay there then. None for a
@@ -25,7 +25,7 @@ def note(packages: Collection[str]) -> None:
     # Of thousands of names, a few are of ours. Taken at once, since other threads import meanwhile.
     names = [*sys.modules]
     tops = [name for name in names if "." not in name]
-    ours = {top for top in tops if any(code.is_of_one_project(package, top) for package in packages)}
+    ours = {top for top in tops if any(modules.is_of_one_project(package, top) for package in packages)}
     below = tuple(f"{top}." for top in ours)
     for name in names:
         if name not in ours and not name.startswith(below):
@@ -42,16 +42,16 @@ def note(packages: Collection[str]) -> None:
 
 def note_unloaded(files: Mapping[str, Path]) -> dict[str, Path]:
     """Take down the sources, by name, of modules that are not loaded yet, and return these."""
-    unloaded = {name: path for name, path in files.items() if code.module_of(name) not in sys.modules}
+    unloaded = {name: path for name, path in files.items() if modules.module_of(name) not in sys.modules}
     for name, path in unloaded.items():
-        _sources[code.module_of(name)] = None, regular.read(path)
+        _sources[modules.module_of(name)] = None, regular.read(path)
     return unloaded
 
 
 def edited(recorded: Mapping[str, code.CodeTrace]) -> str | None:
     """The first source file that was something else when this process loaded it. Comments and layout do not count."""
     for name, trace in recorded.items():
-        spec, source = _sources.get(code.module_of(name), (None, b""))
+        spec, source = _sources.get(modules.module_of(name), (None, b""))
         if spec and hashlib.sha256(source).hexdigest() != trace["bytes"]:
             as_loaded = code.trace(Path(str(spec.origin)), source)
             if as_loaded["syntax"] != trace["syntax"]:

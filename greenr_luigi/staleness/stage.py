@@ -164,7 +164,7 @@ class Stage(luigi.Task):
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
         """Its parameters by name. Luigi looks for them in all that the class has, a hundred times for one `complete`:
         here they are those that it has when they are first asked for, as by its first instance."""
-        return super().get_params()  # type: ignore[no-any-return]
+        return super().get_params()  # type: ignore[no-untyped-call, no-any-return]
 
     @property
     def parameters(self) -> dict[str, str]:

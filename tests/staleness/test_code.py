@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from greenr_luigi.staleness import code, libraries, loaded
+from greenr_luigi.staleness import code, libraries, loaded, modules
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.toys import build, cause
@@ -236,6 +236,6 @@ def test_what_lies_in_no_package_is_of_one_project_with_what_lies_beside_it(tmp_
     assert code.changed(recorded, [], {"toy_script": {"Stage"}}) == "code of toy_late.py changed"
     del sys.modules["toy_late"], sys.modules["toy_helper"]
     # Those of installed distributions lie beside each other, too.
-    assert not code.is_of_one_project("six", "pytest") and not code.is_of_one_project(
+    assert not modules.is_of_one_project("six", "pytest") and not modules.is_of_one_project(
         "typing_extensions", "luigi"
     )

@@ -14,7 +14,7 @@ import pytest
 
 import tasks
 from greenr_luigi.sources import registry
-from greenr_luigi.staleness import code, libraries
+from greenr_luigi.staleness import code, libraries, modules
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.pipeline import REPOSITORY
@@ -129,7 +129,7 @@ def test_a_module_of_ones_own_that_comes_later_counts(root, count_imports, text,
     later.write_text("thing = 1\n")
     # As another process has none.
     libraries._version.cache_clear()
-    code._folders.cache_clear()
+    modules.folders_of.cache_clear()
     importlib.invalidate_caches()
     module = ".".join(later.resolve().relative_to(package.parent).with_suffix("").parts).removesuffix(
         ".__init__"
@@ -238,8 +238,8 @@ def of_each_stage():
         given = stage.libraries if isinstance(stage.libraries, tuple) else ()
         sources = [None] if isinstance(stage.code, tuple) else registry.SOURCES
         for source in sources:
-            modules = stage.code if source is None else stage(label="x", source=source).code
-            imported = libraries.imported(code.sources(modules, stage.own_classes()))
+            shaping = stage.code if source is None else stage(label="x", source=source).code
+            imported = libraries.imported(code.sources(shaping, stage.own_classes()))
             found[f"{stage.__name__} {source or ''}".strip()] = {*imported, *given}
     return found
 

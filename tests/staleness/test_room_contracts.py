@@ -7,7 +7,7 @@ import pytest
 import tasks
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.sources import registry
-from greenr_luigi.staleness import code, memo
+from greenr_luigi.staleness import code, memo, modules
 
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 #: What no picture, model or page goes through.
@@ -48,7 +48,7 @@ def stages():
 STAGES = list(stages())
 OF_PICTURES = [f"{stage} {name}" for stage in ("DownloadImages", "PictureShard") for name in registry.SOURCES]
 #: The package of a stage is that of the first module in its `code`.
-OWN_ROOMS = [modules[0].split(".")[1] for _, _, modules in STAGES]
+OWN_ROOMS = [shaping[0].split(".")[1] for _, _, shaping in STAGES]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def copy(tmp_path_factory):
         ignored = shutil.ignore_patterns("__pycache__", "static", "templates")
         shutil.copytree(PACKAGE.parent / name, folder / name, ignore=ignored)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code, "_folders", lambda package: [str(folder.joinpath(*package.split(".")))])
-        recorded = [code.snapshot(code.sources(modules, own)) for _, own, modules in STAGES]
+        patch.setattr(modules, "folders_of", lambda package: [str(folder.joinpath(*package.split(".")))])
+        recorded = [code.snapshot(code.sources(shaping, own)) for _, own, shaping in STAGES]
         yield folder / "greenr_luigi", recorded
 
 
@@ -79,8 +79,8 @@ def stale_after_edit(copy):
         stale = []
 
         def compare():
-            for (name, own, modules), record in zip(STAGES, recorded, strict=True):
-                if code.changed(record, modules, own):
+            for (name, own, shaping), record in zip(STAGES, recorded, strict=True):
+                if code.changed(record, shaping, own):
                     stale.append(name)
 
         # One question, in which each file is read once.

@@ -8,7 +8,7 @@ import zipfile
 import luigi
 import pytest
 
-from greenr_luigi.staleness import code
+from greenr_luigi.staleness import modules
 from greenr_luigi.staleness.errors import StalenessError
 from greenr_luigi.staleness.stage import Stage
 from tests import toys
@@ -114,7 +114,7 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "code"
     (folder / "sound").mkdir(parents=True)
     monkeypatch.syspath_prepend(folder)
-    code._folders.cache_clear()
+    modules.folders_of.cache_clear()
     yield folder / "sound"
     for module in [module for module in sys.modules if module.split(".")[0] == "sound"]:
         del sys.modules[module]
