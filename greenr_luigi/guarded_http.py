@@ -11,51 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import errno
 import functools
-import ipaddress
-import os
 import re
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
-from aiohttp.streams import StreamReader
 from yarl import URL
 
+from greenr_luigi import public_network
+from greenr_luigi.counted_answer import CountedAnswer
+from greenr_luigi.public_network import PublicResolver, SystemResolver
 from greenr_luigi.staleness.shown import harmless
 from greenr_luigi.text import Network
 
 MOST_REDIRECTS = 3
 #: Characters of an address.
 MOST_CHARACTERS = 2048
-#: Bytes of an answer that are not its body: head, `100 Continue` and the like, trailers, the framing of chunks.
-MOST_OVERHEAD = 2**19
 #: Seconds that a host may want to be left alone, about thirty years; whoever says more means never.
 MOST_SECONDS = 1e9
-#: Look-ups of names at a time; one may go on when its fetch has been given up, since the system cannot end it.
-LOOK_UPS = 64
-#: Public by number, yet inside, or nowhere: Azure's metadata and health service, what networks keep for themselves
-#: (such as relays of 6to4), and examples.
-DENIED = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
-NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-ISATAP = (0x00005EFE, 0x02005EFE)
-
-IP = ipaddress.IPv4Address | ipaddress.IPv6Address
-Given = ParamSpec("Given")
-Gives = TypeVar("Gives")
-Gave = TypeVar("Gave")
 
 
 class Unfetched(Exception):
@@ -66,14 +44,6 @@ class Unfetched(Exception):
     def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(harmless(message))
         self.reason, self.retry_after = reason, retry_after
-
-
-class ForbiddenAddress(OSError):
-    """Not an address of the public network. An OSError, which aiohttp cleans up after."""
-
-
-class TooMuch(aiohttp.ClientPayloadError):
-    """More bytes than an answer may have, its body aside."""
 
 
 @dataclass(frozen=True)
@@ -146,18 +116,9 @@ def check(address: str, rules: Rules) -> URL:
     if port not in rules.ports:
         raise Unfetched("address", f"it names port {port}, which is not asked")
     # A number is looked up by nobody, and a proxy would connect to it.
-    if (number := _number(host)) and is_forbidden(number, rules.allow):
+    if (number := public_network.number_of(host)) and public_network.is_forbidden(number, rules.allow):
         raise Unfetched("inside", "it does not lead to a public server")
     return url
-
-
-def _number(host: str) -> str | None:
-    """The IP address that a host is written as, in whatever way the system reads: 127.1 and 0x7f000001, too."""
-    with contextlib.suppress(ValueError):
-        return str(ipaddress.ip_address(host.split("%")[0]))
-    with contextlib.suppress(OSError, ValueError):
-        return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
-    return None
 
 
 async def _ask(url: URL, rules: Rules, deadline: asyncio.Timeout) -> bytes | tuple[URL, float]:
@@ -165,7 +126,7 @@ async def _ask(url: URL, rules: Rules, deadline: asyncio.Timeout) -> bytes | tup
     try:
         proxy = rules.proxy(str(url.origin()))
         async with (
-            _session(rules, None if proxy else PublicResolver(rules)) as session,
+            _session(rules, None if proxy else PublicResolver(rules.allow)) as session,
             session.get(url, allow_redirects=False, proxy=proxy, ssl=rules.ssl) as response,
         ):
             if response.status not in (301, 302, 303, 307, 308):
@@ -218,132 +179,6 @@ def retry_after(head: Mapping[str, str]) -> float | None:
         return None
 
 
-class CountedAnswer(ResponseHandler):
-    """Ends a connection on which too much comes, of whatever kind: a host may send heads without end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.arrived = 0
-        self.body: StreamReader | None = None
-
-    def data_received(self, data: bytes) -> None:
-        self.arrived += len(data)
-        super().data_received(data)
-        if self.transport and self.arrived - (self.body.total_bytes if self.body else 0) > MOST_OVERHEAD:
-            self.set_exception(TooMuch("too much came that is no picture"))
-            self.transport.abort()
-
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        super().set_exception(exc, *cause)
-        # Or the end of the connection would pass for that of the picture, or the picture be waited for.
-        if self.body is not None and not self.body.is_eof():
-            self.body.set_exception(
-                exc if isinstance(exc, aiohttp.ClientError) else aiohttp.ClientPayloadError(str(exc))
-            )
-
-    def close(self) -> None:
-        """At once: a host may be in no hurry to end TLS, and no connection is used twice."""
-        self.abort()
-
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """A head has come, and what follows is its body, unless it is one like `100 Continue`."""
-        head, body = data
-        if not 100 <= head.code < 200 and self.body is None:
-            self.body = body
-        super().feed_data(data, size)
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves a name once, and refuses it whole when one of its addresses is forbidden."""
-
-    def __init__(self, rules: Rules) -> None:
-        self.allow = rules.allow
-        self.resolver = SystemResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        results = await self.resolver.resolve(host, port, family)
-        if any(is_forbidden(result["host"], self.allow) for result in results):
-            raise ForbiddenAddress(host)
-        return results
-
-    def socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """The last check, of the very address that is connected to."""
-        family, kind, protocol, _, address = info
-        if is_forbidden(str(address[0]), self.allow):
-            raise ForbiddenAddress(address[0])
-        return socket.socket(family, kind, protocol)
-
-    async def close(self) -> None:
-        await self.resolver.close()
-
-
-class SystemResolver(AbstractResolver):
-    """The system's own look-up. Each has a thread of its own, so that a slow name holds no other one up, and none is
-    waited for when its fetch has been given up."""
-
-    _free = threading.BoundedSemaphore(LOOK_UPS)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        while not self._free.acquire(blocking=False):
-            await asyncio.sleep(0.01)
-        try:
-            found = in_thread(self._look_up, host, port, family)
-        except OSError:
-            self._free.release()
-            raise
-        return [
-            ResolveResult(hostname=host, host=str(at[0]), port=port, family=family, proto=protocol, flags=0)
-            for family, _, protocol, _, at in await asyncio.wrap_future(found)
-        ]
-
-    def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> list[tuple[Any, ...]]:
-        try:
-            # The scope of a link-local address is dropped: none is connected to.
-            return [*socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)]
-        finally:
-            self._free.release()
-
-    async def close(self) -> None:
-        pass
-
-
-def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwargs) -> Future[Gives]:
-    """Call in a thread that nobody waits for, not even the end of the program. Raises OSError where the system gives
-    none."""
-    future: Future[Gives] = Future()
-
-    def run() -> None:
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(call(*args, **more))
-            except BaseException as error:  # noqa: BLE001  It is raised where the result is asked for.
-                future.set_exception(error)
-
-    try:
-        threading.Thread(target=run, daemon=True, name="fetching").start()
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, str(error)) from None
-    return future
-
-
-def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:
-    """Run in the one loop of this process, in a thread that nobody waits for: a loop has three open files, and many
-    fetches at once would have too many."""
-    return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid()))
-
-
-@functools.cache
-def _loop(process: int) -> asyncio.AbstractEventLoop:
-    """Of a process: the threads of one that was forked stay behind."""
-    loop = asyncio.new_event_loop()
-    in_thread(loop.run_forever)
-    return loop
-
-
 def _session(rules: Rules, public: PublicResolver | None) -> aiohttp.ClientSession:
     """`public`: None if a proxy is connected to, whose address is our own choice."""
     connector = aiohttp.TCPConnector(
@@ -363,41 +198,10 @@ def _session(rules: Rules, public: PublicResolver | None) -> aiohttp.ClientSessi
     )
 
 
-def is_forbidden(address: str, allow: Sequence[Network] = ()) -> bool:
-    """Whether a connection to this IP address must not be made. `allow`: networks that may be reached anyway.
-
-    It may be made to an address that is global, and neither multicast nor reserved. The same holds for each IPv4
-    address inside an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo, ISATAP), which a gateway would unpack.
-    """
-    try:
-        ip = ipaddress.ip_address(address.split("%")[0])
-    except ValueError:
-        return True
-    if _is_in(ip, allow):
-        return False
-    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified or _is_in(ip, DENIED):
-        return True
-    if isinstance(ip, ipaddress.IPv4Address):
-        return False
-    return ip.is_site_local or any(is_forbidden(str(packed)) for packed in _packed(ip))
-
-
-def _is_in(ip: IP, networks: Sequence[Network]) -> bool:
-    return any(ip.version == network.version and ip in network for network in networks)
-
-
-def _packed(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address carries."""
-    packed = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-    if _is_in(ip, NAT64) or int(ip) >> 32 == 0 or (int(ip) >> 32) & 0xFFFFFFFF in ISATAP:
-        packed.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-    return [address for address in packed if address is not None]
-
-
 def _comes_from_forbidden(error: BaseException | None) -> bool:
     """Whether our own refusal lies behind an error that aiohttp raised from it."""
     while error is not None:
-        if isinstance(error, ForbiddenAddress):
+        if isinstance(error, public_network.ForbiddenAddress):
             return True
         if isinstance(error, BaseExceptionGroup) and any(map(_comes_from_forbidden, error.exceptions)):
             return True

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp.abc import ResolveResult
 
-from greenr_luigi import guarded_http
+from greenr_luigi import background, guarded_http, public_network
 from greenr_luigi.sources import download
 from greenr_luigi.sources.source import Unavailable
 from greenr_luigi.text import Network
@@ -130,14 +130,14 @@ def family_of(address: str) -> socket.AddressFamily:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that a socket was opened for; none is connected to."""
-    real, opened = guarded_http.PublicResolver.socket, list[str]()
+    real, opened = public_network.PublicResolver.socket, list[str]()
 
-    def guarded(self: guarded_http.PublicResolver, info: tuple[object, ...]) -> socket.socket:
+    def guarded(self: public_network.PublicResolver, info: tuple[object, ...]) -> socket.socket:
         real(self, info).close()
         opened.append(str(info[4][0]))  # type: ignore[index]
         raise OSError("this test connects to nobody")
 
-    monkeypatch.setattr(guarded_http.PublicResolver, "socket", guarded)
+    monkeypatch.setattr(public_network.PublicResolver, "socket", guarded)
     return opened
 
 
@@ -406,9 +406,9 @@ def test_where_no_thread_is_to_be_had_a_look_up_fails_and_no_place_is_lost(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    for _ in range(guarded_http.LOOK_UPS + 1):
+    for _ in range(public_network.LOOK_UPS + 1):
         with pytest.raises(OSError, match="can't start new thread"):
-            asyncio.run(guarded_http.SystemResolver().resolve("private.test"))
+            asyncio.run(public_network.SystemResolver().resolve("private.test"))
     with pytest.raises(Unavailable, match="can't start new thread"):
         download.fetch(download.Session(retries=0), "http://private.test/")
 
@@ -430,17 +430,17 @@ def test_a_slow_name_holds_nothing_up(user: User, monkeypatch: pytest.MonkeyPatc
         return real(host, *args, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    slow = [guarded_http.in_thread(user, "http://slow.test/", seconds=0.3) for _ in range(8)]
+    slow = [background.in_thread(user, "http://slow.test/", seconds=0.3) for _ in range(8)]
     assert user("http://private.test/", seconds=0.2) == REFUSED
     assert {one.result() for one in slow} == {SLOW}
     given_up.set()
 
 
 def test_more_names_than_are_looked_up_at_a_time_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded_http.SystemResolver, "_free", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(public_network.SystemResolver, "_free", threading.BoundedSemaphore(2))
 
     async def run() -> list[list[ResolveResult]]:
-        resolver = guarded_http.SystemResolver()
+        resolver = public_network.SystemResolver()
         return await asyncio.gather(*(resolver.resolve("private.test") for _ in range(20)))
 
     assert all(asyncio.run(run()))

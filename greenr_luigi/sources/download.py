@@ -17,7 +17,7 @@ import aiohttp
 import requests
 from yarl import URL
 
-from greenr_luigi import about, guarded_http
+from greenr_luigi import about, background, guarded_http
 from greenr_luigi.guarded_http import Rules
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.sources import opt_outs
@@ -67,7 +67,7 @@ class Session:
 
     def coming_picture(self, url: str) -> Future[bytes]:
         """As `picture`, without waiting for it."""
-        return guarded_http.in_background(self._picture(url))
+        return background.in_background(self._picture(url))
 
     async def _picture(self, url: str) -> bytes:
         taken = 0
@@ -104,7 +104,7 @@ class Session:
         return replace(rules, permits=_refuse_opt_out) if self.opt_outs else rules
 
     def _got(self, url: str, rules: Rules) -> bytes:
-        return guarded_http.in_background(self._told(url, rules)).result()
+        return background.in_background(self._told(url, rules)).result()
 
     async def _told(self, url: str, rules: Rules) -> bytes:
         try:

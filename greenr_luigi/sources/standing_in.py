@@ -39,11 +39,11 @@ def has_photographs(root: Path, classes: Iterable[Stamp]) -> bool:
 def nobody_answers(source: Source, request: Request, classes: Iterable[Stamp], began: float) -> bool:
     """Whether none of a list's engines lists anything, or says that it has nothing. All are asked at once; none, where
     another class has been drawn since the build `began`, in seconds since 1970: all are drawn, or none."""
-    from greenr_luigi import guarded_http
+    from greenr_luigi import background
 
     if any(is_drawn(stamp) and stamp.finished >= began for stamp in classes):
         return True
-    asked = [guarded_http.in_thread(_answers, part, request) for part in source.each]
+    asked = [background.in_thread(_answers, part, request) for part in source.each]
     with contextlib.suppress(TimeoutError):
         return not any(future.result() for future in futures.as_completed(asked, SECONDS))
     return True

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from greenr_luigi import guarded_http
+from greenr_luigi import background
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.sources import download, memory
 from greenr_luigi.sources.loading import Loader
@@ -93,7 +93,7 @@ def test_of_unknown_length_as_much_is_kept_free_as_one_may_have(
 
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = guarded_http.in_background(serve()).result()
+    server = background.in_background(serve()).result()
     session = download.Session(allow=(ipaddress.ip_network("127.0.0.0/8"),), retries=0)
     with room(monkeypatch, MAX_BYTES + 5):
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"

@@ -1,0 +1,49 @@
+"""Work that goes on in threads that nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Gives = TypeVar("Gives")
+Gave = TypeVar("Gave")
+
+
+def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwargs) -> Future[Gives]:
+    """Call in a thread that nobody waits for, not even the end of the program. Raises OSError where the system gives
+    none."""
+    future: Future[Gives] = Future()
+
+    def run() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(call(*args, **more))
+            except BaseException as error:  # noqa: BLE001  It is raised where the result is asked for.
+                future.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True, name="fetching").start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
+    return future
+
+
+def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:
+    """Run in the one loop of this process, in a thread that nobody waits for: a loop has three open files, and many
+    fetches at once would have too many."""
+    return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid()))
+
+
+@functools.cache
+def _loop(process: int) -> asyncio.AbstractEventLoop:
+    """Of a process: the threads of one that was forked stay behind."""
+    loop = asyncio.new_event_loop()
+    in_thread(loop.run_forever)
+    return loop
