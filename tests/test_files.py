@@ -17,7 +17,7 @@ import pytest
 from greenr_luigi import files
 from greenr_luigi.dataset import curation
 from greenr_luigi.serving import feedback_store
-from greenr_luigi.sources import store
+from greenr_luigi.sources import opened_store
 from greenr_luigi.staleness import regular
 from tests import tiny_release
 
@@ -205,7 +205,7 @@ def test_only_a_file_inside_is_our_own(tmp_path: Path) -> None:
         lambda place: files.append(place / "link", lambda _: b"echo mine\n"),
         lambda place: files.private_folder(place / "link"),
         lambda place: curation.add(place, "grass", place / "picture", ""),
-        lambda place: store.opened(place, "grass", {}, pytest.fail).__enter__(),
+        lambda place: opened_store.opened(place, "grass", {}, pytest.fail).__enter__(),
         lambda place: feedback_store.keep(place / "link", (place / "picture").read_bytes(), "grass", "", ""),
     ],
     ids=["lines", "private", "added", "collected", "feedback"],

@@ -66,14 +66,14 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
 
 def _keep_from_web(root: Path, outputs: list[Output]) -> None:
     """Those of a version that had no store may hold what the web has no more."""
-    from greenr_luigi.sources import store
+    from greenr_luigi.sources import opened_store
 
     earlier = collections.defaultdict[str, dict[Path, str]](dict)
     for output in of_role(outputs, "pictures"):
         parameters = output.stamp.parameters
         earlier[parameters.get("label", "")][output.folder] = parameters.get("license", "")
     for label, folders in earlier.items():
-        store.take_in(root, label, folders, lambda who: print(f"waits for a run that collects: {who}"))
+        opened_store.take_in(root, label, folders, lambda who: print(f"waits for a run that collects: {who}"))
 
 
 def _superfluous_outputs(

@@ -15,7 +15,8 @@ from greenr_luigi.pictures.examine import once
 from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refusal, read_jsonl, write_jsonl
 from greenr_luigi.pictures.terms import LEAST_SIDE
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.sources import checking, fetched, opt_outs, store
+from greenr_luigi.sources import checking, fetched, opened_store, opt_outs, store
+from greenr_luigi.sources.asking import Asking
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
 from greenr_luigi.sources.loading import Loader
@@ -42,8 +43,8 @@ def collect(
 
     Asks the source, or those of a list in turn, until `request.limit` good pictures are listed (0: the source's own
     default). Unless it is local, what comes goes into the store of the class under `request.root`, of which `out` is a
-    view, and what is there is not loaded again. `earlier`: see `store.opened`. `only`: names of those of a list that
-    are asked, if not all. `replaces`: an output whose refusals still stand, where not all have been asked with success;
+    view, and what is there is not loaded again. `earlier`: see `opened_store.opened`. `only`: names of those of a list
+    that are asked, if not all. `replaces`: an output whose refusals stand, where not all have been asked with success;
     what its hosts keep from models is not asked for, unless `anew`.
     `shards`: of a source that can be divided, the folders that were filled with what was found of all that it lists.
 
@@ -69,14 +70,14 @@ def collect(
         if source.local:
             pictures = Store(out / "pictures")
         else:
-            of_class = store.opened(
+            of_class = opened_store.opened(
                 request.root, request.label, earlier, on_wait, request.terms, checked, examine
             )
             pictures = stack.enter_context(of_class)
         before = frozenset(pictures.pictures)
         # Of parts, each has found that out.
         opted_out = {} if anew or shards or not (replaces and request.opt_outs) else _opted_out(replaces)
-        collection = Collection(source, request, pictures, opted_out, examine)
+        collection = Collection(source, request, pictures, opted_out)
         loader = stack.enter_context(Loader(source.local))
 
         def on_batch() -> None:
@@ -85,7 +86,7 @@ def collect(
 
         for part in source.each:
             if collection.missing > 0 and (not only or part.name in only):
-                collection.ask(part, loader, on_batch)
+                Asking(collection, part, loader, examine).run(on_batch)
         if shards and source.addresses:
             fetched.clear(pictures.folder)
         if replaces and (only or collection.failed) and not source.is_list:

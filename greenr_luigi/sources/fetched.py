@@ -22,8 +22,8 @@ from greenr_luigi.pictures.examine import once
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, collected, hosts
+from greenr_luigi.sources.asking import host_of
 from greenr_luigi.sources.checking import examined
-from greenr_luigi.sources.listed import host_of
 from greenr_luigi.sources.loading import Given, Loader
 from greenr_luigi.sources.source import (
     LATER,

@@ -51,12 +51,12 @@ class ListPart:
         """Fill the empty folder `out`. What is known is not fetched, and where only code has changed, nothing is; what
         its hosts keep from models is not asked for before it has grown old. Returns counts for people, and what `due`
         reads of them."""
-        from greenr_luigi.sources import fetched, store
+        from greenr_luigi.sources import fetched, opened_store
 
         root, label = self.request.root, self.request.label
         if not (collected.folder(root, label) / collected.ORIGINS).exists():
             earlier = recrawl.earlier(self.collection.parent, label)
-            store.take_in(root, label, earlier, lambda who: on_progress(0, f"{label}: waits: {who}"))
+            opened_store.take_in(root, label, earlier, lambda who: on_progress(0, f"{label}: waits: {who}"))
         addresses = self._addresses()
         before = None if self.forced else Stamp.if_any(self.output)
         if before and recrawl.grown_old(before, self.now, self.refresh_days):

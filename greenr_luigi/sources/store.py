@@ -10,13 +10,9 @@ link to it, and an editor that wrote into such a link would change the only copy
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
 import os
-import re
-import stat
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,26 +24,15 @@ import msgspec
 from greenr_luigi import contracts, files
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import Examine, examine
-from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal
-from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
+from greenr_luigi.pictures.manifest import PictureRow, Refusal
+from greenr_luigi.pictures.terms import STRANGERS, Terms
 from greenr_luigi.sources import collected
-from greenr_luigi.sources.collected import ORIGINS
 from greenr_luigi.staleness import regular
-from greenr_luigi.staleness.locks import OnWait
 
 #: The lines of what is being put, beside ORIGINS: each is there before its picture, so that a kill parts no two.
 UNSAVED = ".unsaved.jsonl"
 #: Pictures written at once.
 WRITERS = 8
-#: The names of these files, as a pattern.
-PICTURE = r"[0-9a-f]{16}\.\w+"
-NAMES = rf"{PICTURE}|origins\.jsonl"
-
-#: The bits of a mode that let somebody write.
-WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-
-#: The folder of a collection, the licence that was asked for, and a picture there.
-Found = tuple[Path, str | None, PictureRow]
 
 
 @dataclass(frozen=True)
@@ -61,11 +46,17 @@ class Origin(PictureRow):
 
     @classmethod
     def of(cls, row: PictureRow, **more: Any) -> Origin:
-        return cls(**dataclasses.asdict(row) | more)
+        return cls(**_values(row) | more)
 
     def as_row(self, **more: Any) -> PictureRow:
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(PictureRow)}
-        return PictureRow(**values | more)
+        return PictureRow(**_values(self) | more)
+
+
+ROW = tuple(field.name for field in dataclasses.fields(PictureRow))
+
+
+def _values(row: PictureRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ROW}
 
 
 class Store:
@@ -159,144 +150,6 @@ def _write(path: Path, data: bytes | Path) -> None:
 
 def _lines(origins: Iterable[Origin]) -> bytes:
     return b"".join(msgspec.json.encode(origin) + b"\n" for origin in origins)
-
-
-@contextlib.contextmanager
-def opened(
-    root: Path,
-    label: str,
-    earlier: Mapping[Path, str],
-    on_wait: OnWait,
-    terms: Terms = STRANGERS,
-    checked: Mapping[str, PictureRow] = MappingProxyType({}),
-    examine: Examine = examine,
-) -> Iterator[Store]:
-    """The store of a class, alone: another run waits, and then finds what this one collected. `earlier` is taken in.
-    The others: as of Store."""
-    with _locked(root, label, on_wait) as folder:
-        _take_in(folder, label, _from_web(earlier))
-        with contextlib.closing(Store(folder, folder / ORIGINS, terms, checked, examine)) as pictures:
-            yield pictures
-
-
-def take_in(root: Path, label: str, earlier: Mapping[Path, str], on_wait: OnWait) -> None:
-    """Have what came from the web stay in the store of a class. `earlier`: folders of collections, also of versions
-    that had no store, with the licence that was asked for."""
-    if rows := _from_web(earlier):
-        with _locked(root, label, on_wait) as folder:
-            _take_in(folder, label, rows)
-
-
-def _from_web(earlier: Mapping[Path, str]) -> list[Found]:
-    """What collections hold of the web. What is of no moment is a person's own, or drawn."""
-    return [
-        (collection, license or None, row)
-        for collection, license in earlier.items()
-        for row in contracts.read_log(collection / MANIFEST, PictureRow)
-        if row.fetched
-    ]
-
-
-@contextlib.contextmanager
-def _locked(root: Path, label: str, on_wait: OnWait) -> Iterator[Path]:
-    folder = collected.folder(root, label)
-    files.refuse_strange_link(folder.parent, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
-        for path in folder.iterdir():
-            if files.is_left_of(path, NAMES):
-                path.unlink()
-        _save_what_was_put(folder)
-        try:
-            yield folder
-        finally:
-            for path in _pictures(folder):
-                if (mode := path.stat().st_mode) & WRITABLE:
-                    # Another user's, if not.
-                    with contextlib.suppress(PermissionError):
-                        path.chmod(mode & ~WRITABLE)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    paths = (path for path in sorted(folder.iterdir()) if re.fullmatch(PICTURE, path.name))
-    return [path for path in paths if path.is_file() and not path.is_symlink()]
-
-
-def _save_what_was_put(folder: Path) -> None:
-    """Find again what a run put that was cut short. A line whose picture did not get there says nothing."""
-    if unsaved := contracts.read_log(folder / UNSAVED, Origin):
-        saved = set(contracts.read_log(folder / ORIGINS, Origin))
-        put = [o for o in unsaved if o not in saved and sound(folder / o.file, o.sha256)]
-        contracts.append_log(folder / ORIGINS, *put)
-    (folder / UNSAVED).unlink(missing_ok=True)
-
-
-def _take_in(folder: Path, label: str, rows: Sequence[Found]) -> None:
-    origins = contracts.read_log(folder / ORIGINS, Origin)
-    names = {origin.sha256: origin.file for origin in origins}
-    here = {*names, *_take_in_files(folder, names, rows)}
-    ways = set[tuple[str, str | None, str | None]]()
-
-    def note(origin: Origin) -> None:
-        names.setdefault(origin.sha256, origin.file)
-        if not origin.listed:
-            # What was found under a licence is found under none, too.
-            ways.update((origin.sha256, origin.file_url, asked) for asked in (origin.asked, None))
-
-    for origin in origins:
-        note(origin)
-    new: list[Origin] = []
-    for _, asked, row in rows:
-        # What was not searched for stood in a list.
-        listed = row.query is None
-        known = row.sha256 in names and (listed or (row.sha256, row.file_url, asked) in ways)
-        if row.sha256 in here and not known:
-            name = names.get(row.sha256, Path(row.file).name)
-            new.append(Origin.of(row, file=name, label=label, asked=asked, listed=listed))
-            note(new[-1])
-    new += _without_line(folder, label, {*names.values()})
-    if new:
-        new.sort(
-            key=lambda origin: (origin.fetched, origin.sha256, origin.file_url or "", origin.asked or "")
-        )
-        contracts.append_log(folder / ORIGINS, *new)
-
-
-def _without_line(folder: Path, label: str, names: Container[str]) -> Iterator[Origin]:
-    """Lines for pictures that were put here by a run that was cut short, and are nowhere else. `names`: those that have
-    a line."""
-    for path in _pictures(folder):
-        if path.name not in names and door.sha256(data := regular.read(path))[:16] == path.stem:
-            came = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(
-                timespec="seconds"
-            )
-            with contextlib.suppress(door.UnusablePicture):
-                yield Origin.of(
-                    examine(data, label, "unknown", TAKEN), file=path.name, query=label, fetched=came
-                )
-
-
-def _take_in_files(folder: Path, names: Mapping[str, str], rows: Sequence[Found]) -> set[str]:
-    """Have a sound file in the store of each picture of which any collection holds one, but for what a person deleted.
-    `names`: those that have a line, by sha256. Returns the sha256 of what was seen to be sound."""
-    seen = set[str]()
-    for collection, _, row in rows:
-        theirs, ours = collection / row.file, folder / names.get(row.sha256, Path(row.file).name)
-        has_line = row.sha256 in names
-        deleted = has_line and not ours.exists()
-        # A link to ours has what ours has: most are, and need not be read.
-        same = has_line and theirs.exists() and ours.exists() and theirs.samefile(ours)
-        if row.sha256 in seen or deleted or same:
-            continue
-        if not sound(ours, row.sha256):
-            if not sound(theirs, row.sha256):
-                continue
-            files.link(theirs, ours)
-            if not ours.samefile(theirs):
-                # What it was copied from may be removed next, and a power cut come after that.
-                files.flush(ours)
-        seen.add(row.sha256)
-    return seen
 
 
 def sound(path: Path, sha256: str) -> bytes | None:

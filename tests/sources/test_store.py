@@ -27,7 +27,7 @@ from greenr_luigi import files as store_files
 from greenr_luigi.operations import usage
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.sources import licenses, registry, store
+from greenr_luigi.sources import licenses, opened_store, registry, store
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Candidate, Request, Source
 from greenr_luigi.stage import StageError
@@ -493,7 +493,7 @@ def start(web: Web, tmp_path: Path) -> Iterator[Callable[[str, int], Any]]:
 
 def test_lines_are_added_in_place_and_what_was_cut_short_is_adopted(tmp_path: Path) -> None:
     """A list of a million addresses would otherwise have the file of lines written whole for each 64 of them."""
-    with store.opened(tmp_path, "grass", {}, quiet_wait) as pictures:
+    with opened_store.opened(tmp_path, "grass", {}, quiet_wait) as pictures:
         log, inodes = pictures.log, set()
         assert log is not None
         for number in range(4):
@@ -509,7 +509,7 @@ def test_lines_are_added_in_place_and_what_was_cut_short_is_adopted(tmp_path: Pa
     whole = log.read_bytes()
     # The next save was cut short by a power cut.
     log.write_bytes(whole + log.with_name(store.UNSAVED).read_bytes()[:50])
-    with store.opened(tmp_path, "grass", {}, quiet_wait) as pictures:
+    with opened_store.opened(tmp_path, "grass", {}, quiet_wait) as pictures:
         assert {origin.file_url for origin in pictures.origins} == {*map(address, range(4))}
         assert log.read_bytes().startswith(whole) and len(pictures.pictures) == 4
 
@@ -529,7 +529,7 @@ def test_only_what_a_killed_write_left_is_swept(tmp_path: Path) -> None:
     for path in (*theirs, left):
         path.write_text("mine")
     link.symlink_to(tmp_path / "picture")
-    with store.opened(tmp_path, "grass", {}, quiet):
+    with opened_store.opened(tmp_path, "grass", {}, quiet):
         assert set(folder.iterdir()) == {*theirs[:2], *folders, link}
 
 
