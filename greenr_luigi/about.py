@@ -3,13 +3,13 @@ checkout as in a wheel."""
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 from pathlib import Path
 
 NAME = "greenr_luigi"
-#: Where the project is to be found, which is told to every host that is asked for a picture: the package index, by its
-#: name there.
-ADDRESS = "https://pypi.org/project/greenr-luigi/"
+#: Where whoever runs this is to be reached: a page, or an address of mail.
+CONTACT = re.compile(r"https?://[!-'*-~]+|(mailto:)?[!-'*-9;-?A-~]+@[!-'*-?A-~]+")
 PACKAGE = Path(__file__).resolve().parent
 STATIC = PACKAGE / "static"
 TEMPLATES = PACKAGE / "templates"
@@ -24,6 +24,7 @@ def version() -> str:
         return "0"
 
 
-def agent() -> str:
-    """As whom hosts are asked: the User-Agent of HTTP."""
-    return f"{NAME}/{version()} (+{ADDRESS})"
+def agent(contact: str = "") -> str:
+    """As whom hosts are asked: the User-Agent of HTTP. `contact`: of whoever runs this, a CONTACT or empty. The project
+    itself has no address."""
+    return f"{NAME}/{version()}" + (f" ({contact})" if contact else "")

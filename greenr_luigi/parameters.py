@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import luigi
 from luigi.task_register import Register
 
+from greenr_luigi.about import CONTACT
 from greenr_luigi.errors import SettingError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.sources import registry
@@ -163,6 +164,18 @@ class NetworksParameter(CheckedParameter[str]):
 
     def check(self, value: Any) -> str:
         return ",".join(map(str, networks(value)))
+
+
+class ContactParameter(CheckedParameter[str]):
+    """A page or an address of mail; empty for none."""
+
+    expected = "a page or an address of mail, such as https://example.org/bot or me@example.org, or nothing"
+
+    def check(self, value: Any) -> str:
+        contact = str(value).strip()
+        if contact and not CONTACT.fullmatch(contact):
+            raise ValueError
+        return contact
 
 
 class StagesParameter(CheckedParameter[tuple[str, ...]], NamesParameter):

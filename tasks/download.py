@@ -9,6 +9,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from greenr_luigi.parameters import (
+    ContactParameter,
     LabelPatternParameter,
     LicenseParameter,
     NetworksParameter,
@@ -67,6 +68,11 @@ class SourceParameters:
         significant=False,
         description="Requests to one host in a second at most; 0 for no bound.",
     )
+    contact = ContactParameter(
+        default="",
+        significant=False,
+        description="Where you are to be reached, a page or an address of mail: told to every host that is asked.",
+    )
     opt_outs = NumberParameter(
         int, 0, 1, significant=False,
         description="1 leaves pictures that their hosts keep from models; 0 takes them, where the hosts are yours.",
@@ -116,6 +122,7 @@ class PictureShard(OfOneClass):
     refresh_days = SourceParameters.refresh_days
     allow_networks = SourceParameters.allow_networks
     per_host = SourceParameters.per_host
+    contact = SourceParameters.contact
     opt_outs = SourceParameters.opt_outs
     collection = luigi.Parameter(
         default="", significant=False, visibility=ParameterVisibility.HIDDEN,
@@ -139,6 +146,7 @@ class PictureShard(OfOneClass):
             limit=self.limit,
             allow=networks(self.allow_networks),
             per_host=self.per_host,
+            contact=self.contact,
             opt_outs=bool(self.opt_outs),
         )
 
@@ -231,6 +239,7 @@ class DownloadImages(SourceParameters, OfOneClass):
             allow,
             min_side=self.min_side,
             per_host=self.per_host,
+            contact=self.contact,
             opt_outs=bool(self.opt_outs),
             label_pattern=self.label_pattern,
         )

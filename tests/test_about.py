@@ -15,4 +15,4 @@ def test_the_version_is_that_of_setup_cfg_and_is_written_nowhere_else():
     assert not [
         path for path in sources if f'"{version}"' in path.read_text() or f"/{version}" in path.read_text()
     ]
-    assert f"{about.NAME}/{about.version()} (+{about.ADDRESS})" == download.AGENT
+    assert download.Session().agent == f"{about.NAME}/{version}"

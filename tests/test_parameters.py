@@ -71,6 +71,20 @@ REFUSED = [
     ("SplitDataset", "queries", '{"grass": ""}', 'words for each class, such as {"grass": "lawn grass"}'),
     ("DownloadImages", "limit", "-5", "a whole number, at least 0"),
     ("DownloadImages", "refresh-days", "-1", "a whole number, at least 0"),
+    *(
+        ("DownloadImages", "contact", value, "a page or an address of mail, such as https://example.org/bot")
+        for value in (
+            "me",
+            "example.org",
+            "ftp://example.org",
+            "me@",
+            "me@exa mple.org",
+            "a@b)",
+            "mé@example.org",
+            "a@b@c",
+            "https://x y",
+        )
+    ),
     ("DeployApp", "port", "99999", "a whole number from 0 to 65535"),
     ("DeployApp", "port", "-1", "a whole number from 0 to 65535"),
     ("DeployApp", "port", "http", "a whole number from 0 to 65535"),
@@ -165,6 +179,7 @@ EQUAL = [
     ("limit", "0", "200"),
     ("classes", "dandelion,grass", '["grass", "dandelion "]'),
     ("root-path", "/app", "/app/"),
+    ("contact", "https://example.org/bot", "mailto:me@example.org"),
 ]
 
 

@@ -27,7 +27,6 @@ from greenr_luigi.sources.results import Answer
 from greenr_luigi.sources.source import PASSING, Request, Unavailable
 from greenr_luigi.text import Network
 
-AGENT = about.agent()
 #: Bytes of a page of results.
 MAX_PAGE_BYTES = 4 * 2**20
 #: Seconds for one picture or page altogether: a host that drips bytes must not hold a crawl.
@@ -45,7 +44,7 @@ class Session:
     """As whom to ask, which networks that are not public may be asked, and how long. `hosts`: what is known of those
     that are asked. `opt_outs`: whether a picture is left that its host keeps from models."""
 
-    agent: str = AGENT
+    agent: str = field(default_factory=about.agent)
     allow: Sequence[Network] = ()
     seconds: float = DEADLINE
     retries: int = RETRIES
@@ -152,9 +151,10 @@ def _refuse_opt_out(response: aiohttp.ClientResponse) -> None:
         raise guarded_http.Unfetched("opt-out", f"{opt_outs.SAYS}: {word}")
 
 
-def session(request: Request, agent: str = AGENT) -> Session:
+def session(request: Request) -> Session:
     """A session for what is asked for. Proxies and certificates come from the environment."""
     hosts = Hosts(request.per_host, request.root, DEADLINE)
+    agent = about.agent(request.contact)
     return Session(agent, request.allow, retries=RETRIES, hosts=hosts, opt_outs=request.opt_outs)
 
 

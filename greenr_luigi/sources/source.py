@@ -80,6 +80,8 @@ class Request:
     min_side: int = MIN_SIDE
     #: Requests to one host in a second, by all processes of the data root; half as many are under way. 0: no bound.
     per_host: float = 0
+    #: Where whoever runs this is to be reached, which hosts are told; empty for nothing.
+    contact: str = ""
     #: Whether a picture is left that its host keeps from models.
     opt_outs: bool = True
     #: A regular expression that finds the label in the name of a file of the folder; empty for none.

@@ -56,9 +56,10 @@ def test_pictures_are_asked_for_as_ourselves_and_only_pages_that_need_it_as_a_br
     monkeypatch.setenv("FLICKR_APIKEY", "key")
     host, page, _, _ = ENGINES[name]
     internet.hosts[host] = lambda path, query: page([1])
-    loaded(next(registry.find(name).candidates(Request("grass", "grass"))).load)
-    assert internet.agents["pictures.example"] == {about.agent()}
-    assert internet.agents[host] == {about.agent() if name == "flickr" else BROWSER}
+    loaded(next(registry.find(name).candidates(Request("grass", "grass", contact="me@example.org"))).load)
+    ours = f"greenr_luigi/{about.version()} (me@example.org)"
+    assert internet.agents["pictures.example"] == {ours}
+    assert internet.agents[host] == {ours if name == "flickr" else BROWSER}
 
 
 class Clock:
