@@ -19,7 +19,8 @@ from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.licenses import RIGHTS
 from greenr_luigi.sources.source import SourceError
-from greenr_luigi.staleness.stage import NamesParameter, Stage
+from greenr_luigi.staleness.parameters import NamesParameter
+from greenr_luigi.staleness.stage import Stage
 from greenr_luigi.text import composed, did_you_mean, networks
 
 T = TypeVar("T")

@@ -16,30 +16,34 @@ import struct
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, _imaging
+from PIL import Image, _imaging
 
-from greenr_luigi.pictures import colour, jpeg
-from greenr_luigi.pictures.unusable import broken, too_large, unread
-
-#: What tells the form with numbers of 8 bytes.
-BIG = 43
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
-STRIPS, SAMPLES, ROWS, STRIP_BYTES, PLANAR = 273, 277, 278, 279, 284
-PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES = 317, 320, 322, 323, 324, 325
-EXTRA, KINDS, JPEG_TABLES, SUBSAMPLING, PROFILE = 338, 339, 347, 530, 34675
-#: Those that draw, by the type in which they are written again: BYTE, SHORT or LONG. What is of bytes comes as bytes.
-AS_BYTES, AS_SHORTS, AS_LONGS = 7, 3, 4
-DRAWING = (
-    dict.fromkeys((BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, PLANAR), AS_SHORTS)
-    | dict.fromkeys((PREDICTOR, PALETTE, EXTRA, KINDS, SUBSAMPLING), AS_SHORTS)
-    | dict.fromkeys((WIDTH, HEIGHT, STRIPS, ROWS, STRIP_BYTES, 292, 293), AS_LONGS)
-    | dict.fromkeys((TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES), AS_LONGS)
-    | {JPEG_TABLES: AS_BYTES}
+from greenr_luigi.pictures import jpeg, tiff_tags
+from greenr_luigi.pictures.tiff_tags import (
+    BITS,
+    COMPRESSION,
+    HEIGHT,
+    JPEG_TABLES,
+    KINDS,
+    MAX_PARTS,
+    ORIENTATION,
+    PALETTE,
+    PHOTOMETRIC,
+    PLANAR,
+    PREDICTOR,
+    PROFILE,
+    ROWS,
+    SAMPLES,
+    STRIP_BYTES,
+    STRIPS,
+    TILE_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    TILES,
+    WIDTH,
+    Tags,
 )
-ORIENTATION = int(ExifTags.Base.Orientation)
-#: Bytes of a value by its type, of those that are whole numbers.
-SIZES = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8}
-LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+from greenr_luigi.pictures.unusable import broken, too_large, unread
 
 PLAIN, JPEG = 1, 7
 #: Compressions that are read: none, CCITT's three, LZW, JPEG, Deflate by both its numbers, PackBits.
@@ -52,20 +56,15 @@ COLOURS = (NEGATIVE, GREY, 2, INDEXED, 5, YCBCR, 8)
 #: Sample formats: whole numbers, and undefined, as some call them; signed ones and those with a point.
 WHOLE, OTHERS = (1, 4), {2: "signed numbers", 3: "floating-point numbers"}
 
-MAX_PARTS, MAX_SAMPLES = 25_000, 16
+MAX_SAMPLES = 16
 #: Bytes of all parts, unpacked, as many as of a PNG's rows, and to unpack a byte of the file takes as long as so many;
 #: and of the decoded picture with its largest part.
 MAX_UNPACKED, PACKED_BYTE, MAX_HELD = 190_000_000, 6, 250_000_000
 #: How a JPEG's frame of whatever kind begins (ITU T.81, Table B.1).
 ALL_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-#: Bytes of a JPEG's tables, which all its parts share.
-MAX_TABLES = 2**16
 SAVE = "save it as PNG and try again"
 #: Of what Pillow does not know, though it is whole.
 STRANGE = f"this TIFF has pixels of a kind that is not read: {SAVE}"
-
-Tags = dict[int, tuple[int, ...]]
-
 
 # libtiff prints what it finds wrong, from whatever thread. Pillow says it in an error.
 with contextlib.suppress(AttributeError, OSError):  # A Pillow without it, or with one of its own inside.
@@ -87,7 +86,7 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
 
     Raises UnusablePicture for one that is not read, or would cost too much."""
     try:
-        tags = _tags(data)
+        tags = tiff_tags.read(data)
         order = "<" if data.startswith(b"II") else ">"
         _require_read(tags)
         data, tags = _interleaved(data, _within_bounds(data, tags))
@@ -100,7 +99,7 @@ def without_trimmings(data: bytes) -> tuple[bytes, dict[str, Any]]:
         info["exif"] = struct.pack("<4sIHHHIHxx", b"II*\0", 8, 1, ORIENTATION, 3, 1, turn[0] & 0xFFFF)
     if tags[PHOTOMETRIC] == (NEGATIVE,) and tags[BITS][0] == 16:
         tags[PHOTOMETRIC], info["negative"] = (GREY,), True
-    return _written(data, order, tags), info
+    return tiff_tags.written(data, order, tags), info
 
 
 def _interleaved(data: bytes, tags: Tags) -> tuple[bytes, Tags]:
@@ -130,34 +129,6 @@ def usual(image: Image.Image) -> Image.Image:
     if image.mode == "I;16B":
         return Image.fromarray(np.asarray(image).astype("<u2"))
     return image.convert("LA") if image.mode == "La" else image
-
-
-def _tags(data: bytes) -> Tags:
-    """Those of the first directory that count here; of two of the same number the first."""
-    order = "<" if data.startswith(b"II") else ">"
-    big = struct.unpack_from(f"{order}H", data, 2)[0] == BIG
-    number, step, head = ("Q", 20, 8) if big else ("I", 12, 2)
-    (at,) = struct.unpack_from(f"{order}{number}", data, 8 if big else 4)
-    (count,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, at)
-    if count > MAX_PARTS:
-        raise broken(f"it has more than {MAX_PARTS:,} tags")
-    found: Tags = {}
-    for entry in range(at + head, at + head + step * count, step):
-        tag, kind, values = struct.unpack_from(f"{order}HH{number}", data, entry)
-        if tag in found or not (tag in DRAWING or tag in (ORIENTATION, PROFILE)):
-            continue
-        size, place = SIZES.get(kind, 0), entry + step - struct.calcsize(number)
-        if not size or not values:
-            continue
-        most = {PROFILE: colour.MAX_PROFILE, JPEG_TABLES: MAX_TABLES}.get(tag, MAX_PARTS)
-        if values > most:
-            if tag == PROFILE:
-                continue
-            raise broken(f"it has more than {most:,} parts")
-        if size * values > struct.calcsize(number):
-            (place,) = struct.unpack_from(f"{order}{number}", data, place)
-        found[tag] = struct.unpack_from(f"{order}{values}{LETTERS[size]}", data, place)
-    return found
 
 
 def _require_read(tags: Tags) -> None:
@@ -268,26 +239,3 @@ def _require_baseline(data: bytes, offsets: tuple[int, ...], lengths: tuple[int,
                 raise unread(
                     f"this TIFF holds JPEG data in scans or of another kind, which are not read: {SAVE}"
                 )
-
-
-def _written(data: bytes, order: str, tags: Tags) -> bytes:
-    """The same file with a directory of these tags alone, at its end."""
-    head = b"II*\0" if order == "<" else b"MM\0*"
-    end = len(data) + len(data) % 2
-    entries, values = [], []
-    at = end + 2 + 12 * len(tags) + 4
-    for tag, told in sorted(tags.items()):
-        kind = DRAWING[tag]
-        value = struct.pack(f"{order}{len(told)}{LETTERS[SIZES[kind]]}", *told)
-        entry = struct.pack(f"{order}HHI", tag, kind, len(told))
-        if len(value) > 4:
-            value = value.ljust(len(value) + len(value) % 2, b"\0")
-            entries.append(entry + struct.pack(f"{order}I", at))
-            values.append(value)
-            at += len(value)
-        else:
-            entries.append(entry + value.ljust(4, b"\0"))
-    directory = [struct.pack(f"{order}H", len(tags)), *entries, bytes(4)]
-    return b"".join(
-        [head, struct.pack(f"{order}I", end), data[8:].ljust(end - 8, b"\0"), *directory, *values]
-    )

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import luigi
-from luigi.parameter import ParameterVisibility
 
-from . import data_root, errors, examination, loaded, locks, making, requirements, traces
+from . import data_root, errors, examination, loaded, locks, making, parameters, reads, requirements, traces
 from .listing import Part, Said
 from .memo import Memo
 from .output_folder import folder_of
+from .parameters import NamesParameter
 from .stamp import Stamp
 
 logger = logging.getLogger("luigi-interface")
@@ -35,36 +32,6 @@ _asked_for: dict[Path, Path | None] = {}
 
 _memo = Memo()
 forget, one_question = _memo.forget, _memo.one_question
-
-
-def _in_full(read: traces.Read) -> traces.Read:
-    if isinstance(read, Part):
-        return replace(read, folder=read.folder.absolute())
-    return read if isinstance(read, Said) else Path(read).absolute()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _serialized(kind: luigi.Parameter[Any], value: object) -> str:
-    """A parameter as text, in which the order of the keys of a mapping counts for nothing."""
-    text = str(kind.serialize(value))
-    if isinstance(kind, luigi.DictParameter | luigi.ListParameter):
-        # A class derived from one of these may write it as something else.
-        with contextlib.suppress(ValueError):
-            return json.dumps(json.loads(text), sort_keys=True)
-    return text
-
-
-class NamesParameter(luigi.Parameter[tuple[str, ...]]):
-    """Names with commas between them."""
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        return tuple(name for name in text.split(",") if name)
-
-    def serialize(self, value: Iterable[str]) -> str:
-        return ",".join(value)
 
 
 class Stage(luigi.Task):
@@ -171,10 +138,9 @@ class Stage(luigi.Task):
         """The parameters that shape the output. Not the root: a data folder may be moved. Of a private one, which Luigi
         shows nobody, a digest."""
         kinds = dict(self.get_params())
-        texts = {name: _serialized(kinds[name], value) for name, value in self.param_kwargs.items()}
         return {
-            name: _digest(text) if kinds[name].visibility == ParameterVisibility.PRIVATE else text
-            for name, text in texts.items()
+            name: parameters.recorded(kinds[name], value)
+            for name, value in self.param_kwargs.items()
             if kinds[name].significant and name != "root"
         }
 
@@ -182,7 +148,7 @@ class Stage(luigi.Task):
     def output_folder(self) -> Path:
         """Known from the parameters alone: going back to earlier ones finds the earlier output."""
         text = json.dumps(self.parameters, sort_keys=True)
-        return Path(self.root, self.task_family, _digest(text))
+        return Path(self.root, self.task_family, parameters.digest(text))
 
     def output(self) -> luigi.LocalTarget:
         return luigi.LocalTarget(str(self.output_folder / traces.STAMP))
@@ -198,28 +164,7 @@ class Stage(luigi.Task):
     def all_reads(self) -> dict[str, traces.Read]:
         """What the stage reads from outside of the graph of stages, local files of plain Luigi tasks among it."""
         plain = [task for task in requirements.required(self) if not isinstance(task, Stage)]
-        reads = self.reads()
-        if not isinstance(reads, Mapping) or not all(
-            isinstance(p, str | os.PathLike | Part | Said) for p in reads.values()
-        ):
-            raise errors.StalenessError(
-                f"{self.title}: its `reads` gives {reads!r}: expected a path by each name to call it, as in "
-                "{'stop words': Path('stop.txt')}"
-            )
-        # In full: `work` may change the working directory.
-        named = {**reads, **requirements.local_files(plain)}
-        paths = {str(name): _in_full(read) for name, read in named.items()}
-        for read in paths.values():
-            if isinstance(read, Said):
-                continue
-            path = read.folder if isinstance(read, Part) else read
-            # To take it for missing would be to go on without what somebody has said there.
-            if os.path.lexists(path) and not (path.is_file() or path.is_dir()):
-                raise errors.StalenessError(
-                    f"{self.title} cannot use {path}: it is no file or folder, nor a link to one: mend that, or "
-                    "move it away"
-                )
-        return paths
+        return reads.checked(self.title, self.reads(), requirements.local_files(plain))
 
     # Whether it is stale
 
