@@ -18,16 +18,17 @@ import re
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from greenr_luigi import files
 from greenr_luigi.staleness import regular
 
-#: What checks find out of a picture (pictures/examine.py), and what a body sees in it (training/features.py).
-CHECKS, FEATURES = "checks", "features"
-KINDS, NAME = (CHECKS, FEATURES), re.compile(r"[0-9a-f]{16}\.sqlite")
+#: What checks find out of a picture (pictures/examine.py), what a body sees in it (training/embedding.py), and how it
+#: looks when it is small (pictures/thumbnails.py).
+CHECKS, FEATURES, THUMBNAILS = "checks", "features", "thumbnails"
+KINDS, NAME = (CHECKS, FEATURES, THUMBNAILS), re.compile(r"[0-9a-f]{16}\.sqlite")
 #: Bodies as ONNX (training/body_onnx.py). Here, as importing that takes long.
 BODIES, BODY = "bodies", re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.onnx")
 #: Seconds to wait for another run that writes.
@@ -36,6 +37,8 @@ PATIENCE = 60.0
 BATCH = 900
 #: Rows that are written at once: what a kill may cost.
 AT_ONCE = 256
+#: Of a file: the features of a million pictures and more.
+MOST_BYTES = 8 * 2**30
 #: What may go wrong; UnicodeError where SQLite's own words hold letters of a damaged file.
 FAULTS = (sqlite3.Error, UnicodeError, OSError)
 #: SQLite's result codes that say nothing of what a file holds (https://sqlite.org/rescode.html).
@@ -67,11 +70,13 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
 
 
 class Kept:
-    """The file of what `digest` (16 hex digits) names, in a folder. `tell` hears, once, why it is done without. Several
-    threads may use it, and no process that is forked meanwhile."""
+    """The file of what `digest` (16 hex digits) names, in a folder, which takes no more in past `most_bytes`. `tell`
+    hears, once, why it is done without. Several threads may use it, and no process that is forked meanwhile."""
 
-    def __init__(self, folder: Path, digest: str, tell: Callable[[str], object]) -> None:
-        self.path, self.tell = folder / f"{digest}.sqlite", tell
+    def __init__(
+        self, folder: Path, digest: str, tell: Callable[[str], object], most_bytes: int = MOST_BYTES
+    ) -> None:
+        self.path, self.tell, self.most_bytes = folder / f"{digest}.sqlite", tell, most_bytes
         self.connection: sqlite3.Connection | None = None
         self._lock, self._new = threading.RLock(), dict[str, bytes]()
         with self._doing_without():
@@ -89,6 +94,8 @@ class Kept:
         # What is no file is refused here; SQLite would wait for a pipe.
         regular.opened(self.path, "ab").close()
         self.connection = sqlite3.connect(self.path, timeout=PATIENCE, check_same_thread=False)
+        # What a power cut tears is found out again: no need to wait for the disk.
+        self.connection.execute("PRAGMA synchronous = OFF")
         with self.connection:
             self.connection.execute("CREATE TABLE IF NOT EXISTS kept (content TEXT PRIMARY KEY, row BLOB)")
         # By this it is told which of them were used last.
@@ -142,7 +149,8 @@ class Kept:
             self._new = {}
             if self.connection and rows:
                 with self._doing_without(), self.connection:
-                    self.connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", rows)
+                    if self.path.stat().st_size < self.most_bytes:
+                        self.connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", rows)
 
     def __enter__(self) -> Kept:
         return self
@@ -177,6 +185,34 @@ def superfluous(root: Path, keep: int) -> list[Path]:
     with_journals = [path for store in stores for path in (_journal(store), store) if path.exists()]
     left = [path for path in _all(root / BODIES) if files.is_left_of(path, BODY.pattern)]
     return with_journals + _longest_unused(root / BODIES, BODY, 2 * keep) + left
+
+
+def of_nothing(root: Path, ids: Collection[str]) -> dict[Path, int]:
+    """The bytes, by file, of what is kept of pictures whose id (the first 16 digits of their sha256) is not given."""
+    found = {path: _rows(path, ids, "SELECT total(length(row)) FROM kept WHERE") for path in _stores(root)}
+    return {path: size for path, size in found.items() if size}
+
+
+def forget(path: Path, ids: Collection[str]) -> None:
+    """Remove from a file what `of_nothing` counts. Only while no run is under way."""
+    _rows(path, ids, "DELETE FROM kept WHERE")
+
+
+def _stores(root: Path) -> list[Path]:
+    return [path for kind in KINDS for path in _longest_unused(root / kind, NAME, 0)]
+
+
+def _rows(path: Path, ids: Collection[str], do: str) -> int:
+    """Does something to rows of no picture that is given; 0 for a file that is damaged, or in use."""
+    with contextlib.suppress(*FAULTS), contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TEMP TABLE here (id TEXT PRIMARY KEY)")
+        connection.executemany("INSERT OR IGNORE INTO here VALUES (?)", ((one,) for one in ids))
+        with connection:
+            rows = connection.execute(f"{do} substr(content, 1, 16) NOT IN here").fetchall()
+        if not rows:
+            connection.execute("VACUUM")
+        return int(rows[0][0]) if rows else 0
+    return 0
 
 
 def _all(folder: Path) -> list[Path]:

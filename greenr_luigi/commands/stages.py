@@ -90,6 +90,7 @@ def prune_outputs(arguments: argparse.Namespace) -> None:
     verb = "would remove" if arguments.dry_run else "removed"
     for removal in removals:
         paths = " ".join(str(path.relative_to(arguments.root)) for path in removal.paths)
+        paths = paths or "of pictures that are gone"
         print(f"{verb}  {megabytes(removal.bytes)}  {removal.what}  {paths}")
     if not removals:
         print("nothing to remove")

@@ -79,7 +79,7 @@ def deploy(
         before = rollout.last_good(store)
         on_progress(0.1, "compares with the release that serves")
         pass_gate(candidate, store, before, limits, out, warnings)
-        shown = write_gallery(candidate.dataset, out)
+        shown = write_gallery(candidate.dataset, out, store.parent)
         made = [*candidate.evaluation.iterdir(), *candidate.export.iterdir(), *shown]
         digest = published = publishing.publish(store, made)
         if before is not None and not limits.force and rollout.rolled_back(store, digest):
@@ -146,7 +146,7 @@ def pass_gate(
     from greenr_luigi.evaluation import report
 
     serving = None if before is None else store / before
-    verdict = judge(candidate.export, serving, candidate.dataset, limits)
+    verdict = judge(candidate.export, serving, candidate.dataset, limits, root=store.parent)
     contracts.write(out / "verdict.json", verdict)
     report.write_report(
         out / "report.html",
@@ -155,6 +155,7 @@ def pass_gate(
         candidate.evaluation,
         verdict=verdict,
         warnings=warnings,
+        root=store.parent,
         judged=[*run_history.judged(run_history.read(store.parent)), judged_now(candidate, verdict)],
     )
     if not verdict.accepted:

@@ -1,7 +1,7 @@
 """Whether a new model may take the place of the one that serves.
 
-Both are run by ONNX Runtime, in 32-bit floats, on the same pictures, which neither has learned from. Neither torch nor
-fastai is needed."""
+Both are asked in 32-bit floats about the same pictures, which neither has learned from. Neither torch nor fastai is
+needed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from greenr_luigi.dataset.rows import LabelRow, read_excluded, read_manifest
 from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.evaluation.calibration import Bools
 from greenr_luigi.evaluation.comparison import SIGNIFICANCE, Comparison, Score, Verdict, compare, score
+from greenr_luigi.export.answers import answers
 from greenr_luigi.export.model_card import read_card
-from greenr_luigi.inference import open_session
 from greenr_luigi.text import percent
 
 #: So many held-out pictures must be left to compare on, if the serving model has learned from some of them.
 LEAST_SHARED = 20
 #: So many new pictures of a class tell whether they are like the earlier ones.
 MOST_NEW = 50
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,16 @@ class Limits:
     force: bool = False
 
 
-def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) -> Verdict:
+def judge(
+    candidate: Path, serving: Path | None, dataset: Path, limits: Limits, root: Path | None = None
+) -> Verdict:
     """Judge `candidate`, a folder with model.onnx and model.json, against such a folder `serving` (None: nothing serves
-    yet) on the test pictures of a SplitDataset folder.
+    yet) on the test pictures of a SplitDataset folder. `root`: a data root, where features stay (export/answers.py).
 
     Raises DataSetError if there are no test pictures.
     """
     rows = pixels.read_rows(dataset, "test")
-    right = named_rightly(candidate, dataset, rows)
+    right = named_rightly(candidate, dataset, rows, root)
     own = score(right)
     comparison, reason = None, too_low(own, rows, limits.floor)
     if serving is not None:
@@ -56,10 +57,10 @@ def judge(candidate: Path, serving: Path | None, dataset: Path, limits: Limits) 
             reason = reason or obstacle
         else:
             shared = list(compress(rows, unseen & known))
-            serving_right = named_rightly(serving, dataset, shared)
+            serving_right = named_rightly(serving, dataset, shared, root)
             comparison = compare([row.file for row in shared], right[unseen & known], serving_right)
             reason = reason or objection(comparison, limits.margin)
-            reason = reason or contradiction(agreements(serving, dataset, shared, serving_right))
+            reason = reason or contradiction(agreements(serving, dataset, shared, serving_right, root))
     refused = bool(reason)
     if not refused:
         reason = praise(own, comparison) + never_found(rows, right)
@@ -114,16 +115,11 @@ def incomparable(unseen: Bools, known: Bools) -> str:
     )
 
 
-def named_rightly(release: Path, dataset: Path, rows: list[LabelRow]) -> Bools:
+def named_rightly(release: Path, dataset: Path, rows: list[LabelRow], root: Path | None = None) -> Bools:
     """For each row, whether the class that the release finds most probable is the picture's label."""
-    card, session = read_card(release), open_session(release / "model.onnx")
-    numbers = [
-        session.run(["probabilities"], {"pixels": batch})[0].argmax(1)
-        for batch in pixels.read_batches(
-            [dataset / row.file for row in rows], card.image_size, BATCH, card.door_version
-        )
-    ]
-    named = [card.classes[number] for number in np.concatenate(numbers)]
+    card, pictures = read_card(release), [dataset / row.file for row in rows]
+    probabilities, _ = answers(release / "model.onnx", card, pictures, root)
+    named = [card.classes[number] for number in probabilities.argmax(1)]
     return np.array([label == row.label for label, row in zip(named, rows, strict=True)])
 
 
@@ -139,7 +135,7 @@ class Agreement:
 
 
 def agreements(
-    serving: Path, dataset: Path, held_out: list[LabelRow], right: Bools
+    serving: Path, dataset: Path, held_out: list[LabelRow], right: Bools, root: Path | None = None
 ) -> Mapping[str, Agreement]:
     """By class. `held_out`: pictures that the serving model has not learned from, and whether it names each of them
     rightly. New are those that a search has brought for learning since: what a person put there, perhaps for being
@@ -158,7 +154,7 @@ def agreements(
     asked = [row for rows in new.values() for row in rows]
     if not asked:
         return {}
-    named = named_rightly(serving, dataset, asked)
+    named = named_rightly(serving, dataset, asked, root)
     new_wrong = Counter(row.label for row in compress(asked, ~named))
     held_out_wrong, of_label = Counter(compress(labels, ~right)), Counter(labels)
     return {

@@ -84,7 +84,7 @@ def evaluate(
         issues = label_issues.find_label_issues(rows, probabilities, classes)
     label_issues.write_label_issues(out, issues)
     on_progress(0.95, "writing the report")
-    report.write_report(out / "report.html", dataset, model, out)
+    report.write_report(out / "report.html", dataset, model, out, root=root)
     on_progress(1, f"accuracy {metrics.accuracy:.1%} on {metrics.pictures.test} held-out pictures")
     return metrics
 

@@ -20,12 +20,12 @@ from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
 from greenr_luigi.evaluation.trend import trend
-from greenr_luigi.pictures.thumbnail import data_address, thumbnail
+from greenr_luigi.pictures.thumbnail import address_of
+from greenr_luigi.pictures.thumbnails import Thumbnails
 from greenr_luigi.run_history import Event
 from greenr_luigi.staleness import regular
 from greenr_luigi.training.saved_model import Epoch, Training
 
-THUMBNAIL = 224
 #: Options of the command that a reader wants to know without reading it, and what the page calls them.
 OPTIONS = {
     "source": "pictures from",
@@ -49,20 +49,21 @@ def write_report(
     verdict: Verdict | None = None,
     judged: Sequence[Event] = (),
     warnings: Sequence[str] = (),
+    root: Path | None = None,
 ) -> None:
     """Write the report from the folders of SplitDataset, TrainModel and EvaluateModel (its JSON and CSV files).
     `verdict`: the gate's, once it has judged the model; `judged`: this and the models before it, as run_history.judged
-    gives them; `warnings`: what earlier stages went on without. The same folders give the same bytes: no times, no
-    paths."""
+    gives them; `warnings`: what earlier stages went on without. `root`: a data root, where thumbnails stay. The same
+    folders give the same bytes: no times, no paths."""
     training = contracts.read(model / "training.json", Training)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
     predictions = read_predictions(evaluation / "predictions.csv")
-    issues = read_label_issues(evaluation)
+    issues, thumbnails = read_label_issues(evaluation), Thumbnails(root)
 
     def picture(file: str) -> dict[str, str]:
         """A small copy of a picture of the data set, its name, and its side, the first folder of its path."""
-        small = data_address(thumbnail(regular.read(dataset / file), THUMBNAIL))
-        return {"src": small, "name": Path(file).stem, "side": Path(file).parts[0]}
+        small = thumbnails.get(Path(file).stem, lambda: regular.read(dataset / file))
+        return {"src": address_of(small), "name": Path(file).stem, "side": Path(file).parts[0]}
 
     context = {
         "training": training,

@@ -60,7 +60,8 @@ def export(
     head = heads.folded(learn.model[1])
 
     def assemble(body: bytes) -> bytes:
-        return assembly.assembled(body, head, metrics.temperature, centers)
+        parts = assembly.Parts(body, head.weight, head.bias, metrics.temperature, centers)
+        return assembly.assembled(parts)
 
     (out / "model.onnx").write_bytes(assemble(body))
     card = ModelCard(
@@ -92,7 +93,7 @@ def export(
         integers = quantization.kept(root, body, training.image_size)
         return integers and assemble(integers)
 
-    card = replace(card, int8=quantization.offer(out, in_integers, card, dataset))
+    card = replace(card, int8=quantization.offer(out, in_integers, card, dataset, root))
     contracts.write(out / model_card.NAME, card)
     agreement = f"fastai and ONNX Runtime agree to {difference:.0e} on {len(pictures)} pictures"
     offered = "also" if (out / quantization.NAME).exists() else "not"

@@ -80,7 +80,12 @@ def check_parity(
 def run_fastai(learn: Any, images: list[Any]) -> tuple[Floats, Features]:
     """Logits (pictures, classes), and the body's features averaged over locations (pictures, features)."""
     loader = learn.dls.test_dl(images, num_workers=0, bs=8)
-    with learn.no_bar(), learn.no_logging(), torch.inference_mode():
-        logits = learn.get_preds(dl=loader, act=fv.noop)[0]
-        features = torch.cat([learn.model.eval()[0](batch) for (batch,) in loader])
+    seen: list[torch.Tensor] = []
+    hook = learn.model[0].register_forward_hook(lambda body, batch, found: seen.append(found))
+    try:
+        with learn.no_bar(), learn.no_logging(), torch.inference_mode():
+            logits = learn.get_preds(dl=loader, act=fv.noop)[0]
+    finally:
+        hook.remove()
+    features = torch.cat(seen)
     return logits.double().numpy(), (features.mean((2, 3)) if features.ndim == 4 else features).numpy()

@@ -20,14 +20,15 @@ from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation import calibration, comparison
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
+from greenr_luigi.export.answers import answers
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization
-from greenr_luigi.inference import is_answer, open_session
+from greenr_luigi.inference import is_answer
 from greenr_luigi.kept import digest_of
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.sources import drawn
 from greenr_luigi.staleness import regular
-from greenr_luigi.training import body_onnx
+from greenr_luigi.training import body_onnx, embedding
 
 NAME = "model.int8.onnx"
 #: By whose versions it may differ from the same floats.
@@ -48,18 +49,26 @@ LEAST_PICTURES = 50
 MORE_ERROR, MORE_LOSS, LESS_COVERAGE = 0.005, 0.02, 0.02
 
 
-def offer(exported: Path, make: Callable[[], bytes | None], card: ModelCard, dataset: Path) -> Quantization:
+def offer(
+    exported: Path,
+    make: Callable[[], bytes | None],
+    card: ModelCard,
+    dataset: Path,
+    root: Path | None = None,
+) -> Quantization:
     """Write `model.int8.onnx` beside the folder's `model.onnx`, if the network gains by it and it costs nothing on the
     pictures of a SplitDataset folder that the model did not learn from. `make` gives what is to be written; None for a
-    network that would not gain."""
+    network that would not gain. `root`: a data root, where features stay (answers.py)."""
     place = exported / NAME
-    held_out = pixels.evenly_spaced(pixels.read_rows(dataset, "test", "valid"), COMPARED_PICTURES)
+    # By their content, which draws them: one that comes or goes changes no more than one of them.
+    rows = sorted(pixels.read_rows(dataset, "test", "valid"), key=lambda row: row.sha256)
+    held_out = rows[:COMPARED_PICTURES]
     if len(held_out) < LEAST_PICTURES:
         return Quantization(False, f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}")
     if not (integers := make()):
         return Quantization(False, "few of its layers would gain")
     place.write_bytes(integers)
-    compared = compare(exported / "model.onnx", place, card, dataset, held_out)
+    compared = compare(exported / "model.onnx", place, card, dataset, held_out, root)
     if not compared.offered:
         place.unlink()
     return compared
@@ -87,7 +96,7 @@ def quantized(body: bytes, image_size: int) -> bytes:
     relus = sum(node.op_type in ("Relu", "Clip") for node in graph.node)
     if len(convolutions) <= FLOAT_FIRST or relus < RELUS * len(convolutions):
         return b""
-    drawings = ({body_onnx.PIXELS: picture[None]} for picture in drawn_pixels(image_size))
+    drawings = ({embedding.PIXELS: picture[None]} for picture in drawn_pixels(image_size))
     root, silent = logging.getLogger(), logging.NullHandler()
     # It logs advice by logging.warning(), which sets up a handler where there is none: Luigi's lines would come twice.
     root.addHandler(silent)
@@ -122,13 +131,20 @@ def drawn_pixels(image_size: int) -> Iterator[pixels.Pixels]:
 
 
 def compare(
-    floats: Path, integers: Path, card: ModelCard, dataset: Path, rows: Sequence[LabelRow]
+    floats: Path,
+    integers: Path,
+    card: ModelCard,
+    dataset: Path,
+    rows: Sequence[LabelRow],
+    root: Path | None = None,
 ) -> Quantization:
     """What the integers cost and change on pictures of a data set, and whether they are offered. The difference of two
     answers is the total variation distance: half the sum of the differences over the classes."""
     labels = np.array([card.classes.index(row.label) for row in rows], np.int64)
     pictures = [dataset / row.file for row in rows]
-    (before, said_before), (after, said_after) = (run(model, card, pictures) for model in (floats, integers))
+    (before, said_before), (after, said_after) = (
+        run(model, card, pictures, root) for model in (floats, integers)
+    )
     in_floats, in_integers = _held_out(before, said_before, labels), _held_out(after, said_after, labels)
     right_before, right_after = (one.argmax(1) == labels for one in (before, after))
     compared = comparison.compare([row.file for row in rows], right_after, right_before)
@@ -148,14 +164,9 @@ def compare(
     )
 
 
-def run(model: Path, card: ModelCard, pictures: Sequence[Path]) -> tuple[Features, Ints]:
+def run(model: Path, card: ModelCard, pictures: Sequence[Path], root: Path | None) -> tuple[Features, Ints]:
     """Probabilities (pictures, classes), and the number of the class that each picture's answer names, -1 for none."""
-    session = open_session(model)
-    outputs = [
-        session.run(["probabilities", "familiarity"], {"pixels": batch})
-        for batch in pixels.read_batches(pictures, card.image_size, 1)
-    ]
-    probabilities, familiarity = map(np.concatenate, zip(*outputs, strict=True))
+    probabilities, familiarity = answers(model, card, pictures, root)
     answered = is_answer(probabilities.max(1), familiarity, card.threshold, card.familiarity)
     return probabilities, np.where(answered, probabilities.argmax(1), -1)
 

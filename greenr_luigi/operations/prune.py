@@ -10,14 +10,14 @@ from pathlib import Path
 
 from greenr_luigi import files
 from greenr_luigi import kept as kept_by_content
+from greenr_luigi.dataset import decisions
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.outputs import Output, find_outputs, of_role
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.usage import output_usage, served_releases, size
 from greenr_luigi.prediction import journal
-from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import releases, removal
-from greenr_luigi.sources import archive, registry
+from greenr_luigi.sources import archive, collected, registry
 from greenr_luigi.staleness import data_root, output_folder, traces
 
 
@@ -55,8 +55,15 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             *(Removal("archive", size(path), (path,)) for path in archive.superfluous(root)),
             *_left_by_killed_runs(root, stage_folders),
         ]
-        removals += _thumbnails_of_nothing(root, outputs, removals)
+        ids = _ids(root, outputs, removals)
+        going = {path for removal in removals for path in removal.paths}
+        forgotten = {
+            path: size for path, size in kept_by_content.of_nothing(root, ids).items() if path not in going
+        }
+        removals += [Removal(path.parent.name, size, ()) for path, size in forgotten.items()]
         if not dry_run:
+            for path in forgotten:
+                kept_by_content.forget(path, ids)
             _keep_from_web(root, outputs)
             for removal in removals:
                 for path in removal.paths:
@@ -151,13 +158,14 @@ def _left_by_killed_runs(root: Path, stage_folders: list[Path]) -> Iterator[Remo
         yield Removal("leftover", size(path), (path,))
 
 
-def _thumbnails_of_nothing(root: Path, outputs: list[Output], removals: list[Removal]) -> Iterator[Removal]:
-    """Of pictures that no output will hold any more. Whatever is a picture's, its file is called so."""
+def _ids(root: Path, outputs: list[Output], removals: list[Removal]) -> set[str]:
+    """Of the pictures that an output will still hold, or that a person or the web gave. Whatever is a picture's, its
+    file is called so."""
     going = {path for removal in removals for path in removal.paths}
     staying = [output for output in outputs if output.folder not in going]
-    ids = {Path(name).stem for output in staying for name in output.stamp.files}
-    for path in thumbnails.left(root, ids):
-        yield Removal("leftover", size(path), (path,))
+    names = {name for output in staying for name in output.stamp.files}
+    given = [path for folder in (collected.FOLDER, decisions.ADDED) for path in (root / folder).glob("*/*")]
+    return {Path(name).stem for name in names} | {path.stem for path in given}
 
 
 def _remove(path: Path) -> None:

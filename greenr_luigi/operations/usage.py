@@ -9,11 +9,10 @@ from typing import TypedDict
 
 from greenr_luigi import kept
 from greenr_luigi.operations.outputs import Output, find_outputs, live_outputs
-from greenr_luigi.review import thumbnails
 from greenr_luigi.serving import processes, releases, rollout
 from greenr_luigi.staleness import traces
 
-CACHES = (thumbnails.FOLDER, *kept.KINDS, kept.BODIES)
+CACHES = (*kept.KINDS, kept.BODIES)
 
 
 class Usage(TypedDict):

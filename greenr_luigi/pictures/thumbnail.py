@@ -23,4 +23,9 @@ def data_address(image: Image.Image, kind: str = "JPEG", **how: Any) -> str:
     """A picture as an address that holds it whole (RFC 2397). `how`: what Pillow's encoder is told."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 80} if kind == "JPEG" else {}) | how)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return address_of(buffer.getvalue(), kind)
+
+
+def address_of(data: bytes, kind: str = "JPEG") -> str:
+    """As `data_address`, of an encoded picture."""
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"

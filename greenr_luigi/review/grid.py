@@ -19,12 +19,12 @@ from greenr_luigi.dataset.decisions import Curation
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.http_security import same_origin
 from greenr_luigi.pictures.thumbnail import thumbnail
+from greenr_luigi.pictures.thumbnails import Thumbnails, jpeg
 from greenr_luigi.review import filters
 from greenr_luigi.review.batches import KEEP, REJECT, RESTORE, Batches
 from greenr_luigi.review.catalogue import Catalogue, Listing, Picture
 from greenr_luigi.review.filters import Filter
 from greenr_luigi.review.states import state_of
-from greenr_luigi.review.thumbnails import Thumbnails, jpeg
 from greenr_luigi.templating import environment
 from greenr_luigi.text import percent
 

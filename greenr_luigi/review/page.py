@@ -21,10 +21,10 @@ from greenr_luigi.about import STATIC
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.http_security import SecurityHeaders
 from greenr_luigi.pictures.thumbnail import thumbnail
+from greenr_luigi.pictures.thumbnails import jpeg
 from greenr_luigi.review import grid
 from greenr_luigi.review.cases import Review, remove_decided_feedback
 from greenr_luigi.review.catalogue import Catalogue
-from greenr_luigi.review.thumbnails import jpeg
 from greenr_luigi.serving.sockets import listen
 from greenr_luigi.templating import environment
 

@@ -25,6 +25,7 @@ from greenr_luigi import files
 from greenr_luigi.kept import BODIES, digest_of
 from greenr_luigi.pictures import door
 from greenr_luigi.staleness import regular
+from greenr_luigi.training.embedding import MAPS, PIXELS, POOLED
 from greenr_luigi.training.saved_model import Training
 
 OPSET = 18
@@ -32,8 +33,6 @@ OPSET = 18
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "onnx", "onnxscript", "numpy")
 #: As it was loaded, whatever lies there by the time it runs.
 CODE = regular.read(Path(__file__))
-#: What the file takes, and the two that it gives.
-PIXELS, FEATURES, POOLED = "pixels", "features", "pooled"
 
 
 class Body(nn.Module):
@@ -130,10 +129,10 @@ def written(body: nn.Module, training: Training) -> bytes:
             network,
             (example,),
             input_names=[PIXELS],
-            output_names=[FEATURES, POOLED],
+            output_names=[MAPS, POOLED],
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes={"pixels": {0: torch.export.Dim("pictures")}},
+            dynamic_shapes={PIXELS: {0: torch.export.Dim("pictures")}},
             external_data=False,
             verbose=False,
         )

@@ -1,13 +1,11 @@
-"""The features that a body finds in each picture: a short vector, computed once and kept by the picture's content."""
+"""The features that a body finds in each picture, for what trains on them in torch."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import ctypes.util
 import functools
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,25 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from greenr_luigi import inference
-from greenr_luigi.dataset import pixels, views
-from greenr_luigi.kept import FEATURES, Kept, digest_of, versions
+from greenr_luigi.dataset import pixels
+from greenr_luigi.kept import digest_of, versions
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
-from greenr_luigi.training import body_onnx, distributed
+from greenr_luigi.training import body_onnx, distributed, embedding
+from greenr_luigi.training.embedding import Embedder, Features
 from greenr_luigi.training.saved_model import Training
 
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
 CPU_BATCH = 8
 GPU_BATCH = 128
-#: By whose versions features of the same body may differ. The last is not everywhere.
-LIBRARIES = ("onnxruntime", "pillow", "pillow_heif")
-#: A file of a data set, which is named by its content. Of others nothing is kept.
-CONTENT = re.compile(r"[0-9a-f]{16}")
 #: As it was loaded, whatever lies there by the time it runs.
-CODE = [regular.read(Path(file)) for file in (__file__, pixels.__file__, views.__file__, inference.__file__)]
-#: Features in batches, in the order of the pictures.
-Compute = Callable[[Sequence[Path]], Iterator[torch.Tensor]]
+CODE = [regular.read(Path(__file__)), embedding.CODE]
 
 
 def device() -> torch.device:
@@ -73,108 +65,45 @@ def pooled(
     """The body's features of each picture, averaged over locations as the head's first layer would: float32, on the
     CPU, of shape (pictures, features, 1, 1), or (pictures, features) where the body does so by itself. The head takes
     these for pictures. `view`: which view of each picture (dataset/views.py). `root`: a data root, where the features
-    of pictures that are named by their content stay for the next time (kept.py), and the body as ONNX
-    (body_onnx.py), which computes them where there is no GPU.
+    of pictures that are named by their content stay for the next time, in whose files the result lies (embedding.py),
+    and the body as ONNX (body_onnx.py), which computes them where there is no GPU.
 
-    Each core takes whole batches. If the cores shared out each layer, they would wait for each other at every one:
-    several times slower on a busy machine, and the result would depend on the number of cores. As it is, no picture's
-    features depend on the others of its batch, so that those that are kept are those that would be computed.
+    No picture's features depend on the others, so that those that are kept are those that would be computed.
 
     Processes that train together share the pictures out.
     """
     number, paths = len(paths), distributed.dealt(list(paths))
     body: nn.Module = learn.model[0].to(device(), memory_format=torch.channels_last).eval()
-    found, done = torch.empty(len(paths), *_shape(body, training)), 0
-    with contextlib.ExitStack() as closing:
-        if root:
-            digest = body_onnx.digest(body, training)
-            compute = (
-                _by_torch(body, training, view)
-                if on_gpu()
-                else functools.partial(_by_onnx, body, training, view, root)
-            )
-            store = Kept(
-                root / FEATURES, _name(digest, view), lambda words: on_progress(done / number, words)
-            )
-            parts = _kept_or_computed(closing.enter_context(store), paths, found.shape[1:].numel(), compute)
-        else:
-            parts = _numbered(range(len(paths)), _by_torch(body, training, view)(paths))
-        for rows, part in parts:
-            found[rows] = part.view(len(rows), *found.shape[1:])
-            done = min(done + len(rows) * distributed.world(), number)
-            on_progress(done / number, f"looking at pictures: {done} of {number}")
+    if root and not on_gpu():
+        onnx, threads = body_onnx.kept(root, body, training), torch.get_num_threads()
+        embedder = embedding.of_network(onnx, training.image_size, view=view, threads=threads)
+    else:
+        embedder = _of_torch(body, training, view)
+    found = torch.from_numpy(embedding.embedded(embedder, paths, root, on_progress))
     # What is made outside inference mode may take part in training.
-    return distributed.collected(found, number)
+    return distributed.collected(found.view(len(paths), *_shape(body, training)), number)
 
 
-#: Rows of the result, and what they hold.
-Part = tuple[Sequence[int], torch.Tensor]
-
-
-def _numbered(rows: Sequence[int], parts: Iterable[torch.Tensor]) -> Iterator[Part]:
-    start = 0
-    for part in parts:
-        yield rows[start : start + len(part)], part
-        start += len(part)
-
-
-def _kept_or_computed(
-    store: Kept,
-    paths: Sequence[Path],
-    size: int,
-    compute: Compute,
-) -> Iterator[Part]:
-    row_of = {path.stem: row for row, path in enumerate(paths) if CONTENT.fullmatch(path.stem)}
-    missing = dict.fromkeys(range(len(paths)))
-    for known in store.known(row_of):
-        rows = [row_of[name] for name, vector in known.items() if len(vector) == 4 * size]
-        if rows:
-            vectors = b"".join(known[paths[row].stem] for row in rows)
-            yield rows, torch.frombuffer(bytearray(vectors), dtype=torch.float32).view(len(rows), size)
-        for row in rows:
-            del missing[row]
-    if not missing:
-        return
-    for some, part in _numbered([*missing], compute([paths[row] for row in missing])):
-        yield some, part
-        named = zip((paths[row].stem for row in some), part.flatten(1).numpy(), strict=True)
-        store.keep({name: vector.astype("<f4").tobytes() for name, vector in named if name in row_of})
-
-
-def _by_torch(body: nn.Module, training: Training, view: int) -> Compute:
+def _of_torch(body: nn.Module, training: Training, view: int) -> Embedder:
     keep_memory()
 
-    def features(batch: pixels.Pixels) -> torch.Tensor:
-        return _pooled(body, normalized(batch, training.mean, training.std)).cpu()
+    def features(batch: pixels.Pixels) -> Features:
+        x = normalized(batch, training.mean, training.std)
+        return _pooled(body, x).flatten(1).cpu().numpy()
 
-    return functools.partial(_in_batches, features, training.image_size, view)
+    def compute(paths: Sequence[Path]) -> Iterator[Features]:
+        threads = torch.get_num_threads()
+        workers, batch_size = (1, GPU_BATCH) if on_gpu() else (threads, CPU_BATCH)
+        try:
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                batches = pixels.read_batches(paths, training.image_size, batch_size, view=view)
+                yield from pixels.map_ahead(pool, features, batches, 2 * workers)
+        finally:
+            torch.set_num_threads(threads)
 
-
-def _by_onnx(
-    body: nn.Module, training: Training, view: int, root: Path, paths: Sequence[Path]
-) -> Iterator[torch.Tensor]:
-    session = inference.open_session(body_onnx.kept(root, body, training), threads=1)
-
-    def features(batch: pixels.Pixels) -> torch.Tensor:
-        # One by one: so it depends on no other picture.
-        rows = [session.run([body_onnx.POOLED], {body_onnx.PIXELS: one[None]})[0] for one in batch]
-        return torch.from_numpy(np.concatenate(rows))
-
-    return _in_batches(features, training.image_size, view, paths)
-
-
-def _in_batches(
-    features: Callable[[pixels.Pixels], torch.Tensor], image_size: int, view: int, paths: Sequence[Path]
-) -> Iterator[torch.Tensor]:
-    """In the order of the pictures."""
-    threads = torch.get_num_threads()
-    workers, batch_size = (1, GPU_BATCH) if on_gpu() else (threads, CPU_BATCH)
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            batches = pixels.read_batches(paths, image_size, batch_size, view=view)
-            yield from pixels.map_ahead(pool, features, batches, 2 * workers)
-    finally:
-        torch.set_num_threads(threads)
+    computing = device().type, torch.backends.cpu.get_cpu_capability(), versions(embedding.LIBRARIES), CODE
+    digest = digest_of(body_onnx.digest(body, training), view, computing)
+    return Embedder(digest, lambda: _shape(body, training).numel(), compute)
 
 
 @torch.inference_mode()
@@ -187,9 +116,3 @@ def _shape(body: nn.Module, training: Training) -> torch.Size:
     """Of one picture's features."""
     nothing = np.zeros((1, training.image_size, training.image_size, 3), np.uint8)
     return _pooled(body, normalized(nothing, training.mean, training.std)).shape[1:]
-
-
-def _name(digest: str, view: int) -> str:
-    """Of the file of features: by the body's digest, the view, and what computes."""
-    computing = (device().type, torch.backends.cpu.get_cpu_capability(), versions(LIBRARIES), CODE)
-    return digest_of(digest, view, computing)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from greenr_luigi.deployment import gallery
 from greenr_luigi.deployment.provenance import Provenance, read_provenance
+from greenr_luigi.pictures import thumbnails
 from greenr_luigi.pictures.door import open_picture
 from greenr_luigi.web.model_page import PICTURE
 from tests import tiny_release, walk
@@ -27,7 +28,8 @@ def test_held_out_pictures_and_where_all_came_from(tmp_path: Path) -> None:
     assert {path.stem for path in (out / "pictures").iterdir()} == held_out
     for path in (out / "pictures").iterdir():
         assert (
-            PICTURE.fullmatch(path.name) and max(open_picture(path.read_bytes(), WHOLE).size) == gallery.SIDE
+            PICTURE.fullmatch(path.name)
+            and max(open_picture(path.read_bytes(), WHOLE).size) == thumbnails.SIDE
         )
     told = json.loads((out / "sources.json").read_text())
     assert told["sources"] == [

@@ -155,7 +155,9 @@ def test_a_body_without_a_feature_map_exports_too():
     learn.model.eval()
     training = walk.settings(architectures.find("test_vit"), 160)
     body, head = body_onnx.written(learn.model[0], training), heads.folded(learn.model[1])
-    model = assembly.assembled(body, head, 1.0, np.eye(2, 64, dtype=np.float32))
+    model = assembly.assembled(
+        assembly.Parts(body, head.weight, head.bias, 1.0, np.eye(2, 64, dtype=np.float32))
+    )
     probabilities, heat, near = open_session(model).run(
         None, {"pixels": np.zeros((3, 160, 160, 3), np.uint8)}
     )

@@ -22,7 +22,7 @@ TINY = replace(CARD, image_size=tiny_release.SIZE)
 
 @pytest.fixture(scope="module")
 def rows():
-    return pixels.read_rows(walk.walk().dataset, "test", "valid")
+    return sorted(pixels.read_rows(walk.walk().dataset, "test", "valid"), key=lambda row: row.sha256)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def integers():
     body = quantization.quantized(body_onnx.written(learn.model[0], training), walk.SIZE)
     centers = np.load(walk.walk().evaluation / "centers.npy")
     temperature = read_card(walk.walk().export).temperature
-    return assembly.assembled(body, heads.folded(learn.model[1]), temperature, centers)
+    head = heads.folded(learn.model[1])
+    return assembly.assembled(assembly.Parts(body, head.weight, head.bias, temperature, centers))
 
 
 def quantized_convolutions(file):

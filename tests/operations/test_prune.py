@@ -15,7 +15,7 @@ from greenr_luigi import kept as kept_by_content
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import _remove, prune
 from greenr_luigi.operations.usage import usage
-from greenr_luigi.review import thumbnails
+from greenr_luigi.pictures import thumbnails
 from greenr_luigi.serving import publishing, releases
 from greenr_luigi.staleness import data_root
 from tests import toys
@@ -240,24 +240,31 @@ def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
     assert build(root) == []
 
 
-def test_thumbnails_of_pictures_that_no_output_holds_go(tmp_path):
-    here, gone = "a" * 64, "b" * 64
+def test_what_is_kept_of_pictures_that_no_output_holds_goes(tmp_path):
+    here, gone, added = "a" * 64, "b" * 64, "c" * 64
     finish(tmp_path, "DownloadImages", 1, files={f"pictures/{here[:16]}.png": (1, 1, here)})
+    (tmp_path / "added" / "grass").mkdir(parents=True)
+    (tmp_path / "added" / "grass" / f"{added[:16]}.png").touch()
     cache = thumbnails.Thumbnails(tmp_path)
-    for sha256 in (here, gone):
+    for sha256 in (here, gone, added):
         cache.get(sha256, lambda: picture(1))
-    folder = tmp_path / thumbnails.FOLDER
-    mine, torn = folder / "bb" / "mine.jpg", folder / "bb" / f".{gone}.jpg.{'0' * 32}"
-    for path in (mine, torn, folder / f"{gone}.jpg"):
-        path.touch()
+    with kept_by_content.Kept(tmp_path / kept_by_content.CHECKS, "1" * 16, pytest.fail) as checks:
+        checks.keep({f"{sha256} 32 1": bytes(100) for sha256 in (here, gone)})
     (used,) = [row for row in usage(tmp_path) if row["stage"] == "thumbnails"]
-    assert used["bytes"] == sum(path.stat().st_size for path in folder.glob("*/*")) > 0
-    assert {removal.paths for removal in prune(tmp_path, 9)} == {(folder / "bb" / f"{gone}.jpg",), (torn,)}
-    assert not torn.exists() and mine.exists() and (folder / "aa" / f"{here}.jpg").exists()
+    assert used["bytes"] > 0
+    counted = [(removal.what, removal.paths) for removal in prune(tmp_path, 9, dry_run=True)]
+    assert counted == [("checks", ()), ("thumbnails", ())]
+    assert [(removal.what, removal.paths) for removal in prune(tmp_path, 9)] == counted
+    assert prune(tmp_path, 9) == []
+    for sha256 in (here, added):
+        cache.get(sha256, lambda: pytest.fail("made again"))
+    with pytest.raises(FileNotFoundError):
+        cache.get(gone, (tmp_path / "gone").read_bytes)
+    folder = tmp_path / kept_by_content.THUMBNAILS
     folder.rename(tmp_path.with_name("elsewhere"))
     folder.symlink_to(tmp_path.with_name("elsewhere"))
     shutil.rmtree(tmp_path / "DownloadImages")
-    assert prune(tmp_path, 9) == []
+    assert [removal.what for removal in prune(tmp_path, 9)] == ["checks"]
 
 
 RUN = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from greenr_luigi.dataset import curation, decisions
-from greenr_luigi.pictures import door, manifest
-from greenr_luigi.review import cases, thumbnails
+from greenr_luigi.kept import THUMBNAILS
+from greenr_luigi.pictures import door, manifest, thumbnails
+from greenr_luigi.review import cases
 from greenr_luigi.review.catalogue import Catalogue, Places
 from greenr_luigi.review.page import create
-from greenr_luigi.staleness import regular
 from tests.review.collected import LABELS, Collected, picture
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -279,8 +280,7 @@ def test_a_thumbnail_is_made_once_and_kept_for_all_processes(page: Page, collect
     first = page.client.get(f"/t/grid/thumbnail/{sha(row)}")
     assert first.headers["content-type"] == "image/jpeg" and "immutable" in first.headers["cache-control"]
     assert max(door.open_picture(first.content, 1).size) <= thumbnails.SIDE
-    (kept,) = (page.root / thumbnails.FOLDER).glob("*/*")
-    assert kept.name == f"{row.sha256}.jpg" and kept.read_bytes() == first.content
+    assert len([*(page.root / THUMBNAILS).iterdir()]) == 1
     (collected.folders["grass"] / row.file).unlink()
     assert Page(collected).client.get(f"/t/grid/thumbnail/{sha(row)}").content == first.content
     assert page.client.get(f"/t/grid/picture/{sha(row)}").status_code == 404
@@ -295,24 +295,28 @@ def test_only_the_picture_that_was_listed_is_shown(page: Page, collected: Collec
     for row in (other, link):
         for kind in ("thumbnail", "picture"):
             assert page.client.get(f"/t/grid/{kind}/{sha(row)}").status_code == 404
-    assert not (page.root / thumbnails.FOLDER).exists()
+        with pytest.raises(FileNotFoundError):
+            thumbnails.Thumbnails(page.root).get(row.sha256, (tmp_path / "gone").read_bytes)
 
 
 def test_thumbnails_take_no_more_room_than_they_may(tmp_path: Path, collected: Collected) -> None:
-    cache = thumbnails.Thumbnails(tmp_path, most_bytes=2500)
-    for row in collected.rows["grass"]:
-        path = collected.folders["grass"] / row.file
-        assert cache.get(row.sha256, lambda path=path: regular.read(path))  # type: ignore[misc]
-    sizes = [path.stat().st_size for path in (tmp_path / thumbnails.FOLDER).glob("*/*")]
-    assert sizes and sum(sizes) <= 2500
-    again = thumbnails.Thumbnails(tmp_path, most_bytes=2500)
-    again.get("0" * 64, lambda: regular.read(path))
-    assert not (tmp_path / thumbnails.FOLDER / "00" / f"{'0' * 64}.jpg").exists()
+    read: list[int] = []
+
+    def some(number: int) -> bytes:
+        read.append(number)
+        return picture(number)
+
+    for _ in range(2):
+        cache = thumbnails.Thumbnails(tmp_path, most_bytes=20_000)
+        for number in range(40):
+            assert cache.get(f"{number:016x}", functools.partial(some, number))
+    (file,) = (tmp_path / THUMBNAILS).iterdir()
+    assert file.stat().st_size < 40_000 and 40 < len(read) < 80
 
 
 def test_a_link_in_the_place_of_thumbnails_leads_nowhere(tmp_path: Path, page: Page) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (page.root / thumbnails.FOLDER).symlink_to(tmp_path / "elsewhere")
+    (page.root / THUMBNAILS).symlink_to(tmp_path / "elsewhere")
     assert page.client.get(f"/t/grid/thumbnail/{page.ids()[0]}").status_code == 200
     assert not [*(tmp_path / "elsewhere").iterdir()]
 

@@ -128,7 +128,7 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
         ("sources/collection.py", [f"DownloadImages {name}" for name in registry.SOURCES]),
         ("dataset/curation.py", []),
         ("dataset/cleaning.py", ["SplitDataset"]),
-        ("training/heads.py", ["TrainModel"]),
+        ("training/heads.py", ["TrainModel", "ExportModel"]),
         ("training/recipes.py", ["TrainModel"]),
         ("export/quantization.py", ["ExportModel"]),
         ("export/tracking.py", []),

@@ -14,7 +14,7 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.export import quantization
 from greenr_luigi.kept import BODIES, BODY
 from greenr_luigi.sources import drawn
-from greenr_luigi.training import body_onnx, features
+from greenr_luigi.training import body_onnx, embedding, features
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.staleness.test_regular import in_the_place_of
 
@@ -91,9 +91,9 @@ def test_whatever_shapes_features_gives_them_another_name(monkeypatch):
     relu, silu, other = (body_onnx.digest(body, training) for body in bodies)
     smaller = body_onnx.digest(bodies[0], replace(training, image_size=16))
     assert len({relu, silu, other, smaller}) == 4
-    names = {features._name(digest, view) for digest in (relu, silu) for view in (0, 1)}
-    monkeypatch.setattr(features, "versions", lambda names: dict.fromkeys(names, "another"))
-    names.add(features._name(relu, 0))
+    names = {features._of_torch(body, training, view).digest for body in bodies[:2] for view in (0, 1)}
+    monkeypatch.setattr(features, "versions", lambda names: "others")
+    names.add(features._of_torch(bodies[0], training, 0).digest)
     assert len(names) == 5
 
 
@@ -107,13 +107,13 @@ def test_it_is_named_by_the_code_that_made_it(tmp_path, monkeypatch):
         quantization.kept(tmp_path, b"floats", 32)
         (path,) = (tmp_path / BODIES).iterdir()
         path.unlink()
-        return [digest, features._name(digest, False), path.name]
+        return [digest, embedding.of_network(b"floats", 32).digest, path.name]
 
     before = names()
     (tmp_path / "edited.py").touch()
-    for module in (body_onnx, features, pixels, inference, quantization, drawn):
+    for module in (body_onnx, embedding, pixels, inference, quantization, drawn):
         monkeypatch.setattr(module, "__file__", str(tmp_path / "edited.py"))
     assert names() == before
-    for module in (body_onnx, features, quantization):
+    for module in (body_onnx, embedding, quantization):
         monkeypatch.setattr(module, "CODE", b"edited before it was loaded")
     assert not {*names()} & {*before}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from greenr_luigi import kept
+from greenr_luigi import inference, kept
 from greenr_luigi.dataset import pixels
 from greenr_luigi.training import architectures, body_onnx, features
 from greenr_luigi.training.saved_model import Training
@@ -148,13 +148,11 @@ def test_a_body_is_turned_into_onnx_once_and_anew_where_its_file_is_damaged(body
     assert body_onnx.kept(root, learn.model[0], training) == made == path.read_bytes()
 
 
-def test_where_all_features_are_kept_the_body_is_not_asked_for(body, root):
+def test_where_all_features_are_kept_the_body_is_not_loaded(body, root, monkeypatch):
     learn, training = body
     before = features.pooled(learn, pictures("test"), training, quiet, root=root)
-    for path in (root / "bodies").iterdir():
-        path.unlink()
+    monkeypatch.setattr(inference, "open_session", lambda *_, **how: pytest.fail("it is loaded"))
     assert torch.equal(features.pooled(learn, pictures("test"), training, quiet, root=root), before)
-    assert [*(root / "bodies").iterdir()] == []
 
 
 def test_a_process_that_gets_no_picture_has_no_features(body, root):
