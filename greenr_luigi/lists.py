@@ -106,12 +106,27 @@ def has_address(path: Path) -> bool:
     return re.search(r"https?://", head.decode(encoding(head), "replace"), re.IGNORECASE) is not None
 
 
-def entries(path: Path, labelled: bool = False) -> list[Entry]:
+def first(path: Path) -> list[str]:
+    """The first lines of a text that are neither empty nor a comment (#), by which it is judged how it is written."""
+    with regular.opened(path) as file:
+        head = bytes(file.read(HEAD))
+    text = io.StringIO(head.decode(encoding(head), "replace"), newline=None)
+    return [line.rstrip(" \n") for line in text if not UNSAID.match(line)][:SOME]
+
+
+def is_table(lines: Sequence[str], columns: Sequence[str] = ADDRESSES) -> bool:
+    """Whether these first lines of a list have a header, or more than one column."""
+    form = _form(lines, False, columns)
+    return form.header > 0 or len(form.columns) > 1
+
+
+def entries(path: Path, labelled: bool = False, columns: Sequence[str] = ADDRESSES) -> list[Entry]:
     """The lines of a list that are neither empty nor a comment (#). `labelled`: it is one list for all classes, so that
-    each line has a label, too. Raises GreenrError for what is no such list."""
+    each line has a label, too; `columns`: what that of the addresses may be called, by `plain`. Raises GreenrError for
+    what is no such list."""
     lines = said(path)
-    form = _form([line for _, line in lines[:SOME]], labelled)
-    address, label = form.column(ADDRESSES), form.column(LABELS)
+    form = _form([line for _, line in lines[:SOME]], labelled, columns)
+    address, label = form.column(columns), form.column(LABELS)
     if labelled and label < 0:
         raise GreenrError(f"{path}: expected a header with the columns label,url and lines below it")
     rows = reader([line for _, line in lines[form.header :]], form.separator)
@@ -123,8 +138,10 @@ def entries(path: Path, labelled: bool = False) -> list[Entry]:
             read = form.header + rows.line_num
             if any(row):
                 # What follows a # is sent to nobody. Of a torn line, all is told.
-                url = row[address].partition("#")[0].rstrip() if address < len(row) else ""
-                url = url or form.separator.join(row)
+                url = row[address] if address < len(row) else ""
+                url = (
+                    url.partition("#")[0].rstrip() if columns is ADDRESSES or is_address(url) else url
+                ) or form.separator.join(row)
                 found.append(Entry(url, composed(row[label]) if 0 <= label < len(row) else "", number))
     except csv.Error as error:
         raise GreenrError(
@@ -165,11 +182,11 @@ def _text(path: Path) -> str:
     return text.replace("\ufeff", "")
 
 
-def _form(lines: Sequence[str], labelled: bool) -> _Form:
+def _form(lines: Sequence[str], labelled: bool, names: Sequence[str]) -> _Form:
     """How a list is written. A first line that has neither an address nor a part of one where others have theirs is a
     header in words of its own."""
-    form = _guessed(lines, labelled)
-    address = form.column(ADDRESSES)
+    form = _guessed(lines, labelled, names)
+    address = form.column(names)
     if not form.header and len(form.columns) > 1 and len(lines) > 1:
         first = cells(lines[0], form.separator)
         if len(first) > address and first[address] and not OF_ADDRESS.search("".join(first)):
@@ -177,13 +194,13 @@ def _form(lines: Sequence[str], labelled: bool) -> _Form:
     return form
 
 
-def _guessed(lines: Sequence[str], labelled: bool) -> _Form:
+def _guessed(lines: Sequence[str], labelled: bool, names: Sequence[str]) -> _Form:
     """By the header; without one, by where most lines have an address, and by those that begin with a quote. A line
     that begins with an address is else one as a whole, up to a tab, since commas may be its own."""
     tables = {separator: [cells(line, separator) for line in lines] for separator in SEPARATORS}
     for separator, rows in tables.items():
         header = [plain(cell) for cell in rows[0]] if rows else []
-        if not set(header).isdisjoint(ADDRESSES):
+        if not set(header).isdisjoint(names):
             return _Form(separator, header, 1)
     for separator, rows in tables.items():
         places = Counter(next((at for at, cell in enumerate(row) if is_address(cell)), None) for row in rows)

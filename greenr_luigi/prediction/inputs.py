@@ -11,14 +11,17 @@ from typing import NamedTuple
 from greenr_luigi import lists
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import kinds
+from greenr_luigi.sources import table
 from greenr_luigi.staleness import listing, regular
 
 #: Characters of a line; no path or address has more.
 LONGEST = 1 << 16
 #: An address that is not of the web.
 OTHER_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
+#: What the column of a table is called that names the pictures.
+COLUMNS = (*lists.ADDRESSES, *table.FILES)
 NOT_FETCHED = "it is no path, and only addresses that begin with http:// or https:// are fetched"
-EXPECTED = "expected a folder of pictures, or a text file of paths or addresses, one a line"
+EXPECTED = "expected a folder of pictures, or a text file of paths or addresses, one a line or in a table"
 
 
 class Input(NamedTuple):
@@ -35,7 +38,7 @@ def inputs(given: Path, written: Path | None = None) -> Iterator[Input]:
     silently but what is hidden, here or by other systems (Thumbs.db), links to folders, and empty lines and comments.
 
     `written`: the file that the rows go to, which is none of them. Raises GreenrError for what is neither a folder nor
-    a list. Memory: the names of one folder."""
+    a list. Memory: the names of one folder, or the lines of a table."""
     try:
         if given.is_dir():
             os.scandir(given).close()
@@ -49,6 +52,10 @@ def inputs(given: Path, written: Path | None = None) -> Iterator[Input]:
     encoding = lists.encoding(head)
     if "\0" in head.decode(encoding, "replace"):
         raise GreenrError(f"{given} is neither a picture nor text in UTF-8: {EXPECTED}")
+    lines = lists.first(given)
+    # No path is taken for a header.
+    if lines and not _there(given, lines[0]) and lists.is_table(lines, COLUMNS):
+        return (_named(given, entry.address) for entry in lists.entries(given, columns=COLUMNS))
     return _lines(given, encoding)
 
 
@@ -72,7 +79,6 @@ def _is_seen(name: str) -> bool:
 
 
 def _lines(given: Path, encoding: str) -> Iterator[Input]:
-    """A path counts from the working folder; where there is none, from the folder of the list."""
     # Of a path, which may be any bytes, nothing is lost.
     errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
     with regular.opened(given, "r", encoding=encoding, errors=errors) as file:
@@ -82,17 +88,30 @@ def _lines(given: Path, encoding: str) -> Iterator[Input]:
             if len(line) == LONGEST:
                 raise GreenrError(f"{given}: line {number} has {LONGEST:,} characters or more: {EXPECTED}")
             word = line.strip()
-            if not word or word.startswith("#"):
-                continue
-            # As Windows copies paths.
-            bare = word[1:-1] if word.startswith('"') and word.endswith('"') and len(word) > 2 else word
-            places = (word, bare, f"{given.parent / bare}")
-            if lists.is_address(bare):
-                yield _input(word, bare)
-            elif there := [path for path in places if os.path.lexists(path.replace("\0", ""))]:
-                yield _input(word, there[0])
-            else:
-                yield _input(word, fault=NOT_FETCHED if OTHER_ADDRESS.match(bare) else "")
+            if word and not word.startswith("#"):
+                # What follows a tab is of another column.
+                yield _named(given, word.partition("\t")[0] if lists.is_address(word) else word)
+
+
+def _named(given: Path, word: str) -> Input:
+    """What a word of a list names."""
+    bare = _bare(word)
+    if lists.is_address(bare):
+        return _input(word, bare)
+    if there := _there(given, word):
+        return _input(word, there)
+    return _input(word, fault=NOT_FETCHED if OTHER_ADDRESS.match(bare) else "")
+
+
+def _there(given: Path, word: str) -> str:
+    """The path that a word means, if there is one: from the working folder, else from the folder of the list."""
+    places = (word, _bare(word), f"{given.parent / _bare(word)}")
+    return next((path for path in places if os.path.lexists(path.replace("\0", ""))), "")
+
+
+def _bare(word: str) -> str:
+    """Without quotes, as Windows copies paths."""
+    return word[1:-1] if word.startswith('"') and word.endswith('"') and len(word) > 2 else word
 
 
 def _input(path: str, file: str = "", fault: str = "") -> Input:

@@ -99,6 +99,51 @@ def test_a_list_in_utf_16() -> None:
         assert paths("list") == ["grün.jpg", "https://example.org/c.jpg"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "url\n{0}\n{1}\n",
+        "file_name,label\na.jpg,grass\n{0},grass\n",
+        "Image Path;n\n{0};1\n\n# more\n'a;b #1.jpg';2\n",
+        'id\tfile\n1\t"a, 1.jpg"\n2\t{0}\n',
+        "sep=;\nlabel;link\ngrass;{0}\n;{1}\n",
+        "grass,{0}\ndandelion,{1}\n",
+        'label,url\ngrass,"{0}"\n\ngrass,b/none.jpg\n',
+    ],
+)
+def test_a_table_is_read_as_lists_of_the_source_urls_are(text: str, encoding: str) -> None:
+    put("a.jpg", "lists/a, 1.jpg", "a;b #1.jpg")
+    urls = ("https://example.org/a,1.jpg", "https://example.org/b.jpg#x")
+    Path("lists/list.csv").write_bytes(text.replace("'", '"').format(*urls).encode(encoding))
+    found = [*inputs(Path("lists/list.csv"))]
+    known = {
+        "a.jpg": "a.jpg",
+        "a, 1.jpg": "lists/a, 1.jpg",
+        "a;b #1.jpg": "a;b #1.jpg",
+        "b/none.jpg": "b/none.jpg",
+    }
+    known |= {urls[0]: urls[0], "https://example.org/b.jpg": "https://example.org/b.jpg"}
+    assert len(found) == 2
+    assert all(known[one.path] == one.file for one in found)
+
+
+def test_no_path_is_taken_for_a_header_and_none_for_a_table() -> None:
+    put("photo", "a, 1.jpg", "a, 2.jpg", "a; 3.jpg")
+    Path("list").write_text("photo\na, 1.jpg\na, 2.jpg\na; 3.jpg\n")
+    assert paths("list") == ["photo", "a, 1.jpg", "a, 2.jpg", "a; 3.jpg"]
+    Path("list").write_text("a, 1.jpg\nfile,path\n")
+    assert paths("list") == ["a, 1.jpg", "file,path"]
+    Path("list").write_text("https://example.org/a,1.jpg\tgrass\n")
+    assert paths("list") == ["https://example.org/a,1.jpg"]
+
+
+def test_a_table_in_latin_1_is_refused_by_its_line() -> None:
+    Path("list.csv").write_bytes("file,label\na.jpg,grass\ngrün.jpg,grass\n".encode("latin-1"))
+    with pytest.raises(GreenrError, match="line 3 is not in UTF-8"):
+        [*inputs(Path("list.csv"))]
+
+
 def test_names_of_any_bytes_are_found_and_told_in_unicode() -> None:
     name = os.fsdecode(b"f/\xfc\n.jpg")
     put(name)
