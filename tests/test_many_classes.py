@@ -16,6 +16,7 @@ import tasks
 from greenr_luigi.operations.status import build
 from greenr_luigi.sources import layout
 from greenr_luigi.staleness import listing, stage
+from greenr_luigi.staleness.stamp import Stamp
 from tests.sources.test_layout import tree
 
 
@@ -108,6 +109,21 @@ def test_what_classes_read_is_found_in_time_linear_in_them(
         return calls(ask)
 
     assert growth(cost, 10) < 0.02
+
+
+@pytest.mark.slow
+def test_a_class_reads_no_stamp_of_another(
+    tmp_path: Path, as_in_a_new_process: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.DownloadImages, "work", lambda self, out: (out / "made").touch())
+    split = build("SplitDataset", [f"--folder={tree(tmp_path / 'mine', *named(4, '{}/1.jpg'))}"], tmp_path)
+    examined, read = list[str](), Stamp.read
+    monkeypatch.setattr(Stamp, "read", lambda folder: (examined.append(folder.name), read(folder))[1])
+    for task in split.requires():
+        examined.clear()
+        task.run()
+        assert task.complete()
+        assert examined and all(name.startswith(f"{task.label}-") for name in examined), examined
 
 
 @pytest.mark.slow

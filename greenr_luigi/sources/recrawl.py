@@ -66,7 +66,7 @@ class Recrawl:
             if counts := collection.examine_again(self.request, out, folder, on_progress):
                 said = {name: stamp.summary[name] for name in SAID_OF_SEARCH if name in stamp.summary}
                 return {**counts, **said, "searched": searched(stamp)}
-        drawn = None if self._has_photographs() else source.stand_in
+        drawn = source.stand_in if source.stand_in and not self._has_photographs() else None
         if drawn and standing_in.nobody_answers(source, self.request, self._classes(), self.now):
             counts = collection.collect(drawn, self.request, out, {}, on_progress)
             return {**counts, **standing_in.said(source, counts["pictures"])}
@@ -111,9 +111,9 @@ class Recrawl:
 
 def earlier(collections: Path, label: str) -> Mapping[Path, str]:
     """The outputs for a label of whatever parameters, with the licence that was asked for."""
-    found = {}
+    found, begins = {}, f"{folder_name(label)}-"
     for folder in collections.glob("*"):
-        if re.fullmatch(f"{re.escape(folder_name(label))}-{KEY}", folder.name):
+        if folder.name.startswith(begins) and re.fullmatch(KEY, folder.name.removeprefix(begins)):
             stamp = Stamp.if_any(folder)
             found[folder] = stamp.parameters.get("license", "") if stamp else ""
     return found

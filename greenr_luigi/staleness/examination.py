@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import code, libraries, requirements, soundness, traces
 from .errors import StampError
+from .output_folder import EARLIER, KEY
 from .stamp import InputTrace, Stamp, stamps
 
 if TYPE_CHECKING:
@@ -70,10 +72,17 @@ def _parameters_changed(stage: Stage, recorded: Mapping[str, str]) -> str | None
     return traces.entries_changed("parameter", recorded, now)
 
 
+def outputs_like(stage: Stage) -> dict[Path, Stamp]:
+    """The finished outputs of a stage, by whatever parameters, with their stamps, the newest first."""
+    # Where there is a stage a class, its name stands before the digest of the parameters.
+    word = re.sub(f"{KEY}$", "", stage.output_folder.name)
+    found = stamps(stage.output_folder.parent, lambda name: name.removeprefix(EARLIER).startswith(word))
+    return {folder: stamp for folder, stamp in found.items() if stamp.title == str(stage.title)}
+
+
 def why_no_output(stage: Stage) -> str:
     """If the stage has run with other parameters, the first that is new to the nearest of these."""
-    found = stamps(stage.output_folder.parent).values()
-    others = [stamp.parameters for stamp in found if stamp.title == str(stage.title)]
+    others = [stamp.parameters for stamp in outputs_like(stage).values()]
     nearest = min(others, key=lambda other: len(other.items() ^ stage.parameters.items()), default=None)
     return (nearest and traces.entries_changed("parameter", nearest, stage.parameters)) or "no output yet"
 
@@ -95,5 +104,6 @@ def _inputs_changed(stage: Stage, recorded: Mapping[str, InputTrace]) -> str | N
             )
             change = traces.entries_changed("", before, after)
             return f"input {name} changed: {change or 'other content, same counts'}"
-    plain = [task for task in requirements.required(stage) if task not in inputs.values()]
+    stages = {*inputs.values()}
+    plain = [task for task in requirements.required(stage) if task not in stages]
     return next((f"input {task} is not complete" for task in plain if not task.complete()), None)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import code, data_root, errors, examination, libraries, loaded, requirements, traces
-from .output_folder import atomic_folder, copy_output, lock
-from .stamp import Stamp, Trace, next_number, stamps
+from .output_folder import EARLIER, atomic_folder, copy_output, lock
+from .stamp import Stamp, Trace, next_number
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -44,9 +44,9 @@ def _take(stage: Stage, cause: str) -> bool:
     be now, if there is one: a *constructive trace*, by the same paper. Not where the stage was asked for by name. What
     was accepted for other parameters counts for those only."""
     may_take = stage.uses_inherited is not None and stage.task_family not in stage.force
-    others = stamps(stage.output_folder.parent) if may_take else {}
+    others = examination.outputs_like(stage) if may_take else {}
     for other, stamp in others.items():
-        if other == stage.output_folder or stamp.title != str(stage.title):
+        if other == stage.output_folder:
             continue
         # Whoever waited here for another's output, while that one waited for this, would wait for ever.
         busy_or_gone = (BlockingIOError, FileNotFoundError, errors.StampError)
@@ -69,7 +69,7 @@ def _keep(stage: Stage) -> None:
     """Keep the output that is about to be replaced, until the next one is: going back to what it was made from then
     takes it. Where it is damaged, or the disk is full, it is not kept."""
     output = stage.output_folder
-    earlier = output.with_name(f"earlier-{output.name}")
+    earlier = output.with_name(f"{EARLIER}{output.name}")
     not_possible = (OSError, shutil.Error, errors.StampError)
     with contextlib.suppress(*not_possible), lock(earlier, fcntl.LOCK_EX, _do_not_wait):
         if not traces.files_changed("output", stage.stamp().files, output):

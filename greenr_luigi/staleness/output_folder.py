@@ -27,6 +27,8 @@ from .traces import STAMP
 
 #: What a stage calls its outputs: a digest of their parameters, behind a word or not.
 KEY = "[0-9a-f]{12}"
+#: What the name of one begins with that was replaced last, and is kept.
+EARLIER = "earlier-"
 NAME = f"(?:.+-)?{KEY}"
 NAMED = re.compile(rf"({NAME})|({NAME})\.lock|\.({NAME})\.[0-9a-f]{{8}}(?:\.link)?", re.DOTALL)
 LOCK_CONTENT = re.compile(r"(process \d+ on \S+ since [\d:]+\n)?")

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import luigi
 from luigi.task import flatten
 
+from .memo import once
+
 if TYPE_CHECKING:
     from .stage import Stage
     from .stamp import InputTrace, Stamp
 
 
-def required(task: luigi.Task) -> Iterator[luigi.Task]:
+@once
+def required(task: luigi.Task) -> Sequence[luigi.Task]:
     """The tasks that a task requires. In place of a WrapperTask, which makes nothing, those that this one requires."""
-    for each in flatten(task.requires()):
-        if isinstance(each, luigi.WrapperTask):
-            yield from required(each)
-        else:
-            yield each
+    tasks = flatten(task.requires())
+    return [
+        one for each in tasks for one in (required(each) if isinstance(each, luigi.WrapperTask) else [each])
+    ]
 
 
 def run_order(stage: Stage) -> list[Stage]:

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
@@ -204,13 +204,13 @@ def _snapshot(files: dict[str, Any]) -> Snapshot:
     return dict(zip(files, map(FileTrace._make, files.values()), strict=True))
 
 
-def stamps(folder: Path) -> dict[Path, Stamp]:
-    """Every finished output in the folder of a stage with its stamp, the newest first. Left out is one whose stamp is
-    torn, or that is just being replaced: the stage itself says so when it is asked."""
+def stamps(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[Path, Stamp]:
+    """Every finished output in the folder of a stage with its stamp, the newest first; or those with a `wanted` name.
+    Left out is one whose stamp is torn, or that is just being replaced: the stage itself says so when it is asked."""
     found = {}
     # No links, where a copy of the root followed them.
     for link in folder.glob("[!.]*"):
-        if stamp := Stamp.if_any(link):
+        if wanted(link.name) and (stamp := Stamp.if_any(link)):
             found[link] = stamp
     return dict(sorted(found.items(), key=lambda item: item[1].order, reverse=True))
 
