@@ -2,10 +2,24 @@
 
 import os
 from pathlib import Path
+from random import Random
 
 import luigi
+from PIL import Image
 
 from greenr_luigi.staleness.stage import Stage
+
+
+def pictures(folder: Path, classes: int) -> Path:
+    """A folder of so many classes of 10 small pictures, no two of them alike."""
+    random = Random(0)
+    for number in range(10 * classes):
+        path = folder / f"class{number // 10}" / f"{number % 10}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = Image.frombytes("RGB", (12, 12), random.randbytes(3 * 12 * 12))
+        if not path.exists():
+            noise.resize((48, 48), Image.Resampling.NEAREST).save(path)
+    return folder
 
 
 class Fill(Stage):

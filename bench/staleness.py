@@ -1,9 +1,13 @@
 """What it costs to find that nothing is to be done.
 
     python bench/staleness.py [--dvc PATH_TO_DVC]
+    python bench/staleness.py --classes HOME
 
 Two parts: a whole `luigi` run of the complete graph beside one of a bare complete Luigi task; and `complete()` over
 data sets of 1,000, 10,000 and 100,000 pictures, beside `dvc status` of the same tree where DVC is named.
+
+With --classes a third one alone: a whole run of SplitDataset for 10, 100 and 1,000 classes of 10 pictures, beside one
+of as many bare tasks. What that needs is made in the folder HOME first, in some minutes, and used again.
 """
 
 import argparse
@@ -24,7 +28,18 @@ import luigi
 class Bare(luigi.Task):
     def output(self):
         return luigi.LocalTarget("bare.txt")
+
+class One(luigi.Task):
+    number = luigi.IntParameter()
+    def output(self):
+        return luigi.LocalTarget(f"bare/{self.number}")
+
+class Many(luigi.WrapperTask):
+    count = luigi.IntParameter()
+    def requires(self):
+        return [One(number=number) for number in range(self.count)]
 """
+LUIGI = [sys.executable, "-m", "luigi", "--local-scheduler", "--module"]
 
 
 def seconds(command: list[str], home: Path) -> float:
@@ -39,9 +54,8 @@ def seconds(command: list[str], home: Path) -> float:
 def whole_runs(home: Path, rounds: int = 15) -> None:
     (home / "bare_luigi.py").write_text(BARE)
     (home / "bare.txt").write_text("")
-    luigi = [sys.executable, "-m", "luigi", "--local-scheduler", "--module"]
-    bare = [*luigi, "bare_luigi", "Bare", "--log-level", "INFO"]
-    ours = [*luigi, "tasks", "DeployApp", "--source", "sample", "--limit", "60", "--port", "8765"]
+    bare = [*LUIGI, "bare_luigi", "Bare", "--log-level", "INFO"]
+    ours = [*LUIGI, "tasks", "DeployApp", "--source", "sample", "--limit", "60", "--port", "8765"]
     subprocess.run(
         ours, cwd=home, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=True, capture_output=True
     )
@@ -59,6 +73,24 @@ def whole_runs(home: Path, rounds: int = 15) -> None:
     print(
         f"whole run, nothing to do, of the processor: bare Luigi {medians['bare']:.3f} s, "
         f"ours {medians['ours']:.3f} s, ratio {medians['ours'] / medians['bare']:.2f}"
+    )
+
+
+def many_classes(home: Path, count: int, rounds: int) -> None:
+    from bench.filled import pictures
+
+    (home / "bare").mkdir(parents=True, exist_ok=True)
+    (home / "bare_luigi.py").write_text(BARE)
+    for number in range(count):
+        (home / "bare" / str(number)).touch()
+    bare = [*LUIGI, "bare_luigi", "Many", "--count", str(count), "--log-level", "INFO"]
+    ours = [*LUIGI, "tasks", "SplitDataset", "--folder", str(pictures(home / "pictures", count))]
+    seconds(ours, home)
+    times = [(seconds(bare, home), seconds(ours, home)) for _ in range(rounds)]
+    theirs, own = map(statistics.median, zip(*times, strict=True))
+    print(
+        f"{count:5,} classes, whole run, nothing to do, of the processor: bare Luigi {theirs:.2f} s, ours {own:.2f} s, "
+        f"ratio {own / theirs:.1f}"
     )
 
 
@@ -97,7 +129,12 @@ def many_files(home: Path, count: int, dvc: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dvc", help="the dvc program to compare with")
+    parser.add_argument("--classes", type=Path, help="the folder in which classes are made")
     arguments = parser.parse_args()
+    if home := arguments.classes:
+        for count in (10, 100, 1_000):
+            many_classes(home.absolute() / str(count), count, rounds=5)
+        return
     with tempfile.TemporaryDirectory() as home:
         whole_runs(Path(home))
     for count in (1_000, 10_000, 100_000):
