@@ -86,7 +86,6 @@ class SplitDataset(SourceParameters, PipelineStage):
         from greenr_luigi.sources.standing_in import require_all_drawn_or_none
 
         require_all_drawn_or_none([task.stamp() for task in self.requires()])
-        # For people: the bytes of the output do not depend on it.
         words = self.requires()[0].understood(self.classes)
         if words:
             self.tell(words)
@@ -100,5 +99,6 @@ class SplitDataset(SourceParameters, PipelineStage):
             valid_share=self.valid_share,
             keep_given=self.split == "given",
             group=self.group,
+            folder=words or None,
         )
         return {**counts, "folder": words} if words else counts

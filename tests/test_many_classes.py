@@ -81,7 +81,7 @@ def by_table(mine: Path, count: int) -> list[str]:
 
 
 def by_lists(mine: Path, count: int) -> list[str]:
-    for name in named(count, "{}.txt"):
+    for name in named(count, "{}.TXT"):
         tree(mine, name)
         (mine / name).write_text("http://127.0.0.1:9/1.jpg")
     return []

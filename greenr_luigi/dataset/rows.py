@@ -57,13 +57,15 @@ class Excluded:
 class SplitNote:
     """How the data set was divided, split.json: pictures by side. `given`: on the side that a person's folder or list
     gives them. `held_out`: given for training, and taken from it, as their class is given no such side. `ours`: given
-    none. `groups`: how many there are, and `grouped` the pictures in them."""
+    none. `groups`: how many there are, and `grouped` the pictures in them. `folder`: what was understood of it, in
+    words."""
 
     given: dict[str, int]
     held_out: dict[str, int]
     ours: dict[str, int]
     groups: int
     grouped: int
+    folder: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,14 @@ def split(
     valid_share: float = VALID,
     keep_given: bool = True,
     group: str = "",
+    folder: str | None = None,
 ) -> dict[str, object]:
     """Fill the empty folder `out` with `train|valid|test/<label folder>/` and the files of rows.py.
 
     `downloads`: the collected folder of each label. `curation`: a person's curation.csv, beside which lie the pictures
     that they added. `test_share` and `valid_share` go from 0 to 1. `keep_given`: whether the sides that a person's
     folder or list gives are kept. `group`: see `groups.grouped`.
+    `folder`: what was understood of it, in words for people.
     Returns counts for people. Raises TooFewPictures if a class is too small, GroupError as `grouped` does.
     """
     on_progress(0, "reading manifests")
@@ -79,7 +81,7 @@ def split(
     split_rows = [_row(picture, side_of[unit_of(picture.row)], near, looks) for picture in pictures]
     _check(downloads, split_rows, excluded)
     _link(pictures, split_rows, out, on_progress)
-    note = _note(split_rows)
+    note = _note(split_rows, folder)
     groups = inseparable(split_rows, near)
     label_rows = [
         LabelRow(row.file, row.label, row.sha256, row.side, group)
@@ -121,7 +123,7 @@ def _row(
     return SplitRow(**vars(row) | {"file": file, "side": side, "near": " ".join(sorted(alike)) or None})
 
 
-def _note(split_rows: Sequence[SplitRow]) -> SplitNote:
+def _note(split_rows: Sequence[SplitRow], folder: str | None) -> SplitNote:
     sizes = Counter(row.group for row in split_rows if row.group)
     return SplitNote(
         given=dict(Counter(row.side for row in split_rows if row.given_side == row.side)),
@@ -129,6 +131,7 @@ def _note(split_rows: Sequence[SplitRow]) -> SplitNote:
         ours=dict(Counter(row.side for row in split_rows if row.given_side is None)),
         groups=len(sizes),
         grouped=sizes.total(),
+        folder=folder,
     )
 
 

@@ -59,6 +59,7 @@ def write_report(
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
     predictions = read_predictions(evaluation / "predictions.csv")
     issues, thumbnails = read_label_issues(evaluation), Thumbnails(root)
+    note = read_note(dataset)
 
     def picture(file: str) -> dict[str, str]:
         """A small copy of a picture of the data set, its name, and its side, the first folder of its path."""
@@ -81,7 +82,8 @@ def write_report(
         "curves": curves(training.history),
         "excluded": Counter(row.reason for row in read_excluded(dataset)).most_common(),
         "refused": sorted(read_refused(dataset), key=lambda kind: -kind.count),
-        "split": split_words(read_note(dataset)),
+        "split": split_words(note),
+        "folder": note.folder if note else None,
         "options": options(metrics.command),
         "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }

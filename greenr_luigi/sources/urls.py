@@ -11,6 +11,7 @@ from pathlib import Path
 from greenr_luigi import lists
 from greenr_luigi.pictures.labels import folder_name
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
+from greenr_luigi.staleness.memo import once
 from greenr_luigi.text import composed, did_you_mean, did_you_mean_each
 
 SUFFIXES = (".txt", ".csv", ".tsv")
@@ -93,13 +94,17 @@ def _list_of(folder: Path, label: str) -> Path:
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES for name in names]
     if found := next((file for file in files if file.is_file()), None):
         return found
-    ranks = {composed(file.name): rank for rank, file in enumerate(files)}
-    there = {
-        path: rank
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (rank := ranks.get(composed(path.stem + path.suffix.lower()))) is not None and path.is_file()
-    }
-    return min(there, key=lambda path: (there[path], path.name), default=files[0])
+    called = (path for file in files for path in _called(folder).get(composed(file.name), ()))
+    return next(filter(Path.is_file, called), files[0])
+
+
+@once
+def _called(folder: Path) -> Mapping[str, Sequence[Path]]:
+    """What lies in a folder, sorted, by its name composed, with the suffix in small letters."""
+    found = collections.defaultdict[str, list[Path]](list)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found[composed(path.stem + path.suffix.lower())].append(path)
+    return found
 
 
 def classes(request: Request) -> list[str]:

@@ -211,3 +211,13 @@ def test_the_page_tells_which_split_it_is(note, words, tmp_path):
     if note:
         contracts.write(tmp_path / "split.json", note)
     assert report.split_words(read_note(tmp_path)) == words
+
+
+def test_the_page_tells_what_was_understood_of_a_folder(tmp_path):
+    assert 'id="folder"' not in (walk.walk().evaluation / "report.html").read_text()
+    (tmp_path / "d").mkdir()
+    words = "2 classes by the column <b> of a.csv: a 7, b 3"
+    contracts.write(tmp_path / "d" / "split.json", SplitNote({}, {}, {"train": 7, "test": 3}, 0, 0, words))
+    assert "Understood of the folder: 2 classes by the column &lt;b&gt; of a.csv: a 7, b 3." in page_with(
+        tmp_path, []
+    )

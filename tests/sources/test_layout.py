@@ -11,6 +11,7 @@ from pathlib import Path
 import luigi
 import pytest
 
+from greenr_luigi.dataset.rows import read_note
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.status import build
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
@@ -611,7 +612,9 @@ def test_the_folder_goes_through_the_graph(tmp_path: Path) -> None:
     ]
     assert len(rows) == 24
     assert all(row.given_side == Path(row.file_url or "").parts[1].replace("val", "valid") for row in rows)
-    assert task.stamp().summary["folder"] == (
-        "2 classes by sub-folders of train, val, test in flowers: grass 12, moss 12; "
-        f"{len(BESIDE) + 1} files passed over"
+    words = "2 classes by sub-folders of train, val, test in flowers: grass 12, moss 12; "
+    note = read_note(task.output_folder)
+    assert (
+        note
+        and task.stamp().summary["folder"] == note.folder == f"{words}{len(BESIDE) + 1} files passed over"
     )
