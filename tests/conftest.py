@@ -52,9 +52,16 @@ def pytest_make_collect_report(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, which all need `ready`. The first process has made it when the second, which has the
-    rear half, takes some of them over, and no long one is left for the end."""
-    items.sort(key=lambda item: "ready" not in getattr(item, "fixturenames", ()))
+    """The longest tests first: those with a machine or containers of their own, which are given more time than others,
+    then those that need `ready`. The first process has them, one after another as the engine of containers wants it.
+    The second, which has the rear half, takes over others when that is done: no long one is left for the end."""
+
+    def late(item: pytest.Item) -> tuple[bool, bool]:
+        given = item.get_closest_marker("timeout")
+        longer = given is not None and given.args[0] > float(item.config.getini("timeout"))
+        return not longer, "ready" not in getattr(item, "fixturenames", ())
+
+    items.sort(key=late)
 
 
 def pytest_collection_finish() -> None:
