@@ -7,10 +7,8 @@ import configparser
 import contextlib
 import functools
 import logging
-import os
 import re
 import sys
-import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,8 @@ from luigi.interface import core
 from luigi.parameter import MissingParameterException
 from luigi.task_register import Register
 
-from greenr_luigi import config_check, luigi_cfg
+from greenr_luigi import config_check, luigi_cfg, scheduler
 from greenr_luigi.about import DEFAULTS
-from greenr_luigi.dashboard import running
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.staleness.stage import one_question
@@ -78,7 +75,7 @@ def apply(stages: Stages, defaults: Path = DEFAULTS) -> None:
         if commanded and complete:
             task = build_task(stages, arguments)
             if isinstance(task, PipelineStage) and not re.search(r"\0--(?:local-)?scheduler", options):
-                choose_scheduler(luigi.configuration.get_config(), Path(task.root))
+                scheduler.choose(luigi.configuration.get_config(), Path(task.root))
     except SettingError:
         for stage in stages:
             if commanded and stage.get_task_family() in arguments and issubclass(stage, PipelineStage):
@@ -115,39 +112,6 @@ def _apply(stages: Stages, defaults: Path, complete: bool) -> None:
         raise mistakes[0]
     for words in dict.fromkeys(map(str, mistakes)):
         _tell and _tell(words)
-
-
-#: By which luigi.cfg names a scheduler, also with dashes.
-SCHEDULERS = (
-    "scheduler_host",
-    "scheduler_port",
-    "default_scheduler_host",
-    "default_scheduler_port",
-    "scheduler_url",
-)
-
-
-def choose_scheduler(config: Any, root: Path) -> None:
-    """Where luigi.cfg names no scheduler, the dashboard of the root is asked if it answers, and else none: Luigi
-    schedules by itself."""
-    if named_scheduler(config):
-        return
-    found = running.answering(root)
-    config.set("core", "local_scheduler", config_check.Default("false" if found else "true"))
-    if found:
-        config.set("core", "scheduler_url", config_check.Default(found.url))
-        # A proxy of the environment does not lead to this machine.
-        before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-        host = str(urllib.parse.urlsplit(found.url).hostname)
-        os.environ["no_proxy"] = ",".join(filter(None, [before, host]))
-
-
-def named_scheduler(config: Any) -> str:
-    """The address of the scheduler that luigi.cfg names; empty if it names none."""
-    if not any(config.has_option("core", name) for name in SCHEDULERS):
-        return ""
-    named = core()
-    return str(named.scheduler_url or f"http://{named.scheduler_host}:{named.scheduler_port}").rstrip("/")
 
 
 def packaged_defaults(stages: Stages) -> dict[str, str]:

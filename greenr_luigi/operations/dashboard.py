@@ -15,14 +15,13 @@ from pathlib import Path
 
 import luigi.configuration
 
-from greenr_luigi import config_check, files, logs
+from greenr_luigi import config_check, files, logs, scheduler
 from greenr_luigi.dashboard import running
 from greenr_luigi.dashboard.running import Running
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.stages import load_stages
 from greenr_luigi.operations.start import tell_systemd
 from greenr_luigi.serving import processes, sockets
-from greenr_luigi.settings import named_scheduler
 from greenr_luigi.staleness import data_root, locks, regular
 from greenr_luigi.staleness.locks import LockTimeoutError
 
@@ -145,7 +144,7 @@ def address(root: Path, module: str) -> str:
     configured = settings(module)
     if there := running.running(root):
         return there.url
-    return named_scheduler(luigi.configuration.get_config()) or sockets.url(configured.host, configured.port)
+    return scheduler.named(luigi.configuration.get_config()) or sockets.url(configured.host, configured.port)
 
 
 def _listen(module: str, port: int | None) -> socket.socket:
@@ -158,9 +157,9 @@ def _allowed() -> set[str]:
     """The names that the page is allowed, and the one by which luigi.cfg has runs ask."""
     from greenr_luigi.web.settings import reader
 
-    scheduler = urllib.parse.urlsplit(named_scheduler(luigi.configuration.get_config())).hostname
+    host = urllib.parse.urlsplit(scheduler.named(luigi.configuration.get_config())).hostname
     name = "GREENR_ALLOWED_HOSTS"
     read: Callable[[str], object] = reader("allowed_hosts")
     text = os.environ.get(name) or config_check.of_server().get(name, "")
     allowed: set[str] = set(read(text)) if text else set()  # type: ignore[call-overload]
-    return allowed | {scheduler} if scheduler else allowed
+    return allowed | {host} if host else allowed

@@ -18,6 +18,7 @@ OUTSIDE = [
     "operations",
     "commands",
     "cli.py",
+    "scheduler.py",
     "settings.py",
     "parameters.py",
     "stage.py",
