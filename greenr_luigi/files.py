@@ -244,7 +244,7 @@ def link(old: Path, new: Path) -> None:
     """The same file under a second name where the file system can, a copy where it cannot; whole or not at all."""
     try:
         # By itself, a symbolic link would get the second name.
-        os.link(regular.real(old), new)
+        os.link(regular.real(old) if old.is_symlink() else old, new)
     except OSError:
         copy(old, new)
 

@@ -86,7 +86,8 @@ def _make(stage: Stage, cause: str) -> None:
     stage.note_loaded_code(stage.code)
     modules = code.sources(stage.code, stage.own_classes())
     changed_meanwhile = _watch(stage, modules)
-    trace = _trace_of(stage, modules)
+    known = requirements.known_files(stage)
+    trace = _trace_of(stage, modules, known)
     edited = loaded.edited(trace.code)
     if words := f"{edited} was edited" if edited else libraries.upgraded(trace.libraries):
         error = stage.error(
@@ -106,7 +107,7 @@ def _make(stage: Stage, cause: str) -> None:
             raise stage.error(
                 f"{stage.title} wrote a file {traces.STAMP}, where its stamp goes: let `work` give it another name"
             )
-        files = traces.snapshot(out)
+        files = traces.snapshot(out, known)
         if not files or not out.is_dir():
             raise stage.error(
                 f"{stage.title} wrote nothing to {out}: `work` must leave at least one file in it"
@@ -157,15 +158,15 @@ def _number_or_text(value: object) -> object:
     return to_list() if callable(to_list) else str(value)
 
 
-def _trace_of(stage: Stage, modules: Mapping[str, Path]) -> Trace:
-    """What an output would be made from now. `modules`: the source files that shape it."""
+def _trace_of(stage: Stage, modules: Mapping[str, Path], known: traces.Known) -> Trace:
+    """What an output would be made from now. `modules`: the source files that shape it. `known`: of files."""
     return Trace(
         parameters=stage.parameters,
         inputs={
             name: requirements.as_input(stage, task, _made(stage, task))
             for name, task in stage.inputs().items()
         },
-        reads={name: traces.snapshot(path) for name, path in stage.all_reads().items()},
+        reads={name: traces.snapshot(path, known) for name, path in stage.all_reads().items()},
         code=code.snapshot(modules),
         libraries=libraries.versions({*libraries.imported(modules), *stage.libraries}),
     )
@@ -194,7 +195,7 @@ def accept(stage: Stage) -> list[str]:
         for required in stage.inputs().values():
             _made(stage, required)
         with _locks(stage, _do_not_wait):
-            stamp, trace = stage.stamp(), _trace_of(stage, code.sources(stage.code, stage.own_classes()))
+            stamp, trace = stage.stamp(), _trace_of(stage, code.sources(stage.code, stage.own_classes()), {})
             damage = traces.files_changed("output", stamp.files, stage.output_folder)
             made = stamp.before_accepted()
             differences = stamp.differences(trace) and made.differences(trace)

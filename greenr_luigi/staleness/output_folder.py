@@ -88,7 +88,7 @@ def _raise(error: OSError) -> None:
 
 def _link(old: Path, new: Path) -> None:
     try:
-        os.link(regular.real(old), new)
+        os.link(regular.real(old) if old.is_symlink() else old, new)
     except OSError:
         regular.copy(old, new)
 

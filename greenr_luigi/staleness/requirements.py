@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import luigi
 from luigi.task import flatten
 
+from . import traces
 from .memo import once
+from .stamp import InputTrace, Stamp
 
 if TYPE_CHECKING:
     from .stage import Stage
-    from .stamp import InputTrace, Stamp
 
 
 @once
@@ -43,6 +44,23 @@ def as_input(stage: Stage, required: Stage, made: Stamp) -> InputTrace:
     """What a stage depends on of the output of one that it requires: all of it, but for notes that it does not read."""
     unread = () if stage.uses_notes is None else {*required.notes}.difference(stage.uses_notes)
     return made.as_input(unread)
+
+
+def known_files(stage: Stage) -> traces.Known:
+    """What need not be read again for a stamp, be it gigabytes: what an output was made from and holds, and what it
+    will be made from. Any of it may come to stand in the new output, as hard links. Nothing of a stage that was asked
+    for by name: there, no size and no time is trusted."""
+    if stage.task_family in stage.force:
+        return {}
+    found = dict[tuple[int, int], traces.FileTrace]()
+    if before := Stamp.if_any(stage.output_folder):
+        found |= traces.known(stage.output_folder, before.files)
+        for name, path in stage.all_reads().items():
+            found |= traces.known(path, before.reads.get(name, {}))
+    for required in stage.inputs().values():
+        if made := Stamp.if_any(required.output_folder):
+            found |= traces.known(required.output_folder, made.files)
+    return found
 
 
 def local_files(plain: Iterable[luigi.Task]) -> dict[str, Path]:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from . import listing, regular
@@ -27,6 +28,8 @@ class FileTrace(NamedTuple):
 
 #: By file name, relative to the folder.
 Snapshot = dict[str, FileTrace]
+#: What files are, by device and inode: a hard link to one of them is that file.
+Known = Mapping[tuple[int, int], FileTrace]
 
 
 def file_sha256(path: Path) -> str:
@@ -75,17 +78,32 @@ def _base(path: Path | Part) -> Path:
     return path.parent if path.is_file() else path
 
 
-def snapshot(path: Read) -> Snapshot:
-    """All files under a folder or of a part of it, or one file. Empty for what does not exist."""
+def known(path: Read, recorded: Snapshot) -> Known:
+    """Those of the files of a snapshot that are as they were, by size and time."""
+    if isinstance(path, Said):
+        return {}
+    found = ((status, recorded.get(name)) for name, status in walk(path))
+    return {(status.st_dev, status.st_ino): file for status, file in found if file and _is(status, file)}
+
+
+def _is(status: os.stat_result, file: FileTrace) -> bool:
+    return (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
+
+
+def snapshot(path: Read, known: Known = MappingProxyType({})) -> Snapshot:
+    """All files under a folder or of a part of it, or one file. Empty for what does not exist. What is `known` is not
+    read."""
     if isinstance(path, Said):
         text = path.text.encode(errors="surrogateescape")
         return {"": FileTrace(len(text), 0, hashlib.sha256(text).hexdigest())}
-    base = _base(path)
-    return {
-        name: FileTrace(status.st_size, status.st_mtime_ns, sha256)
-        for name, status in sorted(walk(path))
-        if (sha256 := sha256_if_there(base / name))
-    }
+    base, found = _base(path), Snapshot()
+    for name, status in sorted(walk(path)):
+        same = known.get((status.st_dev, status.st_ino))
+        if same and _is(status, same):
+            found[name] = same
+        elif sha256 := sha256_if_there(base / name):
+            found[name] = FileTrace(status.st_size, status.st_mtime_ns, sha256)
+    return found
 
 
 def glance(path: Read) -> dict[str, tuple[int, int]]:

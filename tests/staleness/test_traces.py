@@ -23,3 +23,34 @@ def test_touched_but_not_changed(root):
     os.utime(root / "inputs" / "a", (1, 1))
     os.utime(toys.Merge(root=root).output_folder / "text", (1, 1))
     assert build(root) == []
+
+
+def test_a_hard_link_to_a_known_file_is_not_read_and_another_file_is(root, monkeypatch):
+    inputs, out = root / "inputs", root / "out"
+    before = traces.snapshot(inputs)
+    out.mkdir()
+    os.link(inputs / "a", out / "same")
+    (out / "other").write_text("other")
+    known = traces.known(inputs, before)
+    read = []
+    monkeypatch.setattr(traces, "file_sha256", lambda path: read.append(path.name) or "0")
+    assert traces.snapshot(out, known)["same"] == before["a"] and read == ["other"]
+    os.utime(inputs / "a", (1, 1))  # It may have been edited.
+    read.clear()
+    traces.snapshot(out, known)
+    traces.snapshot(inputs, traces.known(inputs, before))
+    assert sorted(read) == ["a", "other", "same"]
+
+
+def test_a_stage_that_runs_again_reads_no_unchanged_file_for_its_stamp(root, monkeypatch):
+    """Unless it is asked for by name: then no size and no time is trusted."""
+    monkeypatch.setattr(toys.Count, "reads", lambda self: {"the inputs": root / "inputs"})
+    build(root)
+    (root / "inputs" / "c").write_text("cleo")
+    read, sha256 = [], traces.file_sha256
+    monkeypatch.setattr(traces, "file_sha256", lambda path: read.append(path) or sha256(path))
+    assert "Count" in build(root)
+    assert [path.name for path in read if path.parent == root / "inputs"] == ["c"]
+    read.clear()
+    assert build(root, force=("Count",)) == ["Count"]
+    assert sorted(path.name for path in read if path.parent == root / "inputs") == ["a", "b", "c"]
