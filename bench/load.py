@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
+
+import uvloop
 
 
 @dataclass
@@ -46,39 +48,62 @@ def multipart(path: str, data: bytes, port: int, field_name: str = "file") -> by
     return head.encode() + body
 
 
-async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
-    """Send a request and read its answer whole; its status."""
-    writer.write(request)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = int(head.split(b" ", 2)[1])
-    if b"content-length:" in head:
-        await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-    else:
-        while size := int(await reader.readuntil(b"\r\n"), 16):
-            await reader.readexactly(size + 2)
-        await reader.readexactly(2)
-    return status
+class Visitor(asyncio.Protocol):
+    """Sends one request after another on a connection; a new one where that is lost. By callbacks, not streams: what
+    it takes, it takes from the server."""
 
+    def __init__(
+        self, port: int, requests: Sequence[bytes], start: int, until: float, found: Measured
+    ) -> None:
+        self.port, self.requests, self.turn, self.until, self.found = port, requests, start, until, found
+        self.loop = asyncio.get_running_loop()
 
-async def visitor(port: int, requests: Sequence[bytes], start: int, until: float, found: Measured) -> None:
-    turn = start
-    while time.perf_counter() < until:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            with contextlib.closing(writer):
-                while time.perf_counter() < until:
-                    began = time.perf_counter()
-                    status = await exchange(reader, writer, requests[turn % len(requests)])
-                    took = time.perf_counter() - began
-                    turn += 1
-                    found.statuses[status] += 1
-                    if status == 200:
-                        found.latencies.append(took)
-                    elif status == 503:
-                        found.turned_away.append(took)
-                        await asyncio.sleep(0.1)  # A client that is told to come again does not hammer.
-        except (OSError, asyncio.IncompleteReadError):
-            found.lost += 1
+    async def visit(self) -> None:
+        while time.perf_counter() < self.until:
+            self.ended = self.loop.create_future()
+            try:
+                await self.loop.create_connection(lambda: self, "127.0.0.1", self.port)
+                await self.ended
+            except OSError:
+                self.found.lost += 1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.ask()
+
+    def ask(self) -> None:
+        if time.perf_counter() > self.until:
+            self.ended.set_result(None)
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.answer = b""
+            self.began = time.perf_counter()
+            self.transport.write(self.requests[self.turn % len(self.requests)])
+
+    def data_received(self, data: bytes) -> None:
+        self.answer += data
+        head, found, body = self.answer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        head = head.lower()
+        _, found, length = head.partition(b"content-length:")
+        if len(body) < int(length.partition(b"\r\n")[0]) if found else not body.endswith(b"0\r\n\r\n"):
+            return
+        took, status = time.perf_counter() - self.began, int(head.split(b" ", 2)[1])
+        self.turn += 1
+        self.found.statuses[status] += 1
+        if status == 200:
+            self.found.latencies.append(took)
+        elif status == 503:
+            self.found.turned_away.append(took)
+            self.loop.call_later(0.1, self.ask)  # A client that is told to come again does not hammer.
+            return
+        self.ask()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.found.lost += 1
+            self.ended.set_result(None)
 
 
 def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Measured:
@@ -88,7 +113,9 @@ def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float
         found = Measured(seconds)
         until = time.perf_counter() + seconds
         spread = max(1, len(requests) // connections)
-        await asyncio.gather(*(visitor(port, requests, n * spread, until, found) for n in range(connections)))
+        await asyncio.gather(
+            *(Visitor(port, requests, n * spread, until, found).visit() for n in range(connections))
+        )
         return found
 
-    return asyncio.run(run())
+    return uvloop.run(run())

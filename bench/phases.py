@@ -55,8 +55,7 @@ class Stamps:
         if name == "begun" and "done" in self.current:
             self.requests.append(self.current)
             self.current = {}
-        # A transport is flushed again, with nothing, after the answer.
-        if name not in self.current:
+        if name != "begun" or name not in self.current:
             self.current[name] = (time.perf_counter(), time.thread_time(), threading.get_ident())
 
     def wrap(self, owner: Any, name: str, before: str = "", after: str = "") -> None:
@@ -99,7 +98,7 @@ def stamp_all(stamps: Stamps) -> None:
     stamps.wrap(model, "open_picture", after="decoded")
     stamps.wrap(model, "square", after="square")
     stamps.wrap(model.Model, "run", after="run")
-    stamps.wrap(connection.Transport, "flush", after="written")
+    stamps.wrap(connection.Transport, "send", after="written")
 
 
 def phases(requests: list[dict[str, Stamp]]) -> dict[str, tuple[float, float]]:

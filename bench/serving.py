@@ -176,7 +176,7 @@ def swaps(
     quiet = merged([drive(port, requests, 4, 5) for _ in range(4)])
     before = resident(pids)
     code = (
-        "import sys;from pathlib import Path;from greenr_luigi.serving import releases,server\n"
+        "import sys;from pathlib import Path;from greenr_luigi.serving import readiness,rollout\n"
         "s,r,n=Path(sys.argv[1]),Path(sys.argv[2]),int(sys.argv[3]);d=sys.argv[4:]\n"
         "for k in range(n): rollout.point(s,d[(k+1)%len(d)]); readiness.wait_for_release(r,d[(k+1)%len(d)],60)"
     )

@@ -22,8 +22,8 @@ MOST_FRAMING = 128 * 1024
 MOST_HEADERS, MOST_PIPELINED = 200, 16
 #: Chunks of a body, and one more for each so many bytes: one of a few bytes takes as long as one of 64 KB.
 MOST_CHUNKS, CHUNK = 1000, 64
-#: Bytes of an answer that wait for the rest of it at most.
-MOST_TOGETHER = 1 << 16
+#: A head that nothing follows until the client has read it.
+CONTINUE = b"HTTP/1.1 100 "
 
 
 class TooMany(ValueError):
@@ -31,35 +31,34 @@ class TooMany(ValueError):
 
 
 class Transport:
-    """A connection's, which sends what is written in one turn of the loop together: uvicorn writes an answer's head and
-    body apart, and a packet more takes as long as all else that is done for it.
+    """A connection's, which sends an answer's head with the beginning of its body: uvicorn writes them apart, and a
+    packet more takes a tenth of a millisecond.
 
     What is written once it has closed is lost: uvloop raises an error then, before uvicorn learns that the visitor has
     gone."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport, self.loop = transport, loop
-        self.written: list[bytes] = []
-        self.size = 0
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        #: What waits for the next write, the answer's end or the connection's.
+        self.head = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self.written:
-            self.loop.call_soon(self.flush)
-        self.written.append(data)
-        self.size += len(data)
-        if self.size >= MOST_TOGETHER:
-            self.flush()
+        if not self.head and data.startswith(b"HTTP/1.1 ") and not data.startswith(CONTINUE):
+            self.head = data
+        else:
+            self.send(data)
 
-    def flush(self) -> None:
-        written, self.written, self.size = self.written, [], 0
-        if written and not self.transport.is_closing():
-            self.transport.write(b"".join(written))
+    def send(self, data: bytes = b"") -> None:
+        """What waits, and this."""
+        data, self.head = self.head + data, b""
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
 
     def close(self) -> None:
-        self.flush()
+        self.send()
         self.transport.close()
 
 
@@ -80,7 +79,7 @@ class Connection(HttpToolsProtocol):
     since = unread_then = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.writing = Transport(transport, self.loop)
+        self.writing = Transport(transport)
         super().connection_made(self.writing)  # type: ignore[arg-type]
         #: Whose turn it is.
         self.visitor = client({"client": self.client})
@@ -167,7 +166,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         unread = self.cycle.more_body
-        self.writing.flush()
+        self.writing.send()
         self.progress()
         super().on_response_complete()
         if unread and self.header_timer is None and not self.transport.is_closing():

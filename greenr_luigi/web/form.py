@@ -1,20 +1,22 @@
-"""A form with pictures, read as it comes: python-multipart finds the parts, and nothing of them touches a disk."""
+"""A form with pictures, in memory only: no part of it touches a disk, not even for a moment."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import re
+from collections.abc import AsyncIterator, Iterator
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from greenr_luigi.web.problem import Problem
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
 #: Fields beside the pictures, and bytes of each.
 MAX_FIELDS, MAX_FIELD = 8, 4096
+#: Bytes of a part's headers, and of what stands between parts (RFC 2046, 5.1.1 has 70).
+MAX_HEAD, MAX_BOUNDARY = 4096, 256
+#: What follows a boundary: the end, or a line's end.
+AFTER = re.compile(rb"--|[ \t]|\r\n")
+#: A header by its name and value (RFC 9110, 5.6.2 has the letters of a name).
+HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): *([^\r]*)")
 
 
 def boundary_of(content_type: str | None) -> bytes:
@@ -23,7 +25,9 @@ def boundary_of(content_type: str | None) -> bytes:
     if kind != b"multipart/form-data":
         raise no_picture()
     if b"boundary" not in options:
-        raise malformed("Missing boundary in multipart")
+        raise malformed("its boundary is missing")
+    if len(options[b"boundary"]) > MAX_BOUNDARY:
+        raise malformed(f"its boundary has more than {MAX_BOUNDARY} bytes")
     return options[b"boundary"]
 
 
@@ -32,88 +36,83 @@ class Form:
     are UTF-8, which browsers send, or else Latin-1, whatever charset they claim."""
 
     def __init__(self, boundary: bytes, most_files: int) -> None:
+        self.between = b"\r\n--" + boundary
+        self.most_files = most_files
         self.pictures: list[tuple[str, bytes]] = []
         self.fields: dict[str, str] = {}
-        self.most_files = most_files
-        self.between, self.marks = b"\r\n--" + boundary, 0
-        self.files = self.texts = 0
-        self.begin()
-        callbacks: MultipartCallbacks = {
-            "on_part_begin": self.begin,
-            "on_header_field": self.add_header_name,
-            "on_header_value": self.add_header_value,
-            "on_header_end": self.end_header,
-            "on_headers_finished": self.end_headers,
-            "on_part_data": self.add_data,
-            "on_part_end": self.end,
-        }
-        try:
-            self.parser = MultipartParser(boundary, callbacks)
-        except FormParserError:
-            raise malformed("Invalid multipart data") from None
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Raises Problem: 400 "upload-malformed" or "upload-too-many"."""
+        # As before every other part, there is a line's end before the first.
+        body, marks = bytearray(b"\r\n"), 0
         async for chunk in chunks:
-            # The parser takes a microsecond for each, and a second for all that fit into a few megabytes.
-            self.marks += chunk.count(self.between)
-            if self.marks > self.most_files + MAX_FIELDS + 1:
-                raise too_many(
-                    f"the form has more parts than {self.most_files} pictures and {MAX_FIELDS} fields: send fewer"
-                )
-            try:
-                self.parser.write(chunk)
-            except FormParserError:
-                raise malformed("Invalid multipart data") from None
+            # More of them are not waited for.
+            marks += chunk.count(self.between)
+            self.limit(marks)
+            body += chunk
+        # With those that came in two.
+        self.limit(body.count(self.between))
+        files = texts = 0
+        for disposition, data in self.parts(body):
+            _, options = parse_options_header(disposition)
+            if b"name" not in options:
+                raise malformed('a part has no Content-Disposition with a "name"')
+            name = text(options[b"name"])
+            if b"filename" in options:
+                files += 1
+                if files > self.most_files:
+                    raise too_many(f"more than {self.most_files} files came: send fewer pictures at once")
+                file = text(options[b"filename"])
+                # A field that a browser sent empty is no picture.
+                if name == "file" and (file or data):
+                    self.pictures.append((file, bytes(data)))
+            else:
+                texts += 1
+                if texts > MAX_FIELDS:
+                    raise malformed(f"more than {MAX_FIELDS} fields came")
+                if len(data) > MAX_FIELD:
+                    raise malformed(f"a field has more than {MAX_FIELD} bytes")
+                self.fields[name] = text(bytes(data))
 
-    def begin(self) -> None:
-        self.header_name = self.header_value = self.disposition = b""
-        self.name = ""
-        self.file: str | None = None
-        self.data: list[bytes] = []
-        self.size = 0
+    def limit(self, marks: int) -> None:
+        if marks > self.most_files + MAX_FIELDS + 1:
+            more = f"more parts than {self.most_files} pictures and {MAX_FIELDS} fields"
+            raise too_many(f"the form has {more}: send fewer")
 
-    def add_header_name(self, data: bytes, start: int, end: int) -> None:
-        self.header_name += data[start:end]
+    def parts(self, body: bytearray) -> Iterator[tuple[str, memoryview]]:
+        """Each part's Content-Disposition and data; what follows the end is passed over."""
+        view = memoryview(body)
+        at = self.delimiter(body, 0)
+        if at < 0 or body[:at].strip(b"\r\n"):
+            raise malformed("it does not begin with its boundary")
+        while not body.startswith(b"--", begin := at + len(self.between)):
+            line = body.find(b"\r\n", begin)
+            # A part without headers has none that names it.
+            head = body.find(b"\r\n\r\n", line)
+            if line < 0 or head < 0 or (at := self.delimiter(body, head + 4)) < 0:
+                raise malformed("it breaks off")
+            if head - line > MAX_HEAD or body[begin:line].strip(b" \t"):
+                raise malformed("a part has no headers")
+            yield disposition(bytes(view[line + 2 : head])), view[head + 4 : at]
 
-    def add_header_value(self, data: bytes, start: int, end: int) -> None:
-        self.header_value += data[start:end]
+    def delimiter(self, body: bytearray, start: int) -> int:
+        """Where the next one begins (RFC 2046, 5.1.1), or -1."""
+        at = body.find(self.between, start)
+        while at >= 0 and not AFTER.match(body, at + len(self.between)):
+            at = body.find(self.between, at + 1)
+        return at
 
-    def end_header(self) -> None:
-        if self.header_name.lower() == b"content-disposition":
-            self.disposition = self.header_value
-        self.header_name = self.header_value = b""
 
-    def end_headers(self) -> None:
-        _, options = parse_options_header(self.disposition)
-        if b"name" not in options:
-            raise malformed('The Content-Disposition header field "name" must be provided')
-        self.name = text(options[b"name"])
-        if b"filename" in options:
-            self.file = text(options[b"filename"])
-            self.files += 1
-            if self.files > self.most_files:
-                raise too_many(
-                    f"Too many files. Maximum number of files is {self.most_files}: send fewer pictures at once"
-                )
-        else:
-            self.texts += 1
-            if self.texts > MAX_FIELDS:
-                raise malformed(f"Too many fields. Maximum number of fields is {MAX_FIELDS}")
-
-    def add_data(self, data: bytes, start: int, end: int) -> None:
-        self.size += end - start
-        if self.file is None and self.size > MAX_FIELD:
-            raise malformed(f"Part exceeded maximum size of {MAX_FIELD // 1024}KB")
-        self.data.append(data[start:end])
-
-    def end(self) -> None:
-        data = b"".join(self.data)
-        if self.file is None:
-            self.fields[self.name] = text(data)
-        # A field that a browser sent empty is no picture.
-        elif self.name == "file" and (self.file or data):
-            self.pictures.append((self.file, data))
+def disposition(head: bytes) -> str:
+    """What a part's headers say of that."""
+    found = ""
+    for line in head.split(b"\r\n"):
+        header = HEADER.fullmatch(line)
+        if not header:
+            raise malformed("a part's headers are broken")
+        if header[1].lower() == b"content-disposition":
+            found = header[2].decode("latin-1")
+    return found
 
 
 def text(data: bytes) -> str:

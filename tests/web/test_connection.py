@@ -22,7 +22,6 @@ from greenr_luigi.web.connection import (
     MOST_FRAMING,
     MOST_HEADERS,
     MOST_PIPELINED,
-    MOST_TOGETHER,
     Connection,
     Transport,
 )
@@ -305,7 +304,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr(
         connection,
         "Transport",
-        lambda transport, loop: Transport(Wire(transport, found), loop),  # type: ignore[arg-type]
+        lambda transport: Transport(Wire(transport, found)),  # type: ignore[arg-type]
     )
     return found
 
@@ -323,14 +322,12 @@ def test_head_and_body_of_an_answer_leave_together(tmp_path: Path, written: list
 
 
 def test_what_an_answer_has_so_far_is_not_held_back(tmp_path: Path, written: list[bytes]) -> None:
-    """Neither while it goes on, nor more of it than fits into memory."""
     go_on = asyncio.Event()
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"one"
         await go_on.wait()
-        for _ in range(4):
-            yield bytes(MOST_TOGETHER)
+        yield b"two"
 
     async def streamed(_: Request) -> Response:
         return StreamingResponse(parts())
@@ -338,11 +335,19 @@ def test_what_an_answer_has_so_far_is_not_held_back(tmp_path: Path, written: lis
     async def ask(page: Page) -> None:
         page.server.config.app.router.routes.append(Route("/parts", streamed))  # type: ignore[union-attr]
         reader = await page.send(ASK.replace(b"/healthz", b"/parts"))
-        assert b"one" in await reader.readuntil(b"one")
+        await reader.readuntil(b"one")
         go_on.set()
-        left = 4 * MOST_TOGETHER
-        while left:
-            left -= (await reader.read(left)).count(b"\0")
-        assert max(map(len, written)) < 2 * MOST_TOGETHER
+        await reader.readuntil(b"0\r\n\r\n")
+        assert len(written) == 3
+
+    run(tmp_path, ask)
+
+
+def test_who_asks_whether_to_go_on_is_told_at_once(tmp_path: Path) -> None:
+    async def ask(page: Page) -> None:
+        reader = await page.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        page.clients[-1].write(b"no form: ")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
 
     run(tmp_path, ask)
