@@ -9,11 +9,11 @@ the tables of docs/benchmarks.md and its appendix, Cleaning.
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -141,12 +141,19 @@ def large_split(count: int) -> None:
         print(f"\nSplitting {count:,} pictures in 10 classes: {cost}; {found}.")
 
 
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    photographs = [path.read_bytes() for path in sorted(place.glob("*/*.jpg"))]
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("pictures", type=int, nargs="?", default=100_000)
+    asked = parser.parse_args()
+    photographs = [path.read_bytes() for path in sorted(asked.photographs.glob("*/*.jpg"))]
     rates(photographs)
     all_cores("photographs", photographs * 10)
     all_cores("of 12 megapixels", [*map(large, photographs[:100])])
     print()
     recall(photographs)
-    large_split(int(sys.argv[2]) if len(sys.argv) > 2 else 100_000)
+    large_split(asked.pictures)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,8 +7,8 @@ many others are the world, which tells the truth. Prints the table of docs/bench
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 import tempfile
 from pathlib import Path
 
@@ -24,7 +24,12 @@ from tests.sources.collecting import collect_from
 BURST, SEEDS = 5, 8
 
 
-def main(folder: Path, number: int) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("photographs", type=int, nargs="?", default=24)
+    asked = parser.parse_args()
+    folder, number = asked.folder.absolute(), asked.photographs
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -78,4 +83,4 @@ def table(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 24)
+    main()

@@ -6,7 +6,7 @@ quantization.RELUS is set aside. Prints ReLUs a convolution, milliseconds a pict
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -51,9 +51,12 @@ def measure(name: str) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("architectures", nargs="*", default=KNOWN)
+    asked = parser.parse_args()
     quantization.RELUS = 0.0
     print(f"{'architecture':24} {'ReLUs':>6} {'float32':>9} {'int8':>8} {'gain':>10}")
-    for name in sys.argv[1:] or KNOWN:
+    for name in asked.architectures:
         print(measure(name), flush=True)
 
 

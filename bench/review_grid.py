@@ -32,7 +32,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 sys.path.insert(0, os.fspath(Path(__file__).parent.parent))
 
-from greenr_luigi.review import thumbnails
+from greenr_luigi.kept import THUMBNAILS
 from tests.web.browser import chromium
 
 CLASSES = ("dandelion", "grass")
@@ -178,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root or collect(Path(folder), arguments.pictures)
-        shutil.rmtree(root / thumbnails.FOLDER, ignore_errors=True)
+        shutil.rmtree(root / THUMBNAILS, ignore_errors=True)
         with reviewed(root) as (address, pid), chromium(1280, 900) as browser:
             browser.set_script_timeout(300)
             browser.execute_cdp_cmd("Performance.enable", {})
@@ -202,7 +202,7 @@ def main() -> None:
                         if way == "all cells at once":
                             browser.execute_async_script(ALL_AT_ONCE)
                         said(f"{way}, {what}", scrolled(browser, arguments.seconds, speed))
-            kept = sum(path.stat().st_size for path in thumbnails.kept_of(root / thumbnails.FOLDER))
+            kept = sum(path.stat().st_size for path in (root / THUMBNAILS).iterdir())
             print(f"thumbnails kept: {kept / 1e6:.0f} MB; the server had {memory(pid):.0f} MB at most")
 
 

@@ -1,6 +1,6 @@
 """Our server beside the tutorial's way, LitServe and BentoML: one run, one model, the same pictures, ratios.
 
-    python bench/serving.py --releases data/releases --photos PHOTOS --others OTHERS_PYTHON
+    python -m bench.serving --releases data/releases --photos PHOTOS --others OTHERS_PYTHON
 
 OTHERS_PYTHON: a Python that has litserve, bentoml and fastai. The ways take turns, `--rounds` times, so that what
 else the machine does touches all of them. Prints Markdown tables; numbers are medians over the rounds.
@@ -23,8 +23,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from load import Measured, drive, multipart
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.load import Measured, drive, multipart
 from greenr_luigi.export.model_card import read_card
 from greenr_luigi.serving import processes, publishing, readiness, releases, rollout, server
 from greenr_luigi.serving.service import Service

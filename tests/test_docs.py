@@ -1,7 +1,10 @@
 """What README and docs/ tell people to type is there, and does what they say."""
 
+import argparse
+import importlib
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import luigi.configuration
@@ -86,6 +89,32 @@ def test_what_greenr_knows_readme_tells():
     names = {words[0] for words in told(PAGES[0].read_text())}
     spans = {span.split()[0] for span in re.findall(r"`([a-z][^`\n]*)`", PAGES[0].read_text())}
     assert {command.name for command in cli.COMMANDS} <= names | spans
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "bench." in page.read_text()], ids=lambda page: page.name
+)
+def test_what_it_says_of_benchmarks_can_be_started(page, monkeypatch):
+    """Up to where the command is understood."""
+
+    class UnderstoodError(Exception):
+        pass
+
+    def understand(parse):
+        def understood(parser):
+            parse(parser)
+            raise UnderstoodError
+
+        return understood
+
+    for name in ("parse_args", "parse_intermixed_args"):
+        parse = getattr(argparse.ArgumentParser, name)
+        monkeypatch.setattr(argparse.ArgumentParser, name, understand(parse))
+    for name, words in re.findall(r"`python -m bench\.(\w+)([^`]*)`", page.read_text()):
+        monkeypatch.setattr(sys, "argv", [name, *words.split()])
+        with pytest.raises(UnderstoodError):
+            importlib.import_module(f"bench.{name}").main()
 
 
 ROOT = PACKAGE.parent
