@@ -17,19 +17,8 @@ from greenr_luigi.staleness import listing
 #: A camera's raw files are not among these, as whoever has only those wants to hear of it.
 NO_PICTURES = frozenset(
     {
-        *(
-            ".pth",
-            ".pt",
-            ".pkl",
-            ".pickle",
-            ".ckpt",
-            ".safetensors",
-            ".onnx",
-            ".h5",
-            ".keras",
-            ".npy",
-            ".npz",
-        ),
+        *(".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".safetensors"),
+        *(".onnx", ".h5", ".keras", ".npy", ".npz"),
         *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".log"),
         *(".py", ".ipynb", ".sh", ".cfg", ".ini", ".toml", ".db", ".sqlite"),
         *(".pyc", ".mat", ".pb", ".tflite", ".parquet"),
