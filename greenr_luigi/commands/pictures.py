@@ -48,7 +48,7 @@ PREDICT = (
     "answer all pictures of a folder or list, by the release that serves; a line each. Where it was ended early, the "
     "same again does the rest"
 )
-GIVEN = "a folder, of which all below counts, or a text file of paths or addresses, one a line"
+GIVEN = "a folder, of which all below counts, or a text file of paths or addresses, one a line or in a table"
 
 COMMANDS = (
     Command("reject", curate("reject"), "take pictures out of the data set, for good", [PICTURES]),
