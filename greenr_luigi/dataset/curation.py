@@ -148,8 +148,10 @@ def _newest(root: Path) -> str:
 def _known(root: Path) -> dict[str, str]:
     """The perceptual hashes of every picture that lies under the root, by sha256."""
     rows = [row for path in root.glob(f"*/*/{MANIFEST}") for row in read_jsonl(path, PictureRow)]
-    with once(root, lambda words: None) as examine:
-        added = [_hashes(path, examine) for path in root.glob(f"{ADDED}/*/*") if path.is_file()]
+    files = [path for path in root.glob(f"{ADDED}/*/*") if path.is_file()]
+    # A root that is none is not made for what is asked of it.
+    with once(root if files else Path(), lambda words: None) as examine:
+        added = [_hashes(path, examine) for path in files]
     return {row.sha256: "".join(row.perceptual_hash) for row in rows} | dict(added)
 
 
