@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import code, data_root, errors, examination, libraries, loaded, requirements, traces
+from .memo import question
 from .output_folder import EARLIER, atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace, next_number
 
@@ -84,10 +85,11 @@ def _do_not_wait(holder: str) -> None:
 def _make(stage: Stage, cause: str) -> None:
     started = time.time()
     stage.note_loaded_code(stage.code)
-    modules = code.sources(stage.code, stage.own_classes())
-    changed_meanwhile = _watch(stage, modules)
-    known = requirements.known_files(stage)
-    trace = _trace_of(stage, modules, known)
+    with question():
+        modules = code.sources(stage.code, stage.own_classes())
+        changed_meanwhile = _watch(stage, modules)
+        known = requirements.known_files(stage)
+        trace = _trace_of(stage, modules, known)
     edited = loaded.edited(trace.code)
     if words := f"{edited} was edited" if edited else libraries.upgraded(trace.libraries):
         error = stage.error(

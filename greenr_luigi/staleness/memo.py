@@ -37,6 +37,17 @@ def once(function: Callable[[*Given], Gives]) -> Callable[[*Given], Gives]:
     return answer
 
 
+@contextlib.contextmanager
+def question() -> Iterator[None]:
+    """What is looked for meanwhile, in this thread, is for one question, which may be a part of another."""
+    begun = _found.set({}) if _found.get() is None else None
+    try:
+        yield
+    finally:
+        if begun:
+            _found.reset(begun)
+
+
 class Memo:
     """Answers by stage, each with the time until which it holds.
 
@@ -76,12 +87,11 @@ class Memo:
         """What is asked meanwhile is one question."""
         with self._one_thread:
             outermost, self._asked = not self._asked, True
-            begun = _found.set({}) if outermost else None
             try:
-                yield
+                with question():
+                    yield
             finally:
-                if begun:
-                    _found.reset(begun)
+                if outermost:
                     self._asked, now = False, time.monotonic()
                     self._answers = {
                         stage: (min(until, now + seconds), answer, seconds)

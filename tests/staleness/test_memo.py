@@ -1,6 +1,8 @@
 """How often a stage is examined."""
 
+import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -51,6 +53,23 @@ def test_one_question_opens_each_file_once(root, monkeypatch):
         assert {"stamp.json", "toys.py"} <= {path.name for path in files}
         assert len(files) == len({*files})
         files.clear()
+
+
+def test_a_module_is_looked_for_once_by_all_that_a_run_asks_of_it(root, monkeypatch):
+    asked = Counter()
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, *_):
+            asked[name] += 1
+
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    read = toys.Read(root=root, name="a")
+    assert read.stale_because() == "no output yet"
+    asked.clear()
+    read.run()
+    # Whether it is stale still, and of what it is made.
+    assert asked["tests.toys"] > 0 and max(asked.values()) <= 2, asked
 
 
 def test_an_answer_that_took_long_is_remembered_as_long_and_forgotten_by_a_run(root, monkeypatch):
