@@ -24,6 +24,10 @@ from greenr_luigi.sources.source import AT_ONCE, PASSING
 SHARED = "hosts.lock"
 #: Seconds until it is looked again whether it is a request's turn.
 POLL = 0.05
+#: Requests at once to begin with, and at least. One more for each answer that is there within SOON, one less for each
+#: that takes LONG (seconds): where they share a slow line, more would have each take longer, and miss its deadline.
+FIRST, LEAST = 128, 16
+SOON, LONG = 8.0, 16.0
 #: Failures of a host in a row after which none of its addresses is tried twice, and after which it is asked no more.
 DOUBTFUL, GIVEN_UP = 8, 16
 #: The power of two of the seconds for which a host is left alone at most that is asked too often, and does not say.
@@ -63,14 +67,15 @@ class Hosts:
         self._patience = patience
         self._hosts = defaultdict[str, Host](Host)
         self._unanswered = 0
-        self._running = asyncio.Semaphore(AT_ONCE)
+        self._most = min(FIRST, AT_ONCE)
+        self._running = asyncio.Semaphore(self._most)
         self._lock = threading.Lock()
 
     @contextlib.asynccontextmanager
     async def turn(self, url: URL) -> AsyncIterator[None]:
         """The block asks the host of an address, when it is its turn; how that ends is noted. Raises NotAsked."""
         name = name_of(url)
-        place = await self._placed(name)
+        place, began, leaves = await self._placed(name), time.monotonic(), 1
         try:
             yield
         except Unfetched as error:
@@ -81,11 +86,23 @@ class Hosts:
             raise
         else:
             self._note(name, "")
+            leaves += self._more(time.monotonic() - began)
         finally:
-            self._running.release()
+            for _ in range(leaves):
+                self._running.release()
             if self._places:
                 with self._lock:
                     self._places.leave(place)
+
+    def _more(self, seconds: float) -> int:
+        """How many more may be asked at once after an answer that took so long."""
+        more = 0
+        if seconds < SOON:
+            more = self._most < AT_ONCE
+        elif seconds >= LONG:
+            more = -(self._most > LEAST)
+        self._most += more
+        return more
 
     async def _placed(self, name: str) -> int:
         """A place of a host, and one of those for all, when there is one. Raises NotAsked."""

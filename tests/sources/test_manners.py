@@ -7,6 +7,8 @@ import datetime
 import errno
 import multiprocessing
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -204,6 +206,43 @@ def test_all_hosts_together_have_no_more_than_are_allowed_at_once(
         wait_for(lambda: slow.waiting == 16)
         slow.answers.set()
         assert all(isinstance(one.result(), bytes) for one in coming) and slow.most == 16
+
+
+@pytest.mark.parametrize(("soon", "long", "most"), [(60, 60, 200), (0, 60, 128), (0, 0, 16)])
+def test_more_are_asked_at_once_as_long_as_answers_come_soon(
+    soon: float, long: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And fewer where they take long, as on a line that is slow for all of them."""
+    monkeypatch.setattr(hosts, "SOON", soon)
+    monkeypatch.setattr(hosts, "LONG", long)
+    monkeypatch.setattr(hosts, "AT_ONCE", 200)
+    known, inside = Hosts(), 0
+
+    async def ask(number: int, until: asyncio.Event) -> None:
+        nonlocal inside
+        async with known.turn(URL(f"https://{number}.example/")):
+            inside += 1
+            await until.wait()
+
+    async def asking() -> None:
+        nonlocal inside
+        for _ in range(2):
+            until, inside = asyncio.Event(), 0
+            asked = [asyncio.ensure_future(ask(number, until)) for number in range(300)]
+            for _ in range(20):
+                await asyncio.sleep(0)
+            now = inside
+            until.set()
+            await asyncio.gather(*asked)
+        assert now == most and inside == 300
+
+    asyncio.run(asking())
+
+
+def test_of_the_open_files_that_there_may_be_half_are_for_others() -> None:
+    told = "from greenr_luigi.sources.source import AT_ONCE; print(AT_ONCE)"
+    command = ["sh", "-c", f"ulimit -n 100; exec {sys.executable} -c '{told}'"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "50\n"
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
