@@ -38,7 +38,22 @@ def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwa
 def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:
     """Run in the one loop of this process, in a thread that nobody waits for: a loop has three open files, and many
     fetches at once would have too many."""
-    return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid()))
+    with _alone:
+        loop = _loop(os.getpid())
+    return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+#: Two threads at once would each make a loop, and what is of one must not be waited for in the other.
+_alone = threading.Lock()
+
+
+def _renew() -> None:
+    global _alone
+    _alone = threading.Lock()
+
+
+# It may have been held by a thread that stays behind.
+os.register_at_fork(after_in_child=_renew)
 
 
 @functools.cache

@@ -23,7 +23,9 @@ class Memory:
     as long as small ones come. Each asks once, for all that it may need, so that nobody waits for others who wait."""
 
     def __init__(self, most: int) -> None:
-        self.left = most
+        self._left = most
+        #: Not added at once: whoever gives may have interrupted one who adds, as an object ends at any time.
+        self._given = deque[int]()
         self._lock = threading.Lock()
         self._queue = deque[object]()
 
@@ -42,8 +44,17 @@ class Memory:
 
     def give(self, size: int) -> None:
         """So many bytes are not needed any more."""
+        self._given.append(size)
+
+    @property
+    def left(self) -> int:
         with self._lock:
-            self.left += size
+            return self._counted()
+
+    def _counted(self) -> int:
+        while self._given:
+            self._left += self._given.popleft()
+        return self._left
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[object]:
@@ -58,8 +69,8 @@ class Memory:
 
     def _took(self, me: object, size: int) -> bool:
         with self._lock:
-            if may := self._queue[0] is me and self.left >= size:
-                self.left -= size
+            if may := self._queue[0] is me and self._counted() >= size:
+                self._left -= size
             return may
 
 

@@ -26,7 +26,7 @@ SIZE = 1000
 @contextmanager
 def room(monkeypatch: pytest.MonkeyPatch, size: int) -> Iterator[None]:
     """For so many bytes. All of it is free in the end."""
-    monkeypatch.setattr(MEMORY, "left", size)
+    monkeypatch.setattr(MEMORY, "_left", size - (MEMORY.left - MEMORY._left))
     yield
     wait_for(lambda: MEMORY.left == size)
 
@@ -143,3 +143,14 @@ def test_what_nobody_waits_for_any_more_is_given_up(internet: Internet) -> None:
         assert coming[0].cancelled()
     finally:
         hold.set()
+
+
+def test_who_gives_waits_for_nobody() -> None:
+    """An object may end in the middle of whatever its thread does, also of counting."""
+    space = Memory(1)
+    giving = threading.Thread(target=space.give, args=(2,), daemon=True)
+    with space._lock:
+        giving.start()
+        giving.join(10)
+        assert not giving.is_alive()
+    assert space.left == 3
