@@ -23,7 +23,6 @@ import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
     ImageChops,
@@ -35,7 +34,19 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from greenr_luigi.pictures import apart, avif, bombs, colour, depth, first_door, heif, jpeg, kinds, tiff
+from greenr_luigi.pictures import (
+    apart,
+    avif,
+    bombs,
+    colour,
+    depth,
+    first_door,
+    heif,
+    jpeg,
+    kinds,
+    orientation,
+    tiff,  # fmt: skip
+)
 from greenr_luigi.pictures.flatten import flatten
 from greenr_luigi.pictures.terms import STRANGERS, Terms
 from greenr_luigi.pictures.trimmings import without_trimmings
@@ -59,20 +70,6 @@ LARGE = 4_000_000
 KEPT = 8_000_000
 #: Bytes of a JPEG in scans that has an end and is decoded twice all the same.
 MAX_TWICE = 4 * 2**20
-#: What makes an orientation upright.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-#: Those that lay a picture on its side.
-SIDEWAYS = (5, 6, 7, 8)
-#: One value of 16 bits, in EXIF data (TIFF 6.0, Section 2).
-SHORT = (3, 1)
 #: BMP's compressions by runs, written in Python and slow: BI_RLE8 and BI_RLE4.
 RUN_LENGTH = (1, 2)
 
@@ -112,7 +109,7 @@ def read(data: bytes, at_least: int, version: int = VERSION, terms: Terms = STRA
         return Picture(*apart.decode(heif.still(data), at_least, terms.min_side), SUFFIXES["HEIC"])
     header = open_header(data, terms)
     kind, size = str(header.format), header.size
-    upright = size[::-1] if orientation(header) in SIDEWAYS else size
+    upright = size[::-1] if orientation.of(header) in orientation.SIDEWAYS else size
     if version == 1 and kind in FORMATS:
         header = _opened(data, kind, terms)
         with _refusing():
@@ -172,7 +169,7 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
     quarter or an eighth of its size, never below `at_least` on either side (libjpeg's scaled DCT); what is LARGE then
     is shrunk to no less than twice that, or to KEPT pixels.
     """
-    told, turn, pixels = image.info.copy(), orientation(image), image.width * image.height
+    told, turn, pixels = image.info.copy(), orientation.of(image), image.width * image.height
     image.info.pop("exif", None)  # By which Pillow would turn a TIFF, too.
     with _refusing():
         file, frame = image.fp, image.tile[0].extents if image.format == "GIF" else None
@@ -193,7 +190,7 @@ def decode(image: ImageFile.ImageFile, at_least: int) -> Image.Image:
             flat = ImageChops.invert(flat)
         # What they told of the file does not hold for the pixels, and Pillow would write it into copies.
         flat.info = {}
-        return flat.transpose(TURNS[turn]) if turn in TURNS else flat
+        return orientation.upright(flat, turn)
 
 
 def decode_heif(data: bytes, at_least: int, min_side: int) -> tuple[Image.Image, tuple[int, int]]:
@@ -219,22 +216,6 @@ def _factor(image: Image.Image, at_least: int) -> int:
     if image.width * image.height <= LARGE:
         return 1
     return max(min(image.size) // (2 * at_least), math.ceil(math.sqrt(image.width * image.height / KEPT)))
-
-
-def orientation(image: Image.Image) -> int:
-    """How a picture lies, 1 to 8, by its EXIF data alone: browsers pass XMP's by. 1 where these are torn.
-
-    Not by Pillow, which reads all there is: 65,000 tags take it 0.3 s."""
-    data = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    with contextlib.suppress(struct.error):
-        (at,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, at)
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
-            tag, kind, values, value = struct.unpack_from(f"{order}HHIH", data, entry)
-            if tag == ExifTags.Base.Orientation:
-                return int(value) if (kind, values) == SHORT else 1
-    return 1
 
 
 @contextlib.contextmanager
