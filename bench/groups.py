@@ -2,7 +2,7 @@
 FOLDER [PHOTOGRAPHS]`.
 
 FOLDER holds photographs, a sub-folder a class. Of so many of each (default 24), five shifted parts make a burst, and as
-many others are the world, which tells the truth. Prints the table of docs/benchmarks.md.
+many others are the world, which tells the truth. Prints the table of docs/benchmarks-appendix.md.
 """
 
 from __future__ import annotations
