@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: Requests at once, to all hosts: a slow one has many of them wait. Each has an open file, of which others need some.
 AT_ONCE = min(512, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 0) // 2 or 512)
-#: Pictures that are loaded at once, also those that wait for their host, to be tried again or to be checked.
-UNDER_WAY = 1024
+#: Pictures that are loaded at once, also those that wait for their host, to be tried again or to be checked: so many a
+#: kill may have fetched again.
+UNDER_WAY = 512
 #: Loads at once that hold up the thread which they have.
 THREADS = 128
 #: Gives the bytes of a picture, or what will have them: no thread waits for that.
