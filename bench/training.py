@@ -23,7 +23,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 
 from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
-from greenr_luigi.training import architectures, features, finetuning, heads
+from greenr_luigi.training import architectures, features, heads
 from greenr_luigi.training import recipes as recipe
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.recipes import Ingredients
@@ -149,25 +149,15 @@ def of_features(looks: int, run: Callable[[Photographs, Fold, int], np.ndarray])
     return recipe
 
 
-def finetuned(*stages: tuple[int, int], mixup: bool = False) -> Recipe:
-    """The whole network trained on after the head, in stages of so many epochs at such a size."""
-
-    def recipe(photos: Photographs, fold: Fold, seed: int) -> Tried:
-        (rest, held), x, y = fold, photos.x, photos.y
-        start = clocks()
-        learn = photos.learner()
-        training = dataclasses.replace(photos.training, seed=seed)
-        heads.fit(learn.model[1], (x[rest], y[rest]), (x[held], y[held]), training, quiet)
-        sides = [([photos.paths[i] for i in side], y[side]) for side in fold]
-        for epochs, size in stages:
-            with learn.added_cbs([fv.MixUp(0.4)] if mixup else []):
-                sized = dataclasses.replace(training, image_size=size)
-                finetuning.fit(Ingredients(learn, *sides, sized), quiet, epochs)
-        seconds = photos.look + clocks() - start
-        pooled = features.pooled(learn, sides[1][0], training, quiet)
-        return say(learn.model[1].cpu().eval(), pooled), seconds
-
-    return recipe
+def finetuned(photos: Photographs, fold: Fold, seed: int) -> Tried:
+    """The recipe `finetune`."""
+    start = clocks()
+    learn = photos.learner()
+    sides = [([photos.paths[i] for i in side], photos.y[side]) for side in fold]
+    recipe.fit_network(Ingredients(learn, *sides, dataclasses.replace(photos.training, seed=seed)), quiet)
+    seconds = clocks() - start
+    pooled = features.pooled(learn, sides[1][0], photos.training, quiet)
+    return say(learn.model[1].cpu().eval(), pooled), seconds
 
 
 def of_views(p: Photographs, fold: Fold, seed: int) -> np.ndarray:
@@ -194,9 +184,7 @@ RECIPES: dict[str, Recipe] = {
     "head, label smoothing 0.1": plain(loss_func=fv.LabelSmoothingCrossEntropyFlat(0.1)),
     "head, mixup 0.4": plain(cbs=[fv.MixUp(0.4)]),
     "head, three parts of each (views)": of_features(len(recipe.VIEWS), of_views),
-    "finetune, 3 epochs": finetuned((3, SIZE)),
-    "finetune, 2 epochs at 128, 1 at 224": finetuned((2, 128), (1, SIZE)),
-    "finetune, 3 epochs, mixup 0.4": finetuned((3, SIZE), mixup=True),
+    "finetune": finetuned,
 }
 
 

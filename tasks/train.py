@@ -23,6 +23,9 @@ class TrainModel(PipelineStage):
     recipe = ChoiceParameter(
         [*RECIPES], "; ".join(f"{recipe.name}: {recipe.words}" for recipe in RECIPES.values()) + "."
     )
+    minutes = NumberParameter(
+        float, 0, between=True, description="For which a network may be trained on, after its head."
+    )
     image_size = NumberParameter(
         int, 16, 2048, description="Side in pixels of the square that the model sees."
     )
@@ -48,7 +51,7 @@ class TrainModel(PipelineStage):
 
         training = train(
             self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
-            image_size=self.image_size, recipe=self.recipe, processes=self.processes, torchrun=self.torchrun,
-            root=Path(self.root), on_progress=self.on_progress(),
+            image_size=self.image_size, recipe=self.recipe, minutes=self.minutes,
+            processes=self.processes, torchrun=self.torchrun, root=Path(self.root), on_progress=self.on_progress(),
         )  # fmt: skip
         return {"validation error": round(training.history[-1].error_rate, 4)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from greenr_luigi.training import body_onnx, distributed, embedding
 from greenr_luigi.training.embedding import Embedder, Features
 from greenr_luigi.training.saved_model import Training
 
+Given = TypeVar("Given")
 #: Pictures that pass the body at once. Larger batches do not fit into a CPU's caches, and are no faster.
 CPU_BATCH = 8
 GPU_BATCH = 128
@@ -92,18 +93,25 @@ def _of_torch(body: nn.Module, training: Training, view: int) -> Embedder:
         return _pooled(body, x).flatten(1).cpu().numpy()
 
     def compute(paths: Sequence[Path]) -> Iterator[Features]:
-        threads = torch.get_num_threads()
-        workers, batch_size = (1, GPU_BATCH) if on_gpu() else (threads, CPU_BATCH)
-        try:
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                batches = pixels.read_batches(paths, training.image_size, batch_size, view=view)
-                yield from pixels.map_ahead(pool, features, batches, 2 * workers)
-        finally:
-            torch.set_num_threads(threads)
+        return in_batches(features, paths, training.image_size, view)
 
     computing = device().type, torch.backends.cpu.get_cpu_capability(), versions(embedding.LIBRARIES), CODE
     digest = digest_of(body_onnx.digest(body, training), view, computing)
     return Embedder(digest, lambda: _shape(body, training).numel(), compute)
+
+
+def in_batches(
+    give: Callable[[pixels.Pixels], Given], paths: Sequence[Path], image_size: int, view: int
+) -> Iterator[Given]:
+    """What `give` gives for each batch of the pictures in a view, in their order. Each core takes whole batches."""
+    threads = torch.get_num_threads()
+    workers, batch_size = (1, GPU_BATCH) if on_gpu() else (threads, CPU_BATCH)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            batches = pixels.read_batches(paths, image_size, batch_size, view=view)
+            yield from pixels.map_ahead(pool, give, batches, 2 * workers)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()

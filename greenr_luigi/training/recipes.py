@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
 
 
+MINUTES = 15.0
+
+
 @dataclass(frozen=True)
 class Ingredients:
     """What a recipe works with. `learn`: a fastai Learner with a pretrained body and a fresh head, whose model is
@@ -29,6 +32,8 @@ class Ingredients:
     training: Training
     #: A data root, where what the body sees stays for the next time (features.py).
     root: Path | None = None
+    #: For how long a network may be trained on.
+    minutes: float = MINUTES
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,11 @@ def fit_head(
 
 
 def fit_network(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
-    """The head first, then the whole network."""
+    """The head first, then the upper part of the body with it."""
     from greenr_luigi.training import finetuning
 
     history = fit_head(given, part(on_progress, 0, 0.12))
-    fitting = part(on_progress, 0.12, 1)
-    return history + finetuning.fit(given, fitting)
+    return history + finetuning.fit(given, part(on_progress, 0.12, 1))
 
 
 ALL = (
@@ -87,6 +91,6 @@ ALL = (
         "the body as it came, a head trained on each picture and three parts of it",
         partial(fit_head, views=VIEWS, weight_decay=WEIGHT_DECAY),
     ),
-    Recipe("finetune", "a head first, then the whole network trained on", fit_network),
+    Recipe("finetune", "a head first, then the upper part of the body trained on, too", fit_network),
 )
 RECIPES = {recipe.name: recipe for recipe in ALL}

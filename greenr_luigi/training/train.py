@@ -17,7 +17,7 @@ from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.text import did_you_mean
-from greenr_luigi.training.recipes import RECIPES, Ingredients
+from greenr_luigi.training.recipes import MINUTES, RECIPES, Ingredients
 from greenr_luigi.training.saved_model import Training, Weights
 
 #: With fewer than this a class has nothing to generalize from.
@@ -34,6 +34,7 @@ def train(
     image_size: int,
     on_progress: OnProgress,
     recipe: str = "head",
+    minutes: float = MINUTES,
     root: Path | None = None,
 ) -> Training:
     """Train on the side "train" of a SplitDataset folder, watch the side "valid", and never look at the side "test".
@@ -41,6 +42,7 @@ def train(
     `out` is None in all but one of the processes that train together (rank.py).
 
     `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
+    `minutes`: for which a network may be trained on; the head comes before.
     `root`: a data root, where what the body sees stays for the next time (features.py).
 
     On a CPU, the same inputs, seed, machine and numbers of processes and threads give the same bytes.
@@ -80,7 +82,7 @@ def train(
         ([dataset / row.file for row in rows], torch.tensor([classes.index(row.label) for row in rows]))
         for rows in (train_rows, valid_rows)
     )
-    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, root)
+    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, root, minutes)
     history = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
     training = replace(training, history=history)
     if out:

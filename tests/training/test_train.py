@@ -144,8 +144,8 @@ def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     assert training.recipe == recipe and training.recipe_words == recipes.RECIPES[recipe].words
     assert told == sorted(told) and told[-1] == 1
     assert len(training.history) == 6 + (finetuning.EPOCHS if recipe == "finetune" else 0)
-    body = load_file(tmp_path / "model.safetensors")["0.model.conv_stem.weight"]
-    before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_stem.weight"]
+    body = load_file(tmp_path / "model.safetensors")["0.model.conv_head.weight"]
+    before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_head.weight"]
     assert torch.equal(body, before) == (recipe == "views")
 
 
@@ -155,6 +155,35 @@ def test_fine_tuning_is_repeatable(tmp_path):
         train.train(walk.walk().dataset, tmp_path / name, **OPTIONS, recipe="finetune")
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert one == other
+
+
+def test_fine_tuning_leaves_the_lower_part_and_all_statistics_as_they_were(tmp_path):
+    train.train(walk.walk().dataset, tmp_path, **OPTIONS, recipe="finetune")
+    before, after = (load_file(path / "model.safetensors") for path in (walk.walk().model, tmp_path))
+    changed = {name for name in after if name.startswith("0.") and not torch.equal(before[name], after[name])}
+    assert changed and all(
+        name.startswith(("0.model.blocks.5", "0.model.blocks.6", "0.model.conv_head", "0.model.bn2"))
+        for name in changed
+    )
+    assert not [name for name in changed if "running" in name]
+
+
+def test_fine_tuning_ends_when_its_time_is_over_and_says_so(tmp_path):
+    told: list[str] = []
+    options = OPTIONS | {"on_progress": lambda fraction, words: told.append(words)}
+    training = train.train(walk.walk().dataset, tmp_path, **options, recipe="finetune", minutes=1e-9)
+    assert len(training.history) == 6 + 1 and training.history[-1].train_loss > 0
+    assert "stopped in epoch 1 of 1: its 1e-09 minutes are over" in told
+
+
+def test_how_many_epochs_there_is_time_for_is_reckoned_not_measured():
+    learn, _ = architectures.load_model(walk.walk().model)
+    most = finetuning.EPOCHS
+    assert finetuning.epochs_within(learn, 1500, 224, 15) == most
+    assert (
+        finetuning.epochs_within(learn, 1500, 224, 1) < finetuning.epochs_within(learn, 1500, 224, 5) <= most
+    )
+    assert finetuning.epochs_within(learn, 100_000, 224, 15) == 0
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
