@@ -23,7 +23,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 
 from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation import calibration, familiarity, label_issues
-from greenr_luigi.training import architectures, features, heads
+from greenr_luigi.training import architectures, features, folds, heads
 from greenr_luigi.training import recipes as recipe
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.recipes import Ingredients
@@ -154,7 +154,8 @@ def finetuned(photos: Photographs, fold: Fold, seed: int) -> Tried:
     start = clocks()
     learn = photos.learner()
     sides = [([photos.paths[i] for i in side], photos.y[side]) for side in fold]
-    recipe.fit_network(Ingredients(learn, *sides, dataclasses.replace(photos.training, seed=seed)), quiet)
+    training = dataclasses.replace(photos.training, seed=seed)
+    recipe.fit_network(Ingredients(learn, *sides, training, fold[1]), quiet)
     seconds = clocks() - start
     pooled = features.pooled(learn, sides[1][0], photos.training, quiet)
     return say(learn.model[1].cpu().eval(), pooled), seconds
@@ -238,7 +239,8 @@ def noise(photos: Photographs, options: argparse.Namespace) -> None:
             noisy = y.clone()
             noisy[flips] = 1 - noisy[flips]
             rows = [LabelRow(str(i), classes[int(k)], "", "train") for i, k in enumerate(noisy)]
-            others = label_issues.out_of_fold_probabilities(x[rest], noisy.numpy(), seed)
+            fold = folds.divide(noisy.numpy(), [str(i) for i in rest], seed)
+            others = label_issues.out_of_fold_probabilities(x[rest].flatten(1).numpy(), noisy.numpy(), fold)
             found = {
                 int(s.file): classes.index(s.suggested)
                 for s in label_issues.find_label_issues(rows, others, classes)

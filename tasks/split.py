@@ -33,7 +33,11 @@ class SplitDataset(SourceParameters, PipelineStage):
         int, 0, 2**32 - 1, description="Another seed gives another split and another model."
     )
     valid_share = NumberParameter(
-        float, 0, 1, between=True, description="Share of the pictures that choose the model (validation)."
+        float,
+        0,
+        1,
+        between=True,
+        description="Share of the pictures on the side valid: they judge a fine-tuned model, and teach any other.",
     )
     test_share = NumberParameter(
         float, 0, 1, between=True, description="Share of the pictures that judge the model (test)."

@@ -54,4 +54,5 @@ class TrainModel(PipelineStage):
             image_size=self.image_size, recipe=self.recipe, minutes=self.minutes,
             processes=self.processes, torchrun=self.torchrun, root=Path(self.root), on_progress=self.on_progress(),
         )  # fmt: skip
-        return {"validation error": round(training.history[-1].error_rate, 4)}
+        judged = "cross-validated" if RECIPES[self.recipe].cross_validates else "validation"
+        return {f"{judged} error": round(training.history[-1].error_rate, 4)}

@@ -17,7 +17,14 @@ from PIL import Image
 from greenr_luigi import contracts
 from greenr_luigi.deployment import attribution
 from greenr_luigi.deployment.attribution import Credit
-from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Measured, Metrics
+from greenr_luigi.evaluation.metrics import (
+    ClassMetrics,
+    CrossValidation,
+    DataCounts,
+    HeldOutCounts,
+    Measured,
+    Metrics,
+)
 from greenr_luigi.serving import publishing, readiness, rollout, server
 from greenr_luigi.serving.service import Service
 
@@ -49,6 +56,7 @@ METRICS = Metrics(
     data=DataCounts("", {side: dict.fromkeys(sorted(CLASSES), count) for side, count in COUNTS.items()}),
     familiarity=0.12,
     unfamiliar=0.03,
+    cross_validation=CrossValidation(5, 270, 0.08, (0.054, 0.12), 0.28, 0.015),
 )
 
 

@@ -143,7 +143,7 @@ def _check(
     for label in sorted(downloads):
         of_label = [row for row in split_rows if row.label == label]
         counts = Counter(row.side for row in of_label)
-        if counts.total() < MINIMUM or any(not counts[side] for side in SIDES):
+        if counts.total() < MINIMUM or not counts["test"] or counts.total() == counts["test"]:
             reasons = Counter(
                 reason for picture, reason, _ in left_out if picture.row.label == label
             ).most_common()
@@ -159,9 +159,9 @@ def _check(
         given = any(row.given_side for row in split_rows)
         grouped = any(row.group for row in split_rows)
         raise TooFewPictures(
-            f"{'; '.join(faults)}. Each class needs at least {MINIMUM}, some on each side: collect more with --limit, "
-            "or add some by hand"
-            + grouped * "; a group stands on one side, so a class needs three of them, or pictures in none"
+            f"{'; '.join(faults)}. Each class needs at least {MINIMUM}, some to learn from and some to test "
+            "with: collect more with --limit, or add some by hand"
+            + grouped * "; a group stands on one side, so a class needs two of them, or pictures in none"
             + given * "; `--split ours` divides anew what was given for a side"
         )
 

@@ -1,6 +1,6 @@
-"""How good a model is on the test pictures, which had no part in its weights, temperature, threshold and least
-familiarity. Two later choices look at the same pictures: whether its form in 8-bit integers is offered
-(export/quantization.py), and whether it may take the place of the one that serves (deployment/gate.py)."""
+"""How good a model is: by cross-validation on all pictures that are not for testing, which say what its temperature,
+threshold and least familiarity are; and on the test pictures, which had no part in any of this. Only whether it may
+take the place of the one that serves (deployment/gate.py) is decided by the latter."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.evaluation import calibration, familiarity, label_issues, predictions, report
 from greenr_luigi.evaluation.calibration import Ints
-from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, HeldOutCounts, Metrics
-from greenr_luigi.evaluation.predictions import Prediction, Predictions
+from greenr_luigi.evaluation.metrics import ClassMetrics, CrossValidation, DataCounts, HeldOutCounts, Metrics
+from greenr_luigi.evaluation.predictions import Floats, Predictions
 from greenr_luigi.inference import is_answer
 from greenr_luigi.progress import OnProgress, part
 
@@ -37,51 +37,67 @@ def evaluate(
     root: Path | None = None,
 ) -> Metrics:
     """Judge the model of a TrainModel folder by a SplitDataset folder. Writes into the folder `out`: `metrics.json`,
-    `predictions.csv`, `label_issues.csv` (pictures of every side), `centers.npy` (familiarity.class_centers of the
-    training pictures) and `report.html`; returns what the first holds. `command` is the line that makes the model
-    again, for the report. `root`: a data root, where features stay (training/features.py).
+    `predictions.csv` (of the pictures that the model has not learned from), `label_issues.csv` (pictures of every
+    side), `centers.npy` (familiarity.class_centers of those that it has learned from) and `report.html`; of a model
+    that was cross-validated `out_of_fold.csv` and `fold_centers.npy` (familiarity.centers_by_fold), too. Returns what
+    the first holds. `command` is the line that makes the model again, for the report. `root`: a data root, where
+    features stay (training/features.py).
 
-    Raises DataSetError if a side is empty or there is a class that the model does not know.
+    Raises DataSetError if there is nothing to judge by, or a class or pictures that the model does not know.
     """
-    rows = pixels.read_rows(dataset, "train", "valid", "test")
-
     import torch
 
-    from greenr_luigi.training import architectures, features
+    from greenr_luigi.training import architectures, features, folds
 
+    judged = folds.load(model)
+    train, test = read_labels(dataset, "train"), pixels.read_rows(dataset, "test")
+    valid = (read_labels if judged else pixels.read_rows)(dataset, "valid")
+    rows = train + valid + test
     learn, training = architectures.load_model(model)
     classes = training.classes
     if unknown := sorted({row.label for row in rows} - set(classes)):
         raise DataSetError(
             f"{dataset}: the model does not know {unknown}, it knows {classes}; train it on this data set"
         )
+    if judged and len(judged.fold) != len(train) + len(valid):
+        raise DataSetError(
+            f"{dataset}: {len(train) + len(valid)} pictures are not for testing, and the model has learned from "
+            f"{len(judged.fold)}; train it on this data set"
+        )
     pooled = features.pooled(
         learn, [dataset / row.file for row in rows], training, part(on_progress, 0, 0.7), root=root
     )
+    labels, flat = np.array([classes.index(row.label) for row in rows], np.int64), pooled.flatten(1).numpy()
+    #: The first ones are those that the model has learned from.
+    learned = len(train) + (len(valid) if judged else 0)
     with torch.inference_mode():
         head = learn.model[1].cpu().eval()
-        logits = torch.cat([head(some) for some in torch.split(pooled, 1024)]).numpy().astype(np.float64)
-    labels = np.array([classes.index(row.label) for row in rows], np.int64)
-    held_out = np.array([row.side != "train" for row in rows])
-    flat = pooled.flatten(1).numpy()
-    centers = familiarity.class_centers(flat[~held_out], labels[~held_out])
-    cosines = familiarity.familiarity(flat, centers)
-    predicted = [
-        Prediction(row.file, row.label, row.side, classes[number], float(cosine))
-        for row, number, cosine in zip(rows, logits.argmax(1), cosines, strict=True)
-        if row.side != "train"
-    ]
-    measured = Predictions(classes, predicted, logits[held_out])
-    metrics = measure(measured, count_data(rows), command)
+        logits = torch.cat([head(some) for some in torch.split(pooled[learned:], folds.AT_ONCE)]).numpy()
+    centers = familiarity.class_centers(flat[:learned], labels[:learned])
+    held_out = predictions.told(
+        rows[learned:], classes, logits, familiarity.familiarity(flat[learned:], centers)
+    )
+    out_of_fold, parts = None, 0
+    if judged:
+        fold_centers = familiarity.centers_by_fold(flat[:learned], labels[:learned], judged.fold, folds.FOLDS)
+        near, which = familiarity.out_of_fold(flat, fold_centers, judged.fold), np.flatnonzero(judged.judged)
+        out_of_fold = predictions.told(
+            [rows[i] for i in which], classes, judged.logits(pooled)[which], near[which]
+        )
+        parts = len(np.unique(judged.fold[which]))
+        np.save(out / "fold_centers.npy", fold_centers)
+        predictions.write_predictions(out / predictions.OUT_OF_FOLD, out_of_fold)
+    metrics = measure(held_out, count_data(rows), command, out_of_fold, parts)
     np.save(out / "centers.npy", centers)
-    predictions.write_predictions(out / "predictions.csv", measured)
+    predictions.write_predictions(out / predictions.HELD_OUT, held_out)
     contracts.write(out / "metrics.json", metrics)
 
     on_progress(0.75, "looking for wrong labels")
-    issues: list[label_issues.LabelIssue] = []
-    if np.bincount(labels, minlength=len(classes)).min() > 1:
-        probabilities = label_issues.out_of_fold_probabilities(pooled, labels, training.seed)
-        issues = label_issues.find_label_issues(rows, probabilities, classes)
+    fold = folds.of_rows(rows, classes, training.seed)
+    doubted, issues = np.flatnonzero(fold != folds.ALWAYS), list[label_issues.LabelIssue]()
+    if len(np.unique(labels[doubted])) == len(classes):
+        probabilities = label_issues.out_of_fold_probabilities(flat, labels, fold)[doubted]
+        issues = label_issues.find_label_issues([rows[i] for i in doubted], probabilities, classes)
     label_issues.write_label_issues(out, issues)
     on_progress(0.95, "writing the report")
     report.write_report(out / "report.html", dataset, model, out, root=root)
@@ -89,28 +105,33 @@ def evaluate(
     return metrics
 
 
-def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metrics:
-    """The metrics of the test pictures, with the temperature, threshold and least familiarity that the validation
-    pictures ask for."""
-    classes, logits = held_out.classes, held_out.logits
-    labels = np.array([classes.index(row.label) for row in held_out.rows], np.int64)
-    familiar = np.array([row.familiarity for row in held_out.rows])
-    valid, test = (np.array([row.side == side for row in held_out.rows]) for side in ("valid", "test"))
-    temperature = calibration.fit_temperature(logits[valid], labels[valid])
-    top_valid = calibration.softmax(logits[valid], temperature).max(1)
-    threshold = calibration.threshold(top_valid, COVERAGE_OF_EACH)
-    least_familiarity = calibration.threshold(familiar[valid], COVERAGE_OF_EACH)
-    truth, probabilities = labels[test], calibration.softmax(logits[test], temperature)
+def measure(
+    held_out: Predictions,
+    data: DataCounts,
+    command: str = "",
+    out_of_fold: Predictions | None = None,
+    folds: int = 0,
+) -> Metrics:
+    """The metrics of the test pictures, with the temperature, threshold and least familiarity that the pictures of a
+    cross-validation in so many folds ask for; without one, the validation pictures."""
+    classes = held_out.classes
+    valid, test = (predictions.of_side(held_out, side) for side in ("valid", "test"))
+    choosing = out_of_fold or valid
+    temperature = calibration.fit_temperature(choosing.logits, choosing.labels)
+    certain = calibration.softmax(choosing.logits, temperature)
+    threshold = calibration.threshold(certain.max(1), COVERAGE_OF_EACH)
+    least_familiarity = calibration.threshold(choosing.familiarity, COVERAGE_OF_EACH)
+    truth, probabilities = test.labels, calibration.softmax(test.logits, temperature)
     predicted = probabilities.argmax(1)
     wrong = predicted != truth
     error = float(wrong.mean())
-    answered = is_answer(probabilities.max(1), familiar[test], threshold, least_familiarity)
+    answered = is_answer(probabilities.max(1), test.familiarity, threshold, least_familiarity)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (truth, predicted), 1)
-    uncalibrated = calibration.softmax(logits[test])
+    uncalibrated = calibration.softmax(test.logits)
     return Metrics(
         classes=classes,
-        pictures=HeldOutCounts(int(valid.sum()), int(test.sum())),
+        pictures=HeldOutCounts(len(valid.rows), len(test.rows)),
         accuracy=1 - error,
         error=error,
         error_interval=calibration.wilson(int(wrong.sum()), len(truth)),
@@ -119,7 +140,7 @@ def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metri
         temperature=temperature,
         threshold=threshold,
         familiarity=least_familiarity,
-        unfamiliar=float((familiar[test] < least_familiarity).mean()),
+        unfamiliar=float((test.familiarity < least_familiarity).mean()),
         coverage_asked=COVERAGE,
         coverage=float(answered.mean()),
         error_of_answered=float(wrong[answered].mean()) if answered.any() else None,
@@ -129,6 +150,20 @@ def measure(held_out: Predictions, data: DataCounts, command: str = "") -> Metri
         reliability=calibration.reliability(probabilities, truth),
         data=data,
         command=command,
+        cross_validation=cross_validation(certain, choosing.labels, folds) if out_of_fold else None,
+    )
+
+
+def cross_validation(probabilities: Floats, labels: Ints, folds: int) -> CrossValidation:
+    """Of out-of-fold probabilities (pictures, classes)."""
+    wrong = probabilities.argmax(1) != labels
+    return CrossValidation(
+        folds=folds,
+        pictures=len(labels),
+        error=float(wrong.mean()),
+        error_interval=calibration.wilson(int(wrong.sum()), len(labels)),
+        loss=calibration.negative_log_likelihood(probabilities, labels),
+        calibration_error=calibration.expected_calibration_error(probabilities, labels),
     )
 
 

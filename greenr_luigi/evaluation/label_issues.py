@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,16 +12,13 @@ from greenr_luigi import tables
 from greenr_luigi.contracts import Name
 from greenr_luigi.dataset.rows import LabelRow
 from greenr_luigi.evaluation.calibration import Ints
+from greenr_luigi.evaluation.familiarity import Features
 from greenr_luigi.evaluation.predictions import Floats
 from greenr_luigi.pictures import manifest
-
-if TYPE_CHECKING:
-    import torch
 
 NAME = "label_issues.csv"
 #: What an evaluation of an earlier version calls it.
 EARLIER_NAME = "suspects.csv"
-FOLDS = 5
 #: scikit-learn's C; docs/benchmarks.md has what planted labels say of it.
 REGULARIZATION = 1e-3
 
@@ -38,25 +34,27 @@ class LabelIssue:
     probability: float
 
 
-def out_of_fold_probabilities(features: torch.Tensor, labels: Ints, seed: int) -> Floats:
-    """Probabilities (pictures, classes) of each picture from a model that was fitted on the other folds only.
+def out_of_fold_probabilities(features: Features, labels: Ints, fold: Ints) -> Floats:
+    """Probabilities (pictures, classes) of each picture from a model that was fitted on the other folds only
+    (training/folds.py); NaN for one that is in none. Each class has a picture beside each fold.
 
-    The model is a logistic regression on the features (as `features.pooled` gives them). It is regularized so strongly
-    that it cannot learn a wrong label by heart, and so finds more of them than the head that serves would.
+    The model is a logistic regression on the features (pictures, features). It is regularized so strongly that it
+    cannot learn a wrong label by heart, and so finds more of them than the heads of the cross-validation do
+    (docs/benchmarks-appendix.md, Wrong labels).
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
-    number = max(2, min(FOLDS, int(np.bincount(labels).min())))
-    folds = StratifiedKFold(number, shuffle=True, random_state=seed)
-    x = features.flatten(1).numpy()
+    found = np.full((len(labels), len(np.unique(labels))), np.nan)
     # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
     with threadpool_limits(1):
-        return np.asarray(cross_val_predict(model, x, labels, cv=folds, method="predict_proba"), np.float64)
+        for k in np.unique(fold[fold >= 0]):
+            rest, held = fold != k, fold == k
+            found[held] = model.fit(features[rest], labels[rest]).predict_proba(features[held])
+    return found
 
 
 def find_label_issues(

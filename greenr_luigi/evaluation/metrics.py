@@ -28,7 +28,8 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class HeldOutCounts:
-    """How many pictures the model was chosen by and how many it was tested with."""
+    """How many pictures were kept from the model: to set its temperature, threshold and least familiarity by (valid; 0
+    where a cross-validation does), and to test it with."""
 
     valid: int
     test: int
@@ -42,14 +43,29 @@ class DataCounts:
     counts: dict[str, dict[str, int]]
 
 
+@dataclass(frozen=True)
+class CrossValidation:
+    """All `pictures` that are not for testing, each judged by a head that has learned from the other `folds` only, at
+    the temperature that these answers ask for. `error` with its 95 % Wilson interval, `loss` and `calibration_error`
+    are as of Measured. The model itself has learned from all of them."""
+
+    folds: int
+    pictures: int
+    error: float
+    error_interval: tuple[float, float]
+    loss: float
+    calibration_error: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """How good a model is on its test pictures: the part of `metrics.json` that is in the model card, too. Rates are
     fractions.
 
     `error_interval` is the 95 % Wilson interval of `error`. `confusion` has a row a true class and a column a predicted
-    class, in the order of the model's classes. Three numbers come from the validation pictures: `temperature`,
-    `threshold` (the least top probability that counts as an answer) and `familiarity` (the least that does).
+    class, in the order of the model's classes. Three numbers come from other pictures, those of the cross-validation
+    or, where there is none, of the side valid: `temperature`, `threshold` (the least top probability that counts as an
+    answer) and `familiarity` (the least that does).
     `unfamiliar`: the fraction that is less familiar. `coverage`: the fraction that gets an answer; `coverage_asked`:
     what threshold and least familiarity were chosen for. `error_of_answered` is None where no picture gets an answer.
     `loss`: mean negative log-likelihood in nats. `calibration_error`: the expected calibration error;
@@ -73,6 +89,8 @@ class Measured:
     #: Older releases answer however unfamiliar a picture is.
     familiarity: float = -1.0
     unfamiliar: float = 0.0
+    #: None in an older file, and where validation pictures are kept from the model instead.
+    cross_validation: CrossValidation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

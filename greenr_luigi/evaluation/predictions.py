@@ -1,11 +1,13 @@
-"""What a model says of each held-out picture: `predictions.csv`."""
+"""What a model says of pictures that it has not learned from: `predictions.csv`. What heads of a cross-validation say
+of those that they have not learned from, and it has: `out_of_fold.csv`."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -13,14 +15,19 @@ import numpy as np
 from greenr_luigi import contracts, tables
 from greenr_luigi.staleness import regular
 
+if TYPE_CHECKING:
+    from greenr_luigi.dataset.rows import LabelRow
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
 LOGIT = "logit:"
+HELD_OUT, OUT_OF_FOLD = "predictions.csv", "out_of_fold.csv"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A held-out picture: its file in the data set, its label, its side (valid or test), the class that the model
-    finds most probable, and how familiar it is (evaluation/familiarity.py), which older files lack."""
+    """A picture: its file in the data set, its label, its side, the class that the model finds most probable, and how
+    familiar it is (evaluation/familiarity.py), which older files lack."""
 
     file: contracts.Name
     label: str
@@ -31,11 +38,39 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A row a picture, sorted by file, and its logits: (pictures, classes)."""
+    """A row a picture, and its logits: (pictures, classes)."""
 
     classes: list[str]
     rows: list[Prediction]
     logits: Floats
+
+    @property
+    def labels(self) -> Ints:
+        """Class numbers (pictures,)."""
+        number = {label: k for k, label in enumerate(self.classes)}
+        return np.array([number[row.label] for row in self.rows], np.int64)
+
+    @property
+    def familiarity(self) -> Floats:
+        """(pictures,)"""
+        return np.array([row.familiarity for row in self.rows], np.float64)
+
+
+def told(
+    rows: Sequence[LabelRow],
+    classes: list[str],
+    logits: np.ndarray[Any, Any],
+    familiarity: np.ndarray[Any, Any],
+) -> Predictions:
+    """What is said of the rows of a data set."""
+    numbers = zip(rows, logits.argmax(1), familiarity.tolist(), strict=True)
+    found = [Prediction(row.file, row.label, row.side, classes[k], near) for row, k, near in numbers]
+    return Predictions(classes, found, logits.astype(np.float64))
+
+
+def of_side(predictions: Predictions, side: str) -> Predictions:
+    which = [i for i, row in enumerate(predictions.rows) if row.side == side]
+    return Predictions(predictions.classes, [predictions.rows[i] for i in which], predictions.logits[which])
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

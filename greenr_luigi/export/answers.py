@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,13 +15,16 @@ from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.staleness import regular
 from greenr_luigi.training import embedding
 
+if TYPE_CHECKING:
+    from greenr_luigi.export.assembly import Parts
+
+#: Probabilities (pictures, classes) and familiarity (pictures,).
+Answers = tuple[Features, Features]
 #: Pictures whose answers are computed at once.
 AT_ONCE = 1024
 
 
-def answers(
-    model: Path, card: ModelCard, pictures: Sequence[Path], root: Path | None
-) -> tuple[Features, Features]:
+def answers(model: Path, card: ModelCard, pictures: Sequence[Path], root: Path | None) -> Answers:
     """Probabilities (pictures, classes) and familiarity (pictures,) by the file of a model, to what float32 rounding
     makes of them. `root`: a data root, where features stay for the next time.
 
@@ -36,9 +40,14 @@ def answers(
     found = embedding.embedded(embedder, pictures, root, lambda fraction, words: None)
     if not parts:
         return found[:, : len(card.classes)], found[:, len(card.classes) :].max(1, initial=-1.0)
-    probabilities = np.empty((len(pictures), len(card.classes)), np.float32)
-    familiar = np.empty(len(pictures), np.float32)
-    for start in range(0, len(pictures), AT_ONCE):
+    return by_features(parts, found)
+
+
+def by_features(parts: Parts, found: Features) -> Answers:
+    """What the `parts` of a model make of the pooled features of pictures, as `answers` has it."""
+    probabilities = np.empty((len(found), len(parts.bias)), np.float32)
+    familiar = np.empty(len(found), np.float32)
+    for start in range(0, len(found), AT_ONCE):
         some = slice(start, start + AT_ONCE)
         logits = found[some] @ parts.weight.T + parts.bias
         probabilities[some] = calibration.softmax(logits.astype(np.float64), parts.temperature)

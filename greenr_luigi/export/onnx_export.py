@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
+from greenr_luigi.dataset.rows import read_labels
 from greenr_luigi.evaluation.metrics import Measured, Metrics
 from greenr_luigi.export import assembly, model_card, quantization
 from greenr_luigi.export.model_card import ModelCard
@@ -24,7 +26,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.staleness import regular
-from greenr_luigi.training import body_onnx, heads
+from greenr_luigi.training import body_onnx, linear_head
 from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
 
@@ -57,13 +59,9 @@ def export(
     on_progress(0.3, "writing model.onnx")
     centers = np.load(evaluation / "centers.npy")
     body = body_onnx.kept(root, learn.model[0], training)
-    head = heads.folded(learn.model[1])
-
-    def assemble(body: bytes) -> bytes:
-        parts = assembly.Parts(body, head.weight, head.bias, metrics.temperature, centers)
-        return assembly.assembled(parts)
-
-    (out / "model.onnx").write_bytes(assemble(body))
+    head = linear_head.folded(learn.model[1])
+    parts = assembly.Parts(body, head.weight, head.bias, metrics.temperature, centers)
+    (out / "model.onnx").write_bytes(assembly.assembled(parts))
     card = ModelCard(
         format=1,
         classes=training.classes,
@@ -84,19 +82,19 @@ def export(
         weights=training.weights.source,
     )
     on_progress(0.6, "checking that fastai and ONNX Runtime agree")
-    held_out = [dataset / row.file for row in pixels.read_rows(dataset, "test", "valid")]
-    pictures = pixels.evenly_spaced(held_out, PARITY_PICTURES)
+    pictures = [dataset / row.file for row in read_labels(dataset, "test", "valid")]
+    pictures = pixels.evenly_spaced(pictures, PARITY_PICTURES)
     difference = check_parity(out, card, pictures, centers, pickled)
     on_progress(0.7, "trying 8-bit integers")
-
-    def in_integers() -> bytes | None:
-        integers = quantization.kept(root, body, training.image_size)
-        return integers and assemble(integers)
-
-    card = replace(card, int8=quantization.offer(out, in_integers, card, dataset, root))
+    judges = quantization.judges(model, evaluation, dataset, parts)
+    make = partial(quantization.kept, root, body, training.image_size)
+    integers, compared = quantization.offered(judges, make, card, dataset, root)
+    if integers:
+        (out / quantization.NAME).write_bytes(assembly.assembled(parts._replace(body=integers)))
+    card = replace(card, int8=compared)
     contracts.write(out / model_card.NAME, card)
     agreement = f"fastai and ONNX Runtime agree to {difference:.0e} on {len(pictures)} pictures"
-    offered = "also" if (out / quantization.NAME).exists() else "not"
+    offered = "also" if compared.offered else "not"
     on_progress(1, f"{agreement}; {offered} in 8-bit integers")
     return card
 

@@ -1,6 +1,6 @@
 """The exported model in 8-bit integers. On processors that multiply these four at a time, a run takes half the time. It
-is kept unless held-out pictures say that it costs something. No clock decides that, so the same model makes the same
-files."""
+is kept unless held-out pictures say that it costs something: those of a cross-validation, of which each fold has a head
+that has not learned from it. No clock decides that, so the same model makes the same files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +17,12 @@ import numpy as np
 import onnx
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.evaluation import calibration, comparison
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
-from greenr_luigi.export.answers import answers
+from greenr_luigi.export.answers import Answers, by_features
+from greenr_luigi.export.assembly import Parts
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization
 from greenr_luigi.inference import is_answer
 from greenr_luigi.kept import digest_of
@@ -28,7 +30,7 @@ from greenr_luigi.pictures import door
 from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.sources import drawn
 from greenr_luigi.staleness import regular
-from greenr_luigi.training import body_onnx, embedding
+from greenr_luigi.training import body_onnx, embedding, folds
 
 NAME = "model.int8.onnx"
 #: By whose versions it may differ from the same floats.
@@ -43,35 +45,68 @@ FLOAT_FIRST = 3
 #: With fewer ReLUs a convolution, a network is slower in integers, since it goes back to floats around each other
 #: activation (docs/benchmarks-appendix.md: 0.68 or more in all that gain much, 0.32 or less in the others).
 RELUS = 0.5
-#: What integers may cost on pictures that the model did not learn from: how many these are at least, and by how much
-#: they may be worse, in error, loss (nats) and coverage. A single picture, more wrong or less answered, is no cost.
+#: What integers may cost on held-out pictures: how many these are at least, and by how much they may be worse, in
+#: error, loss (nats) and coverage. A single picture, more wrong or less answered, is no cost.
 LEAST_PICTURES = 50
 MORE_ERROR, MORE_LOSS, LESS_COVERAGE = 0.005, 0.02, 0.02
 
 
-def offer(
-    exported: Path,
+@dataclass(frozen=True)
+class Judge:
+    """Pictures, and a model that has not learned from them."""
+
+    parts: Parts
+    rows: Sequence[LabelRow]
+
+
+def judges(model: Path, evaluation: Path, dataset: Path, parts: Parts) -> list[Judge]:
+    """By the folders of TrainModel, EvaluateModel and SplitDataset: the folds of a cross-validation, each with its own
+    head; without one, what the model, which is made of the `parts`, has not learned from."""
+    judged = folds.load(model)
+    sides = ("train", "valid") if judged else ("valid", "test")
+    rows = [row for side in sides for row in read_labels(dataset, side)]
+    fold = judged.fold if judged else np.zeros(len(rows), np.int64)
+    # By their content, which draws them: one that comes or goes changes no more than one of them.
+    order = sorted(np.flatnonzero(fold != folds.ALWAYS), key=lambda i: rows[i].sha256)[:COMPARED_PICTURES]
+    found = []
+    for k in sorted({int(fold[i]) for i in order}):
+        if judged:
+            head, centers = judged.head(k), np.load(evaluation / "fold_centers.npy")[k]
+            parts = parts._replace(weight=head.weight, bias=head.bias, centers=centers)
+        found.append(Judge(parts, [rows[i] for i in order if fold[i] == k]))
+    return found
+
+
+def offered(
+    judges: Sequence[Judge],
     make: Callable[[], bytes | None],
     card: ModelCard,
     dataset: Path,
     root: Path | None = None,
-) -> Quantization:
-    """Write `model.int8.onnx` beside the folder's `model.onnx`, if the network gains by it and it costs nothing on the
-    pictures of a SplitDataset folder that the model did not learn from. `make` gives what is to be written; None for a
-    network that would not gain. `root`: a data root, where features stay (answers.py)."""
-    place = exported / NAME
-    # By their content, which draws them: one that comes or goes changes no more than one of them.
-    rows = sorted(pixels.read_rows(dataset, "test", "valid"), key=lambda row: row.sha256)
-    held_out = rows[:COMPARED_PICTURES]
-    if len(held_out) < LEAST_PICTURES:
-        return Quantization(False, f"{len(held_out)} held-out pictures, fewer than {LEAST_PICTURES}")
+) -> tuple[bytes | None, Quantization]:
+    """The body in integers, which `make` gives, if the network gains by it (None: it does not) and it costs nothing on
+    the pictures of the `judges`, of a SplitDataset folder. `root`: a data root, where features stay."""
+    rows = [row for judge in judges for row in judge.rows]
+    if len(rows) < LEAST_PICTURES:
+        return None, Quantization(False, f"{len(rows)} held-out pictures, fewer than {LEAST_PICTURES}")
     if not (integers := make()):
-        return Quantization(False, "few of its layers would gain")
-    place.write_bytes(integers)
-    compared = compare(exported / "model.onnx", place, card, dataset, held_out, root)
-    if not compared.offered:
-        place.unlink()
-    return compared
+        return None, Quantization(False, "few of its layers would gain")
+    before, after = (asked(judges, body, card, dataset, root) for body in (judges[0].parts.body, integers))
+    compared = compare(before, after, card, rows)
+    return integers if compared.offered else None, compared
+
+
+def asked(
+    judges: Sequence[Judge], body: bytes, card: ModelCard, dataset: Path, root: Path | None = None
+) -> Answers:
+    """What the judges say of their pictures with such a body. Each picture passes it once."""
+    pictures = [dataset / row.file for judge in judges for row in judge.rows]
+    embedder = embedding.of_network(body, card.image_size, version=card.door_version)
+    found = embedding.embedded(embedder, pictures, root, lambda fraction, words: None)
+    ends = np.cumsum([len(judge.rows) for judge in judges])[:-1]
+    said = [by_features(one.parts, some) for one, some in zip(judges, np.split(found, ends), strict=True)]
+    probabilities, familiarity = map(np.concatenate, zip(*said, strict=True))
+    return probabilities, familiarity
 
 
 def kept(root: Path | None, body: bytes, image_size: int) -> bytes | None:
@@ -130,21 +165,11 @@ def drawn_pixels(image_size: int) -> Iterator[pixels.Pixels]:
         yield door.square(door.open_picture(data, image_size, terms=TAKEN), image_size)
 
 
-def compare(
-    floats: Path,
-    integers: Path,
-    card: ModelCard,
-    dataset: Path,
-    rows: Sequence[LabelRow],
-    root: Path | None = None,
-) -> Quantization:
-    """What the integers cost and change on pictures of a data set, and whether they are offered. The difference of two
-    answers is the total variation distance: half the sum of the differences over the classes."""
+def compare(floats: Answers, integers: Answers, card: ModelCard, rows: Sequence[LabelRow]) -> Quantization:
+    """What integers cost and change on pictures, by what is said of them, and whether they are offered. The difference
+    of two answers is the total variation distance: half the sum of the differences over the classes."""
     labels = np.array([card.classes.index(row.label) for row in rows], np.int64)
-    pictures = [dataset / row.file for row in rows]
-    (before, said_before), (after, said_after) = (
-        run(model, card, pictures, root) for model in (floats, integers)
-    )
+    (before, said_before), (after, said_after) = (_said(one, card) for one in (floats, integers))
     in_floats, in_integers = _held_out(before, said_before, labels), _held_out(after, said_after, labels)
     right_before, right_after = (one.argmax(1) == labels for one in (before, after))
     compared = comparison.compare([row.file for row in rows], right_after, right_before)
@@ -164,9 +189,9 @@ def compare(
     )
 
 
-def run(model: Path, card: ModelCard, pictures: Sequence[Path], root: Path | None) -> tuple[Features, Ints]:
+def _said(said: Answers, card: ModelCard) -> tuple[Features, Ints]:
     """Probabilities (pictures, classes), and the number of the class that each picture's answer names, -1 for none."""
-    probabilities, familiarity = answers(model, card, pictures, root)
+    probabilities, familiarity = said
     answered = is_answer(probabilities.max(1), familiarity, card.threshold, card.familiarity)
     return probabilities, np.where(answered, probabilities.argmax(1), -1)
 

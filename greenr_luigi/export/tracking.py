@@ -74,6 +74,10 @@ def parameters(training: Training, metrics: Metrics) -> dict[str, str]:
 def measured(metrics: Metrics) -> dict[str, float]:
     """The rates of metrics.json by names that MLflow takes; what could not be measured is left out."""
     values = asdict(metrics)
+    if metrics.cross_validation:
+        values |= {
+            f"cross_validation/{name}": value for name, value in asdict(metrics.cross_validation).items()
+        }
     for label, row in metrics.per_class.items():
         name = re.sub(r"[^\w\-. /]", "_", label)
         values |= {f"precision/{name}": row.precision, f"recall/{name}": row.recall}

@@ -13,7 +13,7 @@ from greenr_luigi.dataset import rows
 from greenr_luigi.dataset.decisions import Curation, CurationError
 from greenr_luigi.evaluation.label_issues import read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.evaluation.predictions import read_predictions
+from greenr_luigi.evaluation.predictions import HELD_OUT, OUT_OF_FOLD, read_predictions
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 
@@ -155,7 +155,9 @@ def _opinions(evaluation: Path | None) -> dict[str, Opinion]:
     if evaluation is None:
         return {}
     issues = {Path(issue.file).stem: issue for issue in read_label_issues(evaluation)}
-    predictions = {Path(p.file).stem: p for p in read_predictions(evaluation / "predictions.csv").rows}
+    # An evaluation of an earlier version, or without a cross-validation, has no more than the first.
+    tables = [path for name in (HELD_OUT, OUT_OF_FOLD) if (path := evaluation / name).exists()]
+    predictions = {Path(p.file).stem: p for path in tables for p in read_predictions(path).rows}
     opinions = {}
     for name in issues.keys() | predictions.keys():
         issue, prediction = issues.get(name), predictions.get(name)

@@ -1,32 +1,23 @@
-"""Cross-validation of a head: all pictures that are not for testing teach it, and all of them judge it.
+"""The folds of a cross-validation, and the heads that have each not learned from one of them.
 
-    fold = folds.divide(labels, groups, seed)
-    judged = folds.out_of_fold(learn.model[1], x, y, fold, training, on_progress)
-    error = judged.error(x, y)
-
-The pictures are divided into folds. Of each fold, a head that has learned from the others says what it sees. So each
-picture has an answer of a head that has not learned from it, at the price of as many heads as there are folds, which
-is seconds where features are at hand. The head that serves learns from all of them. It has a quarter more to learn
-from than those that are judged, so that these are, if anything, a little worse than it."""
+All pictures that are not for testing teach a head, and all of them judge it: cross_validation.py."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import nn
 
-from greenr_luigi.progress import OnProgress, part
-from greenr_luigi.training import heads
-from greenr_luigi.training.saved_model import Epoch, Training
+from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.training.linear_head import LinearHead, Matrix
+from greenr_luigi.training.saved_model import Epoch
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -73,15 +64,21 @@ def divide(labels: Ints, groups: Sequence[str], seed: int) -> Ints:
     return fold
 
 
+def of_rows(rows: Sequence[LabelRow], classes: Sequence[str], seed: int) -> Ints:
+    """As `divide`, of the rows of a data set."""
+    labels = np.array([classes.index(row.label) for row in rows], np.int64)
+    return divide(labels, [row.group or row.sha256 for row in rows], seed)
+
+
 @dataclass(frozen=True)
 class OutOfFold:
-    """The heads of a cross-validation as matrices (heads.Head), of each fold the one that has not learned from it:
+    """The heads of a cross-validation as matrices (linear_head.py), of each fold the one that has not learned from it:
     `weight` (FOLDS, classes, features) and `bias` (FOLDS, classes), zeros for a fold without pictures. `fold`: as
     `divide` gives it. `history`: means over the folds."""
 
     fold: Ints
-    weight: heads.Matrix
-    bias: heads.Matrix
+    weight: Matrix
+    bias: Matrix
     history: list[Epoch] = field(default_factory=list)
 
     @property
@@ -89,13 +86,16 @@ class OutOfFold:
         """Which pictures have an answer."""
         return np.asarray(self.fold != ALWAYS)
 
+    def head(self, number: int) -> LinearHead:
+        """What has not learned from that fold."""
+        return LinearHead(self.weight[number], self.bias[number])
+
     def logits(self, x: torch.Tensor) -> Floats:
         """(pictures, classes), from the pictures' features; NaN where there is no answer."""
         found = np.full((len(self.fold), self.bias.shape[1]), np.nan)
         for k in np.unique(self.fold[self.judged]):
-            head = heads.Head(self.weight[k], self.bias[k])
             for rows in torch.split(torch.from_numpy(np.flatnonzero(self.fold == k)), AT_ONCE):
-                found[rows] = head.logits(x[rows])
+                found[rows] = self.head(k).logits(x[rows])
         return found
 
     def error(self, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -112,47 +112,3 @@ def load(model: Path) -> OutOfFold | None:
         return None
     tensors = load_file(model / NAME)
     return OutOfFold(tensors["fold"], tensors["weight"], tensors["bias"])
-
-
-def out_of_fold(
-    head: nn.Module,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    fold: Ints,
-    training: Training,
-    on_progress: OnProgress,
-    **options: Any,
-) -> OutOfFold:
-    """Train a head for each fold on the pictures of the others. `head` stays as it is.
-
-    `x`: the features of each picture, (pictures, features, 1, 1); it may hold those of further views of them behind, as
-    of their mirror images: a multiple of the pictures, in the same order. A head learns from all views of a picture,
-    and is judged by the first. Features are not copied. `y`: the class number of each picture. `fold`: as `divide`
-    gives it, with at least one picture that is judged. `options`: as of heads.fit."""
-    numbers, classes = np.unique(fold[fold != ALWAYS]).tolist(), len(training.classes)
-    weight = np.zeros((FOLDS, classes, x[0].numel()), np.float32)
-    bias = np.zeros((FOLDS, classes), np.float32)
-    epochs, sizes = [], []
-    for done, k in enumerate(numbers):
-        fitting = part(on_progress, done / len(numbers), (done + 1) / len(numbers))
-        of_fold = copy.deepcopy(head)
-        rest, held = some_of(x, y, fold != k), some_of(x[: len(y)], y, fold == k)
-        history = heads.fit(of_fold, rest, held, training, _named(fitting, done + 1, len(numbers)), **options)
-        made = heads.folded(of_fold.eval())
-        weight[k], bias[k] = made.weight, made.bias
-        epochs.append([astuple(epoch) for epoch in history])
-        sizes.append(len(held[1]))
-    means = np.average(np.array(epochs), axis=0, weights=sizes)
-    return OutOfFold(fold, weight, bias, [Epoch(*row) for row in means.tolist()])
-
-
-def some_of(x: torch.Tensor, y: torch.Tensor, chosen: Bools) -> heads.Labelled:
-    """Of some pictures all views, as of `out_of_fold`, and class numbers."""
-    rows = torch.from_numpy(np.flatnonzero(chosen))
-    views = len(x) // len(y)
-    of_all_views = torch.cat([rows + view * len(y) for view in range(views)])
-    return heads.Rows(x, of_all_views), y[rows].repeat(views)
-
-
-def _named(on_progress: OnProgress, number: int, of: int) -> OnProgress:
-    return lambda fraction, words: on_progress(fraction, f"fold {number} of {of}, {words}")

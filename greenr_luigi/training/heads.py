@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -37,7 +36,6 @@ class Rows:
 
 #: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
 Labelled = tuple[torch.Tensor | Rows, torch.Tensor]
-Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class EpochProgress(fv.Callback):  # type: ignore[misc]
@@ -107,29 +105,3 @@ def fit(
 def batch_loader(pictures: int, create_batch: Callable[[list[int]], Labelled], **options: Any) -> Any:
     """A fastai DataLoader that takes a whole batch at once, by the pictures' numbers, instead of item by item."""
     return fv.DataLoader(range(pictures), create_batch=create_batch, num_workers=0, **options)
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head as one linear map of the pooled features: `weight` (classes, features) and `bias` (classes,)."""
-
-    weight: Matrix
-    bias: Matrix
-
-    def logits(self, x: torch.Tensor) -> Matrix:
-        """(pictures, classes), from features (pictures, features, ...)."""
-        return x.flatten(1).numpy() @ self.weight.T + self.bias
-
-
-def folded(head: nn.Module) -> Head:
-    """A head's BatchNorm folded into its Linear layer. The head must average features over locations and then be linear
-    in them: one BatchNorm1d, one Linear layer, and beside these only what does nothing in evaluation mode or only
-    changes the shape (pooling, Flatten, Dropout)."""
-    norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
-    linear = next(m for m in head.children() if isinstance(m, nn.Linear))
-    assert norm.running_var is not None and norm.running_mean is not None
-    with torch.inference_mode():
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        bias = linear.weight @ (norm.bias - scale * norm.running_mean)
-        weight = linear.weight * scale
-        return Head(weight.numpy(), (bias if linear.bias is None else bias + linear.bias).numpy())

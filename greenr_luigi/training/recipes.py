@@ -16,6 +16,8 @@ from greenr_luigi.training.saved_model import Epoch, Training
 if TYPE_CHECKING:
     import torch
 
+    from greenr_luigi.training.folds import Ints, OutOfFold
+
 
 MINUTES = 15.0
 
@@ -23,13 +25,15 @@ MINUTES = 15.0
 @dataclass(frozen=True)
 class Ingredients:
     """What a recipe works with. `learn`: a fastai Learner with a pretrained body and a fresh head, whose model is
-    trained in place (architectures.learner says what the head must stay). `train` and `valid`: the pictures to learn
-    from and those to watch, files and class numbers. `training`: the settings, such as epochs, seed and image_size."""
+    trained in place (architectures.learner says what the head must stay). `train` and `valid`: the pictures of these
+    sides, files and class numbers. `fold`: that of each picture of `train` and then of `valid` (folds.divide), for a
+    recipe that learns from both. `training`: the settings, such as epochs, seed and image_size."""
 
     learn: Any
     train: tuple[Sequence[Path], torch.Tensor]
     valid: tuple[Sequence[Path], torch.Tensor]
     training: Training
+    fold: Ints
     #: A data root, where what the body sees stays for the next time (features.py).
     root: Path | None = None
     #: For how long a network may be trained on.
@@ -37,13 +41,23 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a recipe tells of a training: a row an epoch, and what judges each picture of a model that was
+    cross-validated; None for one that the validation pictures judge, which it has not learned from."""
+
+    history: list[Epoch]
+    judged: OutOfFold | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """`name` is what --recipe takes, `words` say for a person what is done, and `fit` does it: it trains the model in
-    place, tells its OnProgress fractions from 0 to 1, and returns a row an epoch."""
+    place and tells its OnProgress fractions from 0 to 1. `cross_validates`: it needs no validation pictures."""
 
     name: str
     words: str
-    fit: Callable[[Ingredients, OnProgress], list[Epoch]]
+    fit: Callable[[Ingredients, OnProgress], Trained]
+    cross_validates: bool = True
 
 
 #: Of each picture, for the recipe `views`: itself and three parts of it (dataset/views.py).
@@ -54,34 +68,47 @@ WEIGHT_DECAY = 3.0
 
 def fit_head(
     given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,), **options: Any
-) -> list[Epoch]:
-    """Compute the frozen body's features of each picture once, of the training pictures in each of these `views`, and
-    train the head on them. `options`: of heads.fit."""
+) -> Trained:
+    """Train the head on the features of all pictures in each of these `views`, and a head a fold to judge them by.
+    `options`: of heads.fit."""
     import torch
 
-    from greenr_luigi.training import features, heads
+    from greenr_luigi.training import cross_validation, heads
 
-    (train_paths, y), (valid_paths, valid_y) = given.train, given.valid
-    pooled = partial(features.pooled, given.learn, training=given.training, root=given.root)
-    each = 0.9 / len(views)
-    x, valid_x = pooled([*train_paths, *valid_paths], on_progress=part(on_progress, 0, each)).tensor_split(
-        [len(y)]
+    x = features_of_all(given, part(on_progress, 0, 0.9), views)
+    y, head, training = torch.cat([given.train[1], given.valid[1]]), given.learn.model[1], given.training
+    judged = cross_validation.out_of_fold(
+        head, x, y, given.fold, training, part(on_progress, 0.9, 0.98), **options
     )
-    for done, view in enumerate(views[1:], 1):
+    heads.fit(head, (x, y.repeat(len(views))), None, training, part(on_progress, 0.98, 1), **options)
+    return Trained(judged.history, judged)
+
+
+def features_of_all(given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,)) -> torch.Tensor:
+    """The frozen body's features of each picture of `train` and `valid`, of all in one view after the other."""
+    import torch
+
+    from greenr_luigi.training import features
+
+    paths, each = [*given.train[0], *given.valid[0]], 1 / len(views)
+    found = []
+    for done, view in enumerate(views):
         looking = part(on_progress, done * each, (done + 1) * each)
-        x = torch.cat([x, pooled(train_paths, on_progress=looking, view=view)])
-    train = x, y.repeat(len(views))
-    return heads.fit(
-        given.learn.model[1], train, (valid_x, valid_y), given.training, part(on_progress, 0.9, 1), **options
-    )
+        found.append(features.pooled(given.learn, paths, given.training, looking, view=view, root=given.root))
+    # What is not copied may lie on the disk.
+    return torch.cat(found) if len(found) > 1 else found[0]
 
 
-def fit_network(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
-    """The head first, then the upper part of the body with it."""
-    from greenr_luigi.training import finetuning
+def fit_network(given: Ingredients, on_progress: OnProgress) -> Trained:
+    """The head first, then the upper part of the body with it. To do so once a fold would take too long, so validation
+    pictures judge."""
+    from greenr_luigi.training import finetuning, heads
 
-    history = fit_head(given, part(on_progress, 0, 0.12))
-    return history + finetuning.fit(given, part(on_progress, 0.12, 1))
+    (_, y), (_, valid_y) = given.train, given.valid
+    x, valid_x = features_of_all(given, part(on_progress, 0, 0.1)).tensor_split([len(y)])
+    head, fitting = given.learn.model[1], part(on_progress, 0.1, 0.12)
+    history = heads.fit(head, (x, y), (valid_x, valid_y), given.training, fitting)
+    return Trained(history + finetuning.fit(given, part(on_progress, 0.12, 1)))
 
 
 ALL = (
@@ -91,6 +118,11 @@ ALL = (
         "the body as it came, a head trained on each picture and three parts of it",
         partial(fit_head, views=VIEWS, weight_decay=WEIGHT_DECAY),
     ),
-    Recipe("finetune", "a head first, then the upper part of the body trained on, too", fit_network),
+    Recipe(
+        "finetune",
+        "a head first, then the upper part of the body trained on, too",
+        fit_network,
+        cross_validates=False,
+    ),
 )
 RECIPES = {recipe.name: recipe for recipe in ALL}

@@ -1,5 +1,6 @@
 """What TrainModel writes of a model, and the stages after it read: `training.json`. Imports nothing heavy; the tensors
-lie beside it in `model.safetensors`, and architectures.load_model reads both."""
+lie beside it in `model.safetensors`, and architectures.load_model reads both. Of a model that was cross-validated,
+`folds.safetensors` (folds.py) holds what judges each picture."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ class Weights:
 @dataclass(frozen=True)
 class Epoch:
     """How an epoch ended: mean loss on the training and validation pictures, and the fraction of the latter that
-    are wrong."""
+    are wrong; in a cross-validation the means over the folds, each of which is validated by its own pictures."""
 
     train_loss: float
     valid_loss: float

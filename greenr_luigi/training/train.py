@@ -13,7 +13,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.text import did_you_mean
@@ -37,9 +37,11 @@ def train(
     minutes: float = MINUTES,
     root: Path | None = None,
 ) -> Training:
-    """Train on the side "train" of a SplitDataset folder, watch the side "valid", and never look at the side "test".
-    Writes `model.safetensors` (the state dict) and `training.json` into the folder `out`. Returns that.
-    `out` is None in all but one of the processes that train together (rank.py).
+    """Train on the sides "train" and "valid" of a SplitDataset folder, each picture of which a cross-validation has
+    judged; or, by a recipe that does not cross-validate, on "train", and watch "valid". Never look at the side "test".
+    Writes `model.safetensors` (the state dict), `training.json` and, of a cross-validation, `folds.safetensors` into
+    the folder `out`, which is None in all but one of the processes that train together (rank.py). Returns what
+    `training.json` holds.
 
     `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
     `minutes`: for which a network may be trained on; the head comes before.
@@ -51,15 +53,26 @@ def train(
     known or its weights cannot be had, GreenrError for an unknown recipe."""
     if recipe not in RECIPES:
         raise GreenrError(f"recipe is {recipe!r}; {did_you_mean(recipe, list(RECIPES))}")
-    train_rows, valid_rows = pixels.read_rows(dataset, "train"), pixels.read_rows(dataset, "valid")
-    classes = trainable_classes(dataset, train_rows, valid_rows)
+    cross_validates = RECIPES[recipe].cross_validates
+    read = read_labels if cross_validates else pixels.read_rows
+    train_rows, valid_rows = read(dataset, "train"), read(dataset, "valid")
+    rows = train_rows + valid_rows
+    classes = trainable_classes(dataset, rows if cross_validates else train_rows, valid_rows)
 
     import torch
     from safetensors.torch import save_file
 
-    from greenr_luigi.training import architectures, distributed
+    from greenr_luigi.training import architectures, distributed, folds
 
-    on_progress(0, f"{len(train_rows)} pictures of {len(classes)} classes, {len(valid_rows)} to validate on")
+    fold = folds.of_rows(rows, classes, seed)
+    if cross_validates and (fold == folds.ALWAYS).all():
+        raise DataSetError(
+            f"{dataset}: each class is one group, so that none can be judged by what has not learned from it; expected "
+            "several groups of a class, or pictures in none"
+        )
+    judging = f"in {folds.FOLDS} folds" if cross_validates else f"{len(valid_rows)} to validate on"
+    learned = len(rows) if cross_validates else len(train_rows)
+    on_progress(0, f"{learned} pictures of {len(classes)} classes, {judging}")
     body = architectures.find(arch)
     weights, words = Weights(body.weights, body.license), RECIPES[recipe].words
     mean, std = list(body.mean), list(body.std)
@@ -79,22 +92,28 @@ def train(
     torch.manual_seed(seed)
     learn = architectures.learner(body, classes, image_size, pretrained=True)
     train_pictures, valid_pictures = (
-        ([dataset / row.file for row in rows], torch.tensor([classes.index(row.label) for row in rows]))
-        for rows in (train_rows, valid_rows)
+        (
+            [dataset / row.file for row in side],
+            torch.tensor([classes.index(row.label) for row in side], dtype=torch.int64),
+        )
+        for side in (train_rows, valid_rows)
     )
-    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, root, minutes)
-    history = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
-    training = replace(training, history=history)
+    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, fold, root, minutes)
+    trained = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
+    training = replace(training, history=trained.history)
     if out:
         state = {name: tensor.cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
         save_file(state, out / "model.safetensors")
         contracts.write(out / "training.json", training)
-    on_progress(1, f"trained; {history[-1].error_rate:.1%} of the validation pictures are wrong")
+        if trained.judged:
+            trained.judged.save(out)
+    where = "pictures are wrong in cross-validation" if trained.judged else "validation pictures are wrong"
+    on_progress(1, f"trained; {trained.history[-1].error_rate:.1%} of the {where}")
     return training
 
 
 def trainable_classes(dataset: Path, train_rows: list[LabelRow], valid_rows: list[LabelRow]) -> list[str]:
-    """The sorted classes of a data set that can be trained on; raises DataSetError otherwise."""
+    """The sorted classes of a data set that can be trained on, on `train_rows`; raises DataSetError otherwise."""
     counts = Counter(row.label for row in train_rows)
     if len(counts) < 2:
         raise DataSetError(

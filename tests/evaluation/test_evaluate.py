@@ -1,12 +1,15 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.evaluation import calibration, evaluate
+from greenr_luigi.dataset.rows import LabelRow, read_labels
+from greenr_luigi.evaluation import calibration, evaluate, familiarity
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts
 from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
+from greenr_luigi.training import architectures, features, folds
 from tests import walk
 from tests.progress import quiet
 from tests.training.test_train import without
@@ -18,13 +21,19 @@ def test_writes_what_the_contract_says():
     folders = walk.walk()
     assert sorted(p.name for p in folders.evaluation.iterdir()) == [
         "centers.npy",
+        "fold_centers.npy",
         "label_issues.csv",
         "metrics.json",
+        "out_of_fold.csv",
         "predictions.csv",
         "report.html",
     ]
     metrics = json.loads((folders.evaluation / "metrics.json").read_text())
-    assert metrics["pictures"] == {"valid": 6, "test": 6}
+    assert metrics["pictures"] == {"valid": 0, "test": 6}
+    assert {name: metrics["cross_validation"][name] for name in ("folds", "pictures")} == {
+        "folds": 5,
+        "pictures": 18,
+    }
     assert np.sum(metrics["confusion"]) == 6
     assert metrics["accuracy"] == pytest.approx(np.trace(metrics["confusion"]) / 6)
     assert metrics["data"]["counts"]["train"] == {"disc": 6, "three": 6}
@@ -35,10 +44,56 @@ def test_predictions_tell_the_metrics_again():
     held_out = read_predictions(folders.evaluation / "predictions.csv")
     classes, rows = held_out.classes, held_out.rows
     metrics = json.loads((folders.evaluation / "metrics.json").read_text())
-    assert classes == ["disc", "three"] and {row.side for row in rows} == {"valid", "test"}
+    assert classes == ["disc", "three"] and {row.side for row in rows} == {"test"}
     assert [row.predicted for row in rows] == [classes[i] for i in held_out.logits.argmax(1)]
     right = [row.predicted == row.label for row in rows if row.side == "test"]
     assert np.mean(right) == metrics["accuracy"]
+    others, told = read_predictions(folders.evaluation / "out_of_fold.csv"), metrics["cross_validation"]
+    assert len(others.rows) == 18 and {row.side for row in others.rows} == {"train", "valid"}
+    assert np.mean([row.predicted != row.label for row in others.rows]) == told["error"]
+    probabilities = calibration.softmax(others.logits, metrics["temperature"])
+    assert calibration.negative_log_likelihood(probabilities, others.labels) == pytest.approx(
+        told["loss"], rel=1e-4
+    )
+    assert metrics["threshold"] == pytest.approx(calibration.threshold(probabilities.max(1), 0.975), rel=1e-4)
+    assert metrics["familiarity"] == pytest.approx(calibration.threshold(others.familiarity, 0.975), rel=1e-4)
+
+
+def test_a_model_that_was_not_cross_validated_is_judged_by_the_validation_pictures(tmp_path):
+    """As after fine-tuning, and as of a model of an earlier version."""
+    folders = walk.walk()
+    shutil.copytree(folders.model, tmp_path / "m")
+    (tmp_path / "m" / "folds.safetensors").unlink()
+    (tmp_path / "e").mkdir()
+    metrics = evaluate.evaluate(folders.dataset, tmp_path / "m", tmp_path / "e", on_progress=quiet)
+    assert metrics.cross_validation is None and (metrics.pictures.valid, metrics.pictures.test) == (6, 6)
+    rows = read_predictions(tmp_path / "e" / "predictions.csv").rows
+    assert {row.side for row in rows} == {"valid", "test"}
+    assert not (tmp_path / "e" / "out_of_fold.csv").exists()
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "fitted on the validation pictures" in page and "ross-validation" not in page
+    nothing = without(folders.dataset, tmp_path / "d", lambda row: row.side == "valid")
+    with pytest.raises(pixels.DataSetError, match="'valid', expected at least one"):
+        evaluate.evaluate(nothing, tmp_path / "m", tmp_path / "e", on_progress=quiet)
+
+
+def test_each_picture_is_judged_by_what_has_not_learned_from_it(tmp_path):
+    """By the heads of the folds, and the centers of the classes beside them."""
+    folders = walk.walk()
+    judged, centers = folds.load(folders.model), np.load(folders.evaluation / "fold_centers.npy")
+    learn, training = architectures.load_model(folders.model)
+    rows = read_labels(folders.dataset, "train") + read_labels(folders.dataset, "valid")
+    x = features.pooled(learn, [folders.dataset / row.file for row in rows], training, quiet)
+    told = {row.file: (row, logits) for row, logits in zip(*by_picture(folders.evaluation), strict=True)}
+    for row, k, own in zip(rows, judged.fold, x.flatten(1).numpy(), strict=True):
+        said, logits = told[row.file]
+        assert judged.weight[k] @ own + judged.bias[k] == pytest.approx(logits, rel=1e-3, abs=1e-3)
+        assert familiarity.familiarity(own[None], centers[k])[0] == pytest.approx(said.familiarity, abs=1e-4)
+
+
+def by_picture(evaluation):
+    found = read_predictions(evaluation / "out_of_fold.csv")
+    return found.rows, found.logits
 
 
 def test_same_bytes_again(tmp_path):
@@ -60,6 +115,25 @@ def held_out(classes, rows, logits, familiarity):
 
 
 NO_COUNTS = DataCounts("", {})
+
+
+def test_a_cross_validation_takes_the_place_of_the_validation_pictures():
+    """Twenty pictures, three of which are named wrongly, and none of them familiar."""
+    rows = [LabelRow(str(n), "ab"[n % 2], "", "train") for n in range(20)]
+    logits = np.where(np.arange(20)[:, None] % 2 == np.arange(2), 2.0, 0)
+    logits[:3] = logits[:3, ::-1]
+    others = held_out(["a", "b"], rows, logits, np.full(20, -0.5))
+    test = [LabelRow("t", "a", "", "test"), LabelRow("v", "a", "", "valid")]
+    tested = held_out(["a", "b"], test, np.array([[9.0, 0], [0, 9]]), np.array([0.1, 0.9]))
+    found = evaluate.measure(tested, NO_COUNTS, "", others, 5)
+    crossed = found.cross_validation
+    assert (crossed.folds, crossed.pictures, crossed.error) == (5, 20, 0.15)
+    assert crossed.error_interval == calibration.wilson(3, 20)
+    assert found.familiarity == -0.5 and found.temperature == calibration.fit_temperature(
+        logits, others.labels
+    )
+    assert (found.error, found.coverage) == (0, 1)
+    assert evaluate.measure(tested, NO_COUNTS).familiarity == 0.9
 
 
 def test_temperature_and_threshold_do_not_see_the_test_pictures():
@@ -97,7 +171,7 @@ def test_metrics_by_hand():
 @pytest.mark.parametrize("label", ["disc", "three"])
 def test_a_class_missing_on_a_side_is_no_obstacle(tmp_path, label):
     dataset = without(
-        walk.walk().dataset, tmp_path / "d", lambda row: row.side != "train" and row.label == label
+        walk.walk().dataset, tmp_path / "d", lambda row: row.side == "test" and row.label == label
     )
     (tmp_path / "e").mkdir()
     evaluate.evaluate(dataset, walk.walk().model, tmp_path / "e", on_progress=quiet)
@@ -108,6 +182,11 @@ def test_nothing_to_judge_by_is_an_error(tmp_path):
     dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == "test")
     with pytest.raises(pixels.DataSetError, match="'test', expected at least one"):
         evaluate.evaluate(dataset, walk.walk().model, tmp_path, on_progress=quiet)
+    fewer = without(walk.walk().dataset, tmp_path / "f", lambda row: row.side == "valid")
+    with pytest.raises(
+        pixels.DataSetError, match=r"12 pictures are not for testing, .* learned from 18; train"
+    ):
+        evaluate.evaluate(fewer, walk.walk().model, tmp_path, on_progress=quiet)
     strange = walk.drawn(tmp_path / "s", ("disc", "four"), each=4)
     with pytest.raises(pixels.DataSetError, match=r"does not know \['four'\], it knows \['disc', 'three'\]"):
         evaluate.evaluate(strange, walk.walk().model, tmp_path, on_progress=quiet)

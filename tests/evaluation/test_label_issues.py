@@ -6,6 +6,7 @@ import torch
 
 from greenr_luigi.dataset import pixels
 from greenr_luigi.evaluation import label_issues
+from greenr_luigi.training import folds
 from tests import walk
 
 pytestmark = pytest.mark.slow
@@ -16,13 +17,20 @@ def test_planted_labels_are_found(tmp_path):
     generator = torch.Generator().manual_seed(0)
     truth = np.arange(120) % 2
     features = (
-        torch.randn(120, 16, 1, 1, generator=generator)
-        + torch.from_numpy(truth * 3.0)[:, None, None, None].float()
-    )
+        torch.randn(120, 16, generator=generator) + torch.from_numpy(truth * 3.0)[:, None].float()
+    ).numpy()
     labels = truth.copy()
     labels[[5, 40, 77, 110]] ^= 1
-    probabilities = label_issues.out_of_fold_probabilities(features, labels, seed=1)
+    fold = folds.divide(labels, [str(n) for n in range(120)], 1)
+    probabilities = label_issues.out_of_fold_probabilities(features, labels, fold)
     assert np.allclose(probabilities.sum(1), 1)
+    others = features.copy()
+    others[fold == 3] *= -9
+    again = label_issues.out_of_fold_probabilities(features, labels, np.where(fold == 2, -1, fold))
+    assert np.isnan(again[fold == 2]).all() and (again[fold == 3] == probabilities[fold == 3]).all()
+    assert (
+        label_issues.out_of_fold_probabilities(others, labels, fold)[fold == 1] != probabilities[fold == 1]
+    ).any()
     row = pixels.read_rows(walk.walk().dataset, "train")[0]
     rows = [dataclasses.replace(row, file=str(i), label="ab"[k]) for i, k in enumerate(labels)]
     found = label_issues.find_label_issues(rows, probabilities, ["a", "b"])

@@ -34,6 +34,16 @@ def test_a_page_of_its_own_that_tells_the_main_things():
     assert str(walk.walk().dataset) not in page
 
 
+def test_it_says_which_error_is_which():
+    page = html.unescape(re.sub(r"<[^>]+>", "", (walk.walk().evaluation / "report.html").read_text()))
+    assert "each of the 18 other pictures is judged by a model that has not learned from it" in page
+    assert "error in cross-validation of 18 pictures" in page and "true error rate by the test" in page
+    assert (
+        "which was fitted in cross-validation" in page and "over the 5 folds of the cross-validation" in page
+    )
+    assert "12 training + 6 validation + 6 test pictures" in page
+
+
 def test_the_verdict_stands_at_the_top(tmp_path):
     folders = walk.walk()
     for accepted, word in ((True, "Released"), (False, "Not released")):

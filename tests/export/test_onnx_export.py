@@ -15,7 +15,7 @@ from greenr_luigi.export import assembly, parity
 from greenr_luigi.export.model_card import ModelCard, read_card
 from greenr_luigi.inference import open_session
 from greenr_luigi.pictures import door
-from greenr_luigi.training import architectures, body_onnx, heads
+from greenr_luigi.training import architectures, body_onnx, linear_head
 from tests import walk
 
 pytestmark = pytest.mark.slow
@@ -154,7 +154,7 @@ def test_a_body_without_a_feature_map_exports_too():
     learn = architectures.learner(architectures.find("test_vit"), ["a", "b"], 160, pretrained=False)
     learn.model.eval()
     training = walk.settings(architectures.find("test_vit"), 160)
-    body, head = body_onnx.written(learn.model[0], training), heads.folded(learn.model[1])
+    body, head = body_onnx.written(learn.model[0], training), linear_head.folded(learn.model[1])
     model = assembly.assembled(
         assembly.Parts(body, head.weight, head.bias, 1.0, np.eye(2, 64, dtype=np.float32))
     )

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
-from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import LabelRow
-from greenr_luigi.export import assembly, quantization
+from greenr_luigi.dataset.rows import LabelRow, read_labels
+from greenr_luigi.evaluation.predictions import read_predictions
+from greenr_luigi.export import answers, assembly, quantization
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization, read_card
-from greenr_luigi.training import body_onnx, heads
+from greenr_luigi.training import body_onnx, folds, linear_head
 from greenr_luigi.training.architectures import load_model
 from tests import tiny_release, walk
 
@@ -22,18 +22,35 @@ TINY = replace(CARD, image_size=tiny_release.SIZE)
 
 @pytest.fixture(scope="module")
 def rows():
-    return sorted(pixels.read_rows(walk.walk().dataset, "test", "valid"), key=lambda row: row.sha256)
+    return [row for side in ("train", "valid") for row in read_labels(walk.walk().dataset, side)]
 
 
 @pytest.fixture(scope="module")
 def integers():
-    """The drawings' model in integers, from the body that its model.onnx begins with."""
+    """The body of the drawings' model, in integers."""
+    return quantization.quantized(floats(), walk.SIZE)
+
+
+def floats():
     learn, training = load_model(walk.walk().model)
-    body = quantization.quantized(body_onnx.written(learn.model[0], training), walk.SIZE)
+    return body_onnx.written(learn.model[0], training)
+
+
+def parts(body):
+    """Of the drawings' model."""
+    learn, _ = load_model(walk.walk().model)
     centers = np.load(walk.walk().evaluation / "centers.npy")
-    temperature = read_card(walk.walk().export).temperature
-    head = heads.folded(learn.model[1])
-    return assembly.assembled(assembly.Parts(body, head.weight, head.bias, temperature, centers))
+    head = linear_head.folded(learn.model[1])
+    return assembly.Parts(body, head.weight, head.bias, read_card(walk.walk().export).temperature, centers)
+
+
+def judges():
+    folders = walk.walk()
+    return quantization.judges(folders.model, folders.evaluation, folders.dataset, parts(floats()))
+
+
+def offered(make):
+    return quantization.offered(judges(), make, CARD, walk.walk().dataset)
 
 
 def quantized_convolutions(file):
@@ -44,27 +61,23 @@ def quantized_convolutions(file):
 
 
 @pytest.fixture
-def exported(tmp_path, monkeypatch):
-    """A folder with the drawings' model, whose few held-out pictures shall do."""
+def few(monkeypatch):
+    """The few held-out pictures of the drawings' model shall do."""
     monkeypatch.setattr(quantization, "LEAST_PICTURES", 1)
-    (tmp_path / "model.onnx").write_bytes((walk.walk().export / "model.onnx").read_bytes())
-    return tmp_path
 
 
-def test_integers_that_cost_nothing_are_offered_however_far_probabilities_move(exported, integers, rows):
-    said = quantization.offer(exported, lambda: integers, CARD, walk.walk().dataset)
-    assert said.offered and said.why is None and said.pictures == len(rows)
-    place = exported / "model.int8.onnx"
-    assert quantization.compare(exported / "model.onnx", place, CARD, walk.walk().dataset, rows) == said
+def test_integers_that_cost_nothing_are_offered_however_far_probabilities_move(few, integers, rows):
+    body, said = offered(lambda: integers)
+    assert body == integers and said.offered and said.why is None and said.pictures == len(rows) == 18
     assert 0 < said.mean_difference <= said.largest_difference
     assert said.floats.error == said.integers.error == 0 and said.floats.loss != said.integers.loss
     assert said.error_interval[0] < 0 < said.error_interval[1]
-    assert place.stat().st_size < (exported / "model.onnx").stat().st_size / 3
+    assert len(integers) < len(floats()) / 3
 
 
-def test_first_layers_and_the_answer_stay_in_float(exported, integers):
-    model, place = exported / "model.onnx", exported / "model.int8.onnx"
-    place.write_bytes(integers)
+def test_first_layers_and_the_answer_stay_in_float(tmp_path, integers):
+    model, place = walk.walk().export / "model.onnx", tmp_path / "model.int8.onnx"
+    place.write_bytes(assembly.assembled(parts(integers)))
     names = [node.name for node in onnx.load(model).graph.node if node.op_type == "Conv"]
     assert quantized_convolutions(place) == names[quantization.FLOAT_FIRST : -1]
     assert not quantized_convolutions(model)
@@ -80,11 +93,25 @@ def test_integers_are_kept_and_are_the_same_bytes_anew(tmp_path, monkeypatch):
     assert len([*(tmp_path / "bodies").iterdir()]) == 1
 
 
-def test_integers_that_cost_something_are_withdrawn(exported, integers, monkeypatch):
+def test_integers_that_cost_something_are_not_offered(few, integers, monkeypatch):
     monkeypatch.setattr(quantization, "MORE_LOSS", -1.0)
-    said = quantization.offer(exported, lambda: integers, CARD, walk.walk().dataset)
-    assert not said.offered and "nats more loss" in said.why and said.integers
-    assert [path.name for path in exported.iterdir()] == ["model.onnx"]
+    body, said = offered(lambda: integers)
+    assert body is None and not said.offered and "nats more loss" in said.why and said.integers
+
+
+def test_each_fold_is_asked_by_its_own_head_and_without_folds_what_is_held_out(tmp_path):
+    folders = walk.walk()
+    judged, by_fold = folds.load(folders.model), judges()
+    assert sorted(len(one.rows) for one in by_fold) == sorted(np.bincount(judged.fold).tolist())
+    told = {row.file: row for row in read_predictions(folders.evaluation / "out_of_fold.csv").rows}
+    probabilities, familiarity = quantization.asked(by_fold, floats(), CARD, folders.dataset)
+    rows = [row for one in by_fold for row in one.rows]
+    assert {row.file for row in rows} == {*told}
+    for row, said, near in zip(rows, probabilities, familiarity, strict=True):
+        assert CARD.classes[said.argmax()] == told[row.file].predicted
+        assert near == pytest.approx(told[row.file].familiarity, abs=1e-3)
+    (alone,) = quantization.judges(tmp_path, folders.evaluation, folders.dataset, parts(b"body"))
+    assert alone.parts.body == b"body" and {row.side for row in alone.rows} == {"test", "valid"}
 
 
 def test_few_held_out_pictures_prove_nothing(rows):
@@ -108,18 +135,16 @@ def test_what_the_library_logs_sets_nothing_up(tmp_path):
     assert (told.returncode, told.stderr) == (0, "")
 
 
-def test_a_network_that_would_gain_nothing_stays_as_it_is(exported):
+def test_a_network_that_would_gain_nothing_stays_as_it_is(few):
     """No convolution but the first three; or other activations than ReLU between them."""
-    model = onnx.load(exported / "model.onnx")
+    model = onnx.load(walk.walk().export / "model.onnx")
     for node in model.graph.node:
         if node.op_type == "Clip":
             node.op_type = "HardSwish"
             del node.input[1:]
     for data in (tiny_release.model(), model.SerializeToString()):
         assert quantization.quantized(data, walk.SIZE) == b""
-    none = Quantization(False, "few of its layers would gain")
-    assert quantization.offer(exported, lambda: None, CARD, walk.walk().dataset) == none
-    assert [path.name for path in exported.iterdir()] == ["model.onnx"]
+    assert offered(lambda: None) == (None, Quantization(False, "few of its layers would gain"))
 
 
 def colours(folder, *names):
@@ -129,8 +154,13 @@ def colours(folder, *names):
     return [LabelRow(f"{name}.jpg", "disc", "0" * 64, "test") for name in names]
 
 
+def said_by(model, rows, folder):
+    (folder / "model.onnx").write_bytes(model)
+    return answers.answers(folder / "model.onnx", TINY, [folder / row.file for row in rows], None)
+
+
 @pytest.mark.parametrize(
-    ("weights", "limits", "labels", "answers"),
+    ("weights", "limits", "labels", "changed"),
     [
         (-1.0, (0.0, 0.0), 2, 2),
         # The same label, and now below the threshold.
@@ -141,22 +171,20 @@ def colours(folder, *names):
         (1.0, (0.6, 0.0), 0, 0),
     ],
 )
-def test_compare_counts_what_changed(tmp_path, weights, limits, labels, answers):
-    for name, factor in (("a.onnx", 1.0), ("b.onnx", weights)):
-        (tmp_path / name).write_bytes(tiny_release.model(factor * tiny_release.WEIGHTS))
+def test_compare_counts_what_changed(tmp_path, weights, limits, labels, changed):
+    models = (tiny_release.model(factor * tiny_release.WEIGHTS) for factor in (1.0, weights))
     files = colours(tmp_path, "yellow", "darkred")
     threshold, familiarity = limits
     card = replace(TINY, threshold=threshold, familiarity=familiarity)
-    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", card, tmp_path, files)
-    assert (said.pictures, said.labels_changed, said.answers_changed) == (2, labels, answers)
+    said = quantization.compare(*(said_by(model, files, tmp_path) for model in models), card, files)
+    assert (said.pictures, said.labels_changed, said.answers_changed) == (2, labels, changed)
 
 
 def test_the_difference_is_a_pictures_and_not_a_classs(tmp_path):
     """From all for the one class to all for another is 1, however many classes there are."""
-    for name, weights in (("a.onnx", tiny_release.WEIGHTS), ("b.onnx", tiny_release.WEIGHTS[[2, 0, 1]])):
-        (tmp_path / name).write_bytes(tiny_release.model(weights))
+    models = map(tiny_release.model, (tiny_release.WEIGHTS, tiny_release.WEIGHTS[[2, 0, 1]]))
     files = colours(tmp_path, "yellow")
-    said = quantization.compare(tmp_path / "a.onnx", tmp_path / "b.onnx", TINY, tmp_path, files)
+    said = quantization.compare(*(said_by(model, files, tmp_path) for model in models), TINY, files)
     assert said.mean_difference == pytest.approx(1, abs=0.01)
 
 

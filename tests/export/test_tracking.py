@@ -71,6 +71,9 @@ def test_a_run_holds_parameters_metrics_curves_and_files(server, tmp_path):
     told = client.get_run(run)
     metrics = json.loads((folders.evaluation / "metrics.json").read_text())
     assert told.info.status == "FINISHED"
+    crossed = metrics["cross_validation"]
+    assert told.data.metrics["cross_validation/error"] == crossed["error"]
+    assert told.data.metrics["cross_validation/loss"] == pytest.approx(crossed["loss"])
     assert (
         told.data.params["arch"] == "tf_efficientnet_lite0" and told.data.params["classes"] == "disc, three"
     )

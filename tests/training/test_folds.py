@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from greenr_luigi.training import folds, heads
+from greenr_luigi.training import cross_validation, folds, heads
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.progress import quiet
@@ -82,12 +82,12 @@ def head() -> nn.Module:
 def test_nothing_of_a_picture_is_in_the_head_that_judges_it(tmp_path: Path) -> None:
     x, y = clouds()
     fold = folds.divide(y.numpy(), [str(n) for n in range(40)], 0)
-    found = folds.out_of_fold(head(), x, y, fold, TRAINING, quiet)
+    found = cross_validation.out_of_fold(head(), x, y, fold, TRAINING, quiet)
     assert len(found.history) == 3 and found.error(x, y) < 0.1
     held = fold == 2
     other, turned = x.clone(), y.clone()
     other[held], turned[held] = -9 * x[held], 1 - y[held]
-    again = folds.out_of_fold(head(), other, turned, fold, TRAINING, quiet)
+    again = cross_validation.out_of_fold(head(), other, turned, fold, TRAINING, quiet)
     assert (found.weight[2] == again.weight[2]).all() and (found.bias[2] == again.bias[2]).all()
     assert all((found.weight[k] != again.weight[k]).any() for k in (0, 1, 3, 4))
     found.save(tmp_path)
@@ -102,7 +102,7 @@ def test_it_judges_as_heads_that_are_trained_one_by_one() -> None:
     fold[:2] = folds.ALWAYS
     made = head()
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    found = folds.out_of_fold(made, x, y, fold, TRAINING, quiet)
+    found = cross_validation.out_of_fold(made, x, y, fold, TRAINING, quiet)
     assert all((tensor == before[name]).all() for name, tensor in made.state_dict().items())
     rest, held = torch.from_numpy(fold != 3), torch.from_numpy(fold == 3)
     history = heads.fit(made, (x[rest], y[rest]), (x[held], y[held]), TRAINING, quiet)
@@ -118,11 +118,11 @@ def test_it_judges_as_heads_that_are_trained_one_by_one() -> None:
 def test_further_views_teach_and_do_not_judge() -> None:
     x, y = clouds()
     fold = folds.divide(y.numpy(), [str(n) for n in range(40)], 0)
-    plain = folds.out_of_fold(head(), x, y, fold, TRAINING, quiet)
+    plain = cross_validation.out_of_fold(head(), x, y, fold, TRAINING, quiet)
     both = torch.cat([x, x.flip(1)])
-    views = folds.out_of_fold(head(), both, y, fold, TRAINING, quiet)
+    views = cross_validation.out_of_fold(head(), both, y, fold, TRAINING, quiet)
     assert (views.weight != plain.weight).any() and views.logits(both).shape == (40, 2)
-    (rows, labels) = folds.some_of(both, y, fold == 1)
+    (rows, labels) = cross_validation.some_of(both, y, fold == 1)
     assert len(rows) == len(labels) == 16
     assert (rows[[0, 8]] == torch.stack([x[fold == 1][0], x.flip(1)[fold == 1][0]])).all()
 
@@ -139,5 +139,5 @@ def test_a_head_learns_without_pictures_to_watch() -> None:
 def test_very_few_pictures(each: int) -> None:
     x, y = clouds(2 * each)
     fold = folds.divide(y.numpy(), [str(n) for n in range(2 * each)], 0)
-    found = folds.out_of_fold(head(), x, y, fold, replace(TRAINING, epochs=1), quiet)
+    found = cross_validation.out_of_fold(head(), x, y, fold, replace(TRAINING, epochs=1), quiet)
     assert found.judged.all()

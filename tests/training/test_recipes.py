@@ -11,19 +11,22 @@ from tests.pipeline import REPOSITORY, after, copy_of_ready
 
 #: What another engineer writes into recipes.py.
 FUNCTION = '''
-def fit_untrained(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
+def fit_untrained(given: Ingredients, on_progress: OnProgress) -> Trained:
     """The head as it was initialized."""
     on_progress(1, "nothing to do")
-    return [Epoch(1, 1, 0.5)]
+    return Trained([Epoch(1, 1, 0.5)])
 
 
 ALL = (
 '''
-ENTRY = '    Recipe("untrained", "the body & the head as they came", fit_untrained),\n'
+ENTRY = '    Recipe("untrained", "the body & the head as they came", fit_untrained, cross_validates=False),\n'
 
 
 def test_only_training_imports_what_fits_a_model():
-    names = [f"greenr_luigi/training/{name}.py" for name in ("recipes", "train", "heads", "finetuning")]
+    names = [
+        f"greenr_luigi/training/{name}.py"
+        for name in ("recipes", "train", "heads", "cross_validation", "finetuning")
+    ]
     shaped = [
         stage.task_family
         for stage in run_order(build("DeployApp", [], REPOSITORY))

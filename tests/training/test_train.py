@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.training import architectures, finetuning, recipes, train
+from greenr_luigi.training import architectures, finetuning, folds, recipes, train
 from tests import walk
 from tests.progress import quiet
 
@@ -37,7 +38,11 @@ def without(dataset: Path, copy: Path, drop) -> Path:
 
 def test_writes_what_the_contract_says_and_learns():
     model = walk.walk().model
-    assert sorted(p.name for p in model.iterdir()) == ["model.safetensors", "training.json"]
+    assert sorted(p.name for p in model.iterdir()) == [
+        "folds.safetensors",
+        "model.safetensors",
+        "training.json",
+    ]
     info = json.loads((model / "training.json").read_text())
     assert info["classes"] == ["disc", "three"]
     assert info["image_size"] == walk.SIZE
@@ -56,7 +61,7 @@ def test_same_seed_same_bytes_and_the_test_side_is_never_opened(tmp_path):
     again = tmp_path / "again"
     again.mkdir()
     train.train(dataset, again, **OPTIONS)
-    for name in ("model.safetensors", "training.json"):
+    for name in ("folds.safetensors", "model.safetensors", "training.json"):
         assert (again / name).read_bytes() == (first.model / name).read_bytes()
     other = tmp_path / "other"
     other.mkdir()
@@ -95,10 +100,34 @@ def test_a_class_missing_among_the_validation_pictures_is_no_obstacle(tmp_path):
         ),
     ],
 )
-def test_a_data_set_that_nothing_can_be_learned_from_is_refused_at_once(tmp_path, drop, says):
+def test_a_data_set_that_nothing_can_be_fine_tuned_on_is_refused_at_once(tmp_path, drop, says):
     dataset = without(walk.walk().dataset, tmp_path / "d", drop)
     with pytest.raises(DataSetError, match=says):
+        train.train(dataset, tmp_path, **OPTIONS, recipe="finetune")
+
+
+def test_a_data_set_that_nothing_can_be_learned_from_is_refused_at_once(tmp_path):
+    dataset = without(walk.walk().dataset, tmp_path / "none", lambda row: row.side != "test")
+    with pytest.raises(DataSetError, match=r"classes are \[\], expected at least two"):
         train.train(dataset, tmp_path, **OPTIONS)
+    rows = manifest.read_csv(walk.walk().dataset / "manifest.csv", SplitRow)
+    together = [replace(row, group=row.label) for row in rows]
+    dataset = without(walk.walk().dataset, tmp_path / "groups", lambda row: False)
+    manifest.write_csv(dataset / "manifest.csv", together, SplitRow)
+    with pytest.raises(DataSetError, match="each class is one group, so that none can be judged"):
+        train.train(dataset, tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize("side", ["train", "valid"])
+def test_a_side_that_is_empty_is_no_obstacle_and_both_teach(tmp_path, side):
+    dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == side)
+    (tmp_path / "m").mkdir()
+    train.train(dataset, tmp_path / "m", **OPTIONS)
+    judged = folds.load(tmp_path / "m")
+    assert judged.judged.all() and len(judged.fold) == (6 if side == "train" else 12)
+    assert len(folds.load(walk.walk().model).fold) == 18
+    other, first = (load_file(folder / "model.safetensors") for folder in (tmp_path / "m", walk.walk().model))
+    assert any(not torch.equal(other[name], first[name]) for name in first if name.startswith("1."))
 
 
 def test_a_class_of_one_picture_is_named(tmp_path):
@@ -128,7 +157,8 @@ def test_progress_goes_from_nothing_to_all(tmp_path):
     )
     fractions = [fraction for fraction, _ in told]
     assert fractions[0] == 0 and fractions[-1] == 1 and fractions == sorted(fractions)
-    assert "of the validation pictures are wrong" in told[-1][1]
+    assert "of the pictures are wrong in cross-validation" in told[-1][1]
+    assert any("fold 2 of 5, epoch 6 of 6: train loss" in words for _, words in told)
 
 
 @pytest.mark.parametrize("recipe", ["views", "finetune"])
@@ -143,6 +173,7 @@ def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     _, training = architectures.load_model(tmp_path)
     assert training.recipe == recipe and training.recipe_words == recipes.RECIPES[recipe].words
     assert told == sorted(told) and told[-1] == 1
+    assert (folds.load(tmp_path) is None) == (recipe == "finetune")
     assert len(training.history) == 6 + (finetuning.EPOCHS if recipe == "finetune" else 0)
     body = load_file(tmp_path / "model.safetensors")["0.model.conv_head.weight"]
     before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_head.weight"]
