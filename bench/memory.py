@@ -1,7 +1,7 @@
 """The most memory that training, evaluation and the gate hold, of so many pictures whose features are kept already:
 synthetic ones, so that no picture need lie anywhere.
 
-python bench/memory.py PICTURES [HOME]    (HOME keeps what is made for the next time)
+python -m bench.memory PICTURES [HOME]    (HOME keeps what is made for the next time)
 """
 
 import argparse

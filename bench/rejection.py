@@ -1,7 +1,7 @@
 """What a run costs from nothing, with nothing to do, and after one picture was rejected; and whether the last gives the
 same release, byte for byte, as a run from nothing that knows of the rejection.
 
-python bench/rejection.py PHOTOGRAPHS HOME NUMBER [STEP ...]
+python -m bench.rejection PHOTOGRAPHS HOME NUMBER [STEP ...]
 
 PHOTOGRAPHS: a folder with one sub-folder a class. HOME: where all is kept, so that the steps may be done one by one, on
 different days. NUMBER: of pictures; past those that are given, other crops, mirrored and darker ones of them. STEP:
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -59,26 +60,29 @@ def greenr(home: Path, *arguments: str) -> None:
 def deploy(home: Path, pictures: Path, step: str) -> None:
     """A run in `home`; prints what it and each of its stages took, and notes it in steps.json."""
     home.mkdir(parents=True, exist_ok=True)
-    began, clock = time.time(), time.monotonic()
+    began, clock, before = time.time(), time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     options = ["--local-scheduler", "--folder", str(pictures), "--port", PORT]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     luigi = [sys.executable, "-m", "luigi", "--module", "tasks", "DeployApp", *options]
     with (home / "luigi.log").open("w") as log:
         subprocess.run(luigi, cwd=home, env=environment, check=True, stdout=log, stderr=log)
-    whole = time.monotonic() - clock
+    whole, after = time.monotonic() - clock, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     greenr(home, "stop")
     seconds = dict[str, float]()
     stamps = [path for path in (home / "data").glob("*/*/stamp.json") if path.parent.is_symlink()]
     for stamp in map(json.loads, sorted(path.read_text() for path in stamps)):
         if stamp["started"] > began:
-            name = stamp["title"].partition(" ")[0]
+            name = stamp["title"].partition("(")[0]
             seconds[name] = seconds.get(name, 0) + stamp["finished"] - stamp["started"]
     seconds["between the stages"] = whole - sum(seconds.values())
     release = (home / "data" / "releases" / "current").readlink().name
-    print(f"{step}: {whole:.1f} s, release {release}")
+    print(f"{step}: {whole:.1f} s ({cpu:.0f} s of CPU), release {release}")
     for name, taken in seconds.items():
         print(f"  {name:22} {taken:7.1f} s")
-    (home / f"{step}.json").write_text(json.dumps({"release": release, "seconds": seconds, "whole": whole}))
+    (home / f"{step}.json").write_text(
+        json.dumps({"release": release, "seconds": seconds, "whole": whole, "cpu": cpu})
+    )
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def out_of_fold_probabilities(features: Features, labels: Ints, fold: Ints) -> F
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
+    model = make_pipeline(StandardScaler(copy=False), LogisticRegression(C=REGULARIZATION, max_iter=500))
     found = np.full((len(labels), len(np.unique(labels))), np.nan)
     # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
     with threadpool_limits(1):

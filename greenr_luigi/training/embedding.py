@@ -107,11 +107,11 @@ def embedded(
             parts = _kept_or_computed(closing.enter_context(kept), embedder, paths)
         for rows, part in parts:
             if found is None:
-                found = _empty(root, len(paths), part.shape[1])
+                found = empty(root, len(paths), part.shape[1])
             found[rows] = part
             done += len(rows)
             on_progress(done / len(paths), f"looking at pictures: {done} of {len(paths)}")
-    return _empty(None, 0, embedder.size()) if found is None else found
+    return empty(None, 0, embedder.size()) if found is None else found
 
 
 def _kept_or_computed(
@@ -141,8 +141,9 @@ def _numbered(rows: Sequence[int], parts: Iterable[Features]) -> Iterator[tuple[
         start += len(part)
 
 
-def _empty(root: Path | None, rows: int, size: int) -> Features:
-    """An array in a file without a name, which is gone with the last who holds it; in memory where there is none."""
+def empty(root: Path | None, rows: int, size: int) -> Features:
+    """An array to fill. It lies in a file of a data root that has no name, and is gone with the last who holds it; in
+    memory where there is no root, or no room."""
     with contextlib.suppress(OSError):
         if root:
             with tempfile.TemporaryFile(dir=root / FEATURES) as file:

@@ -105,8 +105,8 @@ def test_where_there_is_no_room_it_is_in_memory(small_disk):
     (small_disk / "features").mkdir()
     room = os.statvfs(small_disk)
     fits = room.f_bavail * room.f_frsize // 8
-    assert isinstance(embedding._empty(small_disk, fits // 8, 1), np.memmap)
-    assert not isinstance(embedding._empty(small_disk, 8 * fits, 1), np.memmap)
+    assert isinstance(embedding.empty(small_disk, fits // 8, 1), np.memmap)
+    assert not isinstance(embedding.empty(small_disk, 8 * fits, 1), np.memmap)
 
 
 def test_no_picture_gives_no_row(tmp_path):
