@@ -12,8 +12,10 @@ import sys
 
 import pytest
 
+from greenr_luigi import kept
 from greenr_luigi.operations.last_run import command_to_run_again, dataset_and_evaluation
 from greenr_luigi.operations.prune import prune
+from greenr_luigi.operations.usage import CACHES
 from greenr_luigi.serving import rollout
 from greenr_luigi.staleness import traces
 from tests.pipeline import (
@@ -210,7 +212,7 @@ def test_a_stage_can_be_run_alone(tmp_path):
     assert (run.status, list(run.ran)) == (0, [DOWNLOAD_D, SPLIT])
     # Nothing is deployed, so nothing is live.
     removed = prune(pipeline.root, 0)
-    assert {removal.what for removal in removed} - {"lock"} == {DOWNLOAD_D, DOWNLOAD_G, SPLIT}
+    assert {removal.what for removal in removed} - {"lock"} == {DOWNLOAD_D, DOWNLOAD_G, SPLIT, kept.CHECKS}
     left = pipeline.root.glob("*/*")
     assert [path for path in left if path.is_dir() or path.suffix == ".lock"] == []
 
@@ -229,13 +231,13 @@ def test_usage_and_prune_keep_what_is_live(deployed):
     assert words[:4] == ["luigi", "--module", "tasks", "DeployApp"]
     assert deployed.causes(*words[5:]) == {}
     store = deployed.root / "releases"
-    spared = {f"releases/{rollout.previous(store)}", "features", "bodies"}
+    spared = {f"releases/{rollout.previous(store)}", *CACHES}
     pictures = traces.snapshot(drawings())
     assert "would remove" in deployed.greenr("prune", "--keep", "0", "--dry-run").stdout
     assert len(json.loads(deployed.greenr("usage", "--json").stdout)) == len(before)
     deployed.greenr("prune", "--keep", "0")
-    kept = json.loads(deployed.greenr("usage", "--json").stdout)
-    assert {row["place"] for row in kept} == live | spared < {row["place"] for row in before}
+    after = json.loads(deployed.greenr("usage", "--json").stdout)
+    assert {row["place"] for row in after} == live | spared < {row["place"] for row in before}
     assert traces.snapshot(drawings()) == pictures
     assert deployed.run().ran == {}
 
