@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
 from math import nan
 from typing import Any
 
@@ -20,22 +20,8 @@ LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of a tensor, which are copied when they are asked for."""
-
-    of: torch.Tensor
-    rows: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, items: list[int]) -> torch.Tensor:
-        return self.of[self.rows[items]]
-
-
 #: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
-Labelled = tuple[torch.Tensor | Rows, torch.Tensor]
+Labelled = tuple[torch.Tensor, torch.Tensor]
 
 
 class EpochProgress(fv.Callback):  # type: ignore[misc]
@@ -80,24 +66,33 @@ def fit(
     # A linear layer learns as well from zero as from random weights, and does not keep what was random in them:
     # lower loss, and less harm from wrong labels (docs/benchmarks-appendix.md).
     nn.init.zeros_([module for module in head.modules() if isinstance(module, nn.Linear)][-1].weight)
-    # An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once.
-    n = len(train[1])
-    batch_size = min(n, 64, max(16, n // 8))
 
-    def tensor_loader(x: torch.Tensor | Rows, y: torch.Tensor, **options: Any) -> Any:
+    def tensor_loader(x: torch.Tensor, y: torch.Tensor, **options: Any) -> Any:
         return batch_loader(len(y), lambda items: (x[items], y[items]), **options)
 
     x, y = valid or (train[0], train[1][:0])
     loaders = fv.DataLoaders(
-        tensor_loader(*train, bs=batch_size, shuffle=True, drop_last=True), tensor_loader(x, y, bs=256)
+        tensor_loader(*train, bs=batch_size(len(train[1])), shuffle=True, drop_last=True),
+        tensor_loader(x, y, bs=256),
     )
     options = {"loss_func": fv.CrossEntropyLossFlat(), "metrics": fv.error_rate} | options
-    threads = torch.get_num_threads()
-    # So little arithmetic is slower on several threads than on one, much slower where others want the cores too.
-    torch.set_num_threads(1)
-    try:
+    with on_one_thread():
         learn = fv.Learner(loaders, head, **options)
         return fit_one_cycle(learn, training.epochs, LEARNING_RATE, on_progress, wd=weight_decay)
+
+
+def batch_size(pictures: int) -> int:
+    """An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once."""
+    return min(pictures, 64, max(16, pictures // 8))
+
+
+@contextlib.contextmanager
+def on_one_thread() -> Iterator[None]:
+    """So little arithmetic is slower on several threads than on one, much slower where others want the cores too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 

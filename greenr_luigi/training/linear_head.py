@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,19 @@ def folded(head: nn.Module) -> LinearHead:
     changes the shape (pooling, Flatten, Dropout)."""
     norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
     linear = next(m for m in head.children() if isinstance(m, nn.Linear))
+    made = without_norm(norm, linear.weight)
+    return made if linear.bias is None else replace(made, bias=made.bias + linear.bias.detach().numpy())
+
+
+def without_norm(norm: nn.BatchNorm1d, weight: torch.Tensor) -> LinearHead:
+    """The linear layer after a BatchNorm, `weight` (classes, features), with the norm folded into it; or one after each
+    part of a norm that stands before several, `weight` (heads, classes, features)."""
     assert norm.running_var is not None and norm.running_mean is not None
     with torch.inference_mode():
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        bias = linear.weight @ (norm.bias - scale * norm.running_mean)
-        weight = linear.weight * scale
-        return LinearHead(weight.numpy(), (bias if linear.bias is None else bias + linear.bias).numpy())
+        gain, shift, mean, variance = (
+            of_all.view(*weight.shape[:-2], 1, weight.shape[-1])
+            for of_all in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        )
+        scale = gain / torch.sqrt(variance + norm.eps)
+        bias = (weight * (shift - scale * mean)).sum(-1)
+        return LinearHead((weight * scale).numpy(), bias.numpy())
