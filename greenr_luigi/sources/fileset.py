@@ -92,7 +92,8 @@ class FileSet:
         read = self.read(number, of)
         all_names = read.names() if isinstance(read, Part) else listing.names(read)
         for name in sorted(all_names, key=listing.order):
-            if (self.rows is not None or is_taken(name)) and (self.folder / name).is_file():
+            # Path.is_file would raise PermissionError for a folder that may be listed and not entered.
+            if (self.rows is not None or is_taken(name)) and os.path.isfile(self.folder / name):  # noqa: PTH113
                 yield name
 
     def candidate(self, name: str) -> Candidate:

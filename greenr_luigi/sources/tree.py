@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -60,10 +61,8 @@ class Tree:
     def children(self, folder: Path) -> Children:
         """Raises SourceError for a folder that cannot be listed."""
         if folder not in self._children:
-            try:
+            with _named(folder):
                 self._children[folder] = self._list(folder)
-            except OSError as error:
-                raise SourceError(f"{folder} cannot be listed: {error.strerror}") from None
         return self._children[folder]
 
     def names(self) -> Sequence[str]:
@@ -83,11 +82,13 @@ class Tree:
         return table.columns(path)
 
     def held(self, files: FileSet) -> Sequence[str]:
-        """The folders in a class's folder that holds no files beside them; no more is listed than tells."""
+        """The folders in a class's folder that holds no files beside them; no more is listed than tells. Raises
+        SourceError for one that cannot be listed."""
         if files.rows is not None:
             return ()
         if files.folder not in self._held:
-            self._held[files.folder] = self._only_folders(files.folder)
+            with _named(files.folder):
+                self._held[files.folder] = self._only_folders(files.folder)
         return self._held[files.folder]
 
     def has_file(self, folder: Path) -> bool:
@@ -147,23 +148,31 @@ class Tree:
         """Of the files below that are no texts about pictures."""
         return (os.path.splitext(name)[1].lower() for name in self._files(folder) if is_taken(name))  # noqa: PTH122
 
-    def _files(self, folder: Path | str) -> Iterator[str]:
+    def _files(self, top: Path | str) -> Iterator[str]:
         """The names of the files below; no more is listed than is asked for."""
-        self._see(folder)
-        below = []
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if listing.is_hidden(entry.name):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        below.append(entry.path)
-                    else:
-                        yield entry.name
-        except OSError as error:
-            listing.raise_unless_unreachable(error)
-        for each in below:
-            yield from self._files(each)
+        below = [top]
+        while below:
+            folder = below.pop()
+            self._see(folder)
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if listing.is_hidden(entry.name):
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            below.append(entry.path)
+                        else:
+                            yield entry.name
+            except OSError as error:
+                listing.raise_unless_unreachable(error)
+
+
+@contextlib.contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error.strerror}") from None
 
 
 def _state(path: str) -> State | None:

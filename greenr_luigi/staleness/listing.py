@@ -32,7 +32,7 @@ HIDDEN = frozenset(
     }
 )
 #: Why what has a name may not be had.
-UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
+UNREACHABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)

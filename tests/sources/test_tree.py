@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from greenr_luigi.sources import layout, registry
 from greenr_luigi.sources.layout import Layout
 from greenr_luigi.sources.source import Request
 from greenr_luigi.sources.tree import Tree
-from greenr_luigi.staleness import listing
+from greenr_luigi.staleness import listing, traces
 from tests.sources.test_layout import NFC, NFD, tree
 
 
@@ -238,3 +240,48 @@ def test_a_future_time_is_no_reason_to_trust(tmp_path: Path) -> None:
     ahead = time.time() + 1e6
     os.utime(mine, (ahead, ahead))
     assert layout.of(mine) is not layout.of(mine)
+
+
+READING = """
+import sys
+from pathlib import Path
+from greenr_luigi.sources import layout
+from greenr_luigi.sources.source import SourceError
+try:
+    found = layout.of(Path(sys.argv[1]))
+    print(*(f"{label}/{name}" for label in "ab" for each in found.filesets(label) for name in each.names()))
+except SourceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(0o000, "{}/b cannot be listed: Permission denied"), (0o600, "a/1.jpg"), (0o700, "a/1.jpg b/2.jpg")],
+)
+def test_a_folder_that_may_not_be_read_is_named_or_passed_over(tmp_path: Path, mode: int, said: str) -> None:
+    """With 600 the names in it may be read, and nothing else of it."""
+    mine = tree(tmp_path / "mine", "a/1.jpg", "b/2.jpg")
+    (mine / "b").chmod(mode)
+    # Root itself may read whatever it will.
+    bare = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    ran = subprocess.run(
+        [*bare, sys.executable, "-c", READING, mine], capture_output=True, text=True, check=False
+    )
+    (mine / "b").chmod(0o700)
+    assert (ran.stdout.strip(), ran.stderr) == (said.format(mine), "")
+
+
+def test_names_in_names_without_end_are_passed_over(tmp_path: Path) -> None:
+    """Past some 4,096 characters, the system takes no path."""
+    mine, here = tree(tmp_path / "mine", "a/1.jpg", "b/2.jpg"), Path.cwd()
+    try:
+        os.chdir(mine / "a")
+        for _ in range(25):
+            os.mkdir("d" * 200)  # noqa: PTH102
+            os.chdir("d" * 200)
+        Path("2.jpg").touch()
+    finally:
+        os.chdir(here)
+    assert labels(layout.of(mine)) == {"a": ["a/1.jpg"], "b": ["b/2.jpg"]}
+    assert sorted(name for name, _ in traces.walk(mine)) == ["a/1.jpg", "b/2.jpg"]
