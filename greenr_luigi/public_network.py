@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -105,24 +106,31 @@ class SystemResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        while not self._free.acquire(blocking=False):
+        free = self._free
+        while not free.acquire(blocking=False):
             await asyncio.sleep(0.01)
         try:
-            found = in_thread(self._look_up, host, port, family)
+            # The scope of a link-local address is dropped: none is connected to.
+            found = in_thread(
+                socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+            )
         except OSError:
-            self._free.release()
+            free.release()
             raise
+        # Not by the thread: one that has not begun when its fetch is given up looks nothing up.
+        found.add_done_callback(lambda _: free.release())
         return [
             ResolveResult(hostname=host, host=str(at[0]), port=port, family=family, proto=protocol, flags=0)
             for family, _, protocol, _, at in await asyncio.wrap_future(found)
         ]
 
-    def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> list[tuple[Any, ...]]:
-        try:
-            # The scope of a link-local address is dropped: none is connected to.
-            return [*socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)]
-        finally:
-            self._free.release()
-
     async def close(self) -> None:
         pass
+
+
+def _renew() -> None:
+    SystemResolver._free = threading.BoundedSemaphore(LOOK_UPS)
+
+
+# In a process that is forked no look-up goes on of those that did.
+os.register_at_fork(after_in_child=_renew)

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -444,6 +445,28 @@ def test_more_names_than_are_looked_up_at_a_time_have_their_turn(monkeypatch: py
         return await asyncio.gather(*(resolver.resolve("private.test") for _ in range(20)))
 
     assert all(asyncio.run(run()))
+
+
+def test_a_look_up_that_is_given_up_before_it_begins_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where threads are many, one may begin late."""
+    begun = list[Future[object]]()
+
+    def in_thread(*args: object, **more: object) -> Future[object]:
+        begun.append(Future())
+        return begun[-1]
+
+    monkeypatch.setattr(public_network, "in_thread", in_thread)
+
+    async def given_up() -> None:
+        async with asyncio.timeout(0.001):
+            await public_network.SystemResolver().resolve("private.test")
+
+    free = threading.BoundedSemaphore(2)
+    monkeypatch.setattr(public_network.SystemResolver, "_free", free)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            asyncio.run(asyncio.wait_for(given_up(), 5))
+    assert all(one.cancelled() for one in begun) and len(begun) == 3
 
 
 def test_no_more_than_a_few_at_a_time() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import os
 import threading
 import time
 from collections import deque
@@ -75,6 +77,8 @@ class Memory:
 
 
 MEMORY = Memory(MOST)
+# Who waited or held something in the process that was forked does not here.
+os.register_at_fork(after_in_child=functools.partial(MEMORY.__init__, MOST))  # type: ignore[misc]
 
 
 class Body(bytes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import multiprocessing
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from greenr_luigi import background
+from greenr_luigi import background, public_network
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.sources import download, memory
 from greenr_luigi.sources.loading import Loader
@@ -154,3 +155,30 @@ def test_who_gives_waits_for_nobody() -> None:
         giving.join(10)
         assert not giving.is_alive()
     assert space.left == 3
+
+
+async def taken_and_looked_up() -> None:
+    async with asyncio.timeout(5):
+        await MEMORY.take(memory.MOST)
+        await public_network.SystemResolver().resolve("localhost")
+
+
+def test_a_process_that_is_forked_waits_for_nothing_of_the_other() -> None:
+    """As luigi's with `--workers 2`: what goes on is in threads, and these stay behind."""
+    free = public_network.SystemResolver._free
+    background.in_background(MEMORY.take(memory.MOST)).result()
+    waiting = background.in_background(MEMORY.take(1))
+    wait_for(lambda: bool(MEMORY._queue))
+    for _ in range(public_network.LOOK_UPS):
+        assert free.acquire(blocking=False)
+    try:
+        forked = multiprocessing.get_context("fork").Process(
+            target=lambda: background.in_background(taken_and_looked_up()).result()
+        )
+        forked.start()
+        forked.join()
+    finally:
+        waiting.cancel()
+        MEMORY.give(memory.MOST)
+        free.release(public_network.LOOK_UPS)
+    assert forked.exitcode == 0
