@@ -80,7 +80,7 @@ class Places:
 
     def closed(self, name: str) -> float:
         """For how many seconds more some process has been told to leave a name alone; 0 if none has."""
-        data = os.pread(self._file, CLOSED.size, _where(name)) if self._file is not None else b""
+        data = self._read(CLOSED.size, _where(name))
         if len(data) < CLOSED.size:
             return 0.0
         until, digest = CLOSED.unpack(data)
@@ -90,10 +90,16 @@ class Places:
 
     def _last(self, place: int) -> float:
         """When a place was taken last, in seconds since 1970."""
-        if self._file is None:
-            return self._taken.get(place, 0.0)
-        data = os.pread(self._file, 8, place * 8)
-        return float(struct.unpack("d", data)[0]) if len(data) == 8 else 0.0
+        data = self._read(8, place * 8)
+        own = self._taken.get(place, 0.0)
+        # What could not be written, as to a full disk, counts here all the same.
+        return max(own, *struct.unpack("d", data)) if len(data) == 8 else own
+
+    def _read(self, size: int, where: int) -> bytes:
+        """Nothing where a disk of the network has lost the file: each process counts for itself then."""
+        with contextlib.suppress(OSError):
+            return os.pread(self._file, size, where) if self._file is not None else b""
+        return b""
 
     def _note(self, place: int, now: float) -> None:
         self._taken[place] = now

@@ -156,6 +156,22 @@ def test_where_a_file_system_has_no_such_locks_each_process_counts_for_itself(
     assert [isinstance(places.take("a"), int) for _ in range(3)] == [True, True, False]
 
 
+@pytest.mark.parametrize("fails", ["pread", "pwrite"])
+def test_where_the_file_is_lost_each_process_counts_for_itself(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*args: object) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(pace.os, fails, gone)
+    places = Places(2, 60, tmp_path / "hosts.lock")
+    took = [places.take("a"), places.take("a")]
+    for place in took:
+        assert isinstance(place, int)
+        places.leave(place)
+    assert isinstance(places.take("a"), float) and places.closed("a") == 0
+
+
 class Slow:
     """A host that answers when it is told to, and says how many wait."""
 
