@@ -130,8 +130,16 @@ def _kept_or_computed(
         rows = [*missing]
         for some, part in _numbered(rows, embedder.compute([paths[row] for row in rows])):
             yield some, part
-            named = zip((paths[row].stem for row in some), part, strict=True)
-            kept.keep({name: vector.astype("<f4").tobytes() for name, vector in named if name in row_of})
+            seen = zip((paths[row] for row in some), part, strict=True)
+            kept.keep(
+                {path.stem: vector.astype("<f4").tobytes() for path, vector in seen if _is_its_name(path)}
+            )
+
+
+def _is_its_name(path: Path) -> bool:
+    """Whether a file holds the content that it is named by. Nobody may have looked since it was put there, and what is
+    kept under that name is trusted for ever."""
+    return bool(CONTENT.fullmatch(path.stem)) and door.sha256(regular.read(path)).startswith(path.stem)
 
 
 def _numbered(rows: Sequence[int], parts: Iterable[Features]) -> Iterator[tuple[Sequence[int], Features]]:

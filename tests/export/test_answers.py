@@ -14,8 +14,7 @@ from greenr_luigi.export.answers import answers
 from greenr_luigi.export.model_card import ModelCard
 from greenr_luigi.inference import open_session
 from tests import tiny_body, tiny_release
-from tests.sources.conftest import picture
-from tests.training.test_embedding import files, opened
+from tests.training.test_embedding import files, named, opened
 
 __all__ = ["files", "opened"]
 CARD = ModelCard(format=1, classes=["a", "b"], image_size=tiny_body.SIZE, threshold=0.6, door=2)
@@ -91,7 +90,6 @@ def test_a_release_that_knows_no_familiarity_is_asked_all_the_same(files):
 def test_a_new_picture_alone_is_opened(tmp_path, files, opened):
     asked(model(0), files, tmp_path / "root")
     opened.clear()
-    new = tmp_path / f"{99:016x}.png"
-    new.write_bytes(picture(99))
+    new = named(tmp_path, 99)
     asked(model(1), [*files, new], tmp_path / "root")
     assert opened == [new]

@@ -1,6 +1,7 @@
 """What goes and what stays, told by stamps alone; test_graph.py prunes a whole data root."""
 
 import errno
+import functools
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from greenr_luigi import kept as kept_by_content
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.prune import _remove, prune
 from greenr_luigi.operations.usage import usage
-from greenr_luigi.pictures import thumbnails
+from greenr_luigi.pictures import door, thumbnails
 from greenr_luigi.serving import publishing, releases
 from greenr_luigi.staleness import data_root
 from tests import toys
@@ -241,13 +242,14 @@ def test_what_a_killed_run_left_behind_a_complete_stage_goes(tmp_path):
 
 
 def test_what_is_kept_of_pictures_that_no_output_holds_goes(tmp_path):
-    here, gone, added = "a" * 64, "b" * 64, "c" * 64
+    data = {door.sha256(made): made for made in map(picture, range(3))}
+    here, gone, added = data
     finish(tmp_path, "DownloadImages", 1, files={f"pictures/{here[:16]}.png": (1, 1, here)})
     (tmp_path / "added" / "grass").mkdir(parents=True)
     (tmp_path / "added" / "grass" / f"{added[:16]}.png").touch()
     cache = thumbnails.Thumbnails(tmp_path)
-    for sha256 in (here, gone, added):
-        cache.get(sha256, lambda: picture(1))
+    for sha256 in data:
+        cache.get(sha256, functools.partial(data.get, sha256))
     with kept_by_content.Kept(tmp_path / kept_by_content.CHECKS, "1" * 16, pytest.fail) as checks:
         checks.keep({f"{sha256} 32 1": bytes(100) for sha256 in (here, gone)})
     (used,) = [row for row in usage(tmp_path) if row["stage"] == "thumbnails"]

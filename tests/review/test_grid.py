@@ -309,9 +309,16 @@ def test_thumbnails_take_no_more_room_than_they_may(tmp_path: Path, collected: C
     for _ in range(2):
         cache = thumbnails.Thumbnails(tmp_path, most_bytes=20_000)
         for number in range(40):
-            assert cache.get(f"{number:016x}", functools.partial(some, number))
+            assert cache.get(door.sha256(picture(number)), functools.partial(some, number))
     (file,) = (tmp_path / THUMBNAILS).iterdir()
     assert file.stat().st_size < 40_000 and 40 < len(read) < 80
+
+
+def test_no_thumbnail_of_another_picture_is_kept(tmp_path: Path) -> None:
+    cache, sha256 = thumbnails.Thumbnails(tmp_path), door.sha256(picture(1))
+    other = cache.get(sha256, lambda: picture(2))
+    assert cache.get(sha256, lambda: picture(1)) != other
+    assert cache.get(sha256, (tmp_path / "gone").read_bytes) != other
 
 
 def test_a_link_in_the_place_of_thumbnails_leads_nowhere(tmp_path: Path, page: Page) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from greenr_luigi.dataset import pixels
+from greenr_luigi.pictures import door
 from greenr_luigi.training import embedding
 from tests import tiny_body
 from tests.progress import quiet
@@ -34,10 +35,15 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """As in a data set, each named by its content."""
-    paths = [tmp_path / f"{number:016x}.png" for number in range(20)]
-    for number, path in enumerate(paths):
-        path.write_bytes(picture(number))
-    return paths
+    return sorted(named(tmp_path, number) for number in range(20))
+
+
+def named(folder: Path, number: int) -> Path:
+    """A picture of that number, in a file."""
+    data = picture(number)
+    path = folder / f"{door.sha256(data)[:16]}.png"
+    path.write_bytes(data)
+    return path
 
 
 def embedded(paths: list[Path], root: Path | None, **how: object) -> embedding.Features:
@@ -85,12 +91,22 @@ def test_several_outputs_stand_one_behind_the_other(files):
 
 
 def test_nothing_is_kept_of_files_that_are_not_named_by_their_content(tmp_path, files, opened):
-    named = tmp_path / "a.png"
-    named.write_bytes(picture(1))
+    strange = tmp_path / "a.png"
+    strange.write_bytes(picture(1))
     for _ in range(2):
         opened.clear()
-        embedded([named], tmp_path / "root")
-        assert opened == [named]
+        embedded([strange], tmp_path / "root")
+        assert opened == [strange]
+
+
+def test_nothing_is_kept_of_a_picture_that_lies_under_the_name_of_another(tmp_path, files):
+    """As where a disk has lost a bit: once the file is mended, its features are those of what it was."""
+    root, good = tmp_path / "root", files[0].read_bytes()
+    files[0].write_bytes(picture(99))
+    other = embedded(files, root)
+    files[0].write_bytes(good)
+    found = embedded(files, root)
+    assert np.array_equal(found, embedded(files, None)) and not np.array_equal(found[0], other[0])
 
 
 def test_the_array_lies_on_the_disk_and_leaves_no_file(tmp_path, files):
