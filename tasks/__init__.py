@@ -8,9 +8,10 @@ and so stands behind it.
 
 from greenr_luigi import settings
 from tasks.deploy import DeployApp
-from tasks.download import DownloadImages, PictureShard
+from tasks.download import DownloadImages
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
+from tasks.shard import PictureShard
 from tasks.split import SplitDataset
 from tasks.train import TrainModel
 

@@ -17,7 +17,8 @@ from greenr_luigi.sources import registry
 from greenr_luigi.sources.source import Request
 from greenr_luigi.stage import PipelineStage
 from greenr_luigi.text import did_you_mean
-from tasks.download import DownloadImages, SourceParameters
+from tasks.download import DownloadImages
+from tasks.shard import SourceParameters
 
 
 class SplitDataset(SourceParameters, PipelineStage):
