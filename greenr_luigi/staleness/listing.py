@@ -99,12 +99,16 @@ def raise_unless_unreachable(error: OSError) -> None:
         raise error
 
 
+#: When names in a folder last changed, and its status. A copying program may set the first back, and not the second.
+Times = tuple[int, int]
+
+
 @dataclass
 class _Listing:
     """`times`: of each folder when it was listed. A file that comes or goes changes that of its folder."""
 
     names: list[str]
-    times: dict[str, int]
+    times: dict[str, Times]
     _parts: dict[int, list[list[str]]] = field(default_factory=dict)
 
     def parts(self, of: int) -> list[list[str]]:
@@ -116,7 +120,7 @@ class _Listing:
         return self._parts[of]
 
     def holds(self) -> bool:
-        return all(_time(folder) == when for folder, when in self.times.items())
+        return all(_times(folder) == when for folder, when in self.times.items())
 
 
 _listings: dict[Path, _Listing] = {}
@@ -132,17 +136,20 @@ def _listing(folder: Path) -> _Listing:
     if (known := _listings.get(folder)) and known.holds():
         return known
     _listings.pop(folder, None)
-    began, times = time.monotonic(), dict[str, int]()
-    listing = _Listing([*names(folder, lambda path: times.setdefault(path, _time(path)))], times)
-    if time.monotonic() - began > QUICK:
+    began, times = time.monotonic(), dict[str, Times]()
+    listing = _Listing([*names(folder, lambda path: times.setdefault(path, _times(path)))], times)
+    took = time.monotonic() - began
+    # By the clock of when it began.
+    if took > QUICK and is_settled(max(map(max, times.values())) + round(took * 1e9)):
         _listings[folder] = listing
     return listing
 
 
-def _time(folder: str) -> int:
-    """When names in it last changed; -1 for a folder that is not there."""
+def _times(folder: str) -> Times:
+    """-1 for a folder that is not there."""
     try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116  as in traces.walk
+        status = os.stat(folder)  # noqa: PTH116  as in traces.walk
     except OSError as error:
         raise_unless_unreachable(error)
-        return -1
+        return -1, -1
+    return status.st_mtime_ns, status.st_ctime_ns

@@ -147,6 +147,7 @@ def test_a_folder_is_listed_once_for_all_its_parts(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "QUICK", -1)
+    monkeypatch.setattr(listing, "SETTLED_NS", -1_000_000_000)
     monkeypatch.setattr(listing, "_listings", {})
     made(download(tmp_path, pictures))
     listed: list[Path] = []

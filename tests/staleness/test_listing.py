@@ -61,6 +61,7 @@ def test_a_listing_is_remembered_until_a_folder_changes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "QUICK", -1)
+    monkeypatch.setattr(listing, "SETTLED_NS", -1_000_000_000)
     monkeypatch.setattr(listing, "_listings", {})
     listed: list[Path] = []
     names = listing.names
@@ -78,3 +79,20 @@ def test_a_listing_is_remembered_until_a_folder_changes(
         listed.clear()
         assert listing.count(folder) == len([*names(folder)]) and listed == [folder]
     assert listing.count(folder / "not there") == 0
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_listing_is_not_remembered_past_a_change_that_leaves_the_time_as_it_was(
+    old: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in the same tick of the clock does, and a program that copies times, too."""
+    monkeypatch.setattr(listing, "QUICK", -1)
+    monkeypatch.setattr(listing, "_listings", {})
+    if old:
+        monkeypatch.setattr(listing, "SETTLED_NS", -1_000_000_000)
+    before, status = listing.count(folder), (folder / "2").stat()
+    assert bool(listing._listings) is old
+    while (folder / "2").stat().st_ctime_ns == status.st_ctime_ns:
+        (folder / "2" / "more.jpg").touch()
+        os.utime(folder / "2", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert listing.count(folder) == before + 1
