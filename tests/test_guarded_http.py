@@ -183,6 +183,28 @@ def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) ->
         download.fetch(download.Session(), f"https://{PUBLIC}/")
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://me:secret@[::1",
+        "me:secret@127.0.0.3:99999",
+        "http://me:se#secret@127.0.0.3:1",
+        "http://me:se/secret@127.0.0.3:1",
+        "http://me:secret@",
+        "http://me:secret@127.0.0.3:0",
+    ],
+)
+def test_a_proxy_that_is_no_address_is_told_without_its_password(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(
+        Unavailable, match="the proxy that the environment names for https is no address"
+    ) as why:
+        download.fetch(download.Session(), f"https://{PUBLIC}/")
+    assert "secret" not in str(why.value)
+
+
 class Host:
     """A server on 127.0.0.3 in a thread, which is the only address here that may be fetched from."""
 

@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 import ssl
+import urllib.parse
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -172,12 +173,26 @@ def proxy(url: str) -> str | None:
     """The proxy that the environment names for an address, as requests reads it. Raises Unavailable if it is none that
     can be used."""
     chosen = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-    if chosen and "://" not in chosen:
-        return f"http://{chosen}"
-    if chosen and not chosen.lower().startswith(("http://", "https://")):
+    if not chosen:
+        return None
+    if "://" not in chosen:
+        chosen = f"http://{chosen}"
+    if not chosen.lower().startswith(("http://", "https://")):
         kind = chosen.partition("://")[0]
         raise Unavailable(
             "network", f"a proxy by {kind} is not used: name one that starts with http:// or https://"
+        )
+    try:
+        parts = urllib.parse.urlsplit(chosen)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        # Not as it is written: it may hold a password.
+        raise Unavailable(
+            "network",
+            f"the proxy that the environment names for {urllib.parse.urlsplit(url).scheme} is no address: expected "
+            "http://name:password@host:port, in which # / ? and % of a password are %23 %2F %3F and %25",
         )
     return chosen
 
