@@ -53,7 +53,7 @@ def epochs_within(learn: Any, pictures: int, image_size: int, minutes: float) ->
             upper(x)
     left = 60 * minutes * SPEED / pictures - len(VIEWS) * looking.get_total_flops()
     # Backwards takes twice as much as forwards.
-    return max(0, min(EPOCHS, int(left / (3 * forward.get_total_flops()))))
+    return int(max(0, min(EPOCHS, left / (3 * forward.get_total_flops()))))
 
 
 def fit(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:

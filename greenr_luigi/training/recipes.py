@@ -85,18 +85,25 @@ def fit_head(
 
 
 def features_of_all(given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,)) -> torch.Tensor:
-    """The frozen body's features of each picture of `train` and `valid`, of all in one view after the other."""
+    """The frozen body's features of each picture of `train` and `valid`, of all in one view after the other, in one
+    array like that of features.pooled. Beside it there is that of one view at a time."""
     import torch
 
-    from greenr_luigi.training import features
+    from greenr_luigi.training import embedding, features
 
     paths, each = [*given.train[0], *given.valid[0]], 1 / len(views)
-    found = []
+    found: torch.Tensor | None = None
     for done, view in enumerate(views):
         looking = part(on_progress, done * each, (done + 1) * each)
-        found.append(features.pooled(given.learn, paths, given.training, looking, view=view, root=given.root))
-    # What is not copied may lie on the disk.
-    return torch.cat(found) if len(found) > 1 else found[0]
+        seen = features.pooled(given.learn, paths, given.training, looking, view=view, root=given.root)
+        if len(views) == 1:
+            return seen
+        if found is None:
+            rows = embedding.empty(given.root, len(views) * len(seen), seen[0].numel())
+            found = torch.from_numpy(rows).view(-1, *seen.shape[1:])
+        found[done * len(seen) : (done + 1) * len(seen)] = seen
+    assert found is not None
+    return found
 
 
 def fit_network(given: Ingredients, on_progress: OnProgress) -> Trained:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from greenr_luigi import inference, kept
 from greenr_luigi.dataset import pixels
-from greenr_luigi.training import architectures, body_onnx, features
+from greenr_luigi.training import architectures, body_onnx, features, recipes
 from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
@@ -97,6 +98,27 @@ def test_other_bodies_sizes_and_views_have_features_of_their_own(body, read, roo
             features.pooled(learner, paths, settings, quiet, view, root=root)
             assert read == expected
     assert len([*root.glob("features/*.sqlite")]) == 4 and len([*root.glob("bodies/*")]) == 3
+
+
+def test_of_several_views_each_is_kept_and_all_lie_in_one_array_on_the_disk(body, read, root):
+    learn, training = body
+    sides = [(paths, torch.zeros(len(paths))) for paths in (pictures("train"), pictures("valid"))]
+    given = recipes.Ingredients(learn, *sides, training, np.zeros(0), root)
+    cold = recipes.features_of_all(given, quiet, (0, 1))
+    in_turn = [
+        features.pooled(learn, sides[0][0] + sides[1][0], training, quiet, view, root) for view in (0, 1)
+    ]
+    assert torch.equal(cold, torch.cat(in_turn)) and not torch.equal(*in_turn)
+    within = [mapping.split("-") for mapping in mapped(root / "features")]
+    assert any(int(start, 16) <= cold.data_ptr() < int(end, 16) for start, end in within)
+    read.clear()
+    assert torch.equal(recipes.features_of_all(given, quiet, (0, 1)), cold) and read == []
+
+
+def mapped(folder: Path) -> list[str]:
+    """Where in memory files of a folder are."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return [line.split()[0] for line in lines if f" {folder}/" in line]
 
 
 def test_nothing_is_kept_of_files_that_are_not_named_by_their_content(body, read, root):

@@ -215,6 +215,7 @@ def test_how_many_epochs_there_is_time_for_is_reckoned_not_measured():
         finetuning.epochs_within(learn, 1500, 224, 1) < finetuning.epochs_within(learn, 1500, 224, 5) <= most
     )
     assert finetuning.epochs_within(learn, 100_000, 224, 15) == 0
+    assert finetuning.epochs_within(learn, 1, 224, 1e308) == most
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
