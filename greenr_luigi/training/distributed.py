@@ -1,8 +1,8 @@
-"""What a recipe needs to train over processes: its share of the pictures, and averages. In a single process each of
+"""What a recipe needs to train over processes: pictures of its own, and averages. In a single process each of
 these does nothing, so a recipe has no second form. rank.py makes the processes find each other.
 
-As in PyTorch's DistributedDataParallel, each process has the whole model, and gradients are averaged at each step. All
-draw the same batches and each takes its part, so that a step learns from the same pictures however many there are."""
+As in PyTorch's DistributedDataParallel, each process has the whole model and its part of each batch, of pictures of its
+own, and gradients are averaged at each step."""
 
 from __future__ import annotations
 
@@ -53,12 +53,6 @@ def collected(mine: torch.Tensor, number: int) -> torch.Tensor:
 def batch_size(wanted: int) -> int:
     """The number of pictures of a batch, of which each process has as many as each other, and no less than LEAST."""
     return world() * max(LEAST, wanted // world()) if world() > 1 else wanted
-
-
-def share(batch: list[T]) -> list[T]:
-    """This process's part of a batch to learn from. All have the whole of one that cannot be shared out evenly: so the
-    mean of the processes' means is that of the batch."""
-    return batch if len(batch) % world() else dealt(batch)
 
 
 class Averaging(fv.Callback):  # type: ignore[misc]

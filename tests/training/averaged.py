@@ -24,7 +24,9 @@ def numbers(out: Path) -> None:
     fv.set_seed(7, reproducible=True)
 
     def create_batch(items: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        items = distributed.share(items) if loader.shuffle else items
+        # All have the whole of a batch that cannot be shared out evenly, so that each step is that of one process.
+        if loader.shuffle and len(items) % distributed.world() == 0:
+            items = distributed.dealt(items)
         return x[items], y[items]
 
     loader = heads.batch_loader(len(y), create_batch, bs=int(os.environ["BATCH"]), shuffle=True)
