@@ -65,6 +65,7 @@ def ways(photos: Photographs, pictures: int, seed: int) -> dict[str, Row]:
             "told error": on_test / len(test),
             "width": high - low,
             "off": on_test / len(test) - error,
+            "held": float(low <= error <= high),
         }
 
     first = head()
@@ -80,7 +81,8 @@ def ways(photos: Photographs, pictures: int, seed: int) -> dict[str, Row]:
     wrong = int((logits.argmax(1) != labels[both]).sum())
     low, high = calibration.wilson(wrong, len(both))
     told = wrong / len(both)
-    crossed |= {"told error": told, "width": high - low, "off": told - crossed["error"]}
+    held = float(low <= crossed["error"] <= high)
+    crossed |= {"told error": told, "width": high - low, "off": told - crossed["error"], "held": held}
     return {"validation": by_valid, "cross-validation": crossed}
 
 
@@ -93,16 +95,18 @@ def main() -> None:
     photos = Photographs(options.folder)
     found = [ways(photos, options.pictures, seed) for seed in range(options.repeats)]
     print(
-        "| judged by | error | loss | calibration error | answered, spread | interval | told error off by |"
+        "| judged by | error | loss | calibration error | answered, spread | interval | holds the error in "
+        "| told error off by |"
     )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in found[0]:
         mean = {key: np.mean([one[name][key] for one in found]) for key in found[0][name]}
         spread = np.std([one[name]["coverage"] for one in found])
         off = np.sqrt(np.mean([one[name]["off"] ** 2 for one in found]))
         print(
             f"| {name} | {mean['error']:.1%} | {mean['loss']:.3f} | {mean['calibration error']:.1%} | "
-            f"{mean['coverage']:.1%}, {spread:.1%} | {mean['width']:.1%} | {off:.1%}, {mean['off']:+.1%} on average |"
+            f"{mean['coverage']:.1%}, {spread:.1%} | {mean['width']:.1%} | {mean['held']:.0%} "
+            f"| {off:.1%}, {mean['off']:+.1%} on average |"
         )
 
 
