@@ -70,7 +70,8 @@ def train(
             f"{dataset}: each class is one group, so that none can be judged by what has not learned from it; expected "
             "several groups of a class, or pictures in none"
         )
-    judging = f"in {folds.FOLDS} folds" if cross_validates else f"{len(valid_rows)} to validate on"
+    number = len({*fold.tolist()} - {folds.ALWAYS})
+    judging = f"in {number} folds" if cross_validates else f"{len(valid_rows)} to validate on"
     learned = len(rows) if cross_validates else len(train_rows)
     on_progress(0, f"{learned} pictures of {len(classes)} classes, {judging}")
     body = architectures.find(arch)

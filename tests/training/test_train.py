@@ -130,6 +130,19 @@ def test_a_side_that_is_empty_is_no_obstacle_and_both_teach(tmp_path, side):
     assert any(not torch.equal(other[name], first[name]) for name in first if name.startswith("1."))
 
 
+def test_so_many_folds_are_told_as_there_are(tmp_path):
+    """Two groups, each of both classes, make no more than two."""
+    rows = manifest.read_csv(walk.walk().dataset / "manifest.csv", SplitRow)
+    halves = [replace(row, group=f"half {n % 2}") for n, row in enumerate(rows)]
+    dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: False)
+    manifest.write_csv(dataset / "manifest.csv", halves, SplitRow)
+    told: list[str] = []
+    options = OPTIONS | {"epochs": 1, "on_progress": lambda fraction, words: told.append(words)}
+    train.train(dataset, tmp_path, **options)
+    assert told[0] == "18 pictures of 2 classes, in 2 folds"
+    assert any("fold 2 of 2, epoch 1 of 1: train loss" in words for words in told)
+
+
 def test_a_class_of_one_picture_is_named(tmp_path):
     dataset = walk.drawn(tmp_path / "all", ("disc", "three", "one"), each=4)
     keep = next(
