@@ -46,6 +46,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 BEGINS, AT = datetime(2031, 2, 27, 12, tzinfo=BERLIN), (2, 30)
 #: Seconds after which a search is made again.
 REFRESH = 30 * 86400
+CLOSE = 300
 #: Pictures that an engine shows of a class, and how many of them are new each month.
 SHOWN, NEW = 30, 6
 #: Outputs and logs that are kept.
@@ -265,7 +266,11 @@ class Year:
         """Quiet days until the one before a search has grown old."""
         outputs = stamps(self.root / "DownloadImages").values()
         old = min(searched(stamp) for stamp in outputs) + REFRESH
-        self.quiet(next(n for n in itertools.count(1) if self.at(n).timestamp() > old) - 1)
+        before = next(n for n in itertools.count(1) if self.at(n).timestamp() > old + CLOSE) - 1
+        close = self.at(before).timestamp() > old - CLOSE
+        self.quiet(before - close)
+        if close:  # How long the run takes to start would decide what is due on that day.
+            self.now = self.at(1)
 
     def until_due(self) -> None:
         """And then visitors correct the model, and the engine has something new."""

@@ -123,9 +123,9 @@ def end_without_watch(watching: asyncio.Task[None]) -> None:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Classifier]:
-    """A classifier whose follower has looked at `current` once, and goes on."""
+    """A classifier whose follower has begun, and goes on."""
     classifier = Classifier(settings)
-    await classifier.follower.look()
+    await classifier.follower.begin()
     watching = [asyncio.create_task(task) for task in (classifier.follower.follow(), classifier.watch())]
     for task in watching:
         task.add_done_callback(end_without_watch)

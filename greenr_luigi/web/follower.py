@@ -173,6 +173,13 @@ class Follower:
             self.write_error = str(error)
         return not self.write_error
 
+    async def begin(self) -> None:
+        """Look until a model serves, or it is known why none does: a release that is replaced while it is on trial says
+        neither."""
+        await self.look()
+        while self.model is None and self.problem is None:
+            await self.look()
+
     async def follow(self) -> None:
         """Follow `current` for as long as the worker lives."""
         while True:

@@ -88,8 +88,9 @@ def test_two_classes_at_once_come_out_as_one_after_the_other_and_one_that_fails_
 
         for label in ("grass", "rose"):
             list_pictures(label)
+        (tmp_path / "lists" / "dandelion.txt").write_text(f"http://127.0.0.1:{port}/none.jpg\n")
         failed = run(both, workers=2)
-        assert failed.status == 30 and "no list for 'dandelion'" in failed.output, failed.output
+        assert failed.status == 30 and "404" in failed.output, failed.output
         assert two.is_set() and {*failed.ran} == {f"DownloadImages({label})" for label in CLASSES}
 
         list_pictures("dandelion")

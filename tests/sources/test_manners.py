@@ -257,7 +257,7 @@ def test_more_are_asked_at_once_as_long_as_answers_come_soon(
 
 def test_of_the_open_files_that_there_may_be_half_are_for_others() -> None:
     told = "from greenr_luigi.sources.source import AT_ONCE; print(AT_ONCE)"
-    command = ["sh", "-c", f"ulimit -n 100; exec {sys.executable} -c '{told}'"]
+    command = ["sh", "-c", f"ulimit -n 100; exec '{sys.executable}' -c '{told}'"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "50\n"
 
 

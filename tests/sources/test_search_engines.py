@@ -14,7 +14,7 @@ from pathlib import Path
 import luigi
 import pytest
 
-from greenr_luigi.pictures import door
+from greenr_luigi.pictures import door, examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import registry
 from greenr_luigi.sources.collection import collect
@@ -330,6 +330,7 @@ def test_what_a_stricter_version_refuses_goes_and_nobody_is_asked(
     before = search.rows()
     refused = sorted(before, key=lambda row: row.bytes)[-2:]
     monkeypatch.setattr(door, "MAX_BYTES", refused[0].bytes - 1)
+    monkeypatch.setattr(examine, "CODE", "of that version")
     search.edit_stamp(libraries={"pillow": "1"})
     assert search.run() == []
     assert search.rows() == [row for row in before if row not in refused]
@@ -340,6 +341,7 @@ def test_if_a_stricter_version_leaves_too_few_it_searches(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "MAX_BYTES", sorted(row.bytes for row in search.rows())[7])
+    monkeypatch.setattr(examine, "CODE", "of that version")
     search.edit_stamp(libraries={"pillow": "1"})
     assert any("bing.com" in url for url in search.run())
     assert "searched" not in search.task().stamp().summary

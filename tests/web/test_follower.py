@@ -245,6 +245,26 @@ def test_a_new_worker_takes_what_has_served_before_a_release_that_does_not_load(
     assert ours.problem is not None and ours.problem.digest == huge
 
 
+def test_a_worker_begins_with_a_model_though_releases_are_replaced_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "releases"
+    tiny_release.deploy(store, 0)
+    try_out, later = Follower.try_out, [1, 2]
+
+    def replaced(ours: Follower, digest: str) -> bool:
+        if later:
+            tiny_release.deploy(store, later.pop())
+            return False
+        return try_out(ours, digest)
+
+    monkeypatch.setattr(Follower, "try_out", replaced)
+    monkeypatch.setattr(follower, "LOADED", set())
+    ours = Follower(Settings(store))
+    asyncio.run(ours.begin())
+    assert ours.model is not None and ours.model.digest == rollout.current(store) and not later
+
+
 def test_a_trial_ends_with_its_worker(tmp_path: Path) -> None:
     digest = deploy_other(tmp_path, "endless")
     code = (
