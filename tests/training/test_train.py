@@ -140,7 +140,7 @@ def test_so_many_folds_are_told_as_there_are(tmp_path):
     options = OPTIONS | {"epochs": 1, "on_progress": lambda fraction, words: told.append(words)}
     train.train(dataset, tmp_path, **options)
     assert told[0] == "18 pictures of 2 classes, in 2 folds"
-    assert any("fold 2 of 2, epoch 1 of 1: train loss" in words for words in told)
+    assert any("cross-validation, 2 heads, epoch 1 of 1: train loss" in words for words in told)
 
 
 def test_a_class_of_one_picture_is_named(tmp_path):
