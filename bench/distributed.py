@@ -25,6 +25,7 @@ def measure(folder: Path, processes: int, seed: int, size: int) -> dict[str, flo
     """In a process of its own, which glibc and caches start fresh in."""
     from greenr_luigi.dataset import pixels
     from greenr_luigi.dataset.pixels import read_batches
+    from greenr_luigi.dataset.rows import class_numbers
     from greenr_luigi.training import architectures, features, launch
 
     out = folder / f"{processes}"
@@ -43,7 +44,7 @@ def measure(folder: Path, processes: int, seed: int, size: int) -> dict[str, flo
     learn, training = architectures.load_model(out)
     model = learn.model.eval()
     rows = pixels.read_rows(folder, "test")
-    y = torch.tensor([training.classes.index(row.label) for row in rows])
+    y = torch.tensor(class_numbers(rows, training.classes))
     with torch.inference_mode():
         batches = read_batches([folder / row.file for row in rows], size, 20)
         said = torch.cat([model(features.normalized(b, training.mean, training.std)) for b in batches])

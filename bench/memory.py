@@ -102,6 +102,7 @@ def export(home: Path) -> None:
     from greenr_luigi.evaluation.metrics import Metrics
     from greenr_luigi.export import assembly, model_card
     from greenr_luigi.export.model_card import ModelCard
+    from greenr_luigi.pictures import door
     from greenr_luigi.training import body_onnx, linear_head
     from greenr_luigi.training.architectures import load_model
 
@@ -115,7 +116,7 @@ def export(home: Path) -> None:
     head = linear_head.folded(learn.model[1])
     parts = assembly.Parts(body, head.weight, head.bias, metrics.temperature, centers)
     (home / "exported" / "model.onnx").write_bytes(assembly.assembled(parts))
-    card = ModelCard(1, CLASSES, SIZE, metrics.threshold, metrics.familiarity, door=2)
+    card = ModelCard(1, CLASSES, SIZE, metrics.threshold, metrics.familiarity, door=door.VERSION)
     contracts.write(home / "exported" / model_card.NAME, card)
 
 

@@ -10,6 +10,7 @@ wake-ups, timers.
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import logging
 import os
@@ -80,8 +81,7 @@ class Stamps:
                 self.put(after)
             return result
 
-        is_async = bool(function.__code__.co_flags & 0x80)  # inspect.CO_COROUTINE
-        setattr(owner, name, stamped_later if is_async else stamped)
+        setattr(owner, name, stamped_later if inspect.iscoroutinefunction(function) else stamped)
 
 
 def stamp_all(stamps: Stamps) -> None:

@@ -3,7 +3,6 @@ what a run from nothing makes, byte for byte."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from greenr_luigi.export import onnx_export, quantization
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.training import train
 from tests import walk
+from tests.noted import noted
 from tests.progress import quiet
 
 pytestmark = pytest.mark.slow
@@ -38,18 +38,11 @@ def made(dataset: Path, out: Path, root: Path) -> dict[str, bytes]:
 def test_rejecting_one_picture_has_no_other_decoded_again(tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "LEAST_PICTURES", 1)
     monkeypatch.setattr(onnx_export, "PARITY_PICTURES", 2)
-    decoded: list[str] = []
-    read = door.read
-
-    def noting(data: bytes, *options: object, **more: object) -> door.Picture:
-        decoded.append(hashlib.sha256(data).hexdigest())
-        return read(data, *options, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(door, "read", noting)
+    decoded = noted(monkeypatch, door, "read")
     dataset, root = walk.drawn(tmp_path / "dataset"), tmp_path / "root"
     rows = read_manifest(dataset)
     made(dataset, tmp_path / "first", root)
-    assert {*decoded} >= {row.sha256 for row in rows}
+    assert {*map(door.sha256, decoded)} >= {row.sha256 for row in rows}
     rejected = next(row for row in rows if row.side == "train")
     (dataset / rejected.file).unlink()
     manifest.write_csv(dataset / "manifest.csv", [row for row in rows if row != rejected], SplitRow)

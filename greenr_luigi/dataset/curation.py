@@ -3,8 +3,9 @@ is copied to `added/<label>/` beside it; nothing of ours deletes it."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,13 +112,14 @@ def decide(
 
 
 def _decide(root: Path, action: str, items: Iterable[str | Path], to: str = "", comment: str = "") -> str:
-    found = [_find(root, item) for item in items]
+    known = functools.cache(lambda: _known(root))
+    found = [_find(root, item, known) for item in items]
     # A copy of what is rejected is known by its look.
     looks = action == "reject"
     return decide(root, [Decision(action, sha256, look * looks, to) for sha256, look in found], comment)
 
 
-def _find(root: Path, item: str | Path) -> tuple[str, str]:
+def _find(root: Path, item: str | Path, all_known: Callable[[], Mapping[str, str]]) -> tuple[str, str]:
     """A picture's sha256 and perceptual hashes, these empty if the picture lies nowhere here. Raises CurationError if
     nothing, or more than one picture, goes by that name."""
     path, name = Path(item), Path(item).stem.lower()
@@ -128,7 +130,7 @@ def _find(root: Path, item: str | Path) -> tuple[str, str]:
         raise CurationError(
             f"{item} is no file and no sha256: give a picture's path or at least 16 digits of its sha256"
         )
-    known = _known(root)
+    known = all_known()
     if len(name) == 64:
         return name, known.get(name, "")
     matching = [sha256 for sha256 in known if sha256.startswith(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,12 @@ class SplitRow(PictureRow):
 
     side: str = ""
     near: str | None = None
+
+
+def class_numbers(rows: Iterable[LabelRow], classes: Sequence[str]) -> list[int]:
+    """Of each row the number of its label among the classes, which hold all labels."""
+    number = {label: k for k, label in enumerate(classes)}
+    return [number[row.label] for row in rows]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.dataset.rows import LabelRow, read_labels
+from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
 from greenr_luigi.evaluation import calibration, familiarity, label_issues, predictions, report
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.metrics import ClassMetrics, CrossValidation, DataCounts, HeldOutCounts, Metrics
@@ -67,7 +67,7 @@ def evaluate(
     pooled = features.pooled(
         learn, [dataset / row.file for row in rows], training, part(on_progress, 0, 0.7), root=root
     )
-    labels, flat = np.array([classes.index(row.label) for row in rows], np.int64), pooled.flatten(1).numpy()
+    labels, flat = np.array(class_numbers(rows, classes), np.int64), pooled.flatten(1).numpy()
     #: The first ones are those that the model has learned from.
     learned = len(train) + (len(valid) if judged else 0)
     with torch.inference_mode():
@@ -84,7 +84,7 @@ def evaluate(
         out_of_fold = predictions.told(
             [rows[i] for i in which], classes, judged.logits(pooled)[which], near[which]
         )
-        parts = len(np.unique(judged.fold[which]))
+        parts = len(folds.numbers(judged.fold))
         np.save(out / "fold_centers.npy", fold_centers)
         predictions.write_predictions(out / predictions.OUT_OF_FOLD, out_of_fold)
     metrics = measure(held_out, count_data(rows), command, out_of_fold, parts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from greenr_luigi import tables
 from greenr_luigi.contracts import Name
-from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.dataset.rows import LabelRow, class_numbers
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
 from greenr_luigi.evaluation.predictions import Floats
@@ -69,7 +69,7 @@ def find_label_issues(
     """
     from cleanlab import filter as confident_learning
 
-    labels = np.array([classes.index(row.label) for row in rows])
+    labels = np.array(class_numbers(rows, classes))
     options = {"filter_by": "predicted_neq_given", "return_indices_ranked_by": "self_confidence", "n_jobs": 1}
     ranked = confident_learning.find_label_issues(labels, probabilities, **options)
     suggested = [classes[number] for number in probabilities.argmax(1)]

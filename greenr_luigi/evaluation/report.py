@@ -18,7 +18,7 @@ from greenr_luigi.evaluation import calibration
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
+from greenr_luigi.evaluation.predictions import HELD_OUT, Prediction, Predictions, read_predictions
 from greenr_luigi.evaluation.trend import trend
 from greenr_luigi.pictures.thumbnail import address_of
 from greenr_luigi.pictures.thumbnails import Thumbnails
@@ -57,7 +57,7 @@ def write_report(
     folders give the same bytes: no times, no paths."""
     training = contracts.read(model / "training.json", Training)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
-    predictions = read_predictions(evaluation / "predictions.csv")
+    predictions = read_predictions(evaluation / HELD_OUT)
     issues, thumbnails = read_label_issues(evaluation), Thumbnails(root)
     note = read_note(dataset)
 

@@ -46,10 +46,8 @@ def answers(model: Path, card: ModelCard, pictures: Sequence[Path], root: Path |
 def by_features(parts: Parts, found: Features) -> Answers:
     """What the `parts` of a model make of the pooled features of pictures, as `answers` has it."""
     probabilities = np.empty((len(found), len(parts.bias)), np.float32)
-    familiar = np.empty(len(found), np.float32)
     for start in range(0, len(found), AT_ONCE):
         some = slice(start, start + AT_ONCE)
         logits = found[some] @ parts.weight.T + parts.bias
         probabilities[some] = calibration.softmax(logits.astype(np.float64), parts.temperature)
-        familiar[some] = familiarity.familiarity(found[some], parts.centers)
-    return probabilities, familiar
+    return probabilities, familiarity.familiarity(found, parts.centers)

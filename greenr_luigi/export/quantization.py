@@ -9,7 +9,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +16,7 @@ import numpy as np
 import onnx
 
 from greenr_luigi.dataset import pixels
-from greenr_luigi.dataset.rows import LabelRow, read_labels
+from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
 from greenr_luigi.evaluation import calibration, comparison
 from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.familiarity import Features
@@ -25,7 +24,7 @@ from greenr_luigi.export.answers import Answers, by_features
 from greenr_luigi.export.assembly import Parts
 from greenr_luigi.export.model_card import HeldOut, ModelCard, Quantization
 from greenr_luigi.inference import is_answer
-from greenr_luigi.kept import digest_of
+from greenr_luigi.kept import digest_of, versions
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.sources import drawn
@@ -68,11 +67,12 @@ def judges(model: Path, evaluation: Path, dataset: Path, parts: Parts) -> list[J
     fold = judged.fold if judged else np.zeros(len(rows), np.int64)
     # By their content, which draws them: one that comes or goes changes no more than one of them.
     order = sorted(np.flatnonzero(fold != folds.ALWAYS), key=lambda i: rows[i].sha256)[:COMPARED_PICTURES]
+    of_folds = np.load(evaluation / "fold_centers.npy") if judged else None
     found = []
     for k in sorted({int(fold[i]) for i in order}):
-        if judged:
-            head, centers = judged.head(k), np.load(evaluation / "fold_centers.npy")[k]
-            parts = parts._replace(weight=head.weight, bias=head.bias, centers=centers)
+        if judged and of_folds is not None:
+            head = judged.head(k)
+            parts = parts._replace(weight=head.weight, bias=head.bias, centers=of_folds[k])
         found.append(Judge(parts, [rows[i] for i in order if fold[i] == k]))
     return found
 
@@ -111,8 +111,8 @@ def asked(
 
 def kept(root: Path | None, body: bytes, image_size: int) -> bytes | None:
     """As `quantized`, or what that was before under this root."""
-    versions = {name: version(name) for name in LIBRARIES}
-    digest = digest_of(hashlib.sha256(body).hexdigest(), image_size, door.VERSION, CODE, versions)
+    content = hashlib.sha256(body).hexdigest()
+    digest = digest_of(content, image_size, door.VERSION, CODE, versions(LIBRARIES))
     return body_onnx.remembered(root, digest, lambda: quantized(body, image_size)) or None
 
 
@@ -168,7 +168,7 @@ def drawn_pixels(image_size: int) -> Iterator[pixels.Pixels]:
 def compare(floats: Answers, integers: Answers, card: ModelCard, rows: Sequence[LabelRow]) -> Quantization:
     """What integers cost and change on pictures, by what is said of them, and whether they are offered. The difference
     of two answers is the total variation distance: half the sum of the differences over the classes."""
-    labels = np.array([card.classes.index(row.label) for row in rows], np.int64)
+    labels = np.array(class_numbers(rows, card.classes), np.int64)
     (before, said_before), (after, said_after) = (_said(one, card) for one in (floats, integers))
     in_floats, in_integers = _held_out(before, said_before, labels), _held_out(after, said_after, labels)
     right_before, right_after = (one.argmax(1) == labels for one in (before, after))

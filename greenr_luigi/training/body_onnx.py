@@ -14,7 +14,6 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx
@@ -22,7 +21,7 @@ import torch
 from torch import nn
 
 from greenr_luigi import files
-from greenr_luigi.kept import BODIES, digest_of
+from greenr_luigi.kept import BODIES, digest_of, versions
 from greenr_luigi.pictures import door
 from greenr_luigi.staleness import regular
 from greenr_luigi.training.embedding import MAPS, PIXELS, POOLED
@@ -71,7 +70,7 @@ def digest(body: nn.Module, training: Training) -> str:
         training.std,
         door.VERSION,
         CODE,
-        {name: version(name) for name in LIBRARIES},
+        versions(LIBRARIES),
     )
 
 

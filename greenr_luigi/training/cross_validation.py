@@ -42,7 +42,7 @@ def out_of_fold(
     of parts of them: a multiple of the pictures, in the same order. A head learns from all views of a picture, and is
     judged by the first. Features are not copied. `y`: the class number of each picture. `fold`: as folds.divide gives
     it, with at least one picture that is judged."""
-    numbers, pictures = np.unique(fold[fold != folds.ALWAYS]).tolist(), len(y)
+    numbers, pictures = folds.numbers(fold), len(y)
     rows = [torch.from_numpy(rows_of(fold != k, len(x) // pictures)) for k in numbers]
     fv.set_seed(training.seed, reproducible=True)
     side_by_side, order = SideBySide(head, len(numbers)), Order(rows)
@@ -87,9 +87,8 @@ class SideBySide(nn.Module):
 
     def __init__(self, head: nn.Module, number: int) -> None:
         super().__init__()
-        norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
-        linear = next(m for m in head.children() if isinstance(m, nn.Linear))
-        self.dropout = nn.Dropout(next(m for m in head.children() if isinstance(m, nn.Dropout)).p)
+        norm, linear = linear_head.layer(head, nn.BatchNorm1d), linear_head.layer(head, nn.Linear)
+        self.dropout = nn.Dropout(linear_head.layer(head, nn.Dropout).p)
         self.norm = nn.BatchNorm1d(number * norm.num_features, norm.eps, norm.momentum)
         self.weight = nn.Parameter(torch.zeros(number, *linear.weight.shape))
 

@@ -42,10 +42,10 @@ SPEED = 30e9
 LOOKING = 0.5
 
 
-def epochs_within(learn: Any, pictures: int, image_size: int, minutes: float) -> int:
-    """How many epochs over so many pictures there is time for, and no more than are worth it."""
-    lower, upper = splitting.split(learn.model[0].eval(), image_size)
-    x = torch.zeros(1, 3, image_size, image_size, device=next(learn.model.parameters()).device)
+def epochs_within(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int, minutes: float) -> int:
+    """How many epochs of the upper part of a body over so many pictures there is time for, and no more than are worth
+    it."""
+    x = torch.zeros(1, 3, image_size, image_size, device=next(upper.parameters()).device)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as looking:
             x = lower(x)
@@ -68,8 +68,8 @@ def fit(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
     fv.set_seed(training.seed, reproducible=True)
     device = features.device()
     learn.model.to(device, memory_format=torch.channels_last).eval()
-    epochs = max(1, epochs_within(learn, len(given.train[0]), training.image_size, minutes))
     lower, upper = splitting.split(learn.model[0], training.image_size)
+    epochs = max(1, epochs_within(lower, upper, len(given.train[0]), training.image_size, minutes))
     batch_size = distributed.batch_size(BATCH)
     # Each process learns from pictures of its own, as many as each other.
     mine = distributed.dealt([*range(len(given.train[0]))])[: len(given.train[0]) // distributed.world()]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from greenr_luigi.dataset.rows import LabelRow
+from greenr_luigi.dataset.rows import LabelRow, class_numbers
 from greenr_luigi.training.linear_head import LinearHead, Matrix
 from greenr_luigi.training.saved_model import Epoch
 
@@ -64,9 +64,14 @@ def divide(labels: Ints, groups: Sequence[str], seed: int) -> Ints:
     return fold
 
 
+def numbers(fold: Ints) -> list[int]:
+    """Of the folds that hold pictures."""
+    return [int(k) for k in np.unique(fold[fold != ALWAYS])]
+
+
 def of_rows(rows: Sequence[LabelRow], classes: Sequence[str], seed: int) -> Ints:
     """As `divide`, of the rows of a data set."""
-    labels = np.array([classes.index(row.label) for row in rows], np.int64)
+    labels = np.array(class_numbers(rows, classes), np.int64)
     return divide(labels, [row.group or row.sha256 for row in rows], seed)
 
 
@@ -93,7 +98,7 @@ class OutOfFold:
     def logits(self, x: torch.Tensor) -> Floats:
         """(pictures, classes), from the pictures' features; NaN where there is no answer."""
         found = np.full((len(self.fold), self.bias.shape[1]), np.nan)
-        for k in np.unique(self.fold[self.judged]):
+        for k in numbers(self.fold):
             for rows in torch.split(torch.from_numpy(np.flatnonzero(self.fold == k)), AT_ONCE):
                 found[rows] = self.head(k).logits(x[rows])
         return found

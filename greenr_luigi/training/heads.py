@@ -14,12 +14,10 @@ from greenr_luigi.progress import OnProgress
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Epoch, Training
 
-#: The peak of the one-cycle schedule and Adam's decoupled weight decay; what others
-#: gave is in docs/benchmarks-appendix.md, Recipes.
+#: The peak of the one-cycle schedule and Adam's decoupled weight decay; docs/benchmarks-appendix.md, Recipes, has what
+#: others gave.
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
-
-
 #: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
 Labelled = tuple[torch.Tensor, torch.Tensor]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+Layer = TypeVar("Layer", bound=nn.Module)
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -24,13 +25,17 @@ class LinearHead:
         return x.flatten(1).numpy() @ self.weight.T + self.bias
 
 
+def layer(head: nn.Module, kind: type[Layer]) -> Layer:
+    """The one of this kind in a head."""
+    return next(module for module in head.children() if isinstance(module, kind))
+
+
 def folded(head: nn.Module) -> LinearHead:
     """A head's BatchNorm folded into its Linear layer. The head must average features over locations and then be linear
     in them: one BatchNorm1d, one Linear layer, and beside these only what does nothing in evaluation mode or only
     changes the shape (pooling, Flatten, Dropout)."""
-    norm = next(m for m in head.children() if isinstance(m, nn.BatchNorm1d))
-    linear = next(m for m in head.children() if isinstance(m, nn.Linear))
-    made = without_norm(norm, linear.weight)
+    linear = layer(head, nn.Linear)
+    made = without_norm(layer(head, nn.BatchNorm1d), linear.weight)
     return made if linear.bias is None else replace(made, bias=made.bias + linear.bias.detach().numpy())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
-from greenr_luigi.dataset.rows import LabelRow, read_labels
+from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.text import did_you_mean
@@ -70,8 +70,9 @@ def train(
             f"{dataset}: each class is one group, so that none can be judged by what has not learned from it; expected "
             "several groups of a class, or pictures in none"
         )
-    number = len({*fold.tolist()} - {folds.ALWAYS})
-    judging = f"in {number} folds" if cross_validates else f"{len(valid_rows)} to validate on"
+    judging = (
+        f"in {len(folds.numbers(fold))} folds" if cross_validates else f"{len(valid_rows)} to validate on"
+    )
     learned = len(rows) if cross_validates else len(train_rows)
     on_progress(0, f"{learned} pictures of {len(classes)} classes, {judging}")
     body = architectures.find(arch)
@@ -95,7 +96,7 @@ def train(
     train_pictures, valid_pictures = (
         (
             [dataset / row.file for row in side],
-            torch.tensor([classes.index(row.label) for row in side], dtype=torch.int64),
+            torch.tensor(class_numbers(side, classes), dtype=torch.int64),
         )
         for side in (train_rows, valid_rows)
     )

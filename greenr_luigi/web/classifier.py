@@ -67,20 +67,17 @@ class Classifier:
             metrics.count(metrics.PICTURES, "sure" if result.sure else "unsure")
             return result
 
-        asked = [
-            asyncio.wrap_future(self.turns.submit(visitor, functools.partial(answer, data)))
-            for data in pictures
-        ]
+        asked = [self.submit(visitor, answer, data) for data in pictures]
         try:
             return [await answer_or_problem(one) for one in asked]
         finally:
             for one in asked:
                 one.cancel()
 
-    async def submit(self, visitor: str, work: Callable[..., Result], *arguments: Any) -> Result:
+    def submit(self, visitor: str, work: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
         """Run what decodes a picture when it is the visitor's turn: no more than `threads` of them are in memory at a
         time. Raises Problem: 503 "busy" if another visitor needed its place."""
-        return await asyncio.wrap_future(self.turns.submit(visitor, functools.partial(work, *arguments)))
+        return asyncio.wrap_future(self.turns.submit(visitor, functools.partial(work, *arguments)))
 
     def trim(self) -> None:
         """Give memory back, by the thread that answers."""

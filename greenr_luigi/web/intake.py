@@ -175,12 +175,8 @@ class Intake:
 
 async def counted(request: Request[Any], share: Share, most: int) -> AsyncIterator[bytes]:
     """Raises Problem: 413 for more than so many bytes, and 503 "busy"; and ClientDisconnect."""
-    arrived, more = 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
+    arrived = 0
+    async for chunk in request.stream():
         arrived += len(chunk)
         if arrived > most:
             raise too_large(most)

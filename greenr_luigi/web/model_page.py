@@ -14,7 +14,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.deployment import attribution
 from greenr_luigi.deployment.provenance import Origin, read_provenance
 from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.evaluation.predictions import Prediction, read_predictions
+from greenr_luigi.evaluation.predictions import HELD_OUT, Prediction, read_predictions
 from greenr_luigi.evaluation.trend import Trend, trend
 from greenr_luigi.serving.releases import ReleaseNote
 
@@ -83,7 +83,7 @@ def read_model_page(release: Path) -> ModelPage:
     """From the folder of a release, which never changes: the last two are remembered."""
     note = readable(lambda: contracts.read(release / "release.json", ReleaseNote))
     provenance = readable(lambda: read_provenance(release))
-    predictions = readable(lambda: read_predictions(release / "predictions.csv"))
+    predictions = readable(lambda: read_predictions(release / HELD_OUT))
     return ModelPage(
         created=note.created if note else "",
         metrics=readable(lambda: read_metrics(release)),

@@ -11,6 +11,7 @@ from greenr_luigi.dataset import cleaning, curation
 from greenr_luigi.kept import CHECKS
 from greenr_luigi.pictures import door, examine
 from greenr_luigi.pictures.terms import STRANGERS, Terms
+from tests.noted import noted
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import picture
 
@@ -18,15 +19,7 @@ from tests.sources.conftest import picture
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was decoded since it was cleared."""
-    seen: list[bytes] = []
-    read = door.read
-
-    def noting(data: bytes, *options: object, **more: object) -> door.Picture:
-        seen.append(data)
-        return read(data, *options, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(door, "read", noting)
-    return seen
+    return noted(monkeypatch, door, "read")
 
 
 def files(folder: Path) -> dict[str, bytes]:

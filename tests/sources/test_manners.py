@@ -30,6 +30,7 @@ from greenr_luigi.sources.loading import loaded
 from greenr_luigi.sources.pace import Places
 from greenr_luigi.sources.search_engine import BROWSER
 from greenr_luigi.sources.source import Request, Unavailable
+from tests.noted import noted
 from tests.progress import quiet
 from tests.sources.conftest import Answer, Internet, Query, picture
 from tests.sources.test_search_engines import ENGINES
@@ -409,9 +410,7 @@ def test_a_host_that_answers_is_not_given_up_however_many_addresses_are_dead(int
 def test_without_a_network_no_address_is_tried_twice(
     monkeypatch: pytest.MonkeyPatch, internet: Internet
 ) -> None:
-    asked: list[str] = []
-    fetch = guarded_http.fetch
-    monkeypatch.setattr(guarded_http, "fetch", lambda url, rules: (asked.append(url), fetch(url, rules))[1])
+    asked = noted(monkeypatch, guarded_http, "fetch")
     session = download.Session()
     for number in range(hosts.AWAY):
         with pytest.raises(Unavailable):

@@ -16,6 +16,7 @@ from greenr_luigi.sources.source import Request, SourceError
 from greenr_luigi.staleness import examination, listing, traces
 from greenr_luigi.staleness.stage import forget
 from tasks import DownloadImages, PictureShard
+from tests.noted import noted
 from tests.sources.conftest import picture
 
 #: Of folders that hold one another, and names that are a file here and a folder there, or no text.
@@ -150,9 +151,7 @@ def test_a_folder_is_listed_once_for_all_its_parts(
     monkeypatch.setattr(listing, "SETTLED_NS", -1_000_000_000)
     monkeypatch.setattr(listing, "_listings", {})
     made(download(tmp_path, pictures))
-    listed: list[Path] = []
-    names = listing.names
-    monkeypatch.setattr(listing, "names", lambda top, *more: (listed.append(top), names(top, *more))[1])
+    listed = noted(monkeypatch, listing, "names")
     task = download(tmp_path, pictures)
     assert task.stale_because() is None and not any(shard.stale_because() for shard in task.requires())
     assert pictures / "grass" not in listed
@@ -196,13 +195,7 @@ def test_status_and_history_tell_of_all_parts_together(
 def test_status_examines_each_part_once(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examined: list[str] = []
-    examine = examination.examine
-    monkeypatch.setattr(
-        examination,
-        "examine",
-        lambda stage, **more: (examined.append(stage.title), examine(stage, **more))[1],
-    )
+    examined = noted(monkeypatch, examination, "examine")
     options = ["--label=grass", "--source=folder", f"--folder={pictures}", "--shard-size=5"]
     made(download(tmp_path / "data", pictures))
     DownloadImages.clear_instance_cache()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -213,20 +214,12 @@ def test_a_folder_that_changes_while_it_is_listed_is_listed_again(
             tick(mine)
             found = [*entries]
             late.pop()()
-            return _Entries(found)
+            return contextlib.nullcontext(found)
         return entries
 
     monkeypatch.setattr(os, "scandir", listed_too_early)
     assert layout.classes(mine) == ["a", "b"]
     assert layout.classes(mine) == ["a", "b", "c"]
-
-
-class _Entries(list):  # type: ignore[type-arg]
-    def __enter__(self) -> _Entries:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
 
 def test_of_folders_none_is_kept_for_ever(tmp_path: Path) -> None:

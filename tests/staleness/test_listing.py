@@ -9,6 +9,7 @@ import pytest
 
 from greenr_luigi.staleness import listing, traces
 from greenr_luigi.staleness.listing import Part
+from tests.noted import noted
 
 
 def filled(folder: Path, files: int) -> Path:
@@ -63,9 +64,7 @@ def test_a_listing_is_remembered_until_a_folder_changes(
     monkeypatch.setattr(listing, "QUICK", -1)
     monkeypatch.setattr(listing, "SETTLED_NS", -1_000_000_000)
     monkeypatch.setattr(listing, "_listings", {})
-    listed: list[Path] = []
-    names = listing.names
-    monkeypatch.setattr(listing, "names", lambda top, *more: (listed.append(top), names(top, *more))[1])
+    names, listed = listing.names, noted(monkeypatch, listing, "names")
     for number in range(8):
         Part(folder, number, 8).names()
     assert listing.count(folder) == 82 and listed == [folder]

@@ -14,6 +14,7 @@ from greenr_luigi.dataset import pixels
 from greenr_luigi.pictures import door
 from greenr_luigi.training import embedding
 from tests import tiny_body
+from tests.noted import noted
 from tests.progress import quiet
 from tests.sources.conftest import picture
 
@@ -21,15 +22,7 @@ from tests.sources.conftest import picture
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The pictures that were opened since it was cleared."""
-    seen: list[Path] = []
-    read = pixels.read_pixels
-
-    def noting(path: Path, *options: int, **more: int) -> pixels.Pixels:
-        seen.append(path)
-        return read(path, *options, **more)
-
-    monkeypatch.setattr(pixels, "read_pixels", noting)
-    return seen
+    return noted(monkeypatch, pixels, "read_pixels")
 
 
 @pytest.fixture

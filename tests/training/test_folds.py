@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -26,7 +26,6 @@ ALONE = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 GROUPED = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25)), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(ALONE, st.integers(0, 9))
 def test_each_class_is_spread_evenly(labels: list[int], seed: int) -> None:
     fold = folds.divide(np.array(labels), [str(n) for n in range(len(labels))], seed)
@@ -38,7 +37,6 @@ def test_each_class_is_spread_evenly(labels: list[int], seed: int) -> None:
             assert {counts[k] for k in range(folds.FOLDS)} <= {pictures // 5, -(-pictures // 5)}
 
 
-@settings(deadline=None)
 @given(GROUPED, st.integers(0, 9))
 def test_a_group_stays_together_and_no_class_has_nothing_to_learn_from(
     pictures: list[tuple[int, int]], seed: int

@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.training import architectures, finetuning, folds, recipes, train
+from greenr_luigi.training import architectures, finetuning, folds, recipes, splitting, train
 from tests import walk
 from tests.progress import quiet
 
@@ -222,13 +223,11 @@ def test_fine_tuning_ends_when_its_time_is_over_and_says_so(tmp_path):
 
 def test_how_many_epochs_there_is_time_for_is_reckoned_not_measured():
     learn, _ = architectures.load_model(walk.walk().model)
-    most = finetuning.EPOCHS
-    assert finetuning.epochs_within(learn, 1500, 224, 15) == most
-    assert (
-        finetuning.epochs_within(learn, 1500, 224, 1) < finetuning.epochs_within(learn, 1500, 224, 5) <= most
-    )
-    assert finetuning.epochs_within(learn, 100_000, 224, 15) == 0
-    assert finetuning.epochs_within(learn, 1, 224, 1e308) == most
+    most, within = finetuning.EPOCHS, partial(finetuning.epochs_within, *splitting.split(learn.model[0], 224))
+    assert within(1500, 224, 15) == most
+    assert within(1500, 224, 1) < within(1500, 224, 5) <= most
+    assert within(100_000, 224, 15) == 0
+    assert within(1, 224, 1e308) == most
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):

@@ -149,7 +149,7 @@ def test_the_watch_goes_on_beside_a_model_that_never_ends(
             patient, ours.settings = ours.settings, replace(ours.settings, load_seconds=1)
             endless = deploy_other(tmp_path, "endless")
             await so(lambda: ours.trial and ours.trial.poll() is None)
-            stuck = asyncio.create_task(whole.submit("", lambda: threading.Event().wait(0.6)))
+            stuck = whole.submit("", lambda: threading.Event().wait(0.6))
             await so(lambda: ended)
             assert ours.trial is not None and ours.trial.poll() is None
             await stuck
