@@ -23,16 +23,23 @@ def in_thread(call: Callable[Given, Gives], *args: Given.args, **more: Given.kwa
 
     def run() -> None:
         if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(call(*args, **more))
-            except BaseException as error:  # noqa: BLE001  It is raised where the result is asked for.
-                future.set_exception(error)
+            settle(future, call, *args, **more)
 
     try:
         threading.Thread(target=run, daemon=True, name="fetching").start()
     except RuntimeError as error:
         raise OSError(errno.EAGAIN, str(error)) from None
     return future
+
+
+def settle(
+    future: Future[Gives], call: Callable[Given, Gives], *args: Given.args, **more: Given.kwargs
+) -> None:
+    """Have a future give what a call does."""
+    try:
+        future.set_result(call(*args, **more))
+    except BaseException as error:  # noqa: BLE001  It is raised where the result is asked for.
+        future.set_exception(error)
 
 
 def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:

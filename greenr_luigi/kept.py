@@ -135,6 +135,10 @@ class Kept:
             found = ((content, _unpacked(content, row)) for content, row in rows)
             yield {content: value for content, value in found if value is not None} | new
 
+    def get(self, content: str) -> bytes | None:
+        """What is kept of one."""
+        return next((known[content] for known in self.known([content]) if content in known), None)
+
     def keep(self, found: Mapping[str, bytes]) -> None:
         """What was found out by content; some of it may be written only when there is more, or by `flush`."""
         with self._lock:

@@ -99,18 +99,21 @@ def encoding(data: bytes) -> str:
     return "utf-8"
 
 
-def has_address(path: Path) -> bool:
-    """Whether a file begins as a list of addresses may: there is one within its first lines."""
+def beginning(path: Path) -> str:
+    """The first characters of a text, by which it is judged what it is."""
     with regular.opened(path) as file:
         head = bytes(file.read(HEAD))
-    return re.search(r"https?://", head.decode(encoding(head), "replace"), re.IGNORECASE) is not None
+    return head.decode(encoding(head), "replace")
+
+
+def has_address(path: Path) -> bool:
+    """Whether a file begins as a list of addresses may: there is one within its first lines."""
+    return re.search(r"https?://", beginning(path), re.IGNORECASE) is not None
 
 
 def first(path: Path) -> list[str]:
     """The first lines of a text that are neither empty nor a comment (#), by which it is judged how it is written."""
-    with regular.opened(path) as file:
-        head = bytes(file.read(HEAD))
-    text = io.StringIO(head.decode(encoding(head), "replace"), newline=None)
+    text = io.StringIO(beginning(path), newline=None)
     return [line.rstrip(" \n") for line in text if not UNSAID.match(line)][:SOME]
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import luigi
@@ -13,7 +14,6 @@ from greenr_luigi.sources.source import Request
 from greenr_luigi.staleness.examination import reads_changed
 from greenr_luigi.staleness.listing import Part, Said
 from greenr_luigi.staleness.stamp import Stamp
-from greenr_luigi.text import networks
 from tasks.shard import OfOneClass, PictureShard, SourceParameters
 
 
@@ -65,22 +65,7 @@ class DownloadImages(SourceParameters, OfOneClass):
 
     @property
     def request(self) -> Request:
-        query, license = self.query or self.label, self.license or None
-        allow = networks(self.allow_networks)
-        return Request(
-            self.label,
-            query,
-            self.limit,
-            self.folder,
-            Path(self.root),
-            license,
-            allow,
-            min_side=self.min_side,
-            per_host=self.per_host,
-            contact=self.contact,
-            opt_outs=bool(self.opt_outs),
-            label_pattern=self.label_pattern,
-        )
+        return replace(super().request, query=self.query or self.label, license=self.license or None)
 
     def reads(self) -> Mapping[str, Path | Part | Said]:
         source = registry.find(self.source)

@@ -2,7 +2,6 @@
 it: where pictures come from."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import luigi
@@ -82,6 +81,12 @@ class OfOneClass(PipelineStage):
     folder = SourceParameters.folder
     label_pattern = SourceParameters.label_pattern
     min_side = SourceParameters.min_side
+    allow_networks = SourceParameters.allow_networks
+    per_host = SourceParameters.per_host
+    contact = SourceParameters.contact
+    opt_outs = SourceParameters.opt_outs
+    #: Each has its own.
+    limit: int
     label = luigi.Parameter(description="The class whose pictures to get.")
 
     @property
@@ -89,9 +94,14 @@ class OfOneClass(PipelineStage):
         return Request(
             self.label,
             self.label,
-            folder=self.folder,
-            root=Path(self.root),
+            self.limit,
+            self.folder,
+            Path(self.root),
+            allow=networks(self.allow_networks),
             min_side=self.min_side,
+            per_host=self.per_host,
+            contact=self.contact,
+            opt_outs=bool(self.opt_outs),
             label_pattern=self.label_pattern,
         )
 
@@ -118,10 +128,6 @@ class PictureShard(OfOneClass):
         int, 0, default=0, description="How many of a list's addresses are divided; 0: all."
     )
     refresh_days = SourceParameters.refresh_days
-    allow_networks = SourceParameters.allow_networks
-    per_host = SourceParameters.per_host
-    contact = SourceParameters.contact
-    opt_outs = SourceParameters.opt_outs
     collection = luigi.Parameter(
         default="", significant=False, visibility=ParameterVisibility.HIDDEN,
         description="The folder of the class that is collected from the parts.",
@@ -136,17 +142,6 @@ class PictureShard(OfOneClass):
     @property
     def title(self) -> str:
         return part_title(self.label, self.number, self.of)
-
-    @property
-    def request(self) -> Request:
-        return replace(
-            super().request,
-            limit=self.limit,
-            allow=networks(self.allow_networks),
-            per_host=self.per_host,
-            contact=self.contact,
-            opt_outs=bool(self.opt_outs),
-        )
 
     def reads(self) -> Mapping[str, Path | Part]:
         return {name: files.read(self.number, self.of) for name, files in self.all_of_source().items()}

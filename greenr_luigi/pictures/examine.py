@@ -48,12 +48,11 @@ def once(root: Path, tell: Callable[[str], object]) -> Iterator[Examine]:
         def examine_once(data: bytes, label: str, engine: str, terms: Terms) -> PictureRow:
             sha256 = door.sha256(data)
             content = f"{sha256} {terms.min_side} {terms.own:d}"
-            for known in kept.known([content]):
-                if content in known:
-                    found = msgspec.json.decode(known[content], type=_Found)
-                    return PictureRow(
-                        **found._asdict(), label=label, sha256=sha256, bytes=len(data), engine=engine
-                    )
+            if (known := kept.get(content)) is not None:
+                found = msgspec.json.decode(known, type=_Found)
+                return PictureRow(
+                    **found._asdict(), label=label, sha256=sha256, bytes=len(data), engine=engine
+                )
             row = examine(data, label, engine, terms)
             found = _Found(row.file, row.dhash, row.width, row.height, row.phash)
             kept.keep({content: msgspec.json.encode(found)})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
 
 from PIL import Image
 
@@ -19,11 +18,15 @@ def thumbnail(data: bytes, side: int) -> Image.Image:
     return image
 
 
-def data_address(image: Image.Image, kind: str = "JPEG", **how: Any) -> str:
-    """A picture as an address that holds it whole (RFC 2397). `how`: what Pillow's encoder is told."""
+def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **({"quality": 80} if kind == "JPEG" else {}) | how)
-    return address_of(buffer.getvalue(), kind)
+    image.save(buffer, kind, **({"quality": 80} if kind == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+def data_address(image: Image.Image, kind: str = "JPEG") -> str:
+    """A picture as an address that holds it whole (RFC 2397)."""
+    return address_of(encoded(image, kind), kind)
 
 
 def address_of(data: bytes, kind: str = "JPEG") -> str:

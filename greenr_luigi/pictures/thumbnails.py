@@ -3,18 +3,15 @@ They are kept by the pictures' content (kept.py), so that one of these is never 
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
-
-from PIL import Image
 
 from greenr_luigi import cores
 from greenr_luigi.kept import THUMBNAILS, Kept, digest_of, versions
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import CODE, LIBRARIES
-from greenr_luigi.pictures.thumbnail import thumbnail
+from greenr_luigi.pictures.thumbnail import encoded, thumbnail
 
 #: Pixels of the longer side; bytes that are kept of all.
 SIDE, MOST_BYTES = 256, 2**30
@@ -34,11 +31,10 @@ class Thumbnails:
         """As JPEG. `sha256`: of the picture, or its first 16 digits. `read` gives the picture, if there is no thumbnail
         of it yet. Raises what it does, and UnusablePicture."""
         content, kept = sha256[:16], self._opened()
-        for known in kept.known([content]) if kept else ():
-            if content in known:
-                return known[content]
+        if kept and (small := kept.get(content)) is not None:
+            return small
         with self._making:
-            made = jpeg(thumbnail(data := read(), SIDE))
+            made = encoded(thumbnail(data := read(), SIDE))
         # Not of another picture that has come to lie there.
         if kept and door.sha256(data).startswith(content):
             kept.keep({content: made})
@@ -53,9 +49,3 @@ class Thumbnails:
                 digest = digest_of(SIDE, CODE, versions(LIBRARIES))
                 self._kept = Kept(self._root / THUMBNAILS, digest, lambda words: None, self._most_bytes)
         return self._kept
-
-
-def jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()

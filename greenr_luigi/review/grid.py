@@ -18,8 +18,8 @@ from greenr_luigi.dataset import decisions
 from greenr_luigi.dataset.decisions import Curation
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.http_security import same_origin
-from greenr_luigi.pictures.thumbnail import thumbnail
-from greenr_luigi.pictures.thumbnails import Thumbnails, jpeg
+from greenr_luigi.pictures.thumbnail import encoded, thumbnail
+from greenr_luigi.pictures.thumbnails import Thumbnails
 from greenr_luigi.review import filters
 from greenr_luigi.review.batches import KEEP, REJECT, RESTORE, Batches
 from greenr_luigi.review.catalogue import Catalogue, Listing, Picture
@@ -142,7 +142,9 @@ class Grid:
     def large(self, request: Request[Any]) -> Response:
         picture = self._picture(request)
         with shown_or_not():
-            return Response(jpeg(thumbnail(picture.read(), LARGE)), media_type="image/jpeg", headers=FOREVER)
+            return Response(
+                encoded(thumbnail(picture.read(), LARGE)), media_type="image/jpeg", headers=FOREVER
+            )
 
     def about(self, request: Request[Any]) -> Response:
         """What is known of a picture, for a person: lines of a name and a value."""

@@ -20,8 +20,7 @@ from starlette.templating import Jinja2Templates
 from greenr_luigi.about import STATIC
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.http_security import SecurityHeaders
-from greenr_luigi.pictures.thumbnail import thumbnail
-from greenr_luigi.pictures.thumbnails import jpeg
+from greenr_luigi.pictures.thumbnail import encoded, thumbnail
 from greenr_luigi.review import grid
 from greenr_luigi.review.cases import Review, remove_decided_feedback
 from greenr_luigi.review.catalogue import Catalogue
@@ -62,7 +61,7 @@ def create(review: Review, token: str, catalogue: Catalogue | None = None) -> St
         case = review.cases[case_number(request.path_params["at"], len(review.cases) - 1)]
         try:
             # Not every browser shows every format that is read.
-            shown = jpeg(thumbnail(case.read(), grid.LARGE))
+            shown = encoded(thumbnail(case.read(), grid.LARGE))
         except GreenrError as error:
             raise HTTPException(404, str(error)) from None
         return Response(shown, media_type="image/jpeg")

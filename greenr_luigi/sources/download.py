@@ -61,12 +61,9 @@ class Session:
         """As `get`, unless `permits` raises guarded_http.Unfetched for the head of the answer."""
         return Answer(self._got(url, replace(self._rules(MAX_PAGE_BYTES, {}), permits=permits)))
 
-    def picture(self, url: str) -> bytes:
-        """What lies at the address of a picture, as `get` has it. Raises Unavailable: "opt-out", too."""
-        return self.coming_picture(url).result()
-
-    def coming_picture(self, url: str) -> Future[bytes]:
-        """As `picture`, without waiting for it."""
+    def picture(self, url: str) -> Future[bytes]:
+        """What lies at the address of a picture, as `get` has it, without waiting for it. Raises Unavailable:
+        "opt-out", too."""
         return background.in_background(self._picture(url))
 
     async def _picture(self, url: str) -> bytes:
@@ -161,12 +158,12 @@ def session(request: Request) -> Session:
 
 def fetch(session: Session, url: str) -> bytes:
     """The bytes of a picture. Raises Unavailable."""
-    return session.picture(url)
+    return begin(session, url).result()
 
 
 def begin(session: Session, url: str) -> Future[bytes]:
     """A picture that is being fetched: no thread waits. The future raises Unavailable."""
-    return session.coming_picture(url)
+    return session.picture(url)
 
 
 def proxy(url: str) -> str | None:

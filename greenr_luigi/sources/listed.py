@@ -1,4 +1,5 @@
-"""What is used of a store for a request: what a source lists is loaded, checked, and named by its content."""
+"""What is used of a store for a request: of what its source has listed so far, the pictures, the refusals, and what is
+known already."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self, TypeVar
 
-from greenr_luigi import cores
+from greenr_luigi import background, cores
 from greenr_luigi.sources.memory import MEMORY
 from greenr_luigi.sources.source import THREADS, Load
 
@@ -68,11 +68,4 @@ class Loader:
         self._coming.discard(come)
         # Once the block has ended, nobody asks.
         with contextlib.suppress(RuntimeError):
-            self._checks.submit(_settle, checked, check, come.result)
-
-
-def _settle(checked: Future[Result], check: Callable[[Given], Result], given: Given) -> None:
-    try:
-        checked.set_result(check(given))
-    except BaseException as error:  # noqa: BLE001  As of any future.
-        checked.set_exception(error)
+            self._checks.submit(background.settle, checked, check, come.result)

@@ -39,11 +39,10 @@ IMAGES = frozenset({"images", "image", "imgs", "img", "jpg", "jpegs", "jpeg", "p
 
 @dataclass(frozen=True)
 class Named:
-    """The files of each label, and how many lines say of a file that is not there."""
+    """The files of each label, and how many these are."""
 
     classes: dict[str, list[FileSet]] = field(default_factory=dict)
     files: int = 0
-    missing: int = 0
 
 
 def side_of(name: str) -> str | None:
@@ -100,7 +99,7 @@ def _named(
         label: [FileSet(folder, "", rows=rows.get(label, {}), missing=missing.get(label, ()))]
         for label in sorted({*rows, *missing})
     }
-    return Named(classes, len({name for of in rows.values() for name in of}), sum(map(len, missing.values())))
+    return Named(classes, len({name for of in rows.values() for name in of}))
 
 
 class _Index:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from greenr_luigi import lists
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.sources.fileset import Row, is_picture
-from greenr_luigi.staleness import regular
 from greenr_luigi.text import composed
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -43,11 +42,10 @@ ZEROS, ONES = frozenset(("0", "0.0")), frozenset(("1", "1.0"))
 
 
 class Table(NamedTuple):
-    """Rows that have a label; how many have none; and the column that the labels are from. `guessed`: no columns are
+    """Rows that have a label, and the column that the labels are from. `guessed`: no columns are
     called as ours are, and there is but one way to take them."""
 
     rows: Sequence[Row]
-    unlabelled: int
     column: str
     guessed: bool = False
 
@@ -77,10 +75,7 @@ def side_called(name: str) -> str | None:
 
 def columns(path: Path) -> Sequence[str]:
     """What the columns of a file are called that might be a table."""
-    with regular.opened(path) as file:
-        head = bytes(file.read(lists.HEAD))
-    text = head.decode(lists.encoding(head), "replace")
-    lines = (line for line in text.splitlines() if not lists.UNSAID.match(line))
+    lines = (line for line in lists.beginning(path).splitlines() if not lists.UNSAID.match(line))
     first = next(lines, "")
     if path.suffix.lower() == ".jsonl":
         try:
@@ -133,7 +128,7 @@ def _read(path: Path) -> Table | None:
         if len(rest) > 1:
             return None
         label = rest[0]
-    rows, unlabelled = list[Row](), 0
+    rows = list[Row]()
     for line, said in said_of:
         if not (name := said.get(file, "")):
             continue
@@ -141,9 +136,7 @@ def _read(path: Path) -> Table | None:
             on = _side(side, said.get(side, "")) if side else None
             of_group = (said.get(group) if group else None) or None
             rows.append(Row(name, labelled, on, of_group, f"{path.name}, line {line}"))
-        else:
-            unlabelled += 1
-    return Table(rows, unlabelled, label or f"{rest[0]} to {rest[-1]}", guessed)
+    return Table(rows, label or f"{rest[0]} to {rest[-1]}", guessed)
 
 
 def _one_hot(names: Sequence[str], cells: Sequence[tuple[int, Mapping[str, str]]]) -> dict[int, str]:

@@ -36,11 +36,6 @@ class Children(NamedTuple):
     tables: tuple[str, ...]
 
 
-#: What changes with a file, or with the names in a folder: device, inode, size, and the times of content and status.
-#: A copying program may set the first of these times back, and the second by no means.
-State = tuple[int, int, int, int, int]
-
-
 class Tree:
     """What lies below a folder. Each folder in it is listed, and each table read, when it is asked for first; what it
     was just before is kept. So the answers go together, and whoever remembers them can tell whether they `hold`."""
@@ -48,7 +43,7 @@ class Tree:
     def __init__(self, top: Path) -> None:
         self.top = top
         #: By path: None for what was not there.
-        self._seen: dict[str, State | None] = {}
+        self._seen: dict[str, listing.State | None] = {}
         self._settled = True
         self._children: dict[Path, Children] = {}
         self._held: dict[Path, Sequence[str]] = {}
@@ -56,7 +51,7 @@ class Tree:
 
     def holds(self) -> bool:
         """Whether all that was looked at is as it was: another look would find the same."""
-        return self._settled and all(_state(path) == state for path, state in self._seen.items())
+        return self._settled and all(listing.state(path) == then for path, then in self._seen.items())
 
     def children(self, folder: Path) -> Children:
         """Raises SourceError for a folder that cannot be listed."""
@@ -107,7 +102,7 @@ class Tree:
 
     def _see(self, path: Path | str) -> None:
         if (name := str(path)) not in self._seen:
-            state = self._seen[name] = _state(name)
+            state = self._seen[name] = listing.state(name)
             # Of what has changed in this tick of the clock, a change to come may leave all of this as it is.
             self._settled = self._settled and (state is None or all(map(listing.is_settled, state[-2:])))
 
@@ -173,12 +168,3 @@ def _named(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error.strerror}") from None
-
-
-def _state(path: str) -> State | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116  a Path for each of thousands of folders takes long
-    except OSError as error:
-        listing.raise_unless_unreachable(error)
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -99,16 +99,17 @@ def raise_unless_unreachable(error: OSError) -> None:
         raise error
 
 
-#: When names in a folder last changed, and its status. A copying program may set the first back, and not the second.
-Times = tuple[int, int]
+#: What changes with a file, or with the names in a folder: device, inode, size, and the times of content and status.
+#: A copying program may set the first of these times back, and the second by no means.
+State = tuple[int, int, int, int, int]
 
 
 @dataclass
 class _Listing:
-    """`times`: of each folder when it was listed. A file that comes or goes changes that of its folder."""
+    """`states`: of each folder when it was listed. A file that comes or goes changes that of its folder."""
 
     names: list[str]
-    times: dict[str, Times]
+    states: dict[str, State | None]
     _parts: dict[int, list[list[str]]] = field(default_factory=dict)
 
     def parts(self, of: int) -> list[list[str]]:
@@ -120,7 +121,7 @@ class _Listing:
         return self._parts[of]
 
     def holds(self) -> bool:
-        return all(_times(folder) == when for folder, when in self.times.items())
+        return all(state(folder) == then for folder, then in self.states.items())
 
 
 _listings: dict[Path, _Listing] = {}
@@ -136,20 +137,21 @@ def _listing(folder: Path) -> _Listing:
     if (known := _listings.get(folder)) and known.holds():
         return known
     _listings.pop(folder, None)
-    began, times = time.monotonic(), dict[str, Times]()
-    listing = _Listing([*names(folder, lambda path: times.setdefault(path, _times(path)))], times)
+    began, states = time.monotonic(), dict[str, State | None]()
+    listing = _Listing([*names(folder, lambda path: states.setdefault(path, state(path)))], states)
     took = time.monotonic() - began
     # By the clock of when it began.
-    if took > QUICK and is_settled(max(map(max, times.values())) + round(took * 1e9)):
+    changed = max((max(then[-2:]) for then in states.values() if then), default=0)
+    if took > QUICK and is_settled(changed + round(took * 1e9)):
         _listings[folder] = listing
     return listing
 
 
-def _times(folder: str) -> Times:
-    """-1 for a folder that is not there."""
+def state(path: str) -> State | None:
+    """None for what is not there."""
     try:
-        status = os.stat(folder)  # noqa: PTH116  as in traces.walk
+        status = os.stat(path)  # noqa: PTH116  a Path for each of thousands of folders takes long
     except OSError as error:
         raise_unless_unreachable(error)
-        return -1, -1
-    return status.st_mtime_ns, status.st_ctime_ns
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
