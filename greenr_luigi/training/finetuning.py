@@ -45,15 +45,21 @@ LOOKING = 0.5
 def epochs_within(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int, minutes: float) -> int:
     """How many epochs of the upper part of a body over so many pictures there is time for, and no more than are worth
     it."""
+    looking, epoch = minutes_of(lower, upper, pictures, image_size)
+    return int(max(0, min(EPOCHS, (minutes - looking) / epoch)))
+
+
+def minutes_of(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int) -> tuple[float, float]:
+    """How long the lower part of a body looks at so many pictures, and an epoch of the upper part takes."""
     x = torch.zeros(1, 3, image_size, image_size, device=next(upper.parameters()).device)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as looking:
             x = lower(x)
         with FlopCounterMode(display=False) as forward:
             upper(x)
-    left = 60 * minutes * SPEED / pictures - len(VIEWS) * looking.get_total_flops()
+    minutes = pictures / (60 * SPEED)
     # Backwards takes twice as much as forwards.
-    return int(max(0, min(EPOCHS, left / (3 * forward.get_total_flops()))))
+    return minutes * len(VIEWS) * looking.get_total_flops(), minutes * 3 * forward.get_total_flops()
 
 
 def fit(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
