@@ -29,7 +29,7 @@ from greenr_luigi.deployment.provenance import read_provenance
 from greenr_luigi.operations.unattended import LOGS
 from greenr_luigi.serving import releases
 from greenr_luigi.sources import drawn
-from greenr_luigi.sources.recrawl import searched
+from greenr_luigi.sources.recrawl import GRACE_HOURS, searched
 from greenr_luigi.staleness.stamp import stamps
 from tests import machine
 from tests.machine import Machine
@@ -45,8 +45,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 #: The first search grows old in the night in which clocks are put forward, and runs are in the hour that it skips.
 BEGINS, AT = datetime(2031, 2, 27, 12, tzinfo=BERLIN), (2, 30)
 #: Seconds after which a search is made again.
-REFRESH = 30 * 86400
-CLOSE = 300
+REFRESH = 30 * 86400 - GRACE_HOURS * 3600
 #: Pictures that an engine shows of a class, and how many of them are new each month.
 SHOWN, NEW = 30, 6
 #: Outputs and logs that are kept.
@@ -266,11 +265,7 @@ class Year:
         """Quiet days until the one before a search has grown old."""
         outputs = stamps(self.root / "DownloadImages").values()
         old = min(searched(stamp) for stamp in outputs) + REFRESH
-        before = next(n for n in itertools.count(1) if self.at(n).timestamp() > old + CLOSE) - 1
-        close = self.at(before).timestamp() > old - CLOSE
-        self.quiet(before - close)
-        if close:  # How long the run takes to start would decide what is due on that day.
-            self.now = self.at(1)
+        self.quiet(next(n for n in itertools.count(1) if self.at(n).timestamp() > old) - 1)
 
     def until_due(self) -> None:
         """And then visitors correct the model, and the engine has something new."""

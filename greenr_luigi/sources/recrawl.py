@@ -14,8 +14,11 @@ from greenr_luigi.sources.source import Request
 from greenr_luigi.staleness.output_folder import KEY
 from greenr_luigi.staleness.stamp import Stamp, stamps
 
-#: After which an engine that failed is asked again: on the next day, at whatever minute a daily run gets to it.
-RETRY_HOURS = 20
+#: By which a search is old early: a run at the minute of the day at which it was made finds it so, however long the
+#: search took, and where clocks were put forward meanwhile.
+GRACE_HOURS = 4
+#: After which an engine that failed is asked again: on the next day.
+RETRY_HOURS = 24 - GRACE_HOURS
 #: What of a stamp's summary holds for as long as no source is asked.
 SAID_OF_SEARCH = ("drawn", "retry", "understood", "warning")
 
@@ -120,11 +123,11 @@ def earlier(collections: Path, label: str) -> Mapping[Path, str]:
 
 
 def grown_old(stamp: Stamp, now: float, refresh_days: int) -> str | None:
-    """Counted from when the source was asked: examining its pictures anew makes them no younger."""
+    """Counted from when the source was asked: examining its pictures anew makes them no younger. With 0 days, at once."""
     days = (now - searched(stamp)) / 86400
     if days < -1:
         return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
-    if days > refresh_days:
+    if days > max(refresh_days - GRACE_HOURS / 24, 0):
         return f"collected {days:.0f} days ago, refresh_days is {refresh_days}"
     return None
 

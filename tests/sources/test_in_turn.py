@@ -180,11 +180,32 @@ def test_who_failed_is_asked_the_next_day_and_the_others_are_not(root: Root) -> 
     stamp = root.task().stamp()
     assert "warning" not in stamp.summary and stamp.summary["refused"] == 1
     # The month counts from when all were asked.
-    root.later(28)
+    root.later(27.8)
     assert root.task().stale_because() is None
-    root.later(1)
+    root.later(1.2)
     assert root.task().stale_because() == "collected 31 days ago, refresh_days is 30"
     assert root.run() == ["openverse", "commons"]
+
+
+@pytest.mark.parametrize("days", [30, 1])
+def test_a_search_is_old_at_the_minute_of_the_day_at_which_it_was_made(root: Root, days: int) -> None:
+    root.show(openverse=range(12))
+    root.run(refresh_days=days)
+    hour = 1 / 24
+    # A day before, an hour too late.
+    root.later(days - 23 * hour)
+    assert root.task(refresh_days=days).complete()
+    # The search took an hour, and clocks were put forward.
+    root.later(21 * hour)
+    assert f"refresh_days is {days}" in str(root.task(refresh_days=days).stale_because())
+
+
+def test_with_no_days_each_build_searches_once(root: Root) -> None:
+    root.show(openverse=range(12))
+    root.run(refresh_days=0)
+    assert root.task(refresh_days=0).complete()
+    root.later(0.001)
+    assert root.task(refresh_days=0).stale_because() == "collected 0 days ago, refresh_days is 0"
 
 
 def test_only_a_class_without_enough_pictures_fails(root: Root) -> None:
