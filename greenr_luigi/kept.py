@@ -33,6 +33,10 @@ KINDS, NAME = (CHECKS, FEATURES, THUMBNAILS), re.compile(r"[0-9a-f]{16}\.sqlite"
 BODIES, BODY = "bodies", re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.onnx")
 #: Seconds to wait for another run that writes.
 PATIENCE = 60.0
+#: Files that this process has waited for in vain: a lock that is never given up would cost so long for each class.
+_given_up = set[Path]()
+#: What SQLite says then.
+TAKEN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 #: Rows that are asked for at once. SQLite allows no more than 999 values in a question before its version 3.32.
 BATCH = 900
 #: Rows that are written at once: what a kill may cost.
@@ -93,7 +97,8 @@ class Kept:
         files.refuse_link(self.path.parent, self.path)
         # What is no file is refused here; SQLite would wait for a pipe.
         regular.opened(self.path, "ab").close()
-        self.connection = sqlite3.connect(self.path, timeout=PATIENCE, check_same_thread=False)
+        patience = 0 if self.path in _given_up else PATIENCE
+        self.connection = sqlite3.connect(self.path, timeout=patience, check_same_thread=False)
         # What a power cut tears is found out again: no need to wait for the disk.
         self.connection.execute("PRAGMA synchronous = OFF")
         with self.connection:
@@ -116,6 +121,8 @@ class Kept:
         try:
             yield
         except FAULTS as error:
+            if _code(error) in TAKEN:
+                _given_up.add(self.path)
             self._remove() if _is_damage(error) else self._disconnect()
             why = error.strerror if isinstance(error, OSError) else error
             self.tell(f"{self.path}: {why}; {self.path.parent.name} are found out again")
@@ -165,9 +172,14 @@ class Kept:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether a fault says that a file is none of ours, or no longer. The lowest byte is the primary result code."""
+    """Whether a fault says that a file is none of ours, or no longer."""
+    return not isinstance(error, OSError) and _code(error) not in NOT_OF_THE_FILE
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code, which is the lowest byte."""
     code = getattr(error, "sqlite_errorcode", None)
-    return not isinstance(error, OSError) and (code is None or code & 0xFF not in NOT_OF_THE_FILE)
+    return None if code is None else code & 0xFF
 
 
 def _packed(content: str, value: bytes) -> bytes:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenr_luigi import kept as store_module
 from greenr_luigi.kept import FEATURES, Kept, superfluous
 from tests.staleness.test_regular import in_the_place_of
 
@@ -114,6 +115,25 @@ def test_a_full_disk_costs_what_could_not_be_kept(small_disk):
         store.keep(some(400, 5120))
     assert len(said) == 1 and "full" in said[0]
     assert found(small_disk / FEATURES) == some(2)
+
+
+def test_a_lock_that_is_never_given_up_is_waited_for_once(tmp_path, monkeypatch):
+    """Each class of a run opens the file anew."""
+    monkeypatch.setattr(store_module, "PATIENCE", 0.1)
+    path, said, patience = kept(tmp_path, 8), list[str](), list[float]()
+    connect = sqlite3.connect
+
+    def noted(*args, timeout, **more):
+        patience.append(timeout)
+        return connect(*args, timeout=timeout, **more)
+
+    with contextlib.closing(connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", noted)
+        assert [found(tmp_path, f"{3:016x}", said=said) for _ in range(3)] == [{}, {}, {}]
+    assert patience == [0.1, 0, 0] and len(said) == 3 and "locked" in said[0]
+    assert found(tmp_path) == some(8) and found(tmp_path, digest=OTHER) == {}
+    assert patience[3:] == [0, 0.1]
 
 
 def test_runs_side_by_side_add_to_one_file(tmp_path):
