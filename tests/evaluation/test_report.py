@@ -37,6 +37,7 @@ def test_a_page_of_its_own_that_tells_the_main_things():
 def test_it_says_which_error_is_which():
     page = html.unescape(re.sub(r"<[^>]+>", "", (walk.walk().evaluation / "report.html").read_text()))
     assert "each of the 18 other pictures is judged by a model that has not learned from it" in page
+    assert "Take this interval for too narrow: where it was measured," in page
     assert "error in cross-validation of 18 pictures" in page and "true error rate by the test" in page
     assert (
         "which was fitted in cross-validation" in page and "over the 5 folds of the cross-validation" in page
