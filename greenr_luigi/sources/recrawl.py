@@ -123,7 +123,7 @@ def earlier(collections: Path, label: str) -> Mapping[Path, str]:
 
 
 def grown_old(stamp: Stamp, now: float, refresh_days: int) -> str | None:
-    """Counted from when the source was asked: examining its pictures anew makes them no younger. With 0 days, at once."""
+    """Counted from when the source was asked: examining its pictures anew makes them no younger."""
     days = (now - searched(stamp)) / 86400
     if days < -1:
         return f"collected {-days:.0f} days from now, says its stamp: a clock was wrong then, or is now"
