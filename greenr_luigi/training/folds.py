@@ -23,6 +23,8 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 FOLDS = 5
+#: Where there is no cross-validation: a tenth of the training pictures is held out.
+TENTHS = 10
 #: In place of a fold's number: what always teaches and never judges, for its class would have nothing left to learn
 #: from.
 ALWAYS = -1
@@ -31,8 +33,8 @@ NAME = "folds.safetensors"
 AT_ONCE = 1024
 
 
-def divide(labels: Ints, groups: Sequence[str], seed: int) -> Ints:
-    """The number of the fold of each picture, from 0 to FOLDS - 1, or ALWAYS: as many pictures of each class in one
+def divide(labels: Ints, groups: Sequence[str], seed: int, number: int = FOLDS) -> Ints:
+    """The number of the fold of each picture, from 0 to `number` - 1, or ALWAYS: as many pictures of each class in one
     fold as in another, as far as groups let them.
 
     `labels`: class numbers. `groups`: a name for each picture; those of the same stay together (LabelRow.group, or what
@@ -47,13 +49,13 @@ def divide(labels: Ints, groups: Sequence[str], seed: int) -> Ints:
         return -members[group].total(), digest
 
     totals = np.bincount(labels)
-    shares, sizes = np.zeros((FOLDS, len(totals))), np.zeros(FOLDS, np.int64)
+    shares, sizes = np.zeros((number, len(totals))), np.zeros(number, np.int64)
     of: dict[str, int] = {}
     for group in sorted(members, key=order):
         classes, counts = (np.array(values) for values in zip(*members[group].items(), strict=True))
         fullness = shares[:, classes] @ counts
         # Where several have as little of these classes: the one with the fewest pictures.
-        of[group] = min(range(FOLDS), key=lambda k: (round(fullness[k], 9), sizes[k]))
+        of[group] = min(range(number), key=lambda k: (round(fullness[k], 9), sizes[k]))
         shares[of[group], classes] += counts / totals[classes]
         sizes[of[group]] += counts.sum()
     fold = np.array([of[group] for group in groups], np.int64)
@@ -69,10 +71,10 @@ def numbers(fold: Ints) -> list[int]:
     return [int(k) for k in np.unique(fold[fold != ALWAYS])]
 
 
-def of_rows(rows: Sequence[LabelRow], classes: Sequence[str], seed: int) -> Ints:
+def of_rows(rows: Sequence[LabelRow], classes: Sequence[str], seed: int, number: int = FOLDS) -> Ints:
     """As `divide`, of the rows of a data set."""
     labels = np.array(class_numbers(rows, classes), np.int64)
-    return divide(labels, [row.group or row.sha256 for row in rows], seed)
+    return divide(labels, [row.group or row.sha256 for row in rows], seed, number)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,11 @@ def train(
 
     from greenr_luigi.training import architectures, distributed, folds
 
-    fold = folds.of_rows(rows, classes, seed)
+    fold = (
+        folds.of_rows(rows, classes, seed)
+        if cross_validates
+        else folds.of_rows(train_rows, classes, seed, folds.TENTHS)
+    )
     if cross_validates and (fold == folds.ALWAYS).all():
         raise DataSetError(
             f"{dataset}: each class is one group, so that none can be judged by what has not learned from it; expected "
