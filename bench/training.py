@@ -155,9 +155,8 @@ def finetuned(photos: Photographs, fold: Fold, seed: int) -> Tried:
     learn = photos.learner()
     sides = [([photos.paths[i] for i in side], photos.y[side]) for side in fold]
     training = dataclasses.replace(photos.training, seed=seed)
-    names, labels = [path.name for path in sides[0][0]], sides[0][1].numpy()
-    tenths = folds.divide(labels, names, seed, folds.TENTHS)
-    recipe.fit_network(Ingredients(learn, *sides, training, tenths), quiet)
+    groups = [path.name for path in sides[0][0]]
+    recipe.fit_network(Ingredients(learn, *sides, training, fold[1], groups=groups), quiet)
     seconds = clocks() - start
     pooled = features.pooled(learn, sides[1][0], photos.training, quiet)
     return say(learn.model[1].cpu().eval(), pooled), seconds

@@ -14,13 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from greenr_luigi.dataset.pixels import Pixels
 from greenr_luigi.progress import OnProgress, part
-from greenr_luigi.training import distributed, features, heads, splitting
+from greenr_luigi.training import distributed, features, folds, heads, splitting
 from greenr_luigi.training.callbacks import BestAverage, FrozenStatistics, TimeLimit
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.looks import Looks
@@ -31,6 +32,7 @@ from greenr_luigi.training.saved_model import Epoch
 VIEWS = 8
 EPOCHS = 8
 BATCH = 32
+TENTHS = 10
 #: Peaks of the one-cycle schedule for the body's and the head's weights.
 LEARNING_RATES = slice(3e-4, 1e-3)
 SMOOTHING = 0.1
@@ -71,12 +73,21 @@ def minutes_of(lower: nn.Module, upper: nn.Module, pictures: int, image_size: in
     return minutes * VIEWS * looking.get_total_flops(), minutes * 3 * forward.get_total_flops()
 
 
-def fit(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
+def teaching_and_held(given: Ingredients) -> tuple[list[int], list[int]]:
+    """The numbers of the training pictures to learn from, and of a tenth that is held out to find by it how long."""
+    labels = given.train[1].numpy()
+    held = folds.divide(labels, given.groups, given.training.seed, TENTHS) == 0
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+
+
+def fit(
+    given: Ingredients, teaching: Sequence[int], held: Sequence[int], on_progress: OnProgress
+) -> list[Epoch]:
     """Train the upper part of a learner's body and its head in place, the body more slowly; in mixed precision on a
     GPU. Returns a row for each epoch up to the best, which is what stays in the model.
 
     In each epoch one view of each picture is learned from, another one each time. What is judged is the moving average
-    of the weights (Polyak and Juditsky, 1992): the best epoch has the least loss on the pictures that are held out, and
+    of the weights (Polyak and Juditsky, 1992): the best epoch has the least loss on the pictures `held` out, and
     training ends when there is none better for a while (callbacks.py). When its time is over it ends with what it has
     by then, and says so; at least one batch is learned."""
     learn, training, minutes = given.learn, given.training, given.minutes
@@ -88,7 +99,6 @@ def fit(given: Ingredients, on_progress: OnProgress) -> list[Epoch]:
     lower, upper = splitting.split(learn.model[0], training.image_size)
     network, loss_func = nn.Sequential(upper, learn.model[1]), fv.LabelSmoothingCrossEntropyFlat(SMOOTHING)
     (paths, y), (valid_paths, valid_y) = given.train, given.valid
-    teaching, held = given.teaching_and_held()
     planned = plan(lower, upper, len(teaching), training.image_size, minutes)
     # In no order of classes, as there may be no time for all; to each process as many as to each other.
     shuffled = [teaching[n] for n in torch.randperm(len(teaching)).tolist()]

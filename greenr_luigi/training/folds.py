@@ -23,8 +23,6 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 FOLDS = 5
-#: Where there is no cross-validation: a tenth of the training pictures is held out.
-TENTHS = 10
 #: In place of a fold's number: what always teaches and never judges, for its class would have nothing left to learn
 #: from.
 ALWAYS = -1
@@ -71,10 +69,15 @@ def numbers(fold: Ints) -> list[int]:
     return [int(k) for k in np.unique(fold[fold != ALWAYS])]
 
 
-def of_rows(rows: Sequence[LabelRow], classes: Sequence[str], seed: int, number: int = FOLDS) -> Ints:
+def of_rows(rows: Sequence[LabelRow], classes: Sequence[str], seed: int) -> Ints:
     """As `divide`, of the rows of a data set."""
     labels = np.array(class_numbers(rows, classes), np.int64)
-    return divide(labels, [row.group or row.sha256 for row in rows], seed, number)
+    return divide(labels, groups_of(rows), seed)
+
+
+def groups_of(rows: Sequence[LabelRow]) -> list[str]:
+    """As `divide` takes them."""
+    return [row.group or row.sha256 for row in rows]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ MINUTES = 15.0
 class Ingredients:
     """What a recipe works with. `learn`: a fastai Learner with a pretrained body and a fresh head, whose model is
     trained in place (architectures.learner says what the head must stay). `train` and `valid`: the pictures of these
-    sides, files and class numbers. `fold`: that of each picture of `train` (folds.divide), and then of `valid` for a
+    sides, files and class numbers. `fold`: that of each picture of `train` and then of `valid` (folds.divide), for a
     recipe that learns from both. `training`: the settings, such as epochs, seed and image_size."""
 
     learn: Any
@@ -38,12 +38,8 @@ class Ingredients:
     root: Path | None = None
     #: For how long a network may be trained on.
     minutes: float = MINUTES
-
-    def teaching_and_held(self) -> tuple[list[int], list[int]]:
-        """The numbers of the training pictures to learn from, and of those of fold 0, which are held out to find by
-        them how long to learn."""
-        held = self.fold[: len(self.train[0])] == 0
-        return (~held).nonzero()[0].tolist(), held.nonzero()[0].tolist()
+    #: A name for each picture of `train`; those of the same belong together.
+    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -119,10 +115,10 @@ def fit_network(given: Ingredients, on_progress: OnProgress) -> Trained:
 
     (_, y), (_, valid_y) = given.train, given.valid
     x, valid_x = features_of_all(given, part(on_progress, 0, 0.1)).tensor_split([len(y)])
-    teaching, _ = given.teaching_and_held()
+    teaching, held = finetuning.teaching_and_held(given)
     head, fitting = given.learn.model[1], part(on_progress, 0.1, 0.12)
     history = heads.fit(head, (x[teaching], y[teaching]), (valid_x, valid_y), given.training, fitting)
-    return Trained(history + finetuning.fit(given, part(on_progress, 0.12, 1)))
+    return Trained(history + finetuning.fit(given, teaching, held, part(on_progress, 0.12, 1)))
 
 
 ALL = (

@@ -64,11 +64,7 @@ def train(
 
     from greenr_luigi.training import architectures, distributed, folds
 
-    fold = (
-        folds.of_rows(rows, classes, seed)
-        if cross_validates
-        else folds.of_rows(train_rows, classes, seed, folds.TENTHS)
-    )
+    fold = folds.of_rows(rows if cross_validates else [], classes, seed)
     if cross_validates and (fold == folds.ALWAYS).all():
         raise DataSetError(
             f"{dataset}: each class is one group, so that none can be judged by what has not learned from it; expected "
@@ -104,7 +100,8 @@ def train(
         )
         for side in (train_rows, valid_rows)
     )
-    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, fold, root, minutes)
+    groups = folds.groups_of(train_rows)
+    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, fold, root, minutes, groups)
     trained = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
     training = replace(training, history=trained.history)
     if out:
