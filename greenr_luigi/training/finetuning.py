@@ -103,7 +103,7 @@ def fit(
     # In no order of classes, as there may be no time for all; to each process as many as to each other.
     shuffled = [teaching[n] for n in torch.randperm(len(teaching)).tolist()]
     mine = distributed.dealt(shuffled)[: len(shuffled) // distributed.world()]
-    wanted = planned.looks // distributed.world()
+    wanted = max(1, planned.looks // distributed.world())
 
     @torch.inference_mode()
     def below(batch: Pixels) -> torch.Tensor:
