@@ -84,12 +84,14 @@ def groups_of(rows: Sequence[LabelRow]) -> list[str]:
 class OutOfFold:
     """The heads of a cross-validation as matrices (linear_head.py), of each fold the one that has not learned from it:
     `weight` (FOLDS, classes, features) and `bias` (FOLDS, classes), zeros for a fold without pictures. `fold`: as
-    `divide` gives it. `history`: means over the folds."""
+    `divide` gives it. `history`: means over the folds. `of_all`: the state dict of a head that has learned from all
+    beside them; empty where it was read from a file."""
 
     fold: Ints
     weight: Matrix
     bias: Matrix
     history: list[Epoch] = field(default_factory=list)
+    of_all: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def judged(self) -> Bools:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from math import nan
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from greenr_luigi.training.saved_model import Epoch, Training
 #: others gave.
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
+#: Pictures of a batch where there are hundreds, and where there are many.
+BATCH, LARGEST_BATCH = 64, 512
 #: Features (n, features, 1, 1) as `features.pooled` gives them, and class numbers (n,).
 Labelled = tuple[torch.Tensor, torch.Tensor]
 
@@ -45,7 +47,8 @@ def fit_one_cycle(
     with learn.no_bar(), learn.no_logging(), learn.added_cbs(EpochProgress(on_progress)):
         learn.fit_one_cycle(epochs, learning_rate, **options)
     return [
-        Epoch(*(nan if value is None else float(value) for value in row)) for row in learn.recorder.values
+        Epoch(*(math.nan if value is None else float(value) for value in row))
+        for row in learn.recorder.values
     ]
 
 
@@ -69,19 +72,27 @@ def fit(
         return batch_loader(len(y), lambda items: (x[items], y[items]), **options)
 
     x, y = valid or (train[0], train[1][:0])
+    size = batch_size(len(train[1]))
     loaders = fv.DataLoaders(
-        tensor_loader(*train, bs=batch_size(len(train[1])), shuffle=True, drop_last=True),
+        tensor_loader(*train, bs=size, shuffle=True, drop_last=True),
         tensor_loader(x, y, bs=256),
     )
     options = {"loss_func": fv.CrossEntropyLossFlat(), "metrics": fv.error_rate} | options
     with on_one_thread():
         learn = fv.Learner(loaders, head, **options)
-        return fit_one_cycle(learn, training.epochs, LEARNING_RATE, on_progress, wd=weight_decay)
+        return fit_one_cycle(learn, training.epochs, learning_rate(size), on_progress, wd=weight_decay)
 
 
 def batch_size(pictures: int) -> int:
-    """An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once."""
-    return min(pictures, 64, max(16, pictures // 8))
+    """An epoch over few pictures still takes some eight steps; BatchNorm wants 16 pictures at once. One over thousands
+    takes some 20: more of them teach no more, and are most of what it costs (docs/benchmarks-appendix.md, Recipes)."""
+    return min(pictures, LARGEST_BATCH, max(16, min(BATCH, pictures // 8), pictures // 20))
+
+
+def learning_rate(batch: int) -> float:
+    """The peak for such batches: by the square root of what is larger than BATCH, as Adam wants it (Malladi, Lyu,
+    Panigrahi and Arora, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022)."""
+    return LEARNING_RATE * math.sqrt(max(1, batch / BATCH))
 
 
 @contextlib.contextmanager
@@ -98,3 +109,8 @@ def on_one_thread() -> Iterator[None]:
 def batch_loader(pictures: int, create_batch: Callable[[list[int]], Labelled], **options: Any) -> Any:
     """A fastai DataLoader that takes a whole batch at once, by the pictures' numbers, instead of item by item."""
     return fv.DataLoader(range(pictures), create_batch=create_batch, num_workers=0, **options)
+
+
+def whole_batches(number: int, create: Callable[[], Iterable[Any]]) -> Any:
+    """A fastai DataLoader of so many batches, which `create` gives anew for each epoch."""
+    return fv.DataLoader(range(number), bs=None, create_batches=lambda numbers: create(), num_workers=0)

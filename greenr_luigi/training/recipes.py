@@ -72,17 +72,17 @@ def fit_head(
     given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,), **options: Any
 ) -> Trained:
     """Train the head on the features of all pictures in each of these `views`, and a head a fold to judge them by.
-    `options`: of heads.fit."""
+    `options`: of cross_validation.out_of_fold."""
     import torch
 
-    from greenr_luigi.training import cross_validation, heads
+    from greenr_luigi.training import cross_validation
 
     x = features_of_all(given, part(on_progress, 0, 0.9), views)
     y, head, training = torch.cat([given.train[1], given.valid[1]]), given.learn.model[1], given.training
     judged = cross_validation.out_of_fold(
-        head, x, y, given.fold, training, part(on_progress, 0.9, 0.98), **options
+        head, x, y, given.fold, training, part(on_progress, 0.9, 1), **options
     )
-    heads.fit(head, (x, y.repeat(len(views))), None, training, part(on_progress, 0.98, 1), **options)
+    head.load_state_dict(judged.of_all)
     return Trained(judged.history, judged)
 
 

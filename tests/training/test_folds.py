@@ -97,8 +97,8 @@ def test_nothing_of_a_picture_is_in_the_head_that_judges_it(tmp_path: Path) -> N
 
 def test_it_judges_as_heads_that_are_trained_one_by_one() -> None:
     """Where an epoch is one batch, and nothing is dropped, there is no chance in it."""
-    x, y = clouds(17)
-    fold = np.array([folds.ALWAYS] * 2 + [*range(5)] * 3)
+    x, y = clouds(16)
+    fold = np.array([folds.ALWAYS] + [*range(5)] * 3)
     made = head(dropped=0)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     found = cross_validation.out_of_fold(made, x, y, fold, TRAINING, quiet)
@@ -108,23 +108,42 @@ def test_it_judges_as_heads_that_are_trained_one_by_one() -> None:
     with torch.inference_mode():
         alone = made.eval()(x[held])
     assert torch.allclose(alone, torch.from_numpy(found.logits(x)[held]).float(), atol=1e-4)
-    assert np.isnan(found.logits(x)[:2]).all() and not np.isnan(found.logits(x)[2:]).any()
+    assert np.isnan(found.logits(x)[:1]).all() and not np.isnan(found.logits(x)[1:]).any()
     assert found.history[-1].error_rate == found.error(x, y)
     losses = [one.valid_loss for one in found.history]
     assert losses != [one.valid_loss for one in history], "a mean over the folds"
     assert losses[0] > losses[-1] and found.history[0].train_loss > found.history[-1].train_loss
+    taught, alone = head(dropped=0), head(dropped=0)
+    taught.load_state_dict(found.of_all)
+    heads.fit(alone, (x, y), None, TRAINING, quiet)
+    for name, tensor in alone.state_dict().items():
+        assert torch.allclose(tensor, taught.state_dict()[name], atol=1e-4), f"of all pictures: {name}"
 
 
-def test_all_of_its_pictures_teach_a_head() -> None:
-    """Also where folds are of different sizes, in an epoch each as often as another, but for one more time."""
-    order = cross_validation.Order([torch.arange(10), torch.arange(20, 26), torch.arange(30, 32)])
-    for _ in range(2):
-        before = order.shuffled
-        order.before_epoch()
-        counts = [Counter(row.tolist()) for row in order.shuffled]
-        assert [set(count) for count in counts] == [{*range(10)}, {*range(20, 26)}, {30, 31}]
-        assert [set(count.values()) for count in counts] == [{1}, {1, 2}, {5}]
-        assert (order.shuffled != before).any()
+def test_an_epoch_over_thousands_takes_few_steps() -> None:
+    sizes = [heads.batch_size(pictures) for pictures in (10, 64, 300, 1000, 3000, 9000, 100_000)]
+    assert sizes == [10, 16, 37, 64, 150, 450, 512]
+    rates = [heads.learning_rate(size) for size in (16, 64, 256)]
+    assert rates == [heads.LEARNING_RATE, heads.LEARNING_RATE, 2 * heads.LEARNING_RATE]
+
+
+def test_as_much_is_dropped_as_by_a_head_alone() -> None:
+    torch.manual_seed(0)
+    for dropped in (0, 0.25, 0.5):
+        kept = cross_validation.SideBySide(head(dropped), 2).kept(torch.Size([300, 333]))
+        assert {*kept.unique().tolist()} <= {0, torch.tensor(1 / (1 - dropped)).item()}
+        assert kept.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_head_of_which_no_picture_is_in_a_batch_stays_as_it_is() -> None:
+    x, y = clouds(4)
+    side_by_side = cross_validation.SideBySide(head(), 2)
+    labels = torch.stack([y, torch.full_like(y, cross_validation.HELD)])
+    cross_validation.loss_of_all(side_by_side(x.flatten(1), labels), labels).backward()
+    assert side_by_side.weight.grad is not None
+    assert side_by_side.weight.grad[0].abs().sum() > 0 and not side_by_side.weight.grad[1].any()
+    mean = side_by_side.state_of(head(), 1)["2.running_mean"]
+    assert not mean.any() and side_by_side.norm.running_mean.abs().sum() > 0
 
 
 def test_further_views_teach_and_do_not_judge() -> None:
@@ -134,8 +153,9 @@ def test_further_views_teach_and_do_not_judge() -> None:
     both = torch.cat([x, x.flip(1)])
     views = cross_validation.out_of_fold(head(), both, y, fold, TRAINING, quiet)
     assert (views.weight != plain.weight).any() and views.logits(both).shape == (40, 2)
-    rows, held = cross_validation.rows_of(fold == 1, 2), np.flatnonzero(fold == 1)
-    assert rows.tolist() == [*held, *(held + 40)]
+    both[40:][fold == 1] = 7
+    again = cross_validation.out_of_fold(head(), both, y, fold, TRAINING, quiet)
+    assert (again.weight[1] == views.weight[1]).all() and (again.weight[2] != views.weight[2]).any()
 
 
 def test_a_head_learns_without_pictures_to_watch() -> None:
