@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import re
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -81,16 +82,22 @@ def _locked(root: Path, label: str, on_wait: OnWait) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            for path in _pictures(folder):
-                if (mode := path.stat().st_mode) & WRITABLE:
+            for path, mode in _pictures(folder):
+                if mode & WRITABLE:
                     # Another user's, if not.
                     with contextlib.suppress(PermissionError):
                         path.chmod(mode & ~WRITABLE)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    paths = (path for path in sorted(folder.iterdir()) if re.fullmatch(PICTURE, path.name))
-    return [path for path in paths if path.is_file() and not path.is_symlink()]
+def _pictures(folder: Path) -> list[tuple[Path, int]]:
+    """Sorted, with their modes. There may be a million, each looked at once."""
+    with os.scandir(folder) as entries:
+        modes = {
+            entry.name: entry.stat(follow_symlinks=False).st_mode
+            for entry in entries
+            if re.fullmatch(PICTURE, entry.name)
+        }
+    return [(folder / name, stat.S_IMODE(modes[name])) for name in sorted(modes) if stat.S_ISREG(modes[name])]
 
 
 def _save_what_was_put(folder: Path) -> None:
@@ -136,7 +143,7 @@ def _take_in(folder: Path, label: str, rows: Sequence[Found]) -> None:
 def _without_line(folder: Path, label: str, names: Container[str]) -> Iterator[Origin]:
     """Lines for pictures that were put here by a run that was cut short, and are nowhere else. `names`: those that have
     a line."""
-    for path in _pictures(folder):
+    for path, _ in _pictures(folder):
         if path.name not in names and door.sha256(data := regular.read(path))[:16] == path.stem:
             came = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(
                 timespec="seconds"
