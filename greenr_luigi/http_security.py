@@ -24,6 +24,7 @@ HEADERS = {
 }
 #: The same as ASGI has them.
 RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+OURS = {name for name, _ in RAW_HEADERS}
 
 
 class SecurityHeaders:
@@ -36,8 +37,11 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = message["headers"]
-                names = {name for name, _ in given}
-                message["headers"] = [*given, *(pair for pair in RAW_HEADERS if pair[0] not in names)]
+                names = [name for name, _ in given]
+                if OURS.isdisjoint(names):
+                    message["headers"] = [*given, *RAW_HEADERS]
+                else:
+                    message["headers"] = [*given, *(pair for pair in RAW_HEADERS if pair[0] not in names)]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -71,7 +71,7 @@ def single(answers: list[Answered]) -> Response:
     ((_, result),) = answers
     if isinstance(result, Problem):
         raise result
-    return JSONResponse(as_json(result))
+    return Response(msgspec.json.encode(result), media_type=JSONResponse.media_type)
 
 
 def as_json(result: Answer | Problem) -> dict[str, Any]:
@@ -80,6 +80,8 @@ def as_json(result: Answer | Problem) -> dict[str, Any]:
 
 def wants_pictures(request: Request[State]) -> bool:
     """`?show=1`: with what a page shows beside the answer. Raises Problem for anything but 0 and 1."""
+    if not request.scope["query_string"]:
+        return False
     show = request.query_params.get("show", "0")
     if show not in ("0", "1"):
         raise Problem(400, "show", f"show={show[:20]!r}: expected 1, for the heat map, or 0")

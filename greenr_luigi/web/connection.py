@@ -8,6 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from greenr_luigi.web import cycle as cycle  # Its Cycle takes the place of uvicorn's.
 from greenr_luigi.web.intake import SHARE, STEP, Share
 from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem, made_room
@@ -92,6 +93,8 @@ class Connection(HttpToolsProtocol):
         if self.since >= STEP:
             self.progress()
         super().data_received(data)
+        if self.in_head and self.header_timer is None:
+            self.start_header_timer()
         if self.framing > MOST_FRAMING + self.body and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 
@@ -145,8 +148,6 @@ class Connection(HttpToolsProtocol):
         self.framing, self.body, self.chunks = self.arrived, 0, 0
         self.in_head = True
         self.progress()
-        if self.header_timer is None:
-            self.start_header_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MOST_HEADERS:

@@ -15,13 +15,22 @@ MAX_FIELDS, MAX_FIELD = 8, 4096
 MAX_HEAD, MAX_BOUNDARY = 4096, 256
 #: What follows a boundary: the end, or a line's end.
 AFTER = re.compile(rb"--|[ \t]|\r\n")
+#: What browsers and programs write as Content-Type and Content-Disposition, or nearly all of them: without escapes, and
+#: of a file's name no path. The library that reads all else takes 30 times as long.
+KIND = re.compile(r"multipart/form-data; ?boundary=([A-Za-z0-9'+_.-]+)")
+PART = re.compile(r'form-data; name="([^"\\]*)"(?:; filename="([^"\\]*)")?')
 #: A header by its name and value (RFC 9110, 5.6.2 has the letters of a name).
 HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): *([^\r]*)")
 
 
 def boundary_of(content_type: str | None) -> bytes:
     """What stands between the parts of a form (RFC 2046, 5.1.1). Raises Problem for what holds no files."""
-    kind, options = parse_options_header(content_type)
+    usual = KIND.fullmatch(content_type or "")
+    kind, options = (
+        (b"multipart/form-data", {b"boundary": usual[1].encode()})
+        if usual
+        else parse_options_header(content_type)
+    )
     if kind != b"multipart/form-data":
         raise no_picture()
     if b"boundary" not in options:
@@ -54,7 +63,7 @@ class Form:
         self.limit(body.count(self.between))
         files = texts = 0
         for disposition, data in self.parts(body):
-            _, options = parse_options_header(disposition)
+            options = options_of(disposition)
             if b"name" not in options:
                 raise malformed('a part has no Content-Disposition with a "name"')
             name = text(options[b"name"])
@@ -113,6 +122,14 @@ def disposition(head: bytes) -> str:
         if header[1].lower() == b"content-disposition":
             found = header[2].decode("latin-1")
     return found
+
+
+def options_of(disposition: str) -> dict[bytes, bytes]:
+    """What a Content-Disposition says: "name", and "filename" of a file."""
+    if not (usual := PART.fullmatch(disposition)):
+        return parse_options_header(disposition)[1]
+    given = {"name": usual[1], "filename": usual[2]}
+    return {key.encode(): value.encode("latin-1") for key, value in given.items() if value is not None}
 
 
 def text(data: bytes) -> str:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from greenr_luigi.pictures.unusable import MAX_BYTES
 from greenr_luigi.web.form import Form, boundary_of, no_picture
-from greenr_luigi.web.layers import client
+from greenr_luigi.web.layers import client, header
 from greenr_luigi.web.problem import Problem, busy, made_room
 from greenr_luigi.web.settings import Settings
 
@@ -51,7 +51,7 @@ async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload
     """The 1 to `most` pictures in the form fields `file`. Raises Problem: 400, 408, 413 or 503 "busy"."""
     intake: Intake = request.state["intake"]
     with intake.hold(request, most_bytes(most)) as (share, chunks):
-        form = Form(boundary_of(request.headers.get("content-type")), most)
+        form = Form(boundary_of(header(request.scope, b"content-type")), most)
         await intake.read(share, form.read(chunks))
         if not form.pictures:
             raise no_picture()
@@ -59,7 +59,8 @@ async def uploaded(request: Request[Any], most: int = 1) -> AsyncIterator[Upload
 
 
 class Share:
-    """What one request has of a worker's budget: the bytes of its pictures, from their coming to their answer."""
+    """What one request has of a worker's budget: the bytes of its pictures, from their coming to their answer. As a
+    context manager it gives them back."""
 
     def __init__(self, intake: Intake, visitor: str = "") -> None:
         self.intake, self.visitor = intake, visitor
@@ -69,6 +70,14 @@ class Share:
         #: Of what is still coming; only that makes room.
         self.deadline: asyncio.Timeout | None = None
         self.has_made_room = False
+
+    def __enter__(self) -> Share:
+        self.intake.shares.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.intake.shares.discard(self)
+        self.give_back()
 
     def add(self, size: int) -> None:
         """Count bytes that have come. Raises Problem: 503 "busy"."""
@@ -115,15 +124,8 @@ class Intake:
         self.held = 0
         self.shares: set[Share] = set()
 
-    @contextlib.contextmanager
-    def share(self, visitor: str = "") -> Iterator[Share]:
-        share = Share(self, visitor)
-        self.shares.add(share)
-        try:
-            yield share
-        finally:
-            self.shares.discard(share)
-            share.give_back()
+    def share(self, visitor: str = "") -> Share:
+        return Share(self, visitor)
 
     def make_room(self, share: Share, more: int) -> None:
         """For what a share has and `more` bytes: the visitor who has most makes it, if that is more than this one would
@@ -175,8 +177,12 @@ class Intake:
 
 async def counted(request: Request[Any], share: Share, most: int) -> AsyncIterator[bytes]:
     """Raises Problem: 413 for more than so many bytes, and 503 "busy"; and ClientDisconnect."""
-    arrived = 0
-    async for chunk in request.stream():
+    arrived, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         arrived += len(chunk)
         if arrived > most:
             raise too_large(most)
@@ -201,5 +207,5 @@ def most_bytes(pictures: int) -> int:
 
 
 def content_length(request: Request[Any], unknown: int) -> int:
-    text = request.headers.get("content-length", "")
+    text = header(request.scope, b"content-length")
     return int(text) if text.isascii() and text.isdigit() else unknown

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -27,11 +27,30 @@ log = logging.getLogger("greenr.access")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Characters of a path in a line of the log.
 SHOWN_PATH = 200
+LINE = "%s %s %s %s %d %.1f ms"
+#: Answers that are neither counted nor logged yet, at most, and for how many seconds.
+UNTOLD, UNTOLD_SECONDS = 16, 0.5
+
+
+class Done(NamedTuple):
+    """A request that was answered: when, by time.time(), and what its line in the log says."""
+
+    at: float
+    request_id: str
+    who: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    route: str
 
 
 class RequestLog:
     """Gives each request an id and a deadline, counts and logs what came of it, and answers what failed unexpectedly:
-    Starlette's own answer to that would come without the headers and the id. `internal_error` makes this answer."""
+    Starlette's own answer to that would come without the headers and the id. `internal_error` makes this answer.
+
+    While other requests wait for an answer, several are counted and logged at once: behind a run of the model, which
+    leaves nothing of this in the processor's caches, one takes as long as four in a row."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, internal_error: Callable[[Request[Any]], Response]
@@ -39,16 +58,20 @@ class RequestLog:
         self.app = app
         self.settings = settings
         self.internal_error = internal_error
+        self.under_way = 0
+        self.untold: list[Done] = []
+        self.timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began = time.monotonic()
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id")
         request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         who, path = visitor(scope), ascii(scope["path"])[:SHOWN_PATH]
         status = 0
+        self.under_way += 1
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -70,11 +93,37 @@ class RequestLog:
             response = slow.response() if deadline.expired() else self.internal_error(Request(scope))
             await response(scope, receive, send_with_id)
         finally:
+            self.under_way -= 1
             status = status or 500  # Cancelled: the server ends.
-            seconds = time.monotonic() - began
-            route = getattr(scope.get("route"), "path", "other")
-            metrics.count_request(route, scope["method"], status, seconds)
-            log.info("%s %s %s %s %d %.1f ms", request_id, who, scope["method"], path, status, 1000 * seconds)
+            seconds, route = time.monotonic() - began, getattr(scope.get("route"), "path", "other")
+            self.untold.append(
+                Done(time.time(), request_id, who, scope["method"], path, status, seconds, route)
+            )
+            if not self.under_way or len(self.untold) >= UNTOLD:
+                self.tell()
+            elif self.timer is None:
+                self.timer = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self.tell)
+
+    def tell(self) -> None:
+        """Count and log what was answered."""
+        if self.timer is not None:
+            self.timer.cancel()
+        untold, self.untold, self.timer = self.untold, [], None
+        for done in untold:
+            metrics.count_request(done.route, done.method, done.status, done.seconds)
+        if log.isEnabledFor(logging.INFO):
+            for at, *told, seconds, _ in untold:
+                line = log.makeRecord(log.name, logging.INFO, "", 0, LINE, (*told, 1000 * seconds), None)
+                line.created = at
+                log.handle(line)
+
+
+def header(scope: Scope, wanted: bytes) -> str:
+    """What a request's header of this name, in small letters, says; empty where it has none."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value.decode("latin-1"))
+    return ""
 
 
 def visitor(scope: Scope) -> str:

@@ -112,7 +112,12 @@ def _of_requests(route: str, method: str, status: int) -> tuple[Counter, Histogr
 def count(counter: Counter, label: str) -> None:
     """One more of PICTURES, SWAPS or STARTS."""
     if place.counts():
-        counter.labels(label).inc()
+        _labelled(counter, label).inc()
+
+
+@functools.cache
+def _labelled(counter: Counter, label: str) -> Counter:
+    return counter.labels(label)
 
 
 class Told(Collector):

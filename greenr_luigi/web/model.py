@@ -77,9 +77,9 @@ class Model:
         card = self.card
         image = open_picture(data, card.image_size, card.door_version, card.terms._replace(own=own))
         probabilities, maps, familiarity = self.run(square(image, card.image_size))
-        ranking = np.argsort(-probabilities[0], kind="stable")
-        top = int(ranking[0])
-        highest = float(probabilities[0, top])
+        ranking, values = np.argsort(-probabilities[0], kind="stable").tolist(), probabilities[0].tolist()
+        top = ranking[0]
+        highest = values[top]
         # To a release that does not tell familiarity every picture is familiar.
         near = 1.0 if familiarity is None else float(familiarity[0])
         least = -1.0 if card.familiarity is None else card.familiarity
@@ -90,7 +90,7 @@ class Model:
             sure=bool(is_answer(highest, near, card.threshold, least)),
             familiar=near >= least,
             threshold=card.threshold,
-            probabilities={card.classes[i]: float(probabilities[0, i]) for i in ranking},
+            probabilities={card.classes[i]: values[i] for i in ranking},
             release=self.digest,
             heat=heat_map.draw(heat_map.class_map(maps[0], top)) if heat else UNSET,
             picture=data_address(image) if picture else UNSET,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections import Counter, deque
@@ -12,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 from greenr_luigi.web.problem import busy
 
 Result = TypeVar("Result")
+#: Pictures that a thread does in a row before it lets something else have its turn, such as giving memory back.
+IN_A_ROW = 16
 
 
 class Job(NamedTuple):
@@ -28,12 +32,14 @@ class Turns:
     """
 
     def __init__(self, threads: int, places: int) -> None:
-        self.room = threads + places
+        self.threads, self.room = threads, threads + places
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="picture")
         self.lock = threading.Lock()
         #: Each visitor's pictures that wait; whose turn it is comes first.
         self.waiting: dict[str, deque[Job]] = {}
         self.in_hand: Counter[str] = Counter()
+        #: Threads that are at it. They go on while pictures wait: to wake one for each takes longer.
+        self.at_it = 0
         #: When each picture in hand was begun, and when the last one was done, by time.monotonic().
         self.begun: set[float] = set()
         self.last_done: float | None = None
@@ -53,7 +59,7 @@ class Turns:
         leave = list[Job]()
         with self.lock:
             pending = self._pending()
-            if pending:
+            if pending and pending + count > self.room:
                 lengths = Counter({one: len(jobs) for one, jobs in self.waiting.items()})
                 mine = lengths.pop(visitor, 0) + count
                 leaving = Counter[str]()
@@ -73,16 +79,30 @@ class Turns:
         result = Future[Result]()
         with self.lock:
             self.waiting.setdefault(visitor, deque()).append(Job(work, result))
-        self.pool.submit(self._work)
+            wanted = self.at_it < self.threads
+            self.at_it += wanted
+        if wanted:
+            self.pool.submit(self._work)
         return result
 
     def _work(self) -> None:
-        """Do what is next by now; nothing if it has made room, or whoever asked has given up."""
+        """Do what is next until nothing waits."""
+        while True:
+            for _ in range(IN_A_ROW):
+                if not self._do_next():
+                    return
+            with contextlib.suppress(RuntimeError):  # The pool is closed: nothing else comes.
+                self.pool.submit(self._work)
+                return
+
+    def _do_next(self) -> bool:
+        """Do what is next by now, if whoever asked has not given up; False if nothing is, and the thread may rest."""
         began = time.monotonic()
         with self.lock:
             waiting = [one for one, jobs in self.waiting.items() if jobs]
             if not waiting:
-                return
+                self.at_it -= 1
+                return False
             # Of those with the fewest in hand, min() gives the first.
             visitor = min(waiting, key=self.in_hand.__getitem__)
             work, result = self.waiting[visitor].popleft()
@@ -101,9 +121,10 @@ class Turns:
                 if jobs or self.in_hand[visitor]:
                     self.waiting[visitor] = jobs
                 self.in_hand = +self.in_hand
+        return True
 
 
-def settle(result: Future[Any], work: Callable[[], Any]) -> None:
+def settle(result: Future[Any] | asyncio.Future[Any], work: Callable[[], Any]) -> None:
     """As concurrent.futures does: whatever the work gives or raises is for who waits for it."""
     try:
         value = work()

@@ -45,6 +45,16 @@ def inside(root: Path, *routes: Route, evaluated: bool = False, **settings: Any)
         yield client
 
 
+def test_an_answer_is_the_models_own_to_the_last_digit(tmp_path: Path) -> None:
+    with inside(tmp_path) as client:
+        told = client.post("/api/predict", files=YELLOW)
+        batch = client.post("/api/predict-batch", files=YELLOW).json()["answers"]
+    own = model.load(tmp_path / "releases", told.json()["release"]).answer(YELLOW["file"][1])
+    assert told.headers["content-type"] == "application/json"
+    assert told.json()["probabilities"] == own.probabilities and told.json()["label"] == own.label
+    assert batch == [{"name": "a.jpg", **told.json()}]
+
+
 @pytest.mark.slow
 def test_the_web_process_loads_no_torch_fastai_luigi_or_pickled_model() -> None:
     code = (

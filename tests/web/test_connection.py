@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ import uvloop
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http import httptools_impl
 
-from greenr_luigi.web import app, connection, worker
+from greenr_luigi.web import app, connection, cycle, worker
 from greenr_luigi.web.connection import (
     MOST_CHUNKS,
     MOST_FRAMING,
@@ -317,6 +319,47 @@ def test_head_and_body_of_an_answer_leave_together(tmp_path: Path, written: list
         if method == "GET":
             assert await reader.readexactly(14) == b'{"alive":true}'
         assert len(written) == 1
+
+    run(tmp_path, ask)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_head_of_an_answer_is_as_uvicorn_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, kept: bool
+) -> None:
+    said = ASK.replace(b"GET", method.encode()).replace(b"\r\n\r\n", b"\r\nX-Request-ID: a\r\n\r\n")
+    if not kept:
+        said = said.replace(b"Host", b"Connection: close\r\nHost")
+    heads = list[bytes]()
+    quick = list[bytes]()
+    lookup = cycle.written
+    monkeypatch.setattr(cycle, "written", lambda *header: quick.append(header[0]) or lookup(*header))
+
+    async def ask(page: Page) -> None:
+        head = await (await page.send(said)).readuntil(b"\r\n\r\n")
+        heads.append(re.sub(rb"date: [^\r]*", b"", head))
+
+    run(tmp_path, ask)
+    assert b"content-length" in quick
+    monkeypatch.setattr(httptools_impl, "RequestResponseCycle", cycle.Cycle.__base__)
+    run(tmp_path, ask)
+    assert heads[0] == heads[1] and b"x-frame-options: DENY" in heads[0]
+    assert (b"connection: close" in heads[0]) is not kept
+
+
+@pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x\r\nb", b"c")])
+def test_no_header_begins_another_one(tmp_path: Path, header: tuple[bytes, bytes]) -> None:
+    async def forged(_: Request) -> Response:
+        response = Response(b"x")
+        response.raw_headers.append(header)
+        return response
+
+    async def ask(page: Page) -> None:
+        page.server.config.app.router.routes.append(Route("/forged", forged))  # type: ignore[union-attr]
+        reader = await page.send(ASK.replace(b"/healthz", b"/forged"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500") and b"b: c" not in head
 
     run(tmp_path, ask)
 

@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from python_multipart.multipart import parse_options_header
 from starlette import formparsers
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
-from greenr_luigi.web.form import MAX_FIELD, MAX_FIELDS, Form, boundary_of
+from greenr_luigi.web.form import KIND as USUAL
+from greenr_luigi.web.form import MAX_FIELD, MAX_FIELDS, PART, Form, boundary_of, options_of
 from greenr_luigi.web.problem import Problem
 
 KIND = "multipart/form-data; boundary=b"
@@ -108,6 +110,42 @@ def test_it_is_read_as_starlette_reads_it(body: bytes, cuts: list[int], most: in
     chunks = [body[begin:end] for begin, end in itertools.pairwise(edges)]
     found = ours(chunks, most)
     assert isinstance(found, Problem) or found == starlettes(chunks, most)
+
+
+quoted = st.text('ab ;="\\\\*ä\xff', max_size=6).map(lambda value: f'"{value}"')
+usual_names = st.text("ab ;=*ä\xff", max_size=6).map(lambda value: f'"{value}"')
+
+
+@given(usual_names | quoted, st.none() | usual_names | quoted)
+@example('"file"', '"a.jpg"')
+@example('"file"', '"C:\\\\a.jpg"')
+@example('"a"', '"b"; name="c"')
+def test_what_is_written_usually_is_read_as_all_else(name: str, file: str | None) -> None:
+    said = f"form-data; name={name}" + ("" if file is None else f"; filename={file}")
+    assert options_of(said) == parse_options_header(said)[1]
+
+
+@given(st.text("aB1'+_.-;=\" ", max_size=6))
+@example("----WebKitFormBoundaryuL1tK3k")
+def test_a_boundary_is_read_as_all_else(boundary: str) -> None:
+    kind = f"multipart/form-data; boundary={boundary}"
+    assert boundary_of(kind) == parse_options_header(kind)[1][b"boundary"]
+
+
+def test_what_browsers_and_programs_write_is_usual() -> None:
+    assert PART.fullmatch('form-data; name="file"; filename="DSC 01 (ä).JPG"') and PART.fullmatch(
+        'form-data; name="label"'
+    )
+    assert all(
+        USUAL.fullmatch(f"multipart/form-data; boundary={one}")
+        for one in (
+            "----WebKitFormBoundaryuL1tK3kAq0",
+            "----geckoformboundary8e05d3",
+            "------------------------d74496d66958873e",
+            "0f0c1a7c6c6a4c0f9f4c6bb1",
+            "=_x".strip("="),
+        )
+    )
 
 
 @given(

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from greenr_luigi.serving import server
+from greenr_luigi.web import layers
+from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
 
@@ -40,6 +48,54 @@ def test_a_forwarded_prefix_is_used_where_it_is_configured(behind: Live, live: L
 def test_a_hostile_prefix_is_not(behind: Live, prefix: str) -> None:
     page = behind.get("/", headers={"X-Forwarded-Prefix": prefix})
     assert page.status_code == 200 and 'action="/upload"' in page.text
+
+
+def test_while_others_wait_several_are_counted_and_logged_at_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "greenr.access")
+    monkeypatch.setattr(layers, "UNTOLD_SECONDS", 0.01)
+    counted = list[str]()
+    monkeypatch.setattr(layers.metrics, "count_request", lambda *request: counted.append(request[1]))
+    go_on = asyncio.Event()
+
+    async def answer(scope: Scope, _: Receive, send: Send) -> None:
+        if scope["path"] == "/waits":
+            await go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    ours = layers.RequestLog(answer, Settings(Path()), lambda request: Response())
+
+    async def ask(path: str) -> None:
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"x-request-id", b"mine")]}
+
+        async def deaf(_: Message) -> None:
+            pass
+
+        await ours(scope, empty, deaf)
+
+    async def empty() -> Message:
+        return {"type": "http.request"}
+
+    async def run() -> None:
+        waits = asyncio.create_task(ask("/waits"))
+        await asyncio.sleep(0)
+        began = time.time()
+        await ask("/first")
+        assert counted == [] and caplog.messages == []
+        while not caplog.messages:  # After a while they are, whatever waits.
+            await asyncio.sleep(0.005)
+        assert re.fullmatch(r"mine - GET '/first' 200 [\d.]+ ms", caplog.messages[0])
+        assert began <= caplog.records[0].created <= time.time() and len(counted) == 1
+        for _ in range(layers.UNTOLD):
+            await ask("/many")
+        assert len(caplog.messages) == 1 + layers.UNTOLD, "no more are held than so many"
+        await ask("/last")
+        go_on.set()
+        await waits
+        assert [message.split()[3] for message in caplog.messages[-2:]] == ["'/last'", "'/waits'"]
+
+    asyncio.run(run())
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from greenr_luigi.web.layers import client
 from greenr_luigi.web.problem import Problem
-from greenr_luigi.web.turns import Turns
+from greenr_luigi.web.turns import IN_A_ROW, Turns
 
 
 class Gate:
@@ -79,6 +79,24 @@ def test_what_is_given_up_is_not_done_and_what_fails_is_told() -> None:
     assert (
         not gate.turns.pending and not gate.turns.begun and not gate.turns.waiting and not gate.turns.in_hand
     )
+
+
+def test_a_thread_goes_on_while_pictures_wait_and_lets_other_work_have_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, asked = Gate(Turns(1, 40)), list[object]()
+    submit = gate.turns.pool.submit
+    monkeypatch.setattr(gate.turns.pool, "submit", lambda work: asked.append(work) or submit(work))
+    pictures = gate.ask("a", 2 * IN_A_ROW)
+    gate.turns.pool.submit(lambda: gate.done.append("memory"))
+    gate.go_on.release(1_000)
+    for one in pictures:
+        one.result(30)
+    assert gate.done == ["a"] * IN_A_ROW + ["memory"] + ["a"] * IN_A_ROW
+    # At first and after each so many, and not for each picture; and what was asked here.
+    assert 3 <= len(asked) <= 4
+    gate.ask("b")[0].result(30)
+    assert gate.open().endswith("b")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 6)), max_size=12), st.integers(1, 3))
