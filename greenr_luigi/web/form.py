@@ -55,12 +55,12 @@ class Form:
         # As before every other part, there is a line's end before the first.
         body, marks = bytearray(b"\r\n"), 0
         async for chunk in chunks:
-            # More of them are not waited for.
-            marks += chunk.count(self.between)
-            self.limit(marks)
+            # One may come in two.
+            begin = max(len(body) - len(self.between) + 1, 0)
             body += chunk
-        # With those that came in two.
-        self.limit(body.count(self.between))
+            marks += body.count(self.between, begin)
+            # More of them are not waited for.
+            self.limit(marks)
         files = texts = 0
         for disposition, data in self.parts(body):
             options = options_of(disposition)
