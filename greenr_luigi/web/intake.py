@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -87,19 +88,8 @@ class Share:
             self.moved, self.size_then = time.monotonic(), self.size
         self.intake.make_room(self, 0)
 
-    @contextlib.asynccontextmanager
-    async def coming(self, seconds: float | None) -> AsyncIterator[None]:
-        """While something comes, for `seconds` at most. Raises TimeoutError after these, and Problem: 503 "busy" if
-        others need the room."""
-        try:
-            async with asyncio.timeout(seconds) as self.deadline:
-                yield
-        except TimeoutError:
-            if self.has_made_room:
-                raise made_room() from None
-            raise
-        finally:
-            self.deadline = None
+    def coming(self, seconds: float | None) -> Coming:
+        return Coming(self, seconds)
 
     def is_coming(self) -> bool:
         return self.deadline is not None and not self.deadline.expired()
@@ -114,6 +104,29 @@ class Share:
     def give_back(self) -> None:
         self.intake.held -= self.size
         self.size = 0
+
+
+class Coming:
+    """While something of a share comes, for `seconds` at most. Raises TimeoutError after these, and Problem: 503 "busy"
+    if others need the room."""
+
+    def __init__(self, share: Share, seconds: float | None) -> None:
+        self.share, self.deadline = share, asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        self.share.deadline = await self.deadline.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.deadline.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if self.share.has_made_room:
+                raise made_room() from None
+            raise
+        finally:
+            self.share.deadline = None
 
 
 class Intake:
