@@ -176,7 +176,6 @@ def test_what_cannot_be_read_is_listed(mine: Path, tmp_path: Path) -> None:
     assert collected(mine, "wild grass", tmp_path / "out")["pictures"] == 11
 
 
-@needs_photos
 def test_a_file_name_need_be_no_text(mine: Path, tmp_path: Path) -> None:
     """As Latin-1 is none, of which archives from other systems are full."""
     for number, data in ((2, picture(99)), (3, b"no picture")):
@@ -198,6 +197,7 @@ def test_a_file_name_need_be_no_text(mine: Path, tmp_path: Path) -> None:
     assert "wild grass/gr\\xfcn 3" in {refusal.file_url for refusal in refused}
 
 
+@needs_photos
 def test_the_photographs(tmp_path: Path) -> None:
     assert collected(PHOTOS, "dandelion", tmp_path / "out")["pictures"] == 150
 
