@@ -46,7 +46,7 @@ NEEDED = {
 
 @pytest.mark.parametrize("name", commands())
 def test_root_and_module_stand_before_or_behind_a_command(name, tmp_path):
-    more = NEEDED.get(name, [])
+    more, parser = NEEDED.get(name, []), cli.build_parser()
     given = ["--root", str(tmp_path), "--module", "mine"]
     for argv in (
         [*given, name, *more],
@@ -54,9 +54,9 @@ def test_root_and_module_stand_before_or_behind_a_command(name, tmp_path):
         [name, *more, *given],
         ["--root", "elsewhere", "--module", "theirs", name, *given, *more],
     ):
-        arguments, rest = cli.build_parser().parse_known_args(argv)
+        arguments, rest = parser.parse_known_args(argv)
         assert (arguments.root, arguments.module, rest) == (tmp_path, "mine", [])
-    arguments, _ = cli.build_parser().parse_known_args([name, *more])
+    arguments, _ = parser.parse_known_args([name, *more])
     assert not {"root", "module"} & vars(arguments).keys()
 
 
@@ -184,7 +184,7 @@ def test_a_module_of_ones_own_goes_before_ours_and_that_is_one_line(tmp_path):
     (tmp_path / "tasks.py").write_text("x = 1\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}
     command = [sys.executable, "-m", "greenr_luigi.cli", "status"]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     line = f"--module tasks: {tmp_path}/tasks.py has no STAGES: is it in the way of another tasks?"
     assert run.returncode == 1 and run.stderr.startswith(f"greenr: {line}"), run.stderr
     assert len(run.stderr.splitlines()) == 1

@@ -1,5 +1,6 @@
 """Started by torchrun, as each of several processes; and by itself, as one: trains a network without BatchNorm on
-numbers, and then the real one on pictures. argv: the folder of the data set, the folder for what came out."""
+numbers, and then the real one on pictures. argv: the folder of the data set, the folder for what came out, sizes of
+batches."""
 
 import os
 import sys
@@ -16,8 +17,8 @@ from tests.progress import quiet
 EPOCHS = 3
 
 
-def numbers(out: Path) -> None:
-    """103 rows in batches of 31: not even, and the last one is of 10."""
+def numbers(out: Path, batch: int) -> None:
+    """103 rows in batches, the last of which is smaller."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(103, 6, generator=generator)
     y = (x.sum(1) > 0).long()
@@ -29,7 +30,7 @@ def numbers(out: Path) -> None:
             items = distributed.dealt(items)
         return x[items], y[items]
 
-    loader = heads.batch_loader(len(y), create_batch, bs=int(os.environ["BATCH"]), shuffle=True)
+    loader = heads.batch_loader(len(y), create_batch, bs=batch, shuffle=True)
     watched = heads.batch_loader(len(y), lambda items: (x[items], y[items]), bs=50)
     # Each process starts from other weights than the first, which is what averaging first is for.
     network = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
@@ -42,18 +43,19 @@ def numbers(out: Path) -> None:
         cbs=distributed.callbacks(),
     )
     history = heads.fit_one_cycle(learn, EPOCHS, 0.1, quiet)
-    torch.save((network.state_dict(), [vars(epoch) for epoch in history]), out / "numbers.pt")
+    torch.save((network.state_dict(), [vars(epoch) for epoch in history]), out / f"numbers {batch}.pt")
 
 
 if __name__ == "__main__":
     if "RANK" in os.environ:
         dist.init_process_group()
-    dataset, out = map(Path, sys.argv[1:])
-    (out := out / os.environ.get("RANK", "alone")).mkdir(parents=True)
-    numbers(out)
+    dataset, folder, *batches = sys.argv[1:]
+    (out := Path(folder) / os.environ.get("RANK", "alone")).mkdir(parents=True)
+    for batch in batches:
+        numbers(out, int(batch))
     if "RANK" in os.environ:
         train.train(
-            dataset, out, arch="tf_efficientnet_lite0", epochs=3, seed=3, image_size=32, recipe="finetune",
+            Path(dataset), out, arch="tf_efficientnet_lite0", epochs=3, seed=3, image_size=32, recipe="finetune",
             on_progress=quiet,
         )  # fmt: skip
         dist.destroy_process_group()

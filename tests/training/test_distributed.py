@@ -59,24 +59,25 @@ def await_ends(handles: list[int]) -> None:
         os.close(handle)
 
 
-@pytest.mark.parametrize("batch", [32, 31])
-def test_processes_learn_as_one_would_and_all_the_same(tmp_path, batch):
+def test_processes_learn_as_one_would_and_all_the_same(tmp_path):
     """Each step is that of a single process, on the same pictures, whether or not a batch can be shared out evenly."""
     dataset = walk.drawn(tmp_path / "dataset")
     (dataset / "manifest.csv").rename(dataset / "labels.csv")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "BATCH": str(batch)}
-    module = ["-m", "tests.training.averaged", dataset, tmp_path / "out"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    batches = ("32", "31")
+    module = ["-m", "tests.training.averaged", dataset, tmp_path / "out", *batches]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for how in ([], torchrun):
         subprocess.run([sys.executable, *how, *module], env=environment, cwd=REPOSITORY, check=True)
-    alone, first, second = (
-        torch.load(tmp_path / "out" / name / "numbers.pt") for name in ("alone", "0", "1")
-    )
-    for name, weights in alone[0].items():
-        assert torch.equal(first[0][name], second[0][name])
-        torch.testing.assert_close(first[0][name], weights)
-    for epoch, expected in zip(first[1], alone[1], strict=True):
-        assert epoch == pytest.approx(expected, rel=1e-4)
+    for batch in batches:
+        alone, first, second = (
+            torch.load(tmp_path / "out" / name / f"numbers {batch}.pt") for name in ("alone", "0", "1")
+        )
+        for name, weights in alone[0].items():
+            assert torch.equal(first[0][name], second[0][name])
+            torch.testing.assert_close(first[0][name], weights)
+        for epoch, expected in zip(first[1], alone[1], strict=True):
+            assert epoch == pytest.approx(expected, rel=1e-4)
     models = [(tmp_path / "out" / rank / "model.safetensors").read_bytes() for rank in "01"]
     assert models[0] == models[1]
 
