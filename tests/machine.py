@@ -98,7 +98,7 @@ class Machine:
             self._unshare.kill()
             self._unshare.wait()
             while Path(f"/proc/{self.init}").exists():
-                pass
+                time.sleep(0.01)
             self.init = None
 
     def scrap(self) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def luigid(cwd: Path, state: Path, log: IO[str] | int = subprocess.DEVNULL, **ho
                "--port", str(port), "--state-path", str(state)]  # fmt: skip
     process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, **how)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=5).close()
@@ -89,6 +90,7 @@ class Pipeline:
         self.code = home / "code"
         self.root = home / "data root"
         self.options = options
+        self.processes: list[subprocess.Popen[str]] = []
         for name in ("greenr_luigi", "tasks"):
             shutil.copytree(REPOSITORY / name, self.code / name, ignore=shutil.ignore_patterns("*.pyc.*"))
         self.environment = {
@@ -110,13 +112,18 @@ class Pipeline:
         return [*luigi, "--root", str(self.root), *self.parameters(stage), *options]
 
     def start(self, *options: str, **how: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*options, **how), cwd=self.home, env=self.environment, start_new_session=True, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        self.processes.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen[str], timeout: float = 300) -> Run:
-        output, _ = process.communicate(timeout=timeout)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        finally:
+            self.end(process)
         ran = dict(re.findall(r"INFO: (\w+(?:\([^)]*\))?) runs: (.*)", output))
         in_order = [stage for stage in STAGES if stage in ran] + [
             stage for stage in ran if stage not in STAGES
@@ -125,6 +132,13 @@ class Pipeline:
 
     def run(self, *options: str, **how: str) -> Run:
         return self.finish(self.start(*options, **how))
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """Also one that stands still, or that a failed test leaves: it would be complained of in the next."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        with process:
+            self.processes.remove(process)
 
     def greenr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "greenr_luigi.cli", "--root", str(self.root), *arguments]
@@ -158,6 +172,8 @@ class Pipeline:
         server.ensure(service, current, 60)
 
     def stop(self) -> None:
+        for process in [*self.processes]:
+            self.end(process)
         server.stop(self.root / "server")
 
 

@@ -23,8 +23,8 @@ def test_all_that_begin_at_once_have_the_same_loop(monkeypatch: pytest.MonkeyPat
     background._loop.cache_clear()
 
     def begin(number: int) -> asyncio.AbstractEventLoop:
-        all_here.wait(10)
-        return background.in_background(running_in()).result(10)
+        all_here.wait(60)
+        return background.in_background(running_in()).result(60)
 
     with ThreadPoolExecutor(8) as pool:
         assert len({*pool.map(begin, range(8))}) == 1
@@ -32,4 +32,4 @@ def test_all_that_begin_at_once_have_the_same_loop(monkeypatch: pytest.MonkeyPat
 
 def test_what_it_raises_is_raised_where_it_is_asked_for() -> None:
     with pytest.raises(ZeroDivisionError):
-        background.in_thread(lambda: 1 / 0).result(10)
+        background.in_thread(lambda: 1 / 0).result(60)

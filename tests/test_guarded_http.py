@@ -363,7 +363,7 @@ def test_one_deadline_ends_what_drips(start: bytes, again: bytes, user: User) ->
     """`fetch` of the test's host waits until the connection is closed."""
     began = time.monotonic()
     assert repeating(start, again, 0.02).fetch(user, seconds=0.2) == SLOW
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 @both

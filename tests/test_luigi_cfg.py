@@ -98,7 +98,7 @@ def test_the_command_does_not_import_luigi_before_it_has_looked() -> None:
     for option in ("status", "start"):
         command = [sys.executable, "-m", "greenr_luigi.cli", option]
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert (run.returncode, run.stderr) == (
             1,
             "greenr: luigi.cfg, line 1: epochs = 3: write the section that it belongs to above it, such as "

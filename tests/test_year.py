@@ -215,7 +215,7 @@ class Year:
             kept = requests.post(f"{page}decide", data=decision, headers=headers, timeout=20)
             assert kept.status_code == 200, kept.text
         self.machine.run("alice", "pkill -INT -f '[g]reenr_luigi.cli review'")
-        assert f"{len(self.classes)} decided" in review.communicate(timeout=20)[0]
+        assert f"{len(self.classes)} decided" in review.communicate(timeout=120)[0]
 
     # Days
 

@@ -104,7 +104,7 @@ class Cluster:
     def kubectl(self, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
         server = f"--server=https://127.0.0.1:{self.ports[2]}"
         command = [str(KUBECTL), server, "--insecure-skip-tls-verify", "--token=secret", *words]
-        return subprocess.run(command, input=said, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, input=said, capture_output=True, text=True)
 
     def tried(self, *given: Any) -> subprocess.CompletedProcess[str]:
         # 1.20 knows CronJob only as a beta, of the same fields.

@@ -165,7 +165,7 @@ def test_from_nothing_to_both_pages_a_new_release_without_a_lost_request_and_all
     said_to = stack.picture.with_name("answers")
     with said_to.open("w") as file, subprocess.Popen(command, stdout=file) as visitor:
         try:
-            until(lambda: said_to.stat().st_size > 0, 30)
+            until(lambda: said_to.stat().st_size > 0)
             stack.in_pipeline("greenr", "run", "--seed=7", "--force=DeployApp")
             second = stack.release()
             said = stack.in_pipeline("greenr", "rollback")

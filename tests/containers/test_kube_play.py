@@ -136,7 +136,7 @@ def test_the_page_comes_up_waits_for_a_release_serves_it_and_ends(podman: Podman
     store = tmp_path / "data/releases"
     digest = tiny_release.deploy(store)
     subprocess.run(["chown", "-R", f"{USER}:{USER}", store], check=True)
-    until(lambda: ask(ready)[0] == 200, 30)
+    until(lambda: ask(ready)[0] == 200)
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(tiny_release.picture("yellow"))
     status, said = ask("/api/predict", str(picture))

@@ -23,6 +23,7 @@ from greenr_luigi.operations import dashboard
 from greenr_luigi.run_history import Event
 from tests.operations.test_unattended import TOY
 from tests.pipeline import free_port
+from tests.started import started
 from tests.web.browser import chromium
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def command(*words):
 
 
 def greenr(*words):
-    return subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command(*words), capture_output=True, text=True)
 
 
 def start():
@@ -88,14 +89,13 @@ def until(what, seconds=60):
 def run_under_way(words="waits", *options):
     """A run that waits in its stage until there is a file `go`."""
     Path("do").write_text(words)
-    process = subprocess.Popen(
-        command("run", *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        yield process
-    finally:
-        Path("go").touch()
-        process.communicate(timeout=60)
+    with started(command("run", *options)) as process:
+        try:
+            yield process
+        finally:
+            Path("go").touch()
+            if process.returncode is None:
+                process.communicate()
 
 
 def test_a_run_is_seen_as_it_goes_and_its_page_has_log_and_cause(folder):
@@ -105,7 +105,7 @@ def test_a_run_is_seen_as_it_goes_and_its_page_has_log_and_cause(folder):
         assert task["params"] == {"colour": "blue"}
         until(lambda: next(iter(tasks(url, "RUNNING").values()))["progress_percentage"] == 50)
         browser.get(url)
-        wait = WebDriverWait(browser, 20)
+        wait = WebDriverWait(browser, 60)
         # In one step: the page draws its table anew now and then.
         link = "const a = document.querySelector(\"td a[href*='/runs/']\"); return a && a.href"
         run_page = wait.until(lambda b: b.execute_script(link))
@@ -122,7 +122,7 @@ def test_a_run_is_seen_as_it_goes_and_its_page_has_log_and_cause(folder):
         browser.find_element(By.LINK_TEXT, "log").click()
         wait.until(lambda b: "--module toy ServeToy" in b.page_source)
         Path("go").touch()
-        run.communicate(timeout=60)
+        run.communicate()
         assert run.returncode == 0
         for page, words in (
             ("runs", "no output yet"),
@@ -147,7 +147,7 @@ def test_what_a_stage_says_is_text_in_its_bubble_and_runs_nothing(folder):
     tell("set_task_status_message", task_id="a", status_message="begins")
     with chromium() as browser:
         browser.get(url)
-        wait = WebDriverWait(browser, 20)
+        wait = WebDriverWait(browser, 60)
         click = "const b = document.querySelector('td .statusMessage'); b && b.click(); return b"
         wait.until(lambda b: b.execute_script(click))
         tell("set_task_status_message", task_id="a", status_message=f"{evil}: 8 pictures")
@@ -215,7 +215,7 @@ def test_what_it_knows_outlives_a_kill_and_a_run_goes_on(folder):
         assert again.pid != found.pid
         assert before in tasks(again.url)
         Path("go").touch()
-        run.communicate(timeout=120)
+        run.communicate()
         assert run.returncode == 0
         assert tasks(again.url)[before]["status"] == "DONE"
 

@@ -1,10 +1,12 @@
 """Deployment without a server: what is refused, and why a deployment does not serve any more."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ from greenr_luigi.serving.sockets import ServerError
 from tests import tiny_release, walk
 from tests.progress import quiet
 from tests.serving.looking import until
+from tests.started import started
 
 pytestmark = pytest.mark.slow
 
@@ -151,16 +154,17 @@ deploy(Candidate(*folders), service, Limits(), root / "other", lambda *told: Non
 """
 
 
-def another_deployment(root: Path, before: str, **environment: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def another_deployment(root: Path, before: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A process that is just trying another release."""
     export = shutil.copytree(candidate().export, root / "export")
     (export / "notes.txt").write_text("another release")
     folders = [candidate().dataset, candidate().model, candidate().evaluation, export]
     command = [sys.executable, "-c", DEPLOYING, str(root), *map(str, folders)]
-    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-    until(lambda: process.poll() is not None or rollout.current(root / "releases") != before, 60)
-    assert process.poll() is None
-    return process
+    with started(command, env=os.environ | environment) as process:
+        until(lambda: process.poll() is not None or rollout.current(root / "releases") != before)
+        assert process.poll() is None
+        yield process
 
 
 def test_a_deployment_that_is_killed_is_mended_by_the_next_start(tmp_path: Path) -> None:
@@ -169,9 +173,8 @@ def test_a_deployment_that_is_killed_is_mended_by_the_next_start(tmp_path: Path)
     service = Service(store, tmp_path / "server", workers=1)
     before = publishing.publish(store, candidate().export.iterdir())
     rollout.point(store, before)
-    killed = another_deployment(tmp_path, before)
-    killed.kill()
-    killed.communicate()
+    with another_deployment(tmp_path, before) as killed:
+        killed.kill()
     assert rollout.current(store) != before
     try:
         assert serve(service, print).digest == before == rollout.current(store)
@@ -184,12 +187,11 @@ def test_of_two_deployments_at_once_the_one_that_fails_takes_nothing_back(tmp_pa
     store = tmp_path / "releases"
     service = Service(store, tmp_path / "server", workers=1)
     before = tiny_release.deploy(store, classes=read_card(candidate().export).classes)
-    failing = another_deployment(tmp_path, before, GREENR_THREADS="0")
     try:
-        done = deploy(candidate(), service, Limits(), out, quiet)
-        _, said = failing.communicate(timeout=120)
+        with another_deployment(tmp_path, before, GREENR_THREADS="0") as failing:
+            done = deploy(candidate(), service, Limits(), out, quiet)
+            said, _ = failing.communicate()
     finally:
-        failing.kill()
         server.stop(service.run_dir)
     assert failing.returncode == 1 and "GREENR_THREADS='0'" in said
     assert rollout.current(store) == done.release != before
@@ -203,8 +205,8 @@ def test_the_last_good_release_is_served_again(tmp_path: Path, out: Path) -> Non
     first, second = (tiny_release.deploy(service.store, variant) for variant in (0, 1))
     (service.store / second / "model.json").write_text("{")
     try:
-        started = serve(service, print)
-        assert started.digest == first == rollout.current(service.store)
-        assert serve(service, print) == started, "the server that runs is left alone"
+        serving = serve(service, print)
+        assert serving.digest == first == rollout.current(service.store)
+        assert serve(service, print) == serving, "the server that runs is left alone"
     finally:
         server.stop(service.run_dir)

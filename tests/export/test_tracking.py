@@ -58,7 +58,7 @@ def server(tmp_path_factory):
         yield address
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.filterwarnings("ignore::Warning")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,5 +107,5 @@ def sharing(folder: Path, *names: str) -> Iterator[tuple[Path, Host, list[Host]]
             )
             # Until it is connected, it says that it is not.
             while subprocess.run(host.inside("mountpoint", "-q", shared)).returncode:
-                pass
+                time.sleep(0.02)
         yield shared, hub, hosts

@@ -24,7 +24,7 @@ from greenr_luigi.operations.unattended import Try
 from greenr_luigi.run_history import Event
 from greenr_luigi.serving import history
 from greenr_luigi.staleness import data_root
-from tests.operations.test_unattended import run, start, toy  # noqa: F401
+from tests.operations.test_unattended import await_stage, run, start, toy  # noqa: F401
 from tests.operations.webhook import SECRET, Hook, Webhook
 from tests.pipeline import free_port
 
@@ -108,11 +108,11 @@ port = {mailbox.port}
 
     # Who ends it knows.
     (toy / "do").write_text("waits")
-    process = start()
-    while not any("waits" in path.read_text() for path in (toy / "data" / "logs").iterdir()):
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert "failed: " in process.communicate(timeout=60)[0] and (len(mailbox.got), len(hook.got)) == (0, 1)
+    with start() as process:
+        await_stage(toy, process)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()[0]
+    assert "failed: " in said and (len(mailbox.got), len(hook.got)) == (0, 1)
 
     # Before there is a run.
     (toy / "luigi.cfg").write_text(f"{whole} slak://{SECRET}")

@@ -53,7 +53,7 @@ def settings(unit: str, name: str) -> list[str]:
 
 
 def analyze(*words: str) -> str:
-    run = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout + run.stderr
 
@@ -124,7 +124,7 @@ def test_the_server_runs_with_no_more_than_the_unit_allows(
     (tmp_path / "filter").write_bytes(program(unit))
     filtered = [sys.executable, "-c", FILTERED, str(tmp_path / "filter")]
     forbidden = [*filtered, sys.executable, "-c", "import mmap; mmap.mmap(-1, 4096, prot=7)"]
-    refused = subprocess.run(forbidden, capture_output=True, text=True, timeout=30)
+    refused = subprocess.run(forbidden, capture_output=True, text=True)
     assert "Operation not permitted" in refused.stderr
     command = shlex.split(settings(unit, "ExecStart")[0])
     monkeypatch.chdir(tmp_path)
@@ -144,7 +144,7 @@ def test_the_server_runs_with_no_more_than_the_unit_allows(
             until(lambda: served(port) == newer, 30)
         finally:
             page.terminate()
-            _, said = page.communicate(timeout=40)
+            _, said = page.communicate(timeout=120)
     log = (run_dir / "gunicorn.log").read_text()
     assert (page.returncode, said, masters(root)) == (0, "", []), said
     assert "[ERROR] [" not in log and "Traceback" not in log, log

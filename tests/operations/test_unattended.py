@@ -1,5 +1,6 @@
 """`greenr run`, of a graph of one small stage, by Luigi's own command."""
 
+import contextlib
 import io
 import os
 import re
@@ -16,6 +17,8 @@ from greenr_luigi.operations.terminal import Show
 from greenr_luigi.operations.unattended import LOG_NAME, LOGS
 from greenr_luigi.run_history import Event
 from tests.pipeline import luigid
+from tests.serving.looking import until
+from tests.started import is_alive, started
 
 TOY = """
 import os, pathlib, signal, time
@@ -65,14 +68,20 @@ def toy(tmp_path, monkeypatch):
 
 
 def start():
-    command = [sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", "run"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return started([sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", "run"])
+
+
+def await_stage(toy, process):
+    """Until the stage waits."""
+    logs = toy / "data" / LOGS
+    until(lambda: process.poll() is not None or any("waits" in path.read_text() for path in logs.glob("*")))
+    assert process.poll() is None
 
 
 def run(toy, words):
     (toy / "do").write_text(words)
-    process = start()
-    said = process.communicate(timeout=60)[0].splitlines()
+    with start() as process:
+        said = process.communicate()[0].splitlines()
     events = [e for e in run_history.read(toy / "data") if e.kind == "run"]
     return process.returncode, said, events
 
@@ -121,11 +130,10 @@ def test_what_was_killed_or_is_no_run_is_told(toy):
 @pytest.mark.slow
 def test_whoever_ends_it_ends_the_run(toy):
     (toy / "do").write_text("waits")
-    process = start()
-    while not any("waits" in path.read_text() for path in (toy / "data").glob(f"{LOGS}/*")):
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)[0]
+    with start() as process:
+        await_stage(toy, process)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()[0]
     assert process.returncode != 0 and "failed: " in said
     assert run_history.read(toy / "data")[-1].outcome == "failed"
 
@@ -135,38 +143,30 @@ def test_whoever_ends_it_ends_the_run(toy):
 def test_one_that_is_killed_leaves_nothing_that_runs(toy, ignored):
     """Also where a shell has started it in the background, for which Ctrl-C is not meant."""
     (toy / "do").write_text("waits")
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
-    try:
-        process = start()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    while not any("waits" in path.read_text() for path in (toy / "data").glob(f"{LOGS}/*")):
-        assert process.poll() is None
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.kill()
-    process.communicate()
-    while is_alive(child):
-        pass
+    with contextlib.ExitStack() as ending:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        try:
+            process = ending.enter_context(start())
+        finally:
+            signal.signal(signal.SIGINT, before)
+        await_stage(toy, process)
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        process.communicate()
+    until(lambda: not is_alive(child))
     status, said, _ = run(toy, "")
     assert (status, said) == (0, ["ServeToy  is done"])
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.slow
 def test_a_second_one_waits(toy):
     (toy / "do").write_text("")
     (toy / "data").mkdir()
-    with files.locked(toy / "data" / "run.lock"):
-        process = start()
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith(f"waits for process {os.getpid()}")
-    assert process.communicate(timeout=60)[0] == "ServeToy  is done\n" and process.returncode == 0
+    with contextlib.ExitStack() as ending:
+        with files.locked(toy / "data" / "run.lock"):
+            process = ending.enter_context(start())
+            assert process.stdout.readline().startswith(f"waits for process {os.getpid()}")
+        assert process.communicate()[0] == "ServeToy  is done\n" and process.returncode == 0
 
 
 @pytest.mark.slow
@@ -175,17 +175,12 @@ def test_what_another_worker_is_at_is_tried_again(toy):
     with luigid(toy, toy / "state") as port:
         scheduler = [f"--scheduler-port={port}", "--scheduler-host=127.0.0.1"]
         command = [sys.executable, "-m", "luigi", "--module", "toy", "ServeToy", *scheduler]
-        other = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert other.stderr is not None
-        try:
-            assert any("waits" in line for line in other.stderr)
+        with started(command) as other:
+            assert any("waits" in line for line in other.stdout)
             run = subprocess.run(
                 [sys.executable, "-m", "greenr_luigi.cli", "--module", "toy", "run", *scheduler],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
-        finally:
-            other.kill()
-            other.communicate()
     assert run.returncode == 10, run.stdout
     assert run.stdout.startswith("another worker is at what is left; tries again in 0 minutes\n")
 

@@ -172,7 +172,7 @@ def test_pictures_opened_at_once_leave_the_filters_of_warnings_as_they_are(
     def paused_open(*arguments: object, **options: object) -> Image.Image:
         name = threading.current_thread().name
         inside[name].set()
-        assert go_on[name].wait(30)
+        assert go_on[name].wait(60)
         return pillow_open(*arguments, **options)
 
     monkeypatch.setattr(Image, "open", paused_open)
@@ -181,7 +181,7 @@ def test_pictures_opened_at_once_leave_the_filters_of_warnings_as_they_are(
     }
     for name, thread in threads.items():
         thread.start()
-        assert inside[name].wait(30)
+        assert inside[name].wait(60)
     for name, thread in threads.items():
         go_on[name].set()
         thread.join()

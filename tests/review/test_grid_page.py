@@ -97,18 +97,18 @@ class Grid:
         return self.driver.execute_script(f"return {expression}")
 
     def wait(self, expression: str) -> None:
-        WebDriverWait(self.driver, 20).until(lambda _: self.js(expression), expression)
+        WebDriverWait(self.driver, 60).until(lambda _: self.js(expression), expression)
 
     @property
     def status(self) -> str:
         return str(self.driver.find_element(By.ID, "status").text)
 
     def says(self, words: str) -> None:
-        WebDriverWait(self.driver, 20).until(lambda _: words in self.status, words)
+        WebDriverWait(self.driver, 60).until(lambda _: words in self.status, words)
 
     def complains(self, words: str) -> None:
         problem = self.driver.find_element(By.ID, "problem")
-        WebDriverWait(self.driver, 20).until(lambda _: words in problem.text, words)
+        WebDriverWait(self.driver, 60).until(lambda _: words in problem.text, words)
 
     def cell(self, index: int) -> Any:
         """Scrolled to."""
@@ -284,14 +284,14 @@ def test_a_key_in_haste_is_about_the_picture_that_is_shown(
     chrome.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
     try:
         grid.press("x", "x", Keys.ARROW_RIGHT, "k")
-        WebDriverWait(chrome, 20).until(lambda _: now(place).kept)
+        WebDriverWait(chrome, 60).until(lambda _: now(place).kept)
         assert short(now(place).rejected) == {*ids[:2]} and short(now(place).kept) == {ids[3]}
         grid.says("1 kept as they are")
 
         grid.press(Keys.ENTER)
         grid.wait("document.querySelector('#large').open")
         grid.press("x", "x")
-        WebDriverWait(chrome, 20).until(lambda _: len(now(place).rejected) == 4)
+        WebDriverWait(chrome, 60).until(lambda _: len(now(place).rejected) == 4)
         assert short(now(place).rejected) == {*ids[:2], *ids[4:6]}
         assert "grass, 7 of 200" in grid.js("document.querySelector('#large').innerText")
         grid.press(Keys.ESCAPE)

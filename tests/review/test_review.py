@@ -117,7 +117,7 @@ def chrome() -> Iterator[webdriver.Chrome]:
 
 
 def title(driver: webdriver.Chrome, words: str) -> None:
-    WebDriverWait(driver, 20).until(lambda d: words in d.title, words)
+    WebDriverWait(driver, 60).until(lambda d: words in d.title, words)
 
 
 def press(driver: webdriver.Chrome, key: str, then: str) -> None:

@@ -43,11 +43,11 @@ def ours(pid: int, place: Path) -> bool:
 def greenr(root: Path, *words: str, **how: Any) -> str:
     """What a command prints."""
     command = [sys.executable, "-m", "greenr_luigi.cli", "--root", str(root), *words]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
+    run = subprocess.run(command, capture_output=True, text=True, **how)
     return run.stdout + run.stderr
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     """Look again and again until it is so."""
     deadline = time.monotonic() + seconds
     while not true():

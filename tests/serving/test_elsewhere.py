@@ -57,19 +57,19 @@ def answers(port: int, path: str) -> int:
 def test_it_is_there_before_the_first_release_follows_each_and_ends_when_it_is_told(
     other: subprocess.Popen[bytes], service: Service, port: int
 ) -> None:
-    until(lambda: answers(port, "/healthz") == 200, 30)
+    until(lambda: answers(port, "/healthz") == 200)
     assert answers(port, "/readyz") == 503
     first = tiny_release.deploy(service.store)
-    assert server.ensure(service, first, 30) == readiness.Server(f"http://127.0.0.1:{port}/", first)
+    assert server.ensure(service, first, 60) == readiness.Server(f"http://127.0.0.1:{port}/", first)
     assert server.not_as_wanted(service, first) is None
     with visitor(port) as statuses:
         second = tiny_release.deploy(service.store, 1)
-        server.ensure(service, second, 30)
+        server.ensure(service, second, 60)
     assert {*statuses} == {200} and served(port) == second
     assert f"answers with {second}, not with {first}" in str(server.not_as_wanted(service, first))
     assert not service.run_dir.exists() and processes.servers(service.run_dir) == []
     other.terminate()
-    assert other.wait(30) == 0
+    assert other.wait(60) == 0
     assert "start it there" in str(server.not_as_wanted(service, second))
 
 
@@ -86,7 +86,7 @@ def test_a_release_that_it_refuses_is_said_in_its_words(
     other: subprocess.Popen[bytes], service: Service
 ) -> None:
     good = tiny_release.deploy(service.store)
-    server.ensure(service, good, 30)
+    server.ensure(service, good, 60)
     export = tiny_release.export(service.store.parent / "broken", 2)
     (export / "model.onnx").write_bytes(b"no model")
     broken = publishing.publish(service.store, export.iterdir())
@@ -95,7 +95,7 @@ def test_a_release_that_it_refuses_is_said_in_its_words(
         rollout.trial(service.store, broken, good),
     ):
         server.ensure(service, broken, 30)
-    server.ensure(service, good, 30)
+    server.ensure(service, good, 60)
 
 
 def test_what_greenr_says_and_does_of_it(
@@ -103,7 +103,7 @@ def test_what_greenr_says_and_does_of_it(
 ) -> None:
     (tmp_path / "luigi.cfg").write_text(f"[DeployApp]\nserved_at = {service.elsewhere}/\n")
     first, second = (tiny_release.deploy(service.store, variant) for variant in range(2))
-    server.ensure(service, second, 30)
+    server.ensure(service, second, 60)
     assert f"{service.elsewhere} now serves release {first}" in greenr(tmp_path, "rollback", cwd=tmp_path)
     assert served(port) == first
     assert f'"release": "{first}"' in greenr(tmp_path, "server", cwd=tmp_path)

@@ -145,7 +145,7 @@ def test_the_server_of_another_user_is_named_and_stays() -> None:
                 "except s.ServerError as error: print(error, file=sys.stderr)\n"
             )
             command = [sys.executable, "-c", code, folder, running.digest, str(running.port)]
-            run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            run = subprocess.run(command, capture_output=True, text=True)
             told = run.stderr.splitlines()
             assert len(told) == 3, run
             assert all(f"(process {running.pid}) belongs to user 0" in line for line in told), run
@@ -187,7 +187,7 @@ def test_another_process_that_has_the_pid_by_now_is_left_alone() -> None:
         processes.kill(processes.Process(bystander.pid, parent, began - 1), signal.SIGKILL, 1)
         assert bystander.poll() is None
         processes.kill(processes.Process(bystander.pid, parent, began), signal.SIGKILL, 10)
-        assert bystander.wait(10) == -signal.SIGKILL
+        assert bystander.wait(60) == -signal.SIGKILL
 
 
 def test_a_pid_file_that_lies_harms_nobody(place: Path) -> None:

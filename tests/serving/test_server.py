@@ -90,9 +90,7 @@ def test_a_server_outlives_the_process_that_started_it(place: Path) -> None:
         "print(s.port)"
     )
     # Waiting for the pipes' end proves that the daemon holds none of them.
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(place), digest], capture_output=True, text=True, timeout=90
-    )
+    ran = subprocess.run([sys.executable, "-c", code, str(place), digest], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert served(int(ran.stdout)) == digest
 
@@ -267,9 +265,7 @@ def test_an_upgraded_library_reaches_the_process(place: Path) -> None:
     )
     path = os.pathsep.join([str(newer.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", code, str(place), digest, str(running.port)]
-    ran = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=90
-    )
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     before, pid, after = ran.stdout.splitlines()
     assert before.startswith("the server's gunicorn: ") and before.endswith(" -> 99.0"), ran
     assert masters(place) == [int(pid)] != [running.pid] and after == "None"

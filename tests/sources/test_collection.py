@@ -148,7 +148,7 @@ def test_one_that_takes_long_holds_up_none(tmp_path: Path) -> None:
             others_came.set()
 
     def late() -> bytes:
-        if not others_came.wait(10):
+        if not others_came.wait(60):
             raise Unavailable("slow", "it waited for the others, and they for it")
         return picture(0)
 
@@ -175,7 +175,7 @@ def test_of_the_same_picture_the_address_that_stands_first_is_kept_whichever_com
     second_came = Event()
 
     def first() -> bytes:
-        assert second_came.wait(20)
+        assert second_came.wait(60)
         return picture(99)
 
     def second() -> bytes:

@@ -192,7 +192,7 @@ class Slow:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while not what():
         assert time.monotonic() < ends
         time.sleep(0.005)

@@ -140,7 +140,7 @@ def test_what_nobody_waits_for_any_more_is_given_up(internet: Internet) -> None:
                 return coming[0]
 
             loader.begin(load, lambda given: given())
-            assert asked.wait(30)
+            assert asked.wait(60)
         assert coming[0].cancelled()
     finally:
         hold.set()

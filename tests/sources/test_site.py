@@ -187,7 +187,7 @@ def test_a_site_whose_rules_are_slow_to_come_holds_up_no_other(
     site = crawl.Crawl(Request("grass", START, root=tmp_path))
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(site._wait_for, URL("https://live.staticflickr.com/1.jpg"))
-        assert asked.wait(20)
+        assert asked.wait(60)
         site._wait_for(URL(START))
         assert not waits.done()
         slow.set()

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,7 @@ def by_sshfs(tmp_path):
     try:
         while not os.path.ismount(mounted):
             assert client.poll() is None
+            time.sleep(0.01)
         yield mounted
     finally:
         subprocess.run(["umount", "--lazy", mounted], check=True)

@@ -75,7 +75,7 @@ class Project:
         assert program == "luigi"
         command = [sys.executable, "-c", LUIGI.format(folders=self.folders), *arguments, *options]
         return subprocess.run(
-            command, cwd=self.home, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin"}
+            command, cwd=self.home, capture_output=True, text=True, env={"PATH": "/usr/bin"}
         )
 
     def run(self, *options: str) -> list[str]:
@@ -150,7 +150,7 @@ def test_main(tmp_path):
     script = BLOCKS["python"] + "\nluigi.build([CountWords()], local_scheduler=True)\n"
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, "script.py"]
-    result = subprocess.run(command, cwd=project.home, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=project.home, capture_output=True, text=True)
     words = (
         "CountWords: it is defined in a script or a notebook, whose edits cannot be seen: move it to a module"
     )

