@@ -18,6 +18,7 @@ from bench.training import Photographs
 from greenr_luigi.evaluation import calibration, familiarity
 from greenr_luigi.evaluation.evaluate import COVERAGE_OF_EACH
 from greenr_luigi.inference import is_answer
+from greenr_luigi.intervals import wilson
 from greenr_luigi.training import cross_validation, folds, heads, linear_head
 from greenr_luigi.training.libraries import fv
 from tests.progress import quiet
@@ -55,7 +56,7 @@ def ways(photos: Photographs, pictures: int, seed: int) -> dict[str, Row]:
         said = calibration.softmax(folded.logits(x[others]), temperature)
         answered = is_answer(said.max(1), familiarity.familiarity(flat[others], centers), sure, near)
         on_test = int((folded.logits(x[test]).argmax(1) != labels[test]).sum())
-        low, high = calibration.wilson(on_test, len(test))
+        low, high = wilson(on_test, len(test))
         error = float((said.argmax(1) != labels[others]).mean())
         return {
             "error": error,
@@ -79,7 +80,7 @@ def ways(photos: Photographs, pictures: int, seed: int) -> dict[str, Row]:
     centers = familiarity.centers_by_fold(flat[both], labels[both], fold, folds.FOLDS)
     crossed = way(both, (logits, labels[both], familiarity.out_of_fold(flat[both], centers, fold)))
     wrong = int((logits.argmax(1) != labels[both]).sum())
-    low, high = calibration.wilson(wrong, len(both))
+    low, high = wilson(wrong, len(both))
     told = wrong / len(both)
     held = float(low <= crossed["error"] <= high)
     crossed |= {"told error": told, "width": high - low, "off": told - crossed["error"], "held": held}

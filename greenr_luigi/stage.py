@@ -23,6 +23,7 @@ from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.requirements import run_order
 from greenr_luigi.staleness.stage import Stage, logger
 from greenr_luigi.staleness.stamp import Stamp
+from greenr_luigi.training.recipes import RECIPES
 
 #: Where and how, which shape no output.
 PLUMBING = ("root", "force", "wait_hours")
@@ -74,7 +75,8 @@ class PipelineStage(Stage):
     @property
     def parameters(self) -> dict[str, str]:
         """A limit that is the default of the source counts as none, in every stage that inherits these two. A min_side
-        that was the only one once counts as not said: nothing that was made then is made again."""
+        that was the only one once counts as not said: nothing that was made then is made again. Minutes count for a
+        recipe that looks at them, and where they are not its own."""
         parameters = super().parameters
         if "source" in parameters and parameters.get("limit") == str(
             registry.find(parameters["source"]).default_limit
@@ -84,6 +86,9 @@ class PipelineStage(Stage):
             del parameters["min_side"]
         if not parameters.get("label_pattern", "none"):
             del parameters["label_pattern"]
+        recipe = RECIPES.get(parameters.get("recipe", ""))
+        if recipe and (recipe.minutes is None or float(parameters.get("minutes", 0)) in (0, recipe.minutes)):
+            parameters.pop("minutes", None)
         return parameters
 
     def _get_param_visibilities(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from luigi.util import requires
 
 from greenr_luigi.parameters import ChoiceParameter, NumberParameter
 from greenr_luigi.stage import PipelineStage
-from greenr_luigi.training.recipes import RECIPES
+from greenr_luigi.training.recipes import ALL, RECIPES
 from tasks.split import SplitDataset
 
 
@@ -20,11 +20,14 @@ class TrainModel(PipelineStage):
 
     arch = luigi.Parameter(description="Any timm or torchvision architecture.")
     epochs = NumberParameter(int, 1, description="Passes over the training pictures.")
-    recipe = ChoiceParameter(
-        [*RECIPES], "; ".join(f"{recipe.name}: {recipe.words}" for recipe in RECIPES.values()) + "."
-    )
+    recipe = ChoiceParameter([*RECIPES], "; ".join(f"{recipe.name}: {recipe.words}" for recipe in ALL) + ".")
     minutes = NumberParameter(
-        float, 0, between=True, description="For which a network may be trained on, after its head."
+        float,
+        0,
+        525600,
+        description="For which a network may be trained on, or other recipes tried, after the head; 0: "
+        + ", ".join(f"{recipe.minutes:g} for {recipe.name}" for recipe in ALL if recipe.minutes)
+        + ".",
     )
     image_size = NumberParameter(
         int, 16, 2048, description="Side in pixels of the square that the model sees."
@@ -54,5 +57,6 @@ class TrainModel(PipelineStage):
             image_size=self.image_size, recipe=self.recipe, minutes=self.minutes,
             processes=self.processes, torchrun=self.torchrun, root=Path(self.root), on_progress=self.on_progress(),
         )  # fmt: skip
-        judged = "cross-validated" if RECIPES[self.recipe].cross_validates else "validation"
-        return {f"{judged} error": round(training.history[-1].error_rate, 4)}
+        judged = "cross-validated" if RECIPES[training.recipe].cross_validates else "validation"
+        error = {f"{judged} error": round(training.history[-1].error_rate, 4)}
+        return {"recipe": training.recipe, **error} if training.tried else error

@@ -52,7 +52,10 @@ REFUSED = [
     ("TrainModel", "epochs", "1.5", "a whole number, at least 1"),
     ("TrainModel", "image-size", "0", "a whole number from 16 to 2048"),
     ("TrainModel", "image-size", "2049", "a whole number from 16 to 2048"),
-    ("TrainModel", "recipe", "foo", "one of head, views, finetune"),
+    ("TrainModel", "recipe", "foo", "one of auto, head, views, finetune"),
+    ("TrainModel", "minutes", "-1", "a number from 0 to 525600"),
+    ("TrainModel", "minutes", "inf", "a number from 0 to 525600"),
+    ("TrainModel", "minutes", "nan", "a number from 0 to 525600"),
     ("SplitDataset", "seed", "-1", "a whole number from 0 to 4294967295"),
     ("SplitDataset", "seed", "4294967296", "a whole number from 0 to 4294967295"),
     ("SplitDataset", "valid-share", "0", "a number above 0 and below 1"),
@@ -108,7 +111,8 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(stage, option, value, e
 
 def test_the_ends_of_what_is_allowed_are_allowed(tmp_path):
     given = {"epochs": 1, "image_size": 2048, "port": 0, "web_workers": 0, "floor": 1, "margin": 0, "limit": 0,
-             "refresh_days": 0, "seed": 2**32 - 1, "valid_share": 0.001, "recipe": "finetune"}  # fmt: skip
+             "refresh_days": 0, "seed": 2**32 - 1, "valid_share": 0.001, "recipe": "finetune",
+             "minutes": 525600}  # fmt: skip
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     task = status.build("DeployApp", options, tmp_path)
     assert {name: getattr(task, name) for name in given} == given
@@ -179,8 +183,27 @@ EQUAL = [
     ("limit", "0", "200"),
     ("classes", "dandelion,grass", '["grass", "dandelion "]'),
     ("root-path", "/app", "/app/"),
+    ("minutes", "0", "5.0"),
     ("contact", "https://example.org/bot", "mailto:me@example.org"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "one", "other", "same"),
+    [
+        ("head", "1", "30", True),
+        ("views", "0", "30", True),
+        ("finetune", "0", "15", True),
+        ("finetune", "0", "16", False),
+        ("auto", "5", "15", False),
+    ],
+)
+def test_minutes_count_for_a_recipe_that_looks_at_them(tmp_path, recipe, one, other, same):
+    folders = [
+        [task.output_folder for task in run_order(status.build("DeployApp", options, tmp_path))]
+        for options in ([f"--recipe={recipe}", f"--minutes={value}"] for value in (one, other))
+    ]
+    assert (folders[0] == folders[1]) == same
 
 
 @pytest.mark.parametrize(("option", "one", "other"), EQUAL)

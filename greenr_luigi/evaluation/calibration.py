@@ -75,11 +75,3 @@ def expected_calibration_error(probabilities: Floats, labels: Ints) -> float:
     pictures (Naeini et al., 2015). 0 is perfect."""
     top, right, bin_of = binned(probabilities, labels)
     return float(np.abs(np.bincount(bin_of, top - right)).sum() / len(labels))
-
-
-def wilson(wrong: int, pictures: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of the error of a model that names `wrong` of the `pictures` (one or more) wrongly."""
-    from scipy.stats import binomtest
-
-    low, high = binomtest(wrong, pictures).proportion_ci(method="wilson")
-    return float(low), float(high)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from greenr_luigi.evaluation.calibration import Bools, wilson
+from greenr_luigi.evaluation.calibration import Bools
+from greenr_luigi.intervals import wilson
 
 #: A model that is worse with this probability of being mistaken about it (one-sided) is refused.
 SIGNIFICANCE = 0.05

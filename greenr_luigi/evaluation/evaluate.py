@@ -19,6 +19,7 @@ from greenr_luigi.evaluation.calibration import Ints
 from greenr_luigi.evaluation.metrics import ClassMetrics, CrossValidation, DataCounts, HeldOutCounts, Metrics
 from greenr_luigi.evaluation.predictions import Floats, Predictions
 from greenr_luigi.inference import is_answer
+from greenr_luigi.intervals import wilson
 from greenr_luigi.progress import OnProgress, part
 
 #: The fraction of pictures of the known classes that shall get an answer. Threshold and least familiarity may each
@@ -134,7 +135,7 @@ def measure(
         pictures=HeldOutCounts(len(valid.rows), len(test.rows)),
         accuracy=1 - error,
         error=error,
-        error_interval=calibration.wilson(int(wrong.sum()), len(truth)),
+        error_interval=wilson(int(wrong.sum()), len(truth)),
         per_class=class_metrics(classes, confusion),
         confusion=confusion.tolist(),
         temperature=temperature,
@@ -161,7 +162,7 @@ def cross_validation(probabilities: Floats, labels: Ints, folds: int) -> CrossVa
         folds=folds,
         pictures=len(labels),
         error=float(wrong.mean()),
-        error_interval=calibration.wilson(int(wrong.sum()), len(labels)),
+        error_interval=wilson(int(wrong.sum()), len(labels)),
         loss=calibration.negative_log_likelihood(probabilities, labels),
         calibration_error=calibration.expected_calibration_error(probabilities, labels),
     )

@@ -13,6 +13,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.evaluation.metrics import DataCounts, Measured
 from greenr_luigi.pictures import version
 from greenr_luigi.pictures.terms import MIN_SIDE, Terms
+from greenr_luigi.training.saved_model import Tried
 
 NAME = "model.json"
 
@@ -53,7 +54,8 @@ class ModelCard:
     `threshold` and `familiarity`: the least top probability, and the least familiarity, of an answer; `door`: which
     version of it (pictures/version.py) gave the pixels that it has learned from; `min_side`: the
     least side of a picture in pixels, as it was then; `mean`, `std` and `resize`: as in
-    training.json; `license` and `weights`: of the body that training started from.
+    training.json; `license` and `weights`: of the body that training started from; `recipe`: by which the head was
+    trained, or more, and `tried` what there was to choose from, where `auto` has chosen it.
 
     What an answer needs has no default. The rest is None in a release that lacks it."""
 
@@ -75,6 +77,8 @@ class ModelCard:
     license: str | None = None
     weights: str | None = None
     int8: Quantization | None = None
+    recipe: str | None = None
+    tried: list[Tried] | None = None
 
     @property
     def door_version(self) -> int:

@@ -54,6 +54,8 @@ def export(
     on_progress(0, "loading the model")
     learn, training = load_model(model)
     metrics = contracts.read(evaluation / "metrics.json", Metrics)
+    #: Told to who loads it with plain fastai.
+    learn.made_by = {"arch": training.arch, "weights": training.weights.source, "recipe": training.recipe}
     pickled = pickled_learner(learn)
     (out / "export.pkl").write_bytes(pickled)
     on_progress(0.3, "writing model.onnx")
@@ -80,6 +82,8 @@ def export(
         versions={name: version(name) for name in LIBRARIES},
         license=training.weights.license,
         weights=training.weights.source,
+        recipe=training.recipe,
+        tried=training.tried,
     )
     on_progress(0.6, "checking that fastai and ONNX Runtime agree")
     pictures = [dataset / row.file for row in read_labels(dataset, "test", "valid")]

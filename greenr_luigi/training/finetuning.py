@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from greenr_luigi.dataset.pixels import Pixels
 from greenr_luigi.progress import OnProgress, part
@@ -63,14 +62,11 @@ def plan(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int, min
 def minutes_of(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int) -> tuple[float, float]:
     """How long the lower part of a body looks at so many pictures, and an epoch of the upper part takes."""
     x = torch.zeros(1, 3, image_size, image_size, device=next(upper.parameters()).device)
-    with torch.inference_mode():
-        with FlopCounterMode(display=False) as looking:
-            x = lower(x)
-        with FlopCounterMode(display=False) as forward:
-            upper(x)
+    x, looking = splitting.operations(lower, x)
+    _, forward = splitting.operations(upper, x)
     minutes = pictures / SPEED / 60
     # Backwards takes twice as much as forwards.
-    return minutes * VIEWS * looking.get_total_flops(), minutes * 3 * forward.get_total_flops()
+    return minutes * VIEWS * looking, minutes * 3 * forward
 
 
 def teaching_and_held(given: Ingredients) -> tuple[list[int], list[int]]:

@@ -5,13 +5,13 @@ Importing this module is light: torch and fastai are imported when a recipe is f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenr_luigi.progress import OnProgress, part
-from greenr_luigi.training.saved_model import Epoch, Training
+from greenr_luigi.training.saved_model import Epoch, Training, Tried
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from greenr_luigi.training.folds import Ints, OutOfFold
 
 
+#: For how long a network may be trained on, where nobody says.
 MINUTES = 15.0
+#: What `auto` may take then, beside the head: a person waits for a classifier, and again when a picture was rejected.
+PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,33 +48,41 @@ class Ingredients:
 @dataclass(frozen=True)
 class Trained:
     """What a recipe tells of a training: a row an epoch, and what judges each picture of a model that was
-    cross-validated; None for one that the validation pictures judge, which it has not learned from."""
+    cross-validated; None for one that the validation pictures judge, which it has not learned from. `recipe`: the name
+    of the one that was chosen, and `tried` what was found of each, by a recipe that chooses."""
 
     history: list[Epoch]
     judged: OutOfFold | None = None
+    recipe: str = ""
+    tried: list[Tried] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """`name` is what --recipe takes, `words` say for a person what is done, and `fit` does it: it trains the model in
-    place and tells its OnProgress fractions from 0 to 1. `cross_validates`: it needs no validation pictures."""
+    place and tells its OnProgress fractions from 0 to 1. `cross_validates`: it needs no validation pictures. `minutes`:
+    what Ingredients.minutes are where --minutes says nothing; None for one that does not look at them, which --minutes
+    makes never stale."""
 
     name: str
     words: str
     fit: Callable[[Ingredients, OnProgress], Trained]
     cross_validates: bool = True
+    minutes: float | None = MINUTES
 
 
 #: Of each picture, for the recipe `views`: itself and three parts of it (dataset/views.py).
 VIEWS = range(4)
 #: Adam's decoupled weight decay where there are so many: they make steps, and steps make logits large.
 WEIGHT_DECAY = 3.0
+OF_VIEWS: dict[str, Any] = {"views": VIEWS, "weight_decay": WEIGHT_DECAY}
 
 
 def fit_head(
     given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,), **options: Any
 ) -> Trained:
     """Train the head on the features of all pictures in each of these `views`, and a head a fold to judge them by.
+<<<<<<< HEAD
     `options`: of cross_validation.out_of_fold."""
     import torch
 
@@ -83,7 +94,42 @@ def fit_head(
         head, x, y, given.fold, training, part(on_progress, 0.9, 1), **options
     )
     head.load_state_dict(judged.of_all)
+=======
+    `options`: of heads.fit."""
+    x, judged = judge_head(given, part(on_progress, 0, 0.98), views, **options)
+    return teach_head(given, part(on_progress, 0.98, 1), x, judged, **options)
+
+
+def judge_head(
+    given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,), **options: Any
+) -> tuple[torch.Tensor, OutOfFold]:
+    """The features of all pictures in each of these `views`, and a head a fold to judge them by."""
+    from greenr_luigi.training import cross_validation
+
+    x = features_of_all(given, part(on_progress, 0, 0.9), views)
+    told = part(on_progress, 0.9, 1)
+    head, y = given.learn.model[1], labels_of_all(given)
+    return x, cross_validation.out_of_fold(head, x, y, given.fold, given.training, told, **options)
+
+
+def teach_head(
+    given: Ingredients, on_progress: OnProgress, x: torch.Tensor, judged: OutOfFold, **options: Any
+) -> Trained:
+    """Train the head on what judge_head gives."""
+    from greenr_luigi.training import heads
+
+    y = labels_of_all(given)
+    labelled = x, y.repeat(len(x) // len(y))
+    heads.fit(given.learn.model[1], labelled, None, given.training, on_progress, **options)
+>>>>>>> 74acdca (Recipe auto, the default: the cheapest recipe that no dearer one clearly beats in cross-validation, within --minutes)
     return Trained(judged.history, judged)
+
+
+def labels_of_all(given: Ingredients) -> torch.Tensor:
+    """The class numbers of `train` and then of `valid`."""
+    import torch
+
+    return torch.cat([given.train[1], given.valid[1]])
 
 
 def features_of_all(given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,)) -> torch.Tensor:
@@ -121,12 +167,22 @@ def fit_network(given: Ingredients, on_progress: OnProgress) -> Trained:
     return Trained(history + finetuning.fit(given, teaching, held, part(on_progress, 0.12, 1)))
 
 
+def fit_chosen(given: Ingredients, on_progress: OnProgress) -> Trained:
+    from greenr_luigi.training import choosing
+
+    return choosing.fit(given, on_progress)
+
+
 ALL = (
-    Recipe("head", "the body as it came, a head trained on what it sees", fit_head),
+    Recipe(
+        "auto", "the cheapest of the others that no dearer one clearly beats", fit_chosen, minutes=PATIENCE
+    ),
+    Recipe("head", "the body as it came, a head trained on what it sees", fit_head, minutes=None),
     Recipe(
         "views",
         "the body as it came, a head trained on each picture and three parts of it",
-        partial(fit_head, views=VIEWS, weight_decay=WEIGHT_DECAY),
+        partial(fit_head, **OF_VIEWS),
+        minutes=None,
     ),
     Recipe(
         "finetune",

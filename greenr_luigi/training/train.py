@@ -17,7 +17,7 @@ from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.text import did_you_mean
-from greenr_luigi.training.recipes import MINUTES, RECIPES, Ingredients
+from greenr_luigi.training.recipes import RECIPES, Ingredients
 from greenr_luigi.training.saved_model import Training, Weights
 
 #: With fewer than this a class has nothing to generalize from.
@@ -34,7 +34,7 @@ def train(
     image_size: int,
     on_progress: OnProgress,
     recipe: str = "head",
-    minutes: float = MINUTES,
+    minutes: float = 0,
     root: Path | None = None,
 ) -> Training:
     """Train on the sides "train" and "valid" of a SplitDataset folder, each picture of which a cross-validation has
@@ -44,7 +44,8 @@ def train(
     `training.json` holds.
 
     `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
-    `minutes`: for which a network may be trained on; the head comes before.
+    `minutes`: for which a network may be trained on, or other recipes tried; the head comes before. 0: as the recipe
+    has it.
     `root`: a data root, where what the body sees stays for the next time (features.py).
 
     On a CPU, the same inputs, seed, machine and numbers of processes and threads give the same bytes.
@@ -101,9 +102,14 @@ def train(
         for side in (train_rows, valid_rows)
     )
     groups = folds.groups_of(train_rows)
-    ingredients = Ingredients(learn, train_pictures, valid_pictures, training, fold, root, minutes, groups)
-    trained = RECIPES[recipe].fit(ingredients, lambda f, words: on_progress(min(f, 0.999), words))
-    training = replace(training, history=trained.history)
+    given = Ingredients(learn, train_pictures, valid_pictures, training, fold, root, groups=groups)
+    if allowed := minutes or RECIPES[recipe].minutes:
+        given = replace(given, minutes=allowed)
+    trained = RECIPES[recipe].fit(given, lambda f, words: on_progress(min(f, 0.999), words))
+    chosen = RECIPES[trained.recipe or recipe]
+    training = replace(
+        training, recipe=chosen.name, recipe_words=chosen.words, history=trained.history, tried=trained.tried
+    )
     if out:
         state = {name: tensor.cpu().contiguous() for name, tensor in learn.model.state_dict().items()}
         save_file(state, out / "model.safetensors")

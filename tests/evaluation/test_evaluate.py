@@ -9,6 +9,7 @@ from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.evaluation import calibration, evaluate, familiarity
 from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts
 from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
+from greenr_luigi.intervals import wilson
 from greenr_luigi.training import architectures, features, folds
 from tests import walk
 from tests.progress import quiet
@@ -128,7 +129,7 @@ def test_a_cross_validation_takes_the_place_of_the_validation_pictures():
     found = evaluate.measure(tested, NO_COUNTS, "", others, 5)
     crossed = found.cross_validation
     assert (crossed.folds, crossed.pictures, crossed.error) == (5, 20, 0.15)
-    assert crossed.error_interval == calibration.wilson(3, 20)
+    assert crossed.error_interval == wilson(3, 20)
     assert found.familiarity == -0.5 and found.temperature == calibration.fit_temperature(
         logits, others.labels
     )
@@ -163,7 +164,7 @@ def test_metrics_by_hand():
         "else": ClassMetrics(None, None, 0),
         "three": ClassMetrics(None, 0.0, 3),
     }
-    assert metrics.error_interval == pytest.approx(calibration.wilson(3, 6))
+    assert metrics.error_interval == pytest.approx(wilson(3, 6))
     assert metrics.threshold == pytest.approx(calibration.softmax(logits[:1], metrics.temperature).max())
     assert metrics.coverage == 1 and metrics.familiarity == 0
 

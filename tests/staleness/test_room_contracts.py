@@ -133,6 +133,7 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
         ("training/cross_validation.py", ["TrainModel"]),
         ("training/linear_head.py", ["TrainModel", "EvaluateModel", "ExportModel"]),
         ("training/recipes.py", ["TrainModel"]),
+        ("training/choosing.py", ["TrainModel"]),
         ("export/quantization.py", ["ExportModel"]),
         ("export/tracking.py", []),
         ("deployment/gate.py", ["DeployApp"]),

@@ -25,7 +25,7 @@ ENTRY = '    Recipe("untrained", "the body & the head as they came", fit_untrain
 def test_only_training_imports_what_fits_a_model():
     names = [
         f"greenr_luigi/training/{name}.py"
-        for name in ("recipes", "train", "heads", "cross_validation", "finetuning")
+        for name in ("recipes", "choosing", "train", "heads", "cross_validation", "finetuning")
     ]
     shaped = [
         stage.task_family

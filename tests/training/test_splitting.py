@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from greenr_luigi.training import architectures, splitting
 
@@ -27,3 +28,15 @@ def test_two_parts_are_what_the_body_is(name, size, between):
     theirs = {id(weights) for weights in body.parameters()}
     below, above = ({id(weights) for weights in half.parameters()} for half in (lower, upper))
     assert below | above <= theirs and above and not below & above
+
+
+def test_operations_are_those_that_torch_counts():
+    body = architectures.learner(
+        architectures.find(architectures.DEFAULT), ["a", "b"], 64, pretrained=False
+    ).model[0]
+    x = torch.zeros(2, 3, 64, 64)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counted:
+        expected = body.eval()(x)
+    found, number = splitting.operations(body, x)
+    assert torch.equal(found, expected) and number == counted.get_total_flops()
+    assert not any(module._forward_hooks for module in body.modules())
