@@ -57,11 +57,11 @@ def greenr(home: Path, *arguments: str) -> None:
     subprocess.run(command, cwd=home, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
-def deploy(home: Path, pictures: Path, step: str) -> None:
+def deploy(home: Path, pictures: Path, step: str, port: str = PORT) -> None:
     """A run in `home`; prints what it and each of its stages took, and notes it in steps.json."""
     home.mkdir(parents=True, exist_ok=True)
     began, clock, before = time.time(), time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    options = ["--local-scheduler", "--folder", str(pictures), "--port", PORT]
+    options = ["--local-scheduler", "--folder", str(pictures), "--port", port]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     luigi = [sys.executable, "-m", "luigi", "--module", "tasks", "DeployApp", *options]
     with (home / "luigi.log").open("w") as log:
@@ -77,7 +77,7 @@ def deploy(home: Path, pictures: Path, step: str) -> None:
             seconds[name] = seconds.get(name, 0) + stamp["finished"] - stamp["started"]
     seconds["between the stages"] = whole - sum(seconds.values())
     release = (home / "data" / "releases" / "current").readlink().name
-    print(f"{step}: {whole:.1f} s ({cpu:.0f} s of CPU), release {release}")
+    print(f"{step}: {whole:.1f} s ({cpu:.0f} s of CPU, {after.ru_maxrss >> 10} MiB), release {release}")
     for name, taken in seconds.items():
         print(f"  {name:22} {taken:7.1f} s")
     (home / f"{step}.json").write_text(

@@ -141,6 +141,9 @@ class FolderParameter(CheckedParameter[Path]):
     expected = "a path in full, from / on, since there is no such user"
 
     def check(self, value: Any) -> Path:
+        # As it comes from another stage.
+        if isinstance(value, Path) and value.root == "/" and ".." not in value.parts:
+            return value
         # Two slashes at the beginning are no other place than one.
         path = Path("/", *Path(value).expanduser().absolute().parts[1:])
         return path.resolve() if ".." in path.parts else path

@@ -69,7 +69,7 @@ class PipelineStage(Stage):
     @classmethod
     def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
         """Luigi makes the task of these, its id and its output's key: what is empty is told by the folder before."""
-        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[no-untyped-call]
+        values = dict(super().get_param_values(params, args, kwargs))
         return [*defaults.told(values).items()]
 
     @property

@@ -1,6 +1,7 @@
 """PictureShard: a part of the pictures of a large class. And what it has in common with DownloadImages, which stands on
 it: where pictures come from."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -110,7 +111,7 @@ class OfOneClass(PipelineStage):
         source = registry.find(self.source)
         return source.files(self.request) if source.files else {}
 
-    @property
+    @functools.cached_property
     def output_folder(self) -> Path:
         return super().output_folder.with_name(f"{folder_name(self.label)}-{super().output_folder.name}")
 

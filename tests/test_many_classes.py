@@ -15,9 +15,10 @@ from luigi.task_register import Register
 import tasks
 from greenr_luigi.operations.status import build
 from greenr_luigi.sources import layout
-from greenr_luigi.staleness import listing, stage
+from greenr_luigi.staleness import listing, numbers, stage
 from greenr_luigi.staleness.stamp import Stamp
 from tests.sources.test_layout import tree
+from tests.stamped import finish
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +125,23 @@ def test_a_class_reads_no_stamp_of_another(
         task.run()
         assert task.complete()
         assert examined and all(name.startswith(f"{task.label}-") for name in examined), examined
+
+
+@pytest.mark.slow
+def test_a_class_is_made_at_little_more_cost_beside_many_others(
+    tmp_path: Path, as_in_a_new_process: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.DownloadImages, "work", lambda self, out: (out / "made").touch())
+    root = tmp_path / "data"
+    split = build("SplitDataset", [f"--folder={tree(tmp_path / 'mine', *named(3, '{}/1.jpg'))}"], root)
+    first, second, third = split.requires()
+    first.run()
+    alone = calls(second.run)
+    for number in range(100):
+        finish(root, "DownloadImages", number, "other-")
+    # Their stamps are read once a process.
+    numbers.following(root)
+    assert calls(third.run) - alone < 50 * 100
 
 
 @pytest.mark.slow

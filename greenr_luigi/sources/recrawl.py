@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,8 @@ class Recrawl:
 def earlier(collections: Path, label: str) -> Mapping[Path, str]:
     """The outputs for a label of whatever parameters, with the licence that was asked for."""
     found, begins = {}, f"{folder_name(label)}-"
-    for folder in collections.glob("*"):
-        if folder.name.startswith(begins) and re.fullmatch(KEY, folder.name.removeprefix(begins)):
+    for folder in collections.glob(f"{glob.escape(begins)}*"):
+        if re.fullmatch(KEY, folder.name.removeprefix(begins)):
             stamp = Stamp.if_any(folder)
             found[folder] = stamp.parameters.get("license", "") if stamp else ""
     return found

@@ -199,7 +199,7 @@ def changed(
     """The first source file whose syntax differs, in words: comments and layout do not count.
 
     While no recorded byte has changed, neither have the imports, so nothing is parsed."""
-    edited = [name for name, file in recorded.items() if _sha256(name) != file["bytes"]]
+    edited = _edited(tuple((name, file["bytes"]) for name, file in recorded.items()))
     if not edited and {file[0] for file in map(modules.source_file, own) if file} <= recorded.keys():
         return None
     now = sources(code, own)
@@ -209,6 +209,13 @@ def changed(
         ):
             return f"code of {name} changed"
     return next((f"code of {name} is gone" for name in recorded if name not in now), None)
+
+
+@once
+def _edited(recorded: tuple[tuple[str, str], ...]) -> list[str]:
+    """Of source files by name, with the SHA-256 of their bytes then, those that hold others: the same for many
+    stages."""
+    return [name for name, then in recorded if _sha256(name) != then]
 
 
 @once

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from . import regular
 from .code import if_missing, imported_by
+from .memo import once
 from .modules import exists, location
 
 #: Luigi runs every stage and shapes no output.
@@ -149,6 +150,7 @@ _remembering = (_version, _providers)
 _as_of: dict[str, int] = {}
 
 
+@once
 def _forget_what_was_installed() -> None:
     """If anything has been installed since."""
     now = {}

@@ -13,10 +13,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import code, data_root, errors, examination, libraries, loaded, requirements, traces
+from . import code, data_root, errors, examination, libraries, loaded, numbers, requirements, traces
 from .memo import question
 from .output_folder import EARLIER, atomic_folder, copy_output, lock
-from .stamp import Stamp, Trace, next_number
+from .stamp import Stamp, Trace
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -59,7 +59,7 @@ def _take(stage: Stage, cause: str) -> bool:
                     copy_output(other.resolve(), out, without=traces.STAMP)
                     because = f"{cause}; {other.name} was made from the same"
                     taken = replace(made, parameters=stage.parameters, because=because)
-                    taken.number, taken.finished = next_number(Path(stage.root)), time.time()
+                    taken.number, taken.finished = numbers.following(Path(stage.root)), time.time()
                     taken.write(out)
                     _keep(stage)
                 return True
@@ -127,7 +127,7 @@ def _make(stage: Stage, cause: str) -> None:
             summary=summary,
             files=files,
             digest=traces.digest(files),
-            number=next_number(Path(stage.root)),
+            number=numbers.following(Path(stage.root)),
         ).write(out)
         if stage.uses_inherited is not None:
             _keep(stage)

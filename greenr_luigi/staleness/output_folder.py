@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -110,7 +111,8 @@ def leftovers(link: Path) -> list[Path]:
     """What `remove_leftovers` removes."""
     current, ours = folder_of(link), re.compile(_folder_name(link) + r"(\.link)?")
     found = []
-    for path in sorted(link.parent.iterdir()):
+    # Not each of what lies there: of a stage for each of 1,000 classes that is a million.
+    for path in sorted(link.parent.glob(f".{glob.escape(link.name)}.*")):
         if match := ours.fullmatch(path.name):
             target = str(path.readlink()) if path.is_symlink() else None
             is_link = match[1] is not None and target == path.stem

@@ -133,6 +133,14 @@ class Stage(luigi.Task):
         here they are those that it has when they are first asked for, as by its first instance."""
         return super().get_params()  # type: ignore[no-untyped-call, no-any-return]
 
+    @classmethod
+    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+        """Where all are given, as by `clone` of a stage of the same class, no setting is asked for: Luigi looks at each
+        of the class, twice for each instance."""
+        if not args and kwargs.keys() == dict(params).keys():
+            return [(name, kind.normalize(kwargs[name])) for name, kind in params]
+        return super().get_param_values(params, args, kwargs)  # type: ignore[no-untyped-call, no-any-return]
+
     @property
     def parameters(self) -> dict[str, str]:
         """The parameters that shape the output. Not the root: a data folder may be moved. Of a private one, which Luigi
@@ -147,8 +155,11 @@ class Stage(luigi.Task):
     @property
     def output_folder(self) -> Path:
         """Known from the parameters alone: going back to earlier ones finds the earlier output."""
-        text = json.dumps(self.parameters, sort_keys=True)
-        return Path(self.root, self.task_family, parameters.digest(text))
+        return Path(self.root, self.task_family, self._key)
+
+    @functools.cached_property
+    def _key(self) -> str:
+        return parameters.digest(json.dumps(self.parameters, sort_keys=True))
 
     def output(self) -> luigi.LocalTarget:
         return luigi.LocalTarget(str(self.output_folder / traces.STAMP))

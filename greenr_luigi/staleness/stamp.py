@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import json
 import os
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -136,7 +135,7 @@ class Stamp(Trace):
             content = ADDED | json.loads(regular.read(folder / STAMP))
             kind: Any = cls
             known = _hints(kind)
-            if wrong := [name for name, each in known.items() if not _fits(content[name], each)]:
+            if wrong := [name for name, each in known.items() if not _check(each)(content[name])]:
                 raise ValueError(f"{wrong[0]} is of no known form")
             stamp = cls(**{name: content[name] for name in known})
             stamp.files = _snapshot(stamp.files)
@@ -158,29 +157,40 @@ class Stamp(Trace):
             return None
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is one of a field of this type. A float is a time, in seconds since 1970."""
-    # First, since an output may have 100,000 files.
+@functools.cache
+def _check(kind: Any) -> Callable[[Any], bool]:
+    """Tells whether a value of JSON is one of a field of this type. A float is a time, in seconds since 1970."""
     if kind is FileTrace:
-        return isinstance(value, list) and [*map(type, value)] == [*_hints(kind).values()]
+        types = [*_hints(kind).values()]
+        return lambda value: isinstance(value, list) and [*map(type, value)] == types
     if kind is Any:
-        return True
+        return lambda value: True
     if kind is float:
-        return isinstance(value, int | float) and 0 <= value < MOST_TIME
+        return lambda value: isinstance(value, int | float) and 0 <= value < MOST_TIME
     origin, of = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        return any(_fits(value, each) for each in of)
+        any_of = [*map(_check, of)]
+        return lambda value: any(check(value) for check in any_of)
     if origin is list:
-        return isinstance(value, list) and all(_fits(each, of[0]) for each in value)
+        of_each = _check(of[0])
+        return lambda value: isinstance(value, list) and all(map(of_each, value))
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(each, of[1]) for each in value.values())
+        of_value = _check(of[1])
+        return lambda value: isinstance(value, dict) and all(map(of_value, value.values()))
     if dataclasses.is_dataclass(kind) or is_typeddict(kind):
         optional = getattr(kind, "__optional_keys__", ())
-        return isinstance(value, dict) and all(
-            _fits(value[name], each) if name in value else name in optional
-            for name, each in _hints(kind).items()
+        if {*_hints(kind).values()} == {str} and not optional:
+            # Of source files, of which each of thousands of stages has a hundred.
+            names = [*_hints(kind)]
+            return lambda value: (
+                isinstance(value, dict) and all(isinstance(value.get(name), str) for name in names)
+            )
+        fields = [(name, _check(each), name in optional) for name, each in _hints(kind).items()]
+        return lambda value: (
+            isinstance(value, dict)
+            and all(check(value[name]) if name in value else may_lack for name, check, may_lack in fields)
         )
-    return isinstance(value, kind)
+    return lambda value: isinstance(value, kind)
 
 
 @functools.cache
@@ -207,19 +217,11 @@ def _snapshot(files: dict[str, Any]) -> Snapshot:
 def stamps(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[Path, Stamp]:
     """Every finished output in the folder of a stage with its stamp, the newest first; or those with a `wanted` name.
     Left out is one whose stamp is torn, or that is just being replaced: the stage itself says so when it is asked."""
-    found = {}
+    found, names = {}, list[str]()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        names = os.listdir(folder)  # noqa: PTH208  a Path for each of thousands takes long
     # No links, where a copy of the root followed them.
-    for link in folder.glob("[!.]*"):
-        if wanted(link.name) and (stamp := Stamp.if_any(link)):
+    for link in (folder / name for name in names if not name.startswith(".") and wanted(name)):
+        if stamp := Stamp.if_any(link):
             found[link] = stamp
     return dict(sorted(found.items(), key=lambda item: item[1].order, reverse=True))
-
-
-def next_number(root: Path) -> int:
-    """The number of an output that is done now. Reads only where the number stands in a stamp, which is first."""
-    numbers = [0]
-    for path in root.glob(f"*/*/{STAMP}"):
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError), regular.opened(path) as file:
-            if match := re.match(rb'{"number": (\d+)', file.read(40)):
-                numbers.append(int(match[1]))
-    return max(numbers) + 1

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from greenr_luigi.staleness import numbers
 from greenr_luigi.staleness.errors import StampError
-from greenr_luigi.staleness.stamp import Stamp, next_number, stamps
+from greenr_luigi.staleness.stamp import Stamp, stamps
 from tests import toys
 from tests.stamped import finish
 from tests.toys import build
@@ -98,4 +99,4 @@ def test_a_folder_in_its_place_is_none(tmp_path):
     with pytest.raises(StampError, match=r"its stamp cannot be read .*it is a folder"):
         Stamp.read(link)
     assert stamps(tmp_path / "Merge") == {}
-    assert next_number(tmp_path) == 1
+    assert numbers.following(tmp_path) == 1
