@@ -54,4 +54,5 @@ def _as_text(cell: object) -> object:
 
 
 def _as_it_was(cell: str) -> str:
-    return MARKED.sub(r"\1", cell)
+    # The look for the letter alone is ten times as fast, where there are millions of numbers.
+    return MARKED.sub(r"\1", cell) if "'" in cell else cell

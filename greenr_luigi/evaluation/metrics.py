@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -101,3 +102,35 @@ class Metrics(Measured):
     reliability: list[ReliabilityBin]
     data: DataCounts
     command: str = ""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many test pictures `of` those of one class, `truth`, were taken for another."""
+
+    truth: str
+    predicted: str
+    times: int
+    of: int
+
+
+def confusions(metrics: Measured, classes: Sequence[str]) -> list[Confusion]:
+    """Each pair of classes that was confused, the most frequent first."""
+    pairs = [
+        Confusion(truth, classes[place], times, sum(row))
+        for truth, row in zip(classes, metrics.confusion, strict=True)
+        if any(row)
+        for place, times in enumerate(row)
+        if times and classes[place] != truth
+    ]
+    return sorted(pairs, key=lambda pair: -pair.times)
+
+
+def worst(metrics: Measured, most: int) -> list[str]:
+    """The classes of which the fewest test pictures are found; at equal recall those of least precision."""
+
+    def order(label: str) -> tuple[float, float]:
+        found = metrics.per_class[label]
+        return found.recall if found.recall is not None else 2, found.precision or 0
+
+    return sorted(metrics.per_class, key=order)[:most]

@@ -17,7 +17,7 @@ from greenr_luigi.dataset.rows import SplitNote, read_excluded, read_note, read_
 from greenr_luigi.evaluation import calibration
 from greenr_luigi.evaluation.comparison import Verdict
 from greenr_luigi.evaluation.label_issues import LabelIssue, read_label_issues
-from greenr_luigi.evaluation.metrics import Metrics
+from greenr_luigi.evaluation.metrics import Metrics, confusions, worst
 from greenr_luigi.evaluation.predictions import HELD_OUT, Prediction, Predictions, read_predictions
 from greenr_luigi.evaluation.trend import trend
 from greenr_luigi.pictures.thumbnail import address_of
@@ -78,7 +78,8 @@ def write_report(
         "remedies": remedies(issues[0]) if issues else [],
         "predictions": {row.file: row for row in predictions.rows},
         "mistakes": mistakes(predictions, metrics.temperature),
-        "confusions": confusions(metrics),
+        "confusions": confusions(metrics, metrics.classes),
+        "found_least": worst(metrics, 24),
         "curves": curves(training.history),
         "excluded": Counter(row.reason for row in read_excluded(dataset)).most_common(),
         "refused": sorted(read_refused(dataset), key=lambda kind: -kind.count),
@@ -127,17 +128,6 @@ def _by_side(counts: Mapping[str, int]) -> str:
     return (
         ", ".join(f"{counts[side]} {name}" for side, name in NAMES.items() if counts.get(side)) + " pictures"
     )
-
-
-def confusions(metrics: Metrics) -> list[dict[str, Any]]:
-    """Each pair of classes that was confused, the most frequent first."""
-    pairs = [
-        {"truth": truth, "predicted": predicted, "times": times, "of": sum(row)}
-        for truth, row in zip(metrics.classes, metrics.confusion, strict=True)
-        for predicted, times in zip(metrics.classes, row, strict=True)
-        if predicted != truth and times
-    ]
-    return sorted(pairs, key=lambda pair: -pair["times"])
 
 
 def mistakes(predictions: Predictions, temperature: float) -> list[tuple[Prediction, float]]:

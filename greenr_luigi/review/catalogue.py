@@ -13,7 +13,7 @@ from greenr_luigi.dataset import rows
 from greenr_luigi.dataset.decisions import Curation, CurationError
 from greenr_luigi.evaluation.label_issues import read_label_issues
 from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.evaluation.predictions import HELD_OUT, OUT_OF_FOLD, read_predictions
+from greenr_luigi.evaluation.predictions import HELD_OUT, OUT_OF_FOLD, read_rows
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, read_jsonl
 
@@ -157,7 +157,7 @@ def _opinions(evaluation: Path | None) -> dict[str, Opinion]:
     issues = {Path(issue.file).stem: issue for issue in read_label_issues(evaluation)}
     # An evaluation of an earlier version, or without a cross-validation, has no more than the first.
     tables = [path for name in (HELD_OUT, OUT_OF_FOLD) if (path := evaluation / name).exists()]
-    predictions = {Path(p.file).stem: p for path in tables for p in read_predictions(path).rows}
+    predictions = {Path(p.file).stem: p for path in tables for p in read_rows(path)}
     opinions = {}
     for name in issues.keys() | predictions.keys():
         issue, prediction = issues.get(name), predictions.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,8 +13,8 @@ from greenr_luigi import contracts, files, run_history
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.deployment import attribution
 from greenr_luigi.deployment.provenance import Origin, read_provenance
-from greenr_luigi.evaluation.metrics import Metrics
-from greenr_luigi.evaluation.predictions import HELD_OUT, Prediction, read_predictions
+from greenr_luigi.evaluation.metrics import Confusion, Metrics, confusions, worst
+from greenr_luigi.evaluation.predictions import HELD_OUT, Prediction, read_rows
 from greenr_luigi.evaluation.trend import Trend, trend
 from greenr_luigi.serving.releases import ReleaseNote
 
@@ -23,6 +23,10 @@ PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
 #: Pictures of a class on the model page, and of a cell of the confusion matrix.
 SAMPLES = 6
 IN_A_CELL = 60
+#: More classes than so many are not shown as a matrix, nor each with its pictures: of 1,000 that would be a million
+#: cells. Of those that are confused most, and recognised worst, so many are.
+MATRIX_CLASSES = 30
+WORST = 24
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,22 @@ class ModelPage:
         labels = sorted({label for counts in sides.values() for label in counts})
         rows = {label: {side: sides[side].get(label, 0) for side in sides} for label in labels}
         return rows | {"": {side: sum(counts.values()) for side, counts in sides.items()}}
+
+    @property
+    def many(self) -> bool:
+        return self.metrics is not None and len(self.metrics.classes) > MATRIX_CLASSES
+
+    @cached_property
+    def confusions(self) -> list[Confusion]:
+        """The most frequent ones, of many classes."""
+        return confusions(self.metrics, self.metrics.classes)[:WORST] if self.metrics and self.many else []
+
+    @cached_property
+    def worst(self) -> list[str]:
+        """All classes; of many those that are recognised worst."""
+        if self.metrics is None:
+            return []
+        return worst(self.metrics, WORST) if self.many else self.metrics.classes
 
     def cell(self, label: str, predicted: str) -> list[tuple[str, str]]:
         """Test pictures of one class that the model took for another: file in the data set, and the name of the small
@@ -83,13 +103,13 @@ def read_model_page(release: Path) -> ModelPage:
     """From the folder of a release, which never changes: the last two are remembered."""
     note = readable(lambda: contracts.read(release / "release.json", ReleaseNote))
     provenance = readable(lambda: read_provenance(release))
-    predictions = readable(lambda: read_predictions(release / HELD_OUT))
+    predictions = readable(lambda: read_rows(release / HELD_OUT)) or []
     return ModelPage(
         created=note.created if note else "",
         metrics=readable(lambda: read_metrics(release)),
         origins=provenance.sources if provenance else [],
         credited=readable(lambda: credited(release)) or 0,
-        tested=[row for row in predictions.rows if row.side == "test"] if predictions else [],
+        tested=[row for row in predictions if row.side == "test"],
         pictures=frozenset(
             path.name for path in release.glob("pictures/*.jpg") if PICTURE.fullmatch(path.name)
         ),

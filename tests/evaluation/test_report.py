@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import html
 import json
 import re
@@ -13,6 +14,8 @@ from greenr_luigi.dataset import curation, pixels
 from greenr_luigi.dataset.rows import SplitNote, read_note
 from greenr_luigi.evaluation import evaluate, label_issues, report
 from greenr_luigi.evaluation.comparison import Verdict, compare, score
+from greenr_luigi.evaluation.evaluate import class_metrics
+from greenr_luigi.evaluation.metrics import Metrics
 from greenr_luigi.operations import last_run
 from greenr_luigi.training import train
 from tests import walk
@@ -78,6 +81,27 @@ def test_many_classes_list_their_confusions(tmp_path):
     evaluate.evaluate(dataset, tmp_path / "m", tmp_path / "e", on_progress=quiet)
     page = (tmp_path / "e" / "report.html").read_text()
     assert "14 classes" in page and "the model says" in page and 'class="matrix"' not in page
+
+
+def test_of_a_hundred_classes_those_recognised_worst_are_listed_first(tmp_path):
+    folders, classes = walk.walk(), [f"kind {k:03}" for k in range(100)]
+    shutil.copytree(folders.evaluation, tmp_path / "e")
+    metrics = contracts.read(folders.evaluation / "metrics.json", Metrics)
+    confusion = np.eye(100, dtype=int) * 2
+    confusion[42] = 0
+    confusion[42, 7] = 2
+    counts = {side: dict.fromkeys(classes, 2) for side in ("train", "valid", "test")}
+    per_class = class_metrics(classes, confusion)
+    data = dataclasses.replace(metrics.data, counts=counts)
+    more = {"classes": classes, "confusion": confusion.tolist(), "per_class": per_class, "data": data}
+    contracts.write(tmp_path / "e" / "metrics.json", dataclasses.replace(metrics, **more))
+    report.write_report(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e")
+    page = (tmp_path / "r.html").read_text()
+    confused, listed = page.partition('id="confusion"')[2].partition('id="classes"')[::2]
+    assert re.search(r"kind 042</th><td class=.text.>kind 007</td><td>2</td><td>2<", confused)
+    first, _, all_of_them = listed.partition("<details><summary>All 100 classes</summary>")
+    assert re.findall(r'row">(kind \d+)', first)[:2] == ["kind 042", "kind 007"] and "kind 099" not in first
+    assert re.findall(r'row">(kind \d+)', all_of_them) == classes
 
 
 def test_the_comparison_shows_what_changed_with_label_and_answer(tmp_path):

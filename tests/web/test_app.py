@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from PIL import Image
@@ -25,7 +26,7 @@ from starlette.testclient import TestClient
 
 from greenr_luigi.pictures import door, thumbnail
 from greenr_luigi.pictures.door import open_picture
-from greenr_luigi.web import app, model, pages
+from greenr_luigi.web import app, model, model_page, pages
 from greenr_luigi.web.settings import Settings
 from tests import tiny_release
 from tests.web.conftest import Live
@@ -222,6 +223,22 @@ def test_a_release_that_tells_little_of_itself_has_its_pages(tmp_path: Path) -> 
             for path in ("/", "/model", "/api/model"):
                 page = client.get(path)
                 assert page.status_code == 200 and digest in page.text, (path, about)
+
+
+def test_the_model_page_of_many_classes_is_no_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 classes that would be a million cells: 26 MB, and 5 s of the processor for each who looks."""
+    monkeypatch.setattr(model_page, "MATRIX_CLASSES", 1)
+    monkeypatch.setattr(model_page, "WORST", 1)
+    confused = tiny_release.METRICS.confusion
+    _, row, column = max((n, i, j) for i, row in enumerate(confused) for j, n in enumerate(row) if i != j)
+    truth, predicted = (tiny_release.METRICS.classes[place] for place in (row, column))
+    with inside(tmp_path, evaluated=True) as client:
+        page = html.unescape(client.get("/model").text)
+        assert 'class="matrix"' not in page
+        assert f"/model?{urlencode({'label': truth, 'predicted': predicted})}#cell" in page
+        assert page.count("some test pictures") == 1 and f"All {len(confused)} classes</summary>" in page
+        cell = html.unescape(client.get("/model", params={"label": truth, "predicted": predicted}).text)
+    assert f"{truth}, taken for {predicted}" in cell and "/model/pictures/" in cell.partition('id="cell"')[2]
 
 
 def test_the_model_page_of_a_release_that_carries_little(live: Live) -> None:
