@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +81,6 @@ def fit(given: Ingredients, on_progress: OnProgress) -> Trained:
     """Train by the recipe that is chosen, as that does. `Trained.recipe` says which it is."""
     y, learned = recipes.labels_of_all(given).numpy(), len(given.train[1])
     x, judged = recipes.judge_head(given, part(on_progress, 0, 0.3))
-    options: dict[str, Any] = {}
     choice = Choice("head", wrong_by(judged, x, y), given.minutes)
     choice.note("head", "the cheapest", choice.wrong[judged.judged], 0)
 
@@ -91,7 +89,7 @@ def fit(given: Ingredients, on_progress: OnProgress) -> Trained:
         if choice.has_time("views", minutes):
             more, by_views = recipes.judge_head(given, part(on_progress, 0.3, 0.5), **recipes.OF_VIEWS)
             if choice.judge("views", wrong_by(by_views, more, y), judged.judged, minutes):
-                x, judged, options = more, by_views, {"weight_decay": recipes.WEIGHT_DECAY}
+                judged = by_views
 
     judges = judged.judged & (np.arange(len(y)) >= learned)
     if np.bincount(y[:learned], minlength=y.max() + 1).min() < LEAST_PICTURES:
@@ -108,8 +106,7 @@ def fit(given: Ingredients, on_progress: OnProgress) -> Trained:
                 return replace(trained, recipe=choice.name, tried=choice.tried)
             given.learn.model = before
 
-    trained = recipes.teach_head(given, part(on_progress, 0.98, 1), x, judged, **options)
-    return replace(trained, recipe=choice.name, tried=choice.tried)
+    return replace(recipes.teach_head(given, judged), recipe=choice.name, tried=choice.tried)
 
 
 def wrong_by(judged: folds.OutOfFold, x: torch.Tensor, y: folds.Ints) -> folds.Bools:

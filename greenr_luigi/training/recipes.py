@@ -82,22 +82,9 @@ def fit_head(
     given: Ingredients, on_progress: OnProgress, views: Sequence[int] = (0,), **options: Any
 ) -> Trained:
     """Train the head on the features of all pictures in each of these `views`, and a head a fold to judge them by.
-<<<<<<< HEAD
     `options`: of cross_validation.out_of_fold."""
-    import torch
-
-    from greenr_luigi.training import cross_validation
-
-    x = features_of_all(given, part(on_progress, 0, 0.9), views)
-    y, head, training = torch.cat([given.train[1], given.valid[1]]), given.learn.model[1], given.training
-    judged = cross_validation.out_of_fold(
-        head, x, y, given.fold, training, part(on_progress, 0.9, 1), **options
-    )
-    head.load_state_dict(judged.of_all)
-=======
-    `options`: of heads.fit."""
-    x, judged = judge_head(given, part(on_progress, 0, 0.98), views, **options)
-    return teach_head(given, part(on_progress, 0.98, 1), x, judged, **options)
+    _, judged = judge_head(given, on_progress, views, **options)
+    return teach_head(given, judged)
 
 
 def judge_head(
@@ -112,16 +99,9 @@ def judge_head(
     return x, cross_validation.out_of_fold(head, x, y, given.fold, given.training, told, **options)
 
 
-def teach_head(
-    given: Ingredients, on_progress: OnProgress, x: torch.Tensor, judged: OutOfFold, **options: Any
-) -> Trained:
-    """Train the head on what judge_head gives."""
-    from greenr_luigi.training import heads
-
-    y = labels_of_all(given)
-    labelled = x, y.repeat(len(x) // len(y))
-    heads.fit(given.learn.model[1], labelled, None, given.training, on_progress, **options)
->>>>>>> 74acdca (Recipe auto, the default: the cheapest recipe that no dearer one clearly beats in cross-validation, within --minutes)
+def teach_head(given: Ingredients, judged: OutOfFold) -> Trained:
+    """The head that has learned from all pictures beside those of judge_head."""
+    given.learn.model[1].load_state_dict(judged.of_all)
     return Trained(judged.history, judged)
 
 
