@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from PIL import Image
 
 from greenr_luigi import contracts
@@ -85,8 +86,8 @@ class Collected:
         manifest.write_csv(self.dataset / rows.LABELS, labels, rows.LabelRow)
         manifest.write_csv(self.dataset / rows.EXCLUDED, out, rows.Excluded)
         label_issues.write_label_issues(self.evaluation, issues)
-        logits = [[0.0] * len(self.labels) for _ in judged]
-        said = predictions.Predictions([*self.labels], judged, logits)  # type: ignore[arg-type]
+        logits = np.zeros((len(judged), len(self.labels)))
+        said = predictions.Predictions([*self.labels], judged, logits)
         predictions.write_predictions(self.evaluation / "predictions.csv", said)
         metrics = dataclasses.replace(tiny_release.METRICS, classes=[*self.labels], familiarity=0.2)
         contracts.write(self.evaluation / "metrics.json", metrics)
