@@ -102,6 +102,7 @@ def main() -> None:
         elif step in ("cold", "warm"):
             deploy(home, pictures, step)
         elif step == "rejected":
+            greenr(home, "start")  # As it is where a person rejects a picture; the other steps find none.
             labels = next((home / "data" / "SplitDataset").glob("[!.]*/labels.csv"))
             files = [line.split(",")[0] for line in labels.read_text().splitlines()]
             greenr(home, "reject", Path(next(file for file in files if file.startswith("train/"))).stem)

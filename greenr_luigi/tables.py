@@ -14,7 +14,8 @@ from greenr_luigi.staleness import regular
 #: What comes before what a spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection), or
 #: would be read back as one: the cell's beginning, and what begins a cell where a semicolon or tab parts them, as in
 #: countries that write 0,5. An apostrophe makes it text.
-BEFORE, FORMULA = "(^|[;\t\r\n])", "(?='*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
+BEFORE, SIGNS = "(^|[;\t\r\n])", "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+FORMULA, SIGN = f"(?='*{SIGNS})", re.compile(SIGNS)
 UNMARKED, MARKED = re.compile(BEFORE + FORMULA), re.compile(f"{BEFORE}'{FORMULA}")
 
 
@@ -50,7 +51,8 @@ class Records(csv.DictReader):  # type: ignore[type-arg]  # Python 3.11 lets no 
 def _as_text(cell: object) -> object:
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return UNMARKED.sub(r"\1'", cell) if isinstance(cell, str) else cell
+    # The look for a sign alone is several times as fast, and most cells have none.
+    return UNMARKED.sub(r"\1'", cell) if isinstance(cell, str) and SIGN.search(cell) else cell
 
 
 def _as_it_was(cell: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -84,7 +84,7 @@ Row = TypeVar("Row")
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Dataclasses as a JSON object a line, sorted: pictures by sha256, refusals by address and reason."""
     keys = ("sha256", "file_url", "reason")
-    records = sorted(map(_record, rows), key=lambda r: [r.get(key) or "" for key in keys])
+    records = sorted(_records(rows), key=lambda r: [r.get(key) or "" for key in keys])
     for record in records:
         for name in SELDOM:
             if record.get(name, "") is None:
@@ -105,9 +105,13 @@ def read_jsonl(path: Path, kind: type[Row]) -> list[Row]:
     return rows
 
 
-def _record(row: Any) -> dict[str, Any]:
-    """A row by field. `vars` would lack the defaults of one that msgspec made."""
-    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+def _records(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Each row by field. `vars` would lack the defaults of one that msgspec made."""
+    names = dict[type, list[str]]()
+    for row in rows:
+        if (kind := type(row)) not in names:
+            names[kind] = [field.name for field in dataclasses.fields(kind)]
+        yield {name: getattr(row, name) for name in names[kind]}
 
 
 def columns(kind: type) -> list[str]:
@@ -120,7 +124,7 @@ def columns(kind: type) -> list[str]:
 
 def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
     """Dataclasses as a table with a header, sorted by file, label and sha256; None is an empty cell."""
-    records = sorted(map(_record, rows), key=lambda r: (r["file"], r["label"], r["sha256"]))
+    records = sorted(_records(rows), key=lambda r: (r["file"], r["label"], r["sha256"]))
     names = columns(kind)
     tables.write(path, names, ([record[name] for name in names] for record in records))
 
