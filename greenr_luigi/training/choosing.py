@@ -1,9 +1,10 @@
-"""The recipe `auto`: the cheapest of the others that no dearer one clearly beats.
+"""The recipe `auto`: the one of the others that names the fewest pictures wrongly, the cheaper of two that are as good.
 
 From the cheapest on, each is tried that may turn out better, and may be had in the time allowed. It is taken if, of the
-same pictures, it names fewer wrongly by more than a standard error of that number: the one-standard-error rule
-(Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984), here on pairs as McNemar (1947) has
-them. No model has learned from a picture that judges it, and none of these is on the side "test".
+same pictures, it names fewer wrongly. By `finetune`, which a few pictures judge and each run pays for, these must be
+fewer by more than a standard error of that number: the one-standard-error rule (Breiman, Friedman, Olshen and Stone,
+Classification and Regression Trees, 1984), here on pairs as McNemar (1947) has them. No model has learned from a
+picture that judges it, and none of these is on the side "test".
 
 What a recipe takes is reckoned from its number of operations, so that the same pictures give the same choice on a busy
 machine, and all processes that train together make the same."""
@@ -24,8 +25,10 @@ from greenr_luigi.training.recipes import Ingredients, Trained
 from greenr_luigi.training.saved_model import Tried
 
 #: How many pictures must be wrong for a recipe to be tried: with fewer, what it has brought where that was measured
-#: is less than a standard error (docs/benchmarks.md, Which recipe does auto take).
-LEAST_WRONG = {"views": 300, "finetune": 15}
+#: is a picture, or less than its standard errors (docs/benchmarks.md, Which recipe does auto take).
+LEAST_WRONG = {"views": 30, "finetune": 15}
+#: More than so many standard errors it must bring to be taken.
+STANDARD_ERRORS = {"views": 0, "finetune": 1}
 #: Pictures of each class that the upper part of a body needs to learn from.
 LEAST_PICTURES = 2
 
@@ -64,9 +67,9 @@ class Choice:
         """Whether a recipe that was tried beats the best so far, whose place it takes then."""
         fewer = int(self.wrong[judges].sum()) - int(wrong[judges].sum())
         spread = math.sqrt((self.wrong != wrong)[judges].sum())
-        better = fewer > spread
+        better = fewer > STANDARD_ERRORS[name] * spread
         words = f"{abs(fewer)} {'more' if fewer < 0 else 'fewer'} wrong than by {self.name}, ± {spread:.1f}"
-        self.note(name, f"{words}: {'taken' if better else 'no clear gain'}", wrong[judges], minutes)
+        self.note(name, f"{words}: {'taken' if better else 'not taken'}", wrong[judges], minutes)
         if better:
             self.name, self.wrong = name, wrong
         return better

@@ -155,7 +155,7 @@ def fit_chosen(given: Ingredients, on_progress: OnProgress) -> Trained:
 
 ALL = (
     Recipe(
-        "auto", "the cheapest of the others that no dearer one clearly beats", fit_chosen, minutes=PATIENCE
+        "auto", "the one of the others that names the fewest pictures wrongly", fit_chosen, minutes=PATIENCE
     ),
     Recipe("head", "the body as it came, a head trained on what it sees", fit_head, minutes=None),
     Recipe(

@@ -39,24 +39,25 @@ def model(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "better"),
+    ("before", "after", "taken"),
     [
-        ((), (), False),
-        ((0,), (), False),  # One fewer, and one is a standard error.
-        ((0, 1), (), True),
-        ((0, 1, 2, 3), (4, 5), False),
-        ((0, 1, 2, 3, 4), (4, 5), True),
-        ((0, 1), (2, 3), False),
-        ((), (0, 1, 2), False),
+        ((), (), []),
+        ((0,), (), ["views"]),  # One fewer, and one is a standard error.
+        ((0, 1), (), ["views", "finetune"]),
+        ((0, 1, 2, 3), (4, 5), ["views"]),
+        ((0, 1, 2, 3, 4), (4, 5), ["views", "finetune"]),
+        ((0, 1), (2, 3), []),
+        ((), (0, 1, 2), []),
     ],
 )
-def test_the_dearer_must_be_better_by_a_standard_error(before, after, better):
-    choice = choosing.Choice("head", naming(*before), allowed=1)
-    assert choice.judge("views", naming(*after), ALL, 0.5) == better
-    assert choice.name == ("views" if better else "head")
+@pytest.mark.parametrize("name", ["views", "finetune"])
+def test_the_dearer_must_be_better_and_finetune_by_a_standard_error(before, after, taken, name):
+    better, choice = name in taken, choosing.Choice("head", naming(*before), allowed=1)
+    assert choice.judge(name, naming(*after), ALL, 0.5) == better
+    assert choice.name == (name if better else "head")
     assert choice.wrong.tolist() == naming(*(after if better else before)).tolist()
     [told] = choice.tried
-    assert (told.recipe, told.pictures, told.minutes) == ("views", PICTURES, 0.5)
+    assert (told.recipe, told.pictures, told.minutes) == (name, PICTURES, 0.5)
     assert told.error == len(after) / PICTURES and told.error_interval == wilson(len(after), PICTURES)
 
 
