@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from math import inf
 from typing import Any
 
 import torch
@@ -31,13 +30,18 @@ class FrozenStatistics(fv.Callback):  # type: ignore[misc]
 
 class BestAverage(fv.Callback):  # type: ignore[misc]
     """Validates the moving average of the weights, and leaves in the model that of the best epoch, which is `best`.
-    Training ends when there was none better for PATIENCE epochs. `loss`: says how bad the model is on pictures that are
-    held out for that; None: the last epoch is the best."""
+    Training ends when there was none better for PATIENCE epochs. `losses`: says what the model loses on each of some
+    pictures that are held out for that; None: the last epoch is the best.
+
+    Few pictures cannot tell two epochs apart, and a later one has smaller steps behind it: so the best is the last that
+    is not worse than the one with the least loss by more than one standard error of their difference (after the rule of
+    Breiman et al., 1984)."""
 
     order = 90
 
-    def __init__(self, loss: Callable[[], float] | None) -> None:
-        self.loss, self.least, self.best = loss, inf, 0
+    def __init__(self, losses: Callable[[], torch.Tensor] | None) -> None:
+        self.losses, self.best = losses, 0
+        self.least: torch.Tensor | None = None
         self.kept: list[torch.Tensor] = []
 
     def before_fit(self) -> None:
@@ -53,13 +57,20 @@ class BestAverage(fv.Callback):  # type: ignore[misc]
         self.own = self._exchanged(list(self.mean_weights.module.parameters()))
 
     def after_validate(self) -> None:
+        good = self._is_good()
+        averaged = self._exchanged(self.own)
+        if good:
+            self.best, self.kept = self.learn.epoch, averaged
+
+    def _is_good(self) -> bool:
+        if not self.losses:
+            return True
         # All processes go by what the first finds: other processors compute otherwise in the last digits.
-        loss = distributed.of_all(self.loss())[0] if self.loss else -inf
-        if loss < self.least or not self.loss:
-            self.least, self.best = loss, self.learn.epoch
-            self.kept = self._exchanged(self.own)
-        else:
-            self._exchanged(self.own)
+        losses = distributed.of_all(self.losses().cpu())[0]
+        if self.least is None or losses.mean() < self.least.mean():
+            self.least = losses
+        worse = losses - self.least
+        return bool(worse.mean() <= worse.std(correction=0) / len(worse) ** 0.5)
 
     def after_epoch(self) -> None:
         if self.learn.epoch - self.best >= PATIENCE:

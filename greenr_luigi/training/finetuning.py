@@ -83,7 +83,7 @@ def fit(
     GPU. Returns a row for each epoch up to the best, which is what stays in the model.
 
     In each epoch one view of each picture is learned from, another one each time. What is judged is the moving average
-    of the weights (Polyak and Juditsky, 1992): the best epoch has the least loss on the pictures `held` out, and
+    of the weights (Polyak and Juditsky, 1992): which epoch is the best is found by the pictures `held` out, and
     training ends when there is none better for a while (callbacks.py). When its time is over it ends with what it has
     by then, and says so; at least one batch is learned."""
     learn, training, minutes = given.learn, given.training, given.minutes
@@ -93,7 +93,8 @@ def fit(
     device = features.device()
     learn.model.to(device, memory_format=torch.channels_last).eval()
     lower, upper = splitting.split(learn.model[0], training.image_size)
-    network, loss_func = nn.Sequential(upper, learn.model[1]), fv.LabelSmoothingCrossEntropyFlat(SMOOTHING)
+    network = nn.Sequential(upper, learn.model[1])
+    loss_of_each = nn.CrossEntropyLoss(reduction="none", label_smoothing=SMOOTHING)
     (paths, y), (valid_paths, valid_y) = given.train, given.valid
     planned = plan(lower, upper, len(teaching), training.image_size, minutes)
     # In no order of classes, as there may be no time for all; to each process as many as to each other.
@@ -128,10 +129,9 @@ def fit(
             rows = [seen.row(n, loader.rng.randrange(seen.views(n))) for n in items]
             return seen.batch(rows).to(device), y[mine][items].to(device)
 
-        def loss_of_held() -> float:
+        def losses_of_held() -> torch.Tensor:
             with torch.no_grad():
-                losses = [float(loss_func(network(x), labels)) * len(x) for x, labels in of_held]
-            return sum(losses) / len(held)
+                return torch.cat([loss_of_each(network(x), labels) for x, labels in of_held])
 
         of_valid = watched(valid_paths, valid_y)
         of_held = watched([paths[n] for n in held], y[held])
@@ -140,11 +140,11 @@ def fit(
         pictures = min(distributed.of_all(min(seen.number, len(mine))))
         bs = min(pictures, distributed.batch_size(BATCH) // distributed.world())
         loader = heads.batch_loader(pictures, learned, bs=bs, shuffle=True, drop_last=True)
-        limit, best = TimeLimit(start + 60 * minutes), BestAverage(loss_of_held if held else None)
+        limit, best = TimeLimit(start + 60 * minutes), BestAverage(losses_of_held if held else None)
         tuned = fv.Learner(
             fv.DataLoaders(loader, of_valid, device=device),
             network,
-            loss_func=loss_func,
+            loss_func=fv.LabelSmoothingCrossEntropyFlat(SMOOTHING),
             splitter=lambda model: [fv.params(model[0]), fv.params(model[1])],
             metrics=fv.error_rate,
             cbs=[FrozenStatistics(), best, limit, *distributed.callbacks()],

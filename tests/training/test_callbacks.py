@@ -39,10 +39,19 @@ def fitted(*cbs: fv.Callback):
 
 def test_training_ends_when_nothing_gets_better_and_the_best_stays():
     losses = iter([3.0, 1.0, *[2.0] * 6])
-    best = BestAverage(lambda: next(losses))
+    best = BestAverage(lambda: torch.tensor([next(losses)] * 9))
     learn, history, seen = fitted(best)
     assert best.best == 1 and len(history) == len(seen) == 2 + PATIENCE
     assert torch.equal(learn.model.weight, seen[1]) and not torch.equal(seen[1], seen[-1])
+
+
+def test_a_later_epoch_is_taken_that_is_not_clearly_worse():
+    """Worse by 0.1 in the mean, with a standard error of 0.3; then by as much with one of nothing."""
+    doubtful, clear = torch.tensor([2.0, 0.2] * 5), torch.full((10,), 1.1)
+    losses = iter([torch.ones(10), doubtful, *[clear] * 6])
+    learn, history, seen = fitted(best := BestAverage(lambda: next(losses)))
+    assert best.best == 1 and len(history) == 2 + PATIENCE
+    assert torch.equal(learn.model.weight, seen[1])
 
 
 def test_the_last_epoch_is_the_best_where_nothing_is_held_out():
