@@ -57,7 +57,7 @@ class BestAverage(fv.Callback):  # type: ignore[misc]
         self.own = self._exchanged(list(self.mean_weights.module.parameters()))
 
     def after_validate(self) -> None:
-        good = self._is_good()
+        good = self._is_good() or not self.kept
         averaged = self._exchanged(self.own)
         if good:
             self.best, self.kept = self.learn.epoch, averaged
