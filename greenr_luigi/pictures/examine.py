@@ -12,7 +12,6 @@ import msgspec
 
 from greenr_luigi.kept import CHECKS, Kept, digest_of, versions
 from greenr_luigi.pictures import door
-from greenr_luigi.pictures.examiners import Examiners
 from greenr_luigi.pictures.hashing import HASHED_SIDE, perceptual_hash
 from greenr_luigi.pictures.manifest import PictureRow
 from greenr_luigi.pictures.terms import STRANGERS, TAKEN, Terms
@@ -39,28 +38,27 @@ class _Found(NamedTuple):
 @contextlib.contextmanager
 def once(root: Path, tell: Callable[[str], object]) -> Iterator[Examine]:
     """`examine`, by which no picture that was taken is decoded again: what it is stays under the root, by its content
-    and the terms. A refusal may be for want of memory or time, and is found out again. Many are examined by processes
-    apart (examiners.py). `tell` hears of what cannot be kept; nothing is kept where `root` is no more than Path().
-    Several threads may use it."""
+    and the terms. A refusal may be for want of memory or time, and is found out again. `tell` hears of what cannot be
+    kept; nothing is kept where `root` is no more than Path(). Several threads may use it."""
     if root == Path():
         yield examine
         return
-    with Kept(root / CHECKS, digest(), tell) as kept, Examiners(digest()) as apart:
+    with Kept(root / CHECKS, digest_of(CODE, versions(LIBRARIES)), tell) as kept:
 
         def examine_once(data: bytes, label: str, engine: str, terms: Terms) -> PictureRow:
             sha256 = door.sha256(data)
             content = f"{sha256} {terms.min_side} {terms.own:d}"
-            if (known := kept.get(content)) is None:
-                known = apart.ask(data, terms) or found(data, terms)
-                kept.keep({content: known})
-            return _row(data, sha256, known, label, engine)
+            if (known := kept.get(content)) is not None:
+                found = msgspec.json.decode(known, type=_Found)
+                return PictureRow(
+                    **found._asdict(), label=label, sha256=sha256, bytes=len(data), engine=engine
+                )
+            row = examine(data, label, engine, terms)
+            found = _Found(row.file, row.dhash, row.width, row.height, row.phash)
+            kept.keep({content: msgspec.json.encode(found)})
+            return row
 
         yield examine_once
-
-
-def digest() -> str:
-    """Of all by which a picture may be found to be another."""
-    return digest_of(CODE, versions(LIBRARIES))
 
 
 def examine(data: bytes, label: str, engine: str, terms: Terms = STRANGERS) -> PictureRow:
@@ -68,20 +66,10 @@ def examine(data: bytes, label: str, engine: str, terms: Terms = STRANGERS) -> P
 
     Raises door.UnusablePicture.
     """
-    return _row(data, door.sha256(data), found(data, terms), label, engine)
-
-
-def found(data: bytes, terms: Terms) -> bytes:
-    """What has to be decoded for that, as JSON. Raises door.UnusablePicture."""
     picture = door.read(data, HASHED_SIDE, terms=terms)
-    hashes = perceptual_hash(picture.image)
-    file = f"{door.sha256(data)[:16]}{picture.suffix}"
-    return msgspec.json.encode(_Found(file, hashes.dhash, *picture.size, hashes.phash))
-
-
-def _row(data: bytes, sha256: str, known: bytes, label: str, engine: str) -> PictureRow:
-    of = msgspec.json.decode(known, type=_Found)
-    return PictureRow(**of._asdict(), label=label, sha256=sha256, bytes=len(data), engine=engine)
+    hashes, sha256 = perceptual_hash(picture.image), door.sha256(data)
+    file = f"{sha256[:16]}{picture.suffix}"
+    return PictureRow(file, label, sha256, hashes.dhash, *picture.size, len(data), engine, phash=hashes.phash)
 
 
 def examine_file(path: Path, label: str, engine: str, examine: Examine = examine) -> PictureRow:

@@ -13,7 +13,6 @@ import pytest
 
 from greenr_luigi.pictures import examine as looking
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, read_jsonl
-from greenr_luigi.pictures.terms import Terms
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, registry
 from greenr_luigi.sources.collection import collect
@@ -192,19 +191,19 @@ def test_so_many_are_decoded_at_once_as_there_are_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A picture may take 200 MB while it is decoded, and many more are under way."""
-    real, lock, now, most = looking.found, Lock(), 0, 0
+    real, lock, now, most = looking.examine, Lock(), 0, 0
 
-    def found(data: bytes, terms: Terms) -> bytes:
+    def examine(*args: str) -> PictureRow:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
         try:
-            return real(data, terms)
+            return real(*args)
         finally:
             with lock:
                 now -= 1
 
-    monkeypatch.setattr(looking, "found", found)
+    monkeypatch.setattr(looking, "examine", examine)
     rows, _ = own((Candidate(partial(picture, n, 200), f"{n}") for n in range(60)), tmp_path / "out")
     assert len(rows) == 60 and 1 <= most <= (os.cpu_count() or 1)
