@@ -15,7 +15,7 @@ from luigi.task_register import Register
 import tasks
 from greenr_luigi.operations.status import build
 from greenr_luigi.sources import layout
-from greenr_luigi.staleness import listing, numbers, stage
+from greenr_luigi.staleness import listing, numbers, stage, stamp
 from greenr_luigi.staleness.stamp import Stamp
 from tests.sources.test_layout import tree
 from tests.stamped import finish
@@ -30,6 +30,7 @@ def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[]
     def forget() -> None:
         Register.clear_instance_cache()
         layout._kept.cache_clear()
+        stamp._parsed.cache_clear()
         stage.forget()
 
     yield forget
