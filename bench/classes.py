@@ -11,15 +11,13 @@ import random
 import statistics
 from pathlib import Path
 
-from bench.rejection import deploy, greenr
+from bench.rejection import deploy, greenr, part_of
 from bench.staleness import BARE, LUIGI, seconds
 
 PORT = "8791"
 
 
 def make_pictures(photographs: Path, folder: Path, classes: int) -> None:
-    from PIL import Image, ImageOps
-
     kinds = [sorted(path.iterdir()) for path in sorted(photographs.iterdir()) if path.is_dir()]
     for number in range(classes):
         chance, out = random.Random(number), folder / f"class {number:04d}"
@@ -32,12 +30,7 @@ def make_pictures(photographs: Path, folder: Path, classes: int) -> None:
         colours = [value for row in rows for value in (*(each / sum(row) for each in row), 0)]
         files = kinds[number % len(kinds)]
         for place, file in enumerate(chance.sample(files, chance.randint(11, 14))):
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-            left, top = (chance.uniform(0, 0.4) * side for side in image.size)
-            width, height = (chance.uniform(0.5, 0.6) * side for side in image.size)
-            image = image.crop((int(left), int(top), int(left + width), int(top + height)))
-            image = ImageOps.mirror(image) if chance.random() < 0.5 else image
+            image = part_of(file, chance, most_left_out=0.4, sides=(0.5, 0.6))
             image.thumbnail((160, 160))
             image.convert("RGB", tuple(colours)).save(beside / f"{place}.jpg", quality=85)
         beside.rename(out)

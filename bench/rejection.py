@@ -18,6 +18,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = ("pictures", "cold", "warm", "rejected", "anew")
@@ -26,7 +30,7 @@ PORT = "8767"
 
 def make_pictures(photographs: Path, folder: Path, number: int) -> None:
     """As many of each class, each a variant of one of its photographs; the first of these as they are."""
-    from PIL import Image, ImageEnhance, ImageOps
+    from PIL import ImageEnhance
 
     classes = sorted(path for path in photographs.iterdir() if path.is_dir())
     for kind, source in enumerate(classes):
@@ -41,14 +45,22 @@ def make_pictures(photographs: Path, folder: Path, number: int) -> None:
                 shutil.copy(file, target)
                 continue
             chance, beside = random.Random(n), target.with_suffix(".part")
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-            left, top = (chance.uniform(0, 0.3) * side for side in image.size)
-            width, height = (chance.uniform(0.6, 0.7) * side for side in image.size)
-            image = image.crop((int(left), int(top), int(left + width), int(top + height)))
-            image = ImageOps.mirror(image) if chance.random() < 0.5 else image
+            image = part_of(file, chance, most_left_out=0.3, sides=(0.6, 0.7))
             ImageEnhance.Brightness(image).enhance(chance.uniform(0.7, 1.3)).save(beside, "JPEG", quality=90)
             beside.rename(target)
+
+
+def part_of(file: Path, chance: random.Random, most_left_out: float, sides: tuple[float, float]) -> "Image":
+    """A part of a photograph, maybe mirrored: up to so much of it is left out to the left and above, and its sides are
+    so much of the whole ones."""
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    left, top = (chance.uniform(0, most_left_out) * side for side in image.size)
+    width, height = (chance.uniform(*sides) * side for side in image.size)
+    image = image.crop((int(left), int(top), int(left + width), int(top + height)))
+    return ImageOps.mirror(image) if chance.random() < 0.5 else image
 
 
 def greenr(home: Path, *arguments: str) -> None:
