@@ -22,6 +22,7 @@ from greenr_luigi.sources.listed import Collection, by_engine, counted
 from greenr_luigi.sources.loading import Loader
 from greenr_luigi.sources.source import PASSING, Request, Source, SourceError
 from greenr_luigi.sources.store import Store
+from greenr_luigi.staleness.shown import printable
 
 #: Fewer pictures than this teach nothing; fewer are taken only where fewer are asked for.
 MINIMUM = 10
@@ -197,11 +198,30 @@ def _require_enough(collection: Collection) -> None:
         faults += (
             f" Each side needs {request.min_side} pixels: --min-side {LEAST_SIDE} takes smaller pictures."
         )
-    asked = {part.name for part in collection.source.each}
-    others = [f"--source {name}" for name in ("openverse", "bing", "folder", "sample") if name not in asked]
     raise SourceError(
         f"the source {source!r} brought {len(collection.listed) or 'no'} pictures of {request.label!r}{searched}; "
-        f"{request.limit or 'all'} were asked for and at least {_least(request)} are needed. Refused: {refused}."
-        f"{faults} Try another query, another source ({', '.join(others)}), or your own pictures in --folder",
+        f"{request.limit or 'all'} were asked for and at least {_least(request)} are needed. Refused: {refused}"
+        f"{_example(collection)}.{faults} {_remedy(collection.source, request)}",
         passing=collection.broke_off or PASSING.search(" ".join(reasons)) is not None,
     )
+
+
+def _example(collection: Collection) -> str:
+    """One of what a person gave and was refused most, and why, which says what to do. Empty for a search."""
+    yours = collection.source.local or collection.source.is_list
+    reasons = Counter(refusal.reason for refusal in collection.refusals if refusal.file_url)
+    if not (yours and reasons):
+        return ""
+    reason = reasons.most_common(1)[0][0]
+    first = next(each for each in collection.refusals if each.reason == reason and each.file_url)
+    named = "" if (first.file_url or "") in first.message else f"{printable(first.file_url)}: "
+    return f", such as {named}{printable(first.message)}"
+
+
+def _remedy(source: Source, request: Request) -> str:
+    if source.needs_folder:
+        without = f"leave {request.label!r} out by naming the other classes in --classes"
+        return f"Add pictures to {request.folder}, or {without}"
+    asked = {part.name for part in source.each}
+    others = [f"--source {name}" for name in ("openverse", "bing", "folder", "sample") if name not in asked]
+    return f"Try another query, another source ({', '.join(others)}), or your own pictures in --folder"

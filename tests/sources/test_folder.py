@@ -165,9 +165,23 @@ def test_a_folder_of_tiny_pictures_is_an_error_that_names_min_side(tmp_path: Pat
     for number in range(10):
         Image.new("L", (28, 28 + number)).save(tmp_path / f"mine/seven/{number}.png")
     with pytest.raises(
-        SourceError, match=r"Refused: 10 too-small\. Each side needs 32 pixels: --min-side 8 takes"
+        SourceError, match=r"Refused: 10 too-small, .*\. Each side needs 32 pixels: --min-side 8 takes"
     ):
         collected(tmp_path / "mine", "seven", tmp_path / "out")
+
+
+def test_of_your_own_an_error_names_a_file_why_and_what_to_do(tmp_path: Path) -> None:
+    """Who has a folder needs no search engine."""
+    (tmp_path / "mine/seven").mkdir(parents=True)
+    for number in range(10):
+        (tmp_path / f"mine/seven/{number}.jpg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    with pytest.raises(SourceError) as refused:
+        collected(tmp_path / "mine", "seven", tmp_path / "out")
+    assert "10 format, such as seven/0.jpg: this is an SVG drawing" in str(refused.value)
+    words = (
+        f"Add pictures to {tmp_path / 'mine'}, or leave 'seven' out by naming the other classes in --classes"
+    )
+    assert str(refused.value).endswith(words)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
