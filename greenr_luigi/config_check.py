@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import configparser
-import difflib
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from greenr_luigi.about import DEFAULTS
 from greenr_luigi.errors import GreenrError, SettingError
 from greenr_luigi.parameters import NumberParameter
 from greenr_luigi.staleness import regular
-from greenr_luigi.text import did_you_mean
+from greenr_luigi.text import did_you_mean, nearest
 
 #: The section with the page's settings.
 SERVER = "server"
@@ -242,9 +241,9 @@ def wrong_sections(
 ) -> Iterator[SettingError]:
     names = [*(stage.get_task_family() for stage in stages), SERVER, *OURS]
     for section in sorted(set(config.sections()) - {SERVER, *packaged, *Register.task_names()}):
-        close = difflib.get_close_matches(section, names, 1, 0.8)
+        close = nearest(section, names, 0.8)
         # A stage that another package has yet to define may be called TrainModel2.
-        if close and not re.fullmatch(rf"{close[0]}\d+", section):
+        if close and not re.fullmatch(rf"{close}\d+", section):
             yield SettingError(
-                f"{luigi_cfg.file_of(section)}: [{section}] is no stage: did you mean [{close[0]}]?"
+                f"{luigi_cfg.file_of(section)}: [{section}] is no stage: did you mean [{close}]?"
             )

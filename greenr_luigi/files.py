@@ -19,6 +19,8 @@ from greenr_luigi.staleness.locks import PATIENCE, OnWait
 
 #: Seconds to wait for others who update a file, each of whom takes milliseconds.
 UPDATE = 30.0
+#: Bytes of the last line of a file that whoever adds one gets to see.
+LAST_LINE = 1 << 16
 #: Errors of opening that say that nothing lies under a name, or something else than a file: ENXIO, a socket.
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 
@@ -195,14 +197,14 @@ def append(path: Path, lines: Callable[[bytes], bytes]) -> None:
     update(path, lambda old: old + (b"\n" if old and not old.endswith(b"\n") else b"") + lines(old))
 
 
-def append_line(path: Path, line: Callable[[bytes, int], bytes], longest: int = 1 << 16) -> None:
-    """Add a line to a file, however long that is: in place. `line` gets the last line, of which `longest` bytes are
+def append_line(path: Path, line: Callable[[bytes, int], bytes]) -> None:
+    """Add a line to a file, however long that is: in place. `line` gets the last line, of which LAST_LINE bytes are
     read, and the size of the file, and gives the new one. Others who write the file wait. When `line` raises, or the
     disk is full, all is as it was."""
     refuse_link(path)
     with _alone(path), _opened_or_made(path) as file:
         end = file.seek(0, os.SEEK_END)
-        last = os.pread(file.fileno(), longest, max(0, end - longest))
+        last = os.pread(file.fileno(), LAST_LINE, max(0, end - LAST_LINE))
         begins = b"" if last.endswith(b"\n") or not last else b"\n"
         new = begins + line(last.rstrip(b"\n").rpartition(b"\n")[2], end)
         try:

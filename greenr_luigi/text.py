@@ -8,6 +8,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+#: Unknown words that are named; of more, how many there are.
+NAMED = 9
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -31,21 +34,28 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
-    """The nearest known word as a question, or what was expected: all of them, or the first of many."""
+def nearest(word: str, known: Sequence[str], alike: float = 0.5) -> str | None:
+    """The known word that is most like another, whatever their case; None if none is. `alike`: how much so, from 0 to
+    1 (difflib's ratio)."""
     lowered = {name.lower(): name for name in reversed(known)}
-    close = difflib.get_close_matches(word.lower(), lowered, 1, 0.5)
-    if close:
-        return f"did you mean {prefix}{lowered[close[0]]}?"
+    close = difflib.get_close_matches(word.lower(), lowered, 1, alike)
+    return lowered[close[0]] if close else None
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The nearest known word as a question, or what was expected: all of them, or the first of many."""
+    if close := nearest(word, known):
+        return f"did you mean {close}?"
     return f"expected one of {', '.join(known[:20])}{', …' if len(known) > 20 else ''}"
 
 
-def did_you_mean_each(words: Sequence[str], known: Sequence[str], otherwise: str = "", most: int = 9) -> str:
-    """Unknown words, each with `did_you_mean`, of which the same is said once; `otherwise`: where nothing is known."""
+def did_you_mean_each(words: Sequence[str], known: Sequence[str], otherwise: str = "") -> str:
+    """The first unknown words, each with `did_you_mean`, of which the same is said once; `otherwise`: where nothing is
+    known."""
     said = dict[str, list[str]]()
-    for word in words[:most]:
+    for word in words[:NAMED]:
         said.setdefault(did_you_mean(word, known) if known else otherwise, []).append(repr(word))
-    more = f"; and {len(words) - most} more" if len(words) > most else ""
+    more = f"; and {len(words) - NAMED} more" if len(words) > NAMED else ""
     return "; ".join(f"{', '.join(those)}: {meant}" for meant, those in said.items()) + more
 
 

@@ -113,7 +113,7 @@ def test_greenr_history(tmp_path, capsys):
     said = capsys.readouterr()
     first, second, third, fourth = said.out.splitlines()
     assert said.err.endswith("what cannot be read as a line of the history, and is passed over: 2\n")
-    assert first.endswith("  deployed  9.0 s  accuracy 95.1%, pictures 300")
+    assert first.endswith("  deployed  9.0 s  accuracy 95.1\N{NO-BREAK SPACE}%, pictures 300")
     assert second == f"{'':16}  - TrainModel  made  1.0 s  parameter epochs: 3 -> 4"
     assert third.endswith("  has not ended, or was not asked to deploy") and "SplitDataset" in fourth
     assert cli.main(["--root", str(tmp_path), "history", "--json"]) == 0

@@ -38,10 +38,6 @@ def test_did_you_mean_names_the_nearest_or_what_there_is(word, known, words):
     assert did_you_mean(word, known).endswith(words)
 
 
-def test_did_you_mean_puts_the_dashes_of_an_option_before_it():
-    assert did_you_mean("epohcs", ["seed", "epochs"], "--") == "did you mean --epochs?"
-
-
 def test_a_name_is_composed_in_one_way():
     assert composed("Lo\u0308we") == composed("Löwe") == "L\u00f6we"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from greenr_luigi import contracts
 from greenr_luigi.commands.command import JSON, Command, local_time, option
 from greenr_luigi.staleness import data_root
+from greenr_luigi.text import percent
 
 
 def rollback(arguments: argparse.Namespace) -> None:
@@ -90,7 +91,7 @@ def _accuracy(release: Path) -> str:
         return "its model.json cannot be read"
     if measured is None:
         return "not measured"
-    return f"accuracy {measured.accuracy:.1%} of {measured.pictures.test} held-out pictures"
+    return f"accuracy {percent(measured.accuracy, 1)} of {measured.pictures.test} held-out pictures"
 
 
 def start_server(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import sys
 
 from greenr_luigi import contracts, run_history
 from greenr_luigi.commands.command import JSON, Command, in_groups, local_time, megabytes, named_first, option
+from greenr_luigi.text import percent
 
 
 def show_status(arguments: argparse.Namespace) -> None:
@@ -67,7 +68,7 @@ def summary_of(event: run_history.Event) -> str:
 def _shown(name: str, value: object) -> str:
     if isinstance(value, dict):
         return f"({', '.join(f'{key} {number}' for key, number in value.items())})"
-    return f"{value:.1%}" if name == "accuracy" and isinstance(value, int | float) else str(value)
+    return percent(value, 1) if name == "accuracy" and isinstance(value, int | float) else str(value)
 
 
 def show_usage(arguments: argparse.Namespace) -> None:

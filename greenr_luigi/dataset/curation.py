@@ -39,29 +39,29 @@ class Added(NamedTuple):
     lines: str
 
 
-def reject(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
+def reject(root: Path, items: Iterable[str | Path]) -> str:
     """Keep these pictures out of the data set, also when they, or copies saved anew, are found again. An item is a
     picture's file, its sha256, or the first 16 digits of that, as in the file names under `root`. Returns the lines
     that were added to curation.csv."""
-    return _decide(root, "reject", items, comment=comment)
+    return _decide(root, "reject", items)
 
 
-def relabel(root: Path, label: str, items: Iterable[str | Path], comment: str = "") -> str:
+def relabel(root: Path, label: str, items: Iterable[str | Path]) -> str:
     """Give these pictures another label; items and result as in `reject`."""
     folder_name(label)
-    return _decide(root, "relabel", items, to=label, comment=comment)
+    return _decide(root, "relabel", items, to=label)
 
 
-def restore(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
+def restore(root: Path, items: Iterable[str | Path]) -> str:
     """Take back what was decided about these pictures, or that they were added, if nothing was decided since: the data
     set then does without them. Items and result as in `reject`."""
-    return _decide(root, "restore", items, comment=comment)
+    return _decide(root, "restore", items)
 
 
-def keep(root: Path, items: Iterable[str | Path], comment: str = "") -> str:
+def keep(root: Path, items: Iterable[str | Path]) -> str:
     """Say that these pictures are what they are called, so that nobody is asked again; items and result as in
     `reject`."""
-    return _decide(root, "keep", items, comment=comment)
+    return _decide(root, "keep", items)
 
 
 def add(root: Path, label: str, file: Path, comment: str = "", terms: Terms = TAKEN) -> Added:
@@ -98,12 +98,11 @@ def picture(file: Path, label: str, terms: Terms) -> tuple[bytes, PictureRow]:
 def decide(
     root: Path,
     decisions: Iterable[Decision],
-    comment: str = "",
     check: Callable[[Curation], object] = lambda now: None,
 ) -> str:
     """Take down many decisions at once, all or none of them. Returns the lines that were added to curation.csv; `check`
     and what is raised: as of decisions.append."""
-    rows = [decision._asdict() | {"comment": comment} for decision in decisions]
+    rows = [decision._asdict() for decision in decisions]
     rejections = [row for row in rows if row["action"] == "reject"]
     newest = _newest(root) if rejections else ""
     for row in rejections:
@@ -111,12 +110,12 @@ def decide(
     return append(root, rows, check)
 
 
-def _decide(root: Path, action: str, items: Iterable[str | Path], to: str = "", comment: str = "") -> str:
+def _decide(root: Path, action: str, items: Iterable[str | Path], to: str = "") -> str:
     known = functools.cache(lambda: _known(root))
     found = [_find(root, item, known) for item in items]
     # A copy of what is rejected is known by its look.
     looks = action == "reject"
-    return decide(root, [Decision(action, sha256, look * looks, to) for sha256, look in found], comment)
+    return decide(root, [Decision(action, sha256, look * looks, to) for sha256, look in found])
 
 
 def _find(root: Path, item: str | Path, all_known: Callable[[], Mapping[str, str]]) -> tuple[str, str]:

@@ -111,9 +111,7 @@ def append(root: Path, rows: Iterable[Record], check: Callable[[Curation], objec
     empty = dict.fromkeys(COLUMNS, "") | {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     }
-    # A line break in a comment would make two lines of it.
-    records = [empty | row | {"comment": " ".join(row.get("comment", "").split())} for row in rows]
-
+    records = [empty | row for row in rows]
     for label in (record[column] for record in records for column in ("label", "to") if record[column]):
         folder_name(label)
     added = ""

@@ -21,6 +21,7 @@ from greenr_luigi.evaluation.predictions import Floats, Predictions
 from greenr_luigi.inference import is_answer
 from greenr_luigi.intervals import wilson
 from greenr_luigi.progress import OnProgress, part
+from greenr_luigi.text import percent
 
 #: The fraction of pictures of the known classes that shall get an answer. Threshold and least familiarity may each
 #: leave half of the others without one.
@@ -102,7 +103,7 @@ def evaluate(
     label_issues.write_label_issues(out, issues)
     on_progress(0.95, "writing the report")
     report.write_report(out / "report.html", dataset, model, out, root=root)
-    on_progress(1, f"accuracy {metrics.accuracy:.1%} on {metrics.pictures.test} held-out pictures")
+    on_progress(1, f"accuracy {percent(metrics.accuracy, 1)} on {metrics.pictures.test} held-out pictures")
     return metrics
 
 

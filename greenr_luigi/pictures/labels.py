@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
-from greenr_luigi.text import composed
 
 #: Linux takes 255 bytes in a file name; a stage adds a key, a dot and a few marks to a label.
 MAX_LABEL_BYTES = 200
@@ -46,12 +44,3 @@ def folder_name(label: str) -> str:
             f"the label {label!r} takes {length} bytes in a folder name; at most {MAX_LABEL_BYTES}: shorten it"
         )
     return name
-
-
-def label_folder(folder: Path, label: str) -> Path | None:
-    """A label's sub-folder of a person's folder, or None: one of the label's own name, however its accents are
-    composed, or of its folder_name. The first by name if there are several; never one outside of `folder`."""
-    names = (composed(label), folder_name(label))
-    children = folder.iterdir() if folder.is_dir() else ()
-    visible = [path for path in children if not path.name.startswith(".") and path.is_dir()]
-    return min((path for path in visible if composed(path.name) in names or path.name in names), default=None)

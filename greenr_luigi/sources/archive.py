@@ -6,7 +6,6 @@ unpacked/<sha16>.json    which archive that was, by path, size and time
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import re
 import shutil
@@ -25,6 +24,7 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness import listing, regular
 from greenr_luigi.staleness.shown import printable
+from greenr_luigi.staleness.traces import file_sha256
 
 UNPACKED, PARTIAL, LOCK = "unpacked", ".unpacking", ".lock"
 SUFFIXES = (
@@ -129,8 +129,7 @@ def _known(store: Path, archive: Path) -> Path | None:
 
 def _unpacked(store: Path, archive: Path) -> Path:
     note = Note.of(archive)
-    with regular.opened(archive) as file:
-        folder = store / hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = store / file_sha256(archive)[:16]
     if not folder.is_dir():
         partial = store / f"{PARTIAL}-{folder.name}"
         if partial.exists():

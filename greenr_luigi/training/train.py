@@ -16,7 +16,7 @@ from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.progress import OnProgress
-from greenr_luigi.text import did_you_mean
+from greenr_luigi.text import did_you_mean, percent
 from greenr_luigi.training.recipes import RECIPES, Ingredients
 from greenr_luigi.training.saved_model import Training, Weights
 
@@ -117,7 +117,7 @@ def train(
         if trained.judged:
             trained.judged.save(out)
     where = "pictures are wrong in cross-validation" if trained.judged else "validation pictures are wrong"
-    on_progress(1, f"trained; {trained.history[-1].error_rate:.1%} of the {where}")
+    on_progress(1, f"trained; {percent(trained.history[-1].error_rate, 1)} of the {where}")
     return training
 
 

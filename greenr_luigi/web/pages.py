@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cache
@@ -18,7 +17,7 @@ from greenr_luigi import files, templating
 from greenr_luigi.about import STATIC
 from greenr_luigi.pictures.door import FORMATS
 from greenr_luigi.pictures.unusable import MAX_BYTES
-from greenr_luigi.staleness import regular
+from greenr_luigi.staleness.traces import file_sha256
 from greenr_luigi.web import intake
 from greenr_luigi.web.layers import client
 from greenr_luigi.web.model import Model
@@ -34,7 +33,7 @@ PAGES = Jinja2Templates(env=templating.environment())
 @cache
 def version(name: str) -> str:
     """Changes with an asset's content, so that browsers may keep it for a year."""
-    return hashlib.sha256(regular.read(STATIC / name)).hexdigest()[:12]
+    return file_sha256(STATIC / name)[:12]
 
 
 def path_prefix(request: Request[State]) -> str:

@@ -26,7 +26,7 @@ def test_no_file_is_no_decision(tmp_path: Path) -> None:
 
 
 def test_later_decisions_overrule(tmp_path: Path) -> None:
-    curation.reject(tmp_path, [A, B], comment="blurred,\nboth")
+    curation.reject(tmp_path, [A, B])
     curation.relabel(tmp_path, "wild grass, dry", [A])
     curation.restore(tmp_path, [B])
     found = decisions.read_curation(tmp_path / "curation.csv")

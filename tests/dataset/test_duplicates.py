@@ -24,7 +24,7 @@ WORDS = st.lists(st.integers(0, 2**48 - 1), min_size=4, max_size=4)
 FLIPS = st.lists(st.integers(0, 4 * 48 - 1), max_size=60)
 
 
-def all_pairs(found: duplicates.Looks, distance: int, first: int) -> list[tuple[int, int]]:
+def all_pairs(found: duplicates.HashMatrix, distance: int, first: int) -> list[tuple[int, int]]:
     bits = np.bitwise_count(found[:, None] ^ found[None])
     close = (bits.sum(2) <= distance) & (bits[..., 0] <= first)
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(close, 1))]
@@ -58,8 +58,8 @@ def test_more_pictures_than_a_block_holds(monkeypatch: pytest.MonkeyPatch) -> No
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == all_pairs(found, 3, 2)
 
 
-def alike(count: int, bits: int) -> duplicates.Looks:
-    """Looks that differ in some of so many bits only, as those of digits or X-rays do."""
+def alike(count: int, bits: int) -> duplicates.HashMatrix:
+    """Hashes that differ in some of so many bits only, as those of digits or X-rays do."""
     rng = random.Random(0)
     mask = sum(1 << bit for bit in rng.sample(range(240), bits))
     rows = [rng.getrandbits(240) & mask for _ in range(count)]
