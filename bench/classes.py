@@ -18,6 +18,8 @@ PORT = "8791"
 
 
 def make_pictures(photographs: Path, folder: Path, classes: int) -> None:
+    from PIL import ImageOps
+
     kinds = [sorted(path.iterdir()) for path in sorted(photographs.iterdir()) if path.is_dir()]
     for number in range(classes):
         chance, out = random.Random(number), folder / f"class {number:04d}"
@@ -30,8 +32,9 @@ def make_pictures(photographs: Path, folder: Path, classes: int) -> None:
         colours = [value for row in rows for value in (*(each / sum(row) for each in row), 0)]
         files = kinds[number % len(kinds)]
         for place, file in enumerate(chance.sample(files, chance.randint(11, 14))):
-            image = part_of(file, chance, most_left_out=0.4, sides=(0.5, 0.6))
-            image.thumbnail((160, 160))
+            part = part_of(file, chance, most_left_out=0.4, sides=(0.5, 0.6))
+            # A square, since a thin part of a wide photograph would be refused as too small.
+            image = ImageOps.fit(part, (160, 160))
             image.convert("RGB", tuple(colours)).save(beside / f"{place}.jpg", quality=85)
         beside.rename(out)
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from greenr_luigi import cli
 from greenr_luigi.about import PACKAGE
+from greenr_luigi.commands.command import MANY, in_few
 from greenr_luigi.operations import usage
 from greenr_luigi.review import page
 from greenr_luigi.serving import rollout
@@ -278,6 +279,46 @@ def test_a_fault_of_the_program_is_a_traceback(fault, tmp_path, monkeypatch):
 def test_status_takes_a_stage_and_parameters_as_luigi_does(argv, stages, tmp_path, capsys):
     assert cli.main([*argv, "--root", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == stages
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("status", r"DownloadImages\(c00\) and 39 more  stale +no output yet"),
+        ("usage", r" +0.0 MB  .+  DownloadImages\(c39\) and 39 more  DownloadImages/\S+ ..."),
+        ("history", r" +- DownloadImages\(c00\) and 39 more  first: made  2.0 s  pictures 12"),
+    ],
+)
+def test_many_classes_of_which_the_same_is_to_be_told_share_a_line(command, line, tmp_path, capsys):
+    root, labels = tmp_path / "data", [f"c{number:02}" for number in range(40)]
+    for number, label in enumerate(labels):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        (tmp_path / "mine" / label / "1.jpg").touch()
+        if command == "usage":
+            finish(root, f"DownloadImages({label})", number)
+    root.mkdir(exist_ok=True)
+    told = {"kind": "stage", "outcome": "made", "seconds": 2, "ended": "2026", "summary": {"pictures": 12}}
+    (root / "history.jsonl").write_text(
+        "\n".join(json.dumps({**told, "name": f"DownloadImages({label})"}) for label in labels)
+    )
+    options = [f"--folder={tmp_path / 'mine'}"] * (command == "status")
+    assert cli.main([command, "--root", str(root), *options]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) < 10
+    assert any(re.fullmatch(line, each) for each in said), said
+
+
+def test_many_rows_are_told_together_as_finely_as_fits():
+    def words(count, kinds):
+        rows = [(f"Stage({number})", number % kinds) for number in range(count)]
+        alike = (lambda row: row[1], lambda row: row[1] < 2)
+        return [
+            (name, len(group)) for name, group in in_few([*rows, ("Last", 0)], lambda row: row[0], *alike)
+        ]
+
+    assert words(MANY, 2) == [*((f"Stage({number})", 1) for number in range(MANY)), ("Last", 1)]
+    assert words(99, 3)[0] == ("Stage(0) and 32 more", 33) and len(words(99, 3)) == 4
+    assert words(2000, 1000) == [("Stage(0) and 3 more", 4), ("Stage(2) and 1,995 more", 1996), ("Last", 1)]
 
 
 #: Errors that derive from nothing of ours: signals between a function and its caller, which no person sees.

@@ -125,6 +125,15 @@ def test_greenr_history(tmp_path, capsys):
     ]
 
 
+def test_a_thousand_classes_that_were_deployed_are_named_in_short(tmp_path, capsys):
+    labels = [f"class {number:04}" for number in range(1000)]
+    finish(tmp_path, "DeployApp", 1, parameters={"classes": ",".join(labels)})
+    assert f"--classes={','.join(labels)}" in last_run.options(tmp_path)
+    assert cli.main(["--root", str(tmp_path), "status"]) == 0
+    said = capsys.readouterr().err
+    assert "'--classes=class 0000,class 0001," in said and len(said) < 300 and "...'" in said
+
+
 def test_status_is_of_what_was_deployed_and_what_a_person_has_written_holds(tmp_path, monkeypatch, capsys):
     deployed = {
         "limit": "9",

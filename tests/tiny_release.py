@@ -43,7 +43,7 @@ METRICS = Metrics(
     error=0.1,
     error_interval=(0.035, 0.256),
     per_class={label: ClassMetrics(precision=0.9, recall=None, pictures=10) for label in CLASSES},
-    confusion=[[9, 1, 0], [0, 10, 0], [2, 0, 8]],
+    confusion=[{0: 9, 1: 1}, {1: 10}, {0: 2, 2: 8}],
     temperature=1.0,
     threshold=0.6,
     coverage_asked=0.97,
@@ -196,7 +196,7 @@ def evaluation(folder: Path) -> None:
     classes = METRICS.classes
     lines = [f"file,label,side,predicted,familiarity,{','.join(f'logit:{label}' for label in classes)}"]
     (folder / "pictures").mkdir()
-    for label, row in zip(classes, METRICS.confusion, strict=True):
+    for label, row in zip(classes, METRICS.matrix, strict=True):
         for predicted, count in zip(classes, row, strict=True):
             for _ in range(count):
                 colour = ("gold", "seagreen", "steelblue")[classes.index(label)]

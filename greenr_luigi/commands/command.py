@@ -14,6 +14,8 @@ from greenr_luigi.text import without_part
 #: The name of an option or argument, and what `ArgumentParser.add_argument` takes with it.
 Option = tuple[str, dict[str, Any]]
 Row = TypeVar("Row")
+#: More rows of the classes of one stage are not printed a line each.
+MANY = 30
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,30 @@ def in_groups(
     named = ((*without_part(title(first)), [first, *others]) for first, *others in groups.values())
     return [
         (name, f"{len(same)} part{'s' * (len(same) > 1)}" if part else "", same) for name, part, same in named
+    ]
+
+
+def in_few(
+    rows: Iterable[Row], title: Callable[[Row], str], *alike: Callable[[Row], object]
+) -> list[tuple[str, list[Row]]]:
+    """Each row with its title; but of a stage that has more than MANY, such as one a class, together those that are
+    `alike`, the rarest first: by the first of these that leaves no more than MANY, or the last one."""
+    of_stages: dict[object, list[Row]] = {}
+    for number, row in enumerate(rows):
+        stage, of_class, _ = title(row).partition("(")
+        of_stages.setdefault(stage if of_class else number, []).append(row)
+    few = list[list[Row]]()
+    for of_stage in of_stages.values():
+        groups: dict[object, list[Row]] = {number: [row] for number, row in enumerate(of_stage)}
+        for key in alike:
+            if len(groups) > MANY:
+                groups = {}
+                for row in of_stage:
+                    groups.setdefault(key(row), []).append(row)
+        few += sorted(groups.values(), key=len)
+    return [
+        (title(first) + (f" and {len(others):,} more" if others else ""), [first, *others])
+        for first, *others in few
     ]
 
 

@@ -8,7 +8,16 @@ import shlex
 import sys
 
 from greenr_luigi import contracts, run_history
-from greenr_luigi.commands.command import JSON, Command, in_groups, local_time, megabytes, named_first, option
+from greenr_luigi.commands.command import (
+    JSON,
+    Command,
+    in_few,
+    in_groups,
+    local_time,
+    megabytes,
+    named_first,
+    option,
+)
 from greenr_luigi.text import percent
 
 
@@ -17,17 +26,24 @@ def show_status(arguments: argparse.Namespace) -> None:
 
     stage, options = named_first(arguments.rest)
     if not arguments.rest and (options := last_run.options(arguments.root, arguments.module)):
-        print(f"as last deployed, with {shlex.join(options)}", file=sys.stderr)
+        # A thousand classes would be 15 KB.
+        said = [each if len(each) <= 200 else f"{each[:200]}..." for each in options]
+        print(f"as last deployed, with {shlex.join(said)}", file=sys.stderr)
     rows = status.status(stage, options, arguments.root, arguments.module)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    groups = in_groups(rows, lambda row: row["stage"], lambda row: row["state"])
-    width = max(len(name) for name, _, _ in groups)
-    for name, parts, (row, *_) in groups:
+    lines = list[tuple[str, str, str]]()
+    for name, parts, (row, *_) in in_groups(rows, lambda row: row["stage"], lambda row: row["state"]):
         accepted = f"accepted without a rerun: {', '.join(row['accepted'])}" if row["accepted"] else ""
         words = [parts, row["cause"], accepted, row["warning"] and f"warning: {row['warning']}"]
-        print(f"{name:{width}}  {row['state']:8}  {'; '.join(filter(None, words))}".rstrip())
+        lines.append((name, row["state"], "; ".join(filter(None, words))))
+    few = in_few(lines, lambda line: line[0], lambda line: line[1:], lambda line: (line[1], not line[2]))
+    width = max(len(name) for name, _ in few)
+    for name, alike in few:
+        _, state, words_of_first = alike[0]
+        first = "first: " * (len({line[2] for line in alike}) > 1)
+        print(f"{name:{width}}  {state:8}  {first}{words_of_first}".rstrip())
 
 
 def accept_stage(arguments: argparse.Namespace) -> None:
@@ -49,8 +65,11 @@ def show_history(arguments: argparse.Namespace) -> None:
         print(
             f"{local_time(shown.ended)}  {summary_of(run) if run else 'has not ended, or was not asked to deploy'}"
         )
-        for name, parts, (event, *_) in in_groups(of_run, lambda one: one.name, lambda one: one.outcome):
-            print(f"{'':16}  - {name}  {parts and f'{parts}, first: '}{summary_of(event)}")
+        groups = in_groups(of_run, lambda one: one.name, lambda one: one.outcome)
+        for name, alike in in_few(groups, lambda group: group[0], lambda group: group[2][0].outcome):
+            _, parts, (event, *_) = alike[0]
+            first = ", ".join(filter(None, [parts, "first: " * bool(parts or alike[1:])]))
+            print(f"{'':16}  - {name}  {first}{summary_of(event)}")
     if not events:
         print("nothing has run yet")
 
@@ -78,9 +97,12 @@ def show_usage(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    for name, parts, of_name in in_groups(rows, lambda row: row["stage"], lambda row: row["live"]):
-        size, live = megabytes(sum(row["bytes"] for row in of_name)), "live" if of_name[0]["live"] else "    "
-        print(f"{size}  {of_name[0]['finished']}  {live}  {name}  {parts or of_name[0]['place']}")
+    groups = in_groups(rows, lambda row: row["stage"], lambda row: row["live"])
+    for name, alike in in_few(groups, lambda group: group[0], lambda group: group[2][0]["live"]):
+        _, parts, (first, *_) = alike[0]
+        size = megabytes(sum(row["bytes"] for _, _, of_name in alike for row in of_name))
+        place = parts or (first["place"] if len(alike) == 1 else f"{first['place']} ...")
+        print(f"{size}  {first['finished']}  {'live' if first['live'] else '    '}  {name}  {place}")
     print(f"{megabytes(usage.room(arguments.root, rows))}  in all: what several link to counts once")
 
 

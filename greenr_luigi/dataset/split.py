@@ -139,9 +139,11 @@ def _check(
     downloads: Mapping[str, Path], split_rows: Sequence[SplitRow], left_out: Sequence[LeftOut]
 ) -> None:
     """Raises TooFewPictures."""
-    faults = []
+    faults, by_label = list[str](), defaultdict[str, list[SplitRow]](list)
+    for row in split_rows:
+        by_label[row.label].append(row)
     for label in sorted(downloads):
-        of_label = [row for row in split_rows if row.label == label]
+        of_label = by_label[label]
         counts = Counter(row.side for row in of_label)
         if counts.total() < MINIMUM or not counts["test"] or counts.total() == counts["test"]:
             reasons = Counter(
@@ -160,7 +162,7 @@ def _check(
         grouped = any(row.group for row in split_rows)
         raise TooFewPictures(
             f"{'; '.join(faults)}. Each class needs at least {MINIMUM}, some to learn from and some to test "
-            "with: collect more with --limit, or add some by hand"
+            "with: collect more (with --limit, or in --folder), add some by hand, or leave the class out"
             + grouped * "; a group stands on one side, so a class needs two of them, or pictures in none"
             + given * "; `--split ours` divides anew what was given for a side"
         )

@@ -138,7 +138,9 @@ def measure(
         error=error,
         error_interval=wilson(int(wrong.sum()), len(truth)),
         per_class=class_metrics(classes, confusion),
-        confusion=confusion.tolist(),
+        confusion=[
+            {place: row[place] for place in np.flatnonzero(row).tolist()} for row in confusion.tolist()
+        ],
         temperature=temperature,
         threshold=threshold,
         familiarity=least_familiarity,

@@ -63,8 +63,9 @@ class Measured:
     """How good a model is on its test pictures: the part of `metrics.json` that is in the model card, too. Rates are
     fractions.
 
-    `error_interval` is the 95 % Wilson interval of `error`. `confusion` has a row a true class and a column a predicted
-    class, in the order of the model's classes. Three numbers come from other pictures, those of the cross-validation
+    `error_interval` is the 95 % Wilson interval of `error`. `confusion` has a row a true class, in the order of the
+    model's classes: how many pictures were taken for each class, by its place in that order, where any were (in older
+    files for all, in a list). Three numbers come from other pictures, those of the cross-validation
     or, where there is none, of the side valid: `temperature`, `threshold` (the least top probability that counts as an
     answer) and `familiarity` (the least that does).
     `unfamiliar`: the fraction that is less familiar. `coverage`: the fraction that gets an answer; `coverage_asked`:
@@ -78,7 +79,7 @@ class Measured:
     error: float
     error_interval: tuple[float, float]
     per_class: dict[str, ClassMetrics]
-    confusion: list[list[int]]
+    confusion: list[dict[int, int] | list[int]]
     temperature: float
     threshold: float
     coverage_asked: float
@@ -92,6 +93,20 @@ class Measured:
     unfamiliar: float = 0.0
     #: None in an older file, and where validation pictures are kept from the model instead.
     cross_validation: CrossValidation | None = None
+
+    @property
+    def taken_for(self) -> list[dict[int, int]]:
+        """`confusion`, of an older file too."""
+        return [
+            row if isinstance(row, dict) else {place: times for place, times in enumerate(row) if times}
+            for row in self.confusion
+        ]
+
+    @property
+    def matrix(self) -> list[list[int]]:
+        """`confusion` with a column each predicted class: to be shown, of few classes."""
+        rows = self.taken_for
+        return [[row.get(place, 0) for place in range(len(rows))] for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +132,10 @@ class Confusion:
 def confusions(metrics: Measured, classes: Sequence[str]) -> list[Confusion]:
     """Each pair of classes that was confused, the most frequent first."""
     pairs = [
-        Confusion(truth, classes[place], times, sum(row))
-        for truth, row in zip(classes, metrics.confusion, strict=True)
-        if any(row)
-        for place, times in enumerate(row)
-        if times and classes[place] != truth
+        Confusion(truth, classes[place], times, sum(row.values()))
+        for truth, row in zip(classes, metrics.taken_for, strict=True)
+        for place, times in row.items()
+        if classes[place] != truth
     ]
     return sorted(pairs, key=lambda pair: -pair.times)
 

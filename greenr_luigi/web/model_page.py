@@ -92,7 +92,8 @@ def read_metrics(release: Path) -> Metrics:
     """Raises ContractError if its tables do not fit together."""
     metrics = contracts.read(release / "metrics.json", Metrics)
     count = len(metrics.classes)
-    square = [len(row) for row in metrics.confusion] == [count] * count
+    rows = metrics.taken_for
+    square = len(rows) == count and all(0 <= place < count for row in rows for place in row)
     if not square or set(metrics.data.counts) != {"train", "valid", "test"}:
         raise contracts.ContractError(f"{release}: the tables of metrics.json do not fit together")
     return metrics

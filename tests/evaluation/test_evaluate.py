@@ -4,10 +4,11 @@ import shutil
 import numpy as np
 import pytest
 
+from greenr_luigi import contracts
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.rows import LabelRow, read_labels
 from greenr_luigi.evaluation import calibration, evaluate, familiarity
-from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts
+from greenr_luigi.evaluation.metrics import ClassMetrics, DataCounts, Metrics
 from greenr_luigi.evaluation.predictions import Prediction, Predictions, read_predictions
 from greenr_luigi.intervals import wilson
 from greenr_luigi.training import architectures, features, folds
@@ -35,8 +36,9 @@ def test_writes_what_the_contract_says():
         "folds": 5,
         "pictures": 18,
     }
-    assert np.sum(metrics["confusion"]) == 6
-    assert metrics["accuracy"] == pytest.approx(np.trace(metrics["confusion"]) / 6)
+    matrix = contracts.read(folders.evaluation / "metrics.json", Metrics).matrix
+    assert np.sum(matrix) == 6
+    assert metrics["accuracy"] == pytest.approx(np.trace(matrix) / 6)
     assert metrics["data"]["counts"]["train"] == {"disc": 6, "three": 6}
 
 
@@ -151,6 +153,21 @@ def test_temperature_and_threshold_do_not_see_the_test_pictures():
     assert first.loss != second.loss
 
 
+def test_metrics_grow_with_the_classes_and_not_with_their_square(tmp_path):
+    """A cell each pair of classes was 6 MB of 1,000 classes, in metrics.json and in model.json."""
+    rows = pixels.read_rows(walk.walk().dataset, "valid", "test")
+
+    def size(count):
+        classes = ["disc", *(f"kind {number:04}" for number in range(2, count)), "three"]
+        logits = np.zeros((len(rows), count))
+        contracts.write(
+            tmp_path / "m", evaluate.measure(held_out(classes, rows, logits, np.zeros(len(rows))), NO_COUNTS)
+        )
+        return (tmp_path / "m").stat().st_size
+
+    assert size(1000) < 11 * size(100)
+
+
 def test_metrics_by_hand():
     """A model that calls everything a disc."""
     rows = pixels.read_rows(walk.walk().dataset, "valid", "test")
@@ -158,7 +175,7 @@ def test_metrics_by_hand():
     metrics = evaluate.measure(
         held_out(["disc", "else", "three"], rows, logits, np.zeros(len(rows))), NO_COUNTS
     )
-    assert metrics.confusion == [[3, 0, 0], [0, 0, 0], [3, 0, 0]]
+    assert metrics.confusion == [{0: 3}, {}, {0: 3}]
     assert metrics.per_class == {
         "disc": ClassMetrics(0.5, 1.0, 3),
         "else": ClassMetrics(None, None, 0),

@@ -229,7 +229,7 @@ def test_the_model_page_of_many_classes_is_no_matrix(tmp_path: Path, monkeypatch
     """Of 1,000 classes that would be a million cells: 26 MB, and 5 s of the processor for each who looks."""
     monkeypatch.setattr(model_page, "MATRIX_CLASSES", 1)
     monkeypatch.setattr(model_page, "WORST", 1)
-    confused = tiny_release.METRICS.confusion
+    confused = tiny_release.METRICS.matrix
     _, row, column = max((n, i, j) for i, row in enumerate(confused) for j, n in enumerate(row) if i != j)
     truth, predicted = (tiny_release.METRICS.classes[place] for place in (row, column))
     with inside(tmp_path, evaluated=True) as client:

@@ -81,6 +81,8 @@ def test_the_models_one_after_the_other_by_the_history_beside_the_store(tmp_path
     "damage",
     [
         lambda metrics: metrics["confusion"].pop(),
+        lambda metrics: metrics["confusion"][0].update({"3": 1}),
+        lambda metrics: metrics["confusion"][0].update({"-1": 1}),
         lambda metrics: metrics["classes"].pop(),
         lambda metrics: metrics["data"]["counts"].pop("valid"),
         lambda metrics: metrics["data"].update(counts={"grass": {"train": 1, "valid": 1, "test": 1}}),
