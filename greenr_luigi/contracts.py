@@ -50,10 +50,10 @@ def read_tolerant(path: Path, kind: type[Contract], remedy: str, strict: Collect
                 has_default = field.default is not dataclasses.MISSING
                 if has_default and field.name in content and field.name not in strict:
                     try:
-                        msgspec.convert(content[field.name], types[field.name])
+                        msgspec.convert(content[field.name], types[field.name], str_keys=True)
                     except msgspec.ValidationError:
                         del content[field.name]
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind, str_keys=True)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise unreadable(path, kind, error, remedy) from None
 

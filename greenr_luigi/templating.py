@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 
 from greenr_luigi.about import TEMPLATES
-from greenr_luigi.text import percent
+from greenr_luigi.text import percent, thousands
 
 
 def environment() -> jinja2.Environment:
@@ -15,4 +15,5 @@ def environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters["percent"] = percent
+    made.filters["thousands"] = thousands
     return made

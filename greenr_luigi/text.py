@@ -26,6 +26,11 @@ def percent(fraction: float | None, digits: int = 0) -> str:
     return f"{shown:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
+def thousands(number: int | None) -> str:
+    """1234 as "1,234"; None as "–"."""
+    return "–" if number is None else f"{number:,}"
+
+
 def duration(seconds: float) -> str:
     """As people say it: 4.2 s, 3 min 20 s, 2 h 5 min."""
     if round(seconds, 1) < 60:

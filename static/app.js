@@ -86,7 +86,7 @@ function show(article, answer, send) {
   const others = article.querySelector("details");
   others.hidden = rows.length <= SHOWN_CLASSES;
   if (!others.hidden) {
-    others.querySelector("summary").textContent = `All ${rows.length} classes`;
+    others.querySelector("summary").textContent = `All ${rows.length.toLocaleString("en")} classes`;
     bars(others.querySelector(".bars"), rows.slice(SHOWN_CLASSES));
   }
   const photo = article.querySelector(".photo");
@@ -194,6 +194,8 @@ function feedback(article, answer, rows, picture) {
   const select = asked.querySelector("select");
   const others = rows.map(([label]) => label).filter((label) => label !== answer.label).sort();
   select.append(...others.map((label) => new Option(label, label)), new Option("something else", ""));
+  // Of many classes the next best is a better guess than the first of the alphabet.
+  select.value = rows.find(([label]) => label !== answer.label)?.[0] ?? "";
   const send = async (label) => {
     const body = new FormData();
     body.append("file", await picture(), "picture");

@@ -125,8 +125,8 @@ def test_greenr_history(tmp_path, capsys):
     ]
 
 
-def test_a_thousand_classes_that_were_deployed_are_named_in_short(tmp_path, capsys):
-    labels = [f"class {number:04}" for number in range(1000)]
+def test_many_classes_that_were_deployed_are_named_in_short(tmp_path, capsys):
+    labels = [f"class {number:04}" for number in range(100)]
     finish(tmp_path, "DeployApp", 1, parameters={"classes": ",".join(labels)})
     assert f"--classes={','.join(labels)}" in last_run.options(tmp_path)
     assert cli.main(["--root", str(tmp_path), "status"]) == 0

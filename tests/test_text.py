@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenr_luigi.text import composed, did_you_mean, duration, part_title, percent, without_part
+from greenr_luigi.text import composed, did_you_mean, duration, part_title, percent, thousands, without_part
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,15 @@ from greenr_luigi.text import composed, did_you_mean, duration, part_title, perc
 )
 def test_percent_never_says_all_or_none_of_what_is_not_quite(fraction, digits, words):
     assert percent(fraction, digits) == words.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def test_large_numbers_are_grouped_and_one_that_is_not_known_is_a_dash():
+    assert [thousands(number) for number in (999, 1277, 1_000_000, None)] == [
+        "999",
+        "1,277",
+        "1,000,000",
+        "–",
+    ]
 
 
 @pytest.mark.parametrize(

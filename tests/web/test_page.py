@@ -366,6 +366,18 @@ def test_feedback_is_kept_beside_the_store(page: webdriver.Chrome, site: Live, p
     assert [path.read_bytes() for path in kept] == [(pictures / "green.png").read_bytes()]
 
 
+def test_what_it_may_be_instead_is_the_next_best(page: webdriver.Chrome, tmp_path: Path) -> None:
+    """Of many classes nobody looks for the right one before the first of the alphabet is sent."""
+    Image.new("RGB", (64, 64), (0, 255, 230)).save(tmp_path / "turquoise.png")
+    choose(page, tmp_path / "turquoise.png")
+    cards(page, 1)
+    best, second = page.find_elements(By.CSS_SELECTOR, ".bars .label")[:2]
+    others = page.find_elements(By.CSS_SELECTOR, ".feedback option")
+    assert page.find_element(By.CSS_SELECTOR, ".feedback select").get_property("value") == second.text
+    assert [one.text for one in others[:-1]] == sorted(one.text for one in others[:-1])
+    assert second.text != others[0].text and best.text not in [one.text for one in others]
+
+
 def test_without_javascript(plain: webdriver.Chrome, site: Live, pictures: Path, elsewhere: str) -> None:
     plain.get(site.url + "/")
     plain.find_element(By.ID, "file").send_keys(f"{pictures / 'yellow.png'}\n{pictures / 'gray.png'}")
