@@ -6,6 +6,8 @@ unpacked/<sha16>.json    which archive that was, by path, size and time
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import lzma
 import re
 import shutil
@@ -57,6 +59,10 @@ BEGINNINGS = (
 OURS = re.compile(rf"({re.escape(PARTIAL)}-)?[0-9a-f]{{16}}|[0-9a-f]{{16}}\.json")
 #: An archive may hold so many files, and so many times its own bytes; but as many as the last in any case.
 MOST_FILES, MOST_TIMES, ANYWAY = 5_000_000, 100, 1 << 30
+#: What a system says of a name that cannot be one in its folders: it is too long, or a file's where a folder is.
+NO_NAME = frozenset(
+    (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
+)
 TORN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
@@ -204,8 +210,9 @@ class Unpacking:
                 if member.isreg() and (source := members.extractfile(member)):
                     self._write(source, path)
                 elif member.islnk() and (first := self._place(member.linkname)) and first.is_file():
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    files.link(first, path)
+                    with self._naming(path):
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        files.link(first, path)
 
     def _place(self, name: str) -> Path | None:
         """Where a member goes; None if it is hidden. Raises SourceError for one that would go elsewhere."""
@@ -218,10 +225,12 @@ class Unpacking:
         return self.out.joinpath(*parts) if parts and not any(map(listing.is_hidden, parts)) else None
 
     def _write(self, source: IO[bytes], path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A second one of a name takes the place of the first, to which another name may lead.
-        path.unlink(missing_ok=True)
-        with regular.opened(path, "wb") as out:
+        with self._naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A second one of a name takes the place of the first, to which another name may lead.
+            path.unlink(missing_ok=True)
+            opened = regular.opened(path, "wb")
+        with opened as out:
             while data := source.read(min(1 << 20, self._bytes_left + 1)):
                 self._bytes_left -= len(data)
                 if self._bytes_left < 0:
@@ -229,6 +238,19 @@ class Unpacking:
                         f"holds more than {MOST_TIMES} times its own bytes: unpack it, and name the folder"
                     )
                 out.write(data)
+
+    @contextlib.contextmanager
+    def _naming(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in NO_NAME:
+                raise
+            name = printable(path.relative_to(self.out))
+            self._refuse(
+                f"holds {name}, which cannot be written so ({error.strerror}): unpack it, rename that, and name the "
+                "folder"
+            )
 
     def _refuse(self, words: str) -> None:
         raise SourceError(f"--folder {self.archive} {words}")

@@ -25,9 +25,8 @@ MOST_LABELS = 20
 def flat(tree: Tree, pictures: Sequence[str], top: Path) -> str:
     """Of `top`, in which there is no sub-folder."""
     if not pictures:
-        if packed := sorted(
-            each.name for each in top.iterdir() if each.name.lower().endswith(archive.SUFFIXES)
-        ):
+        if packed := archives(top):
+            packed = [(top / name).relative_to(tree.top).as_posix() for name in packed]
             return f"there are archives in it ({some(packed)}) and no pictures: unpack them there, or name one of them"
         return "there is neither a sub-folder nor a picture: expected a sub-folder of pictures for each class"
     tables = [
@@ -41,6 +40,11 @@ def flat(tree: Tree, pictures: Sequence[str], top: Path) -> str:
         f"{len(pictures)} pictures such as {printable(pictures[0])} and no sub-folder, so that no class is told: make "
         f"one for each class{otherwise(pictures)}{known}"
     )
+
+
+def archives(folder: Path) -> list[str]:
+    """The names of what is packed in it."""
+    return sorted(each.name for each in folder.iterdir() if each.name.lower().endswith(archive.SUFFIXES))
 
 
 def otherwise(pictures: Sequence[str] = ()) -> str:

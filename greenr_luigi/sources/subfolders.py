@@ -38,6 +38,8 @@ def by_folders(tree: Tree, top: Path, folders: Sequence[str]) -> Layout:
     by_side = by_label(itertools.chain.from_iterable(side.filesets() for side in given))
     by = f"sub-folders of {', '.join(side.name for side in given)}{where}"
     if others := sorted({*folders}.difference(sides)):
+        # Folders of pictures are no sides after all.
+        by = by if by_side else f"sub-folders{where}"
         doubt = f"{some([*sides])} beside {some(others)}: the sides of a split, or classes?"
         return Layout(tree, {**by_side, **plain}, by, doubt, pictures)
     if not by_side:
@@ -64,7 +66,8 @@ def inner(tree: Tree, top: Path) -> tuple[Path, Sequence[str]]:
         if len(folders := _wanted(tree, top)) != 1 or tree.children(top).pictures or side_called(folders[0]):
             return top, folders
         inside = tree.children(top / folders[0])
-        if (inside.pictures or not inside.folders) and folders[0].lower() not in naming.IMAGES:
+        passed = inside.folders or doubts.archives(top / folders[0])
+        if (inside.pictures or not passed) and folders[0].lower() not in naming.IMAGES:
             return top, folders
         top /= folders[0]
     return top, _wanted(tree, top)

@@ -82,7 +82,11 @@ def columns(path: Path) -> Sequence[str]:
             return [*json.loads(first)] if first.lstrip().startswith("{") else []
         except ValueError:
             return []
-    return max((lists.cells(first, separator) for separator in lists.SEPARATORS), key=len)
+    return lists.cells(first, _separator(first))
+
+
+def _separator(line: str) -> str:
+    return max(lists.SEPARATORS, key=lambda separator: len(lists.cells(line, separator)))
 
 
 def read(path: Path) -> Table | None:
@@ -111,6 +115,7 @@ def _read(path: Path) -> Table | None:
     if headless:
         file = header[first]
     guessed = file is None or label is None
+    file = file or _of_pictures(path, header)
     rest = [name for name in header if name not in {file, label, side, group}]
     if file is None and label is not None and len(rest) == 1:
         file = rest.pop()
@@ -139,6 +144,19 @@ def _read(path: Path) -> Table | None:
     return Table(rows, label or f"{rest[0]} to {rest[-1]}", guessed)
 
 
+def _of_pictures(path: Path, header: Sequence[str]) -> str | None:
+    """The one column whose first cell is called as a picture is, and is no address."""
+    lines = lists.first(path)[:2]
+    if not (header and lines):
+        return None
+    if path.suffix.lower() == ".jsonl":
+        cells = {name: _text(value) for name, value in json.loads(lines[0]).items()}
+    else:
+        cells = dict(zip(header, lists.cells(lines[-1], _separator(lines[0])), strict=False))
+    names = [name for name, cell in cells.items() if is_picture(cell) and not lists.is_address(cell)]
+    return names[0] if len(names) == 1 else None
+
+
 def _one_hot(names: Sequence[str], cells: Sequence[tuple[int, Mapping[str, str]]]) -> dict[int, str]:
     """The label of each line in which one of several columns is 1, and all others 0; empty where they are not so."""
     hot = [name for name in names if all(said.get(name) in ZEROS | ONES for _, said in cells)]
@@ -158,7 +176,7 @@ def _side(column: str, value: str) -> str | None:
 def _of_csv(path: Path, header: Sequence[str], headless: bool) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Each line below the header, if there is one: its number, and its cells by their column."""
     lines = [*lists.said(path)]
-    separator = max(lists.SEPARATORS, key=lambda separator: len(lists.cells(lines[0][1], separator)))
+    separator = _separator(lines[0][1])
     read = above = int(not headless)
     rows = lists.reader([line for _, line in lines[above:]], separator)
     try:

@@ -148,7 +148,9 @@ def torn(path: Path, whole: bytes) -> Path:
         (lambda p: zipped(p, "a/1.jpg", "b/1.jpg", content=bytes(1 << 20)), "holds more than 1 times its own bytes"),
         (lambda p: tarred(p, *map(str, range(50))), "holds more than 40 files"),
         (lambda p: zipped(p, "a/1.jpg"), "one class only, a"),
-        (lambda p: tarred(p, "a", "a/1.jpg"), "cannot be unpacked in .*/data/unpacked: "),
+        (lambda p: tarred(p, "a", "a/1.jpg"), "holds a/1.jpg, which cannot be written so .*: unpack it, rename that"),
+        (lambda p: zipped(p, "a/1.jpg", "a"), "holds a, which cannot be written so"),
+        (lambda p: zipped(p, "a/1.jpg", "b/" + 130 * "ж"), "holds b/ж+, which cannot be written so .File name too"),
         (lambda p: p.write_text("no archive") and p, "is torn or no archive"),
     ],
 )  # fmt: skip

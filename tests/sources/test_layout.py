@@ -219,6 +219,7 @@ def test_what_comes_to_a_class_concerns_no_other(tmp_path: Path) -> None:
          "color, grey each hold a, b: which of them are the classes.*--classes a,b,color,grey$"),
         (["a/1.jpg", "b/1.jpg", "x/a/1.jpg"], "x holds a, as there are beside it: .*--classes a,b,x$"),
         (["train.zip", "test1.ZIP", "l.csv"], r"archives in it \(test1.ZIP, train.zip\) and no pictures: unpack"),
+        (["x/train.zip", "x/test.zip"], r"archives in it \(x/test.zip, x/train.zip\) and no pictures: unpack"),
         (["train/cat.1.jpg", "test1/1.jpg"], r"train and test1 hold no sub-folder.*label>\\D\+\?\)\[ ._\(-\]\*\\d'$"),
         (["Moss/1.jpg", "moss/1.jpg", "a/1.jpg"], "Moss and moss: one class or two"),
         (["a/1.jpg", "b\nc/1.jpg"], "holds a control character"),
@@ -243,6 +244,7 @@ def test_what_is_neither_folder_nor_list_is_named(tmp_path: Path) -> None:
 
 def test_naming_the_classes_settles_it(tmp_path: Path) -> None:
     mine = tree(tmp_path / "mine", "1.jpg", "a/1.jpg", "test/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "d/")
+    assert layout.of(tree(tmp_path / "kept", "control/1.jpg", "test/1.jpg")).by == "sub-folders"
     for labels in ("a,test", "b,c", "test,train"):
         assert [task.label for task in graph(mine, tmp_path, f"--classes={labels}")[:2]] == labels.split(",")
     assert told(mine, "test") == {"test/1.jpg": None}
@@ -372,6 +374,8 @@ NUMBERS = [f"{number}.jpg" for number in range(1, 7)]
             [f"images/{name}" for name in NUMBERS],
             {"l.csv": ["image,age,a,b", *(f"{n},{n}0,{(n + 1) % 2}.0,{n % 2}.0" for n in range(1, 7))]},
         ),
+        (NUMBERS, {"l.csv": ["Datei;Klasse", *(f"{n}.jpg;{'ab'[n % 2]}" for n in range(1, 7))]}),
+        (NUMBERS, {"l.jsonl": [json.dumps({"pic": f"{n}.jpg", "label": "ab"[n % 2], "x": n}) for n in range(1, 7)]}),
         # In a folder beside the images.
         (
             [f"images/{name}" for name in NUMBERS],
