@@ -115,7 +115,9 @@ def main() -> None:
             deploy(home, pictures, step)
         elif step == "rejected":
             greenr(home, "start")  # As it is where a person rejects a picture; the other steps find none.
-            labels = next((home / "data" / "SplitDataset").glob("[!.]*/labels.csv"))
+            dataset = home / "data" / "SplitDataset"
+            # Not one that is kept for going back, of a rejection before.
+            labels = next(path for path in dataset.glob("[!.]*/labels.csv") if "-" not in path.parent.name)
             files = [line.split(",")[0] for line in labels.read_text().splitlines()]
             greenr(home, "reject", Path(next(file for file in files if file.startswith("train/"))).stem)
             deploy(home, pictures, step)

@@ -199,7 +199,7 @@ def changed(
     """The first source file whose syntax differs, in words: comments and layout do not count.
 
     While no recorded byte has changed, neither have the imports, so nothing is parsed."""
-    edited = _edited(tuple((name, file["bytes"]) for name, file in recorded.items()))
+    edited = _edited(_bytes(recorded))
     if not edited and {file[0] for file in map(modules.source_file, own) if file} <= recorded.keys():
         return None
     now = sources(code, own)
@@ -209,6 +209,23 @@ def changed(
         ):
             return f"code of {name} changed"
     return next((f"code of {name} is gone" for name in recorded if name not in now), None)
+
+
+def as_before(
+    recorded: Mapping[str, CodeTrace], code: Collection[str], own: OwnClasses = NO_CLASSES
+) -> dict[str, Path] | None:
+    """As `sources`, by what it gave when these were recorded, if no byte of them has changed since: then neither have
+    the imports, so nothing is parsed. None if it must be asked."""
+    named = {*own, *code, *(module for name in code for module in modules.inside(name))}
+    files = [file for file in map(modules.source_file, named) if file]
+    if _edited(_bytes(recorded)) or not {name for name, _ in files} <= recorded.keys():
+        return None
+    found = map(modules.source_file, map(modules.module_of, recorded))
+    return dict(file for file in found if file)
+
+
+def _bytes(recorded: Mapping[str, CodeTrace]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, file["bytes"]) for name, file in recorded.items())
 
 
 @once

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import code, data_root, errors, examination, libraries, loaded, numbers, requirements, traces
 from .memo import question
@@ -20,6 +20,13 @@ from .stamp import Stamp, Trace
 
 if TYPE_CHECKING:
     from .stage import Stage
+
+
+class Code(NamedTuple):
+    """As a Trace has it."""
+
+    code: Mapping[str, code.CodeTrace]
+    libraries: Mapping[str, str | None]
 
 
 def make_if_stale(stage: Stage) -> None:
@@ -55,27 +62,27 @@ def _take(stage: Stage, cause: str) -> bool:
             made = stamp.before_accepted()
             if Stamp.read(other) == stamp and examination.changed_since(stage, made, other) is None:
                 stage.tell(f"{stage.title} takes {other.name}, made from the same: {cause}")
-                with atomic_folder(stage.output_folder) as out:
+                with atomic_folder(stage.output_folder, partial(_keep, stage)) as out:
                     copy_output(other.resolve(), out, without=traces.STAMP)
                     because = f"{cause}; {other.name} was made from the same"
                     taken = replace(made, parameters=stage.parameters, because=because)
                     taken.number, taken.finished = numbers.following(Path(stage.root)), time.time()
                     taken.write(out)
-                    _keep(stage)
                 return True
     return False
 
 
-def _keep(stage: Stage) -> None:
-    """Keep the output that is about to be replaced, until the next one is: going back to what it was made from then
-    takes it. Where it is damaged, or the disk is full, it is not kept."""
-    output = stage.output_folder
-    earlier = output.with_name(f"{EARLIER}{output.name}")
-    not_possible = (OSError, shutil.Error, errors.StampError)
+def _keep(stage: Stage, replaced: Path) -> None:
+    """Keep the folder of an output that was just replaced, until the next one is: going back to what it was made from
+    then takes it. Where it is damaged, it is not kept."""
+    if stage.uses_inherited is None:
+        return
+    earlier = stage.output_folder.with_name(f"{EARLIER}{stage.output_folder.name}")
+    not_possible = (OSError, errors.StampError)
     with contextlib.suppress(*not_possible), lock(earlier, fcntl.LOCK_EX, _do_not_wait):
-        if not traces.files_changed("output", stage.stamp().files, output):
+        if not traces.files_changed("output", Stamp.read(replaced).files, replaced):
             with atomic_folder(earlier) as kept:
-                copy_output(output.resolve(), kept)
+                replaced.rename(kept)
 
 
 def _do_not_wait(holder: str) -> None:
@@ -86,10 +93,10 @@ def _make(stage: Stage, cause: str) -> None:
     started = time.time()
     stage.note_loaded_code(stage.code)
     with question():
-        modules = code.sources(stage.code, stage.own_classes())
+        modules, made_by = _code_of(stage)
         changed_meanwhile = _watch(stage, modules)
         known = requirements.known_files(stage)
-        trace = _trace_of(stage, modules, known)
+        trace = _trace_of(stage, made_by, known)
     edited = loaded.edited(trace.code)
     if words := f"{edited} was edited" if edited else libraries.upgraded(trace.libraries):
         error = stage.error(
@@ -103,7 +110,8 @@ def _make(stage: Stage, cause: str) -> None:
             f"{stage.title}: Python takes the bytecode {stale[1]} for that of {stale[0]}, but it is of other code: "
             "delete it and start a new process"
         )
-    with atomic_folder(stage.output_folder) as out, errors.full_disk_told(stage.output_folder):
+    told = errors.full_disk_told(stage.output_folder)
+    with atomic_folder(stage.output_folder, partial(_keep, stage)) as out, told:
         summary = _plain(stage.work(out))
         if (out / traces.STAMP).exists():
             raise stage.error(
@@ -129,8 +137,6 @@ def _make(stage: Stage, cause: str) -> None:
             digest=traces.digest(files),
             number=numbers.following(Path(stage.root)),
         ).write(out)
-        if stage.uses_inherited is not None:
-            _keep(stage)
 
 
 def _plain(returned: object) -> dict[str, Any]:
@@ -160,8 +166,21 @@ def _number_or_text(value: object) -> object:
     return to_list() if callable(to_list) else str(value)
 
 
-def _trace_of(stage: Stage, modules: Mapping[str, Path], known: traces.Known) -> Trace:
-    """What an output would be made from now. `modules`: the source files that shape it. `known`: of files."""
+def _code_of(stage: Stage) -> tuple[dict[str, Path], Code]:
+    """The source files that shape an output, by name; and what they and the libraries are now: as its stamp has it,
+    where that still holds. Nothing of that is trusted for a stage that was asked for by name."""
+    own = stage.own_classes()
+    before = None if stage.task_family in stage.force else Stamp.if_any(stage.output_folder)
+    files = before and code.as_before(before.code, stage.code, own)
+    if before and files and libraries.versions({*before.libraries, *stage.libraries}) == before.libraries:
+        return files, Code(before.code, before.libraries)
+    files = code.sources(stage.code, own)
+    versions = libraries.versions({*libraries.imported(files), *stage.libraries})
+    return files, Code(code.snapshot(files), versions)
+
+
+def _trace_of(stage: Stage, made_by: Code, known: traces.Known) -> Trace:
+    """What an output would be made from now. `known`: of files."""
     return Trace(
         parameters=stage.parameters,
         inputs={
@@ -169,8 +188,7 @@ def _trace_of(stage: Stage, modules: Mapping[str, Path], known: traces.Known) ->
             for name, task in stage.inputs().items()
         },
         reads={name: traces.snapshot(path, known) for name, path in stage.all_reads().items()},
-        code=code.snapshot(modules),
-        libraries=libraries.versions({*libraries.imported(modules), *stage.libraries}),
+        **made_by._asdict(),
     )
 
 
@@ -197,7 +215,7 @@ def accept(stage: Stage) -> list[str]:
         for required in stage.inputs().values():
             _made(stage, required)
         with _locks(stage, _do_not_wait):
-            stamp, trace = stage.stamp(), _trace_of(stage, code.sources(stage.code, stage.own_classes()), {})
+            stamp, trace = stage.stamp(), _trace_of(stage, _code_of(stage)[1], {})
             damage = traces.files_changed("output", stamp.files, stage.output_folder)
             made = stamp.before_accepted()
             differences = stamp.differences(trace) and made.differences(trace)

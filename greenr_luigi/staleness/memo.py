@@ -63,10 +63,13 @@ class Memo:
         self._asked = False
         self._one_thread = thread_lock()
 
-    def forget(self) -> None:
-        """Forget all answers."""
+    def forget(self, stage: Hashable = None) -> None:
+        """Forget all answers, or that of one stage."""
         with self._one_thread:
-            self._answers.clear()
+            if stage is None:
+                self._answers.clear()
+            else:
+                self._answers.pop(stage, None)
 
     def answer(self, stage: Hashable, examine: Callable[[], str | None]) -> str | None:
         """The remembered answer of a stage while it holds, else what `examine` returns."""

@@ -19,7 +19,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import regular
@@ -36,9 +36,10 @@ LOCK_CONTENT = re.compile(r"(process \d+ on \S+ since [\d:]+\n)?")
 
 
 @contextlib.contextmanager
-def atomic_folder(link: Path) -> Iterator[Path]:
+def atomic_folder(link: Path, keep: Callable[[Path], object] = lambda replaced: None) -> Iterator[Path]:
     """An empty folder to fill. When the block ends well, `link` points to it at once, and the folder that it pointed to
-    before is removed; when the block raises, all is as it was. Only for whoever holds the lock of `link`."""
+    before is removed, unless `keep`, which gets it, moves it away; when the block raises, all is as it was. Only for
+    whoever holds the lock of `link`."""
     if not link.is_symlink() and (link / STAMP).is_file():
         # A copy of the root that followed links, as of `cp -rL`, has made a folder of it.
         copy = _new_name(link)
@@ -52,7 +53,10 @@ def atomic_folder(link: Path) -> Iterator[Path]:
         new_link = folder.with_name(folder.name + ".link")
         new_link.symlink_to(folder.name)
         yield folder
+        replaced = folder_of(link)
         new_link.replace(link)
+        if replaced:
+            keep(replaced)
     finally:
         remove_leftovers(link)
 

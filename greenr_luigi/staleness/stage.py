@@ -12,7 +12,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -200,7 +200,12 @@ class Stage(luigi.Task):
     def stale_because(self) -> str | None:
         """The first cause to run again, in words; None if the output is what a run would make now."""
         with self._errors_of_its_own("read"):
-            return _memo.answer((type(self), tuple(self.param_kwargs.items())), self._examine)
+            return _memo.answer(self._asked, self._examine)
+
+    @property
+    def _asked(self) -> Hashable:
+        """What an answer is remembered by."""
+        return type(self), tuple(self.param_kwargs.items())
 
     def _examine(self) -> str | None:
         return examination.examine(self, was_asked_for=self._was_asked_for())
@@ -228,8 +233,9 @@ class Stage(luigi.Task):
     # Making it again
 
     def run(self) -> None:
-        """Make the output, if it is stale still: what came before may have come out the same."""
-        forget()
+        """Make the output, if it is stale still: what came before may have come out the same, and another run may have
+        made it."""
+        forget(self._asked)
         try:
             with self._errors_of_its_own():
                 making.make_if_stale(self)

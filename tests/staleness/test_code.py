@@ -9,6 +9,7 @@ import pytest
 from greenr_luigi.staleness import code, libraries, loaded, modules
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
+from tests.noted import noted
 from tests.toys import build, cause
 
 
@@ -55,6 +56,31 @@ def test_code(root, monkeypatch, tmp_path):
     (package / "deep" / "inner.py").write_text("ONE = 4")
     with pytest.raises(StalenessError, match=r"no module 'toy_package\.nothing'"):
         cause(root, toys.Count)
+
+
+def test_nothing_is_parsed_while_no_source_has_changed_and_none_has_come(root, monkeypatch, tmp_path):
+    package = tmp_path / "toy_whole"
+    write(package, {"__init__.py": "", "inner.py": "ONE = 1\n"})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(toys.Count, "code", ("toy_whole",))
+    parsed = noted(monkeypatch, code, "parse")
+
+    def sources_when_run_again(text):
+        for known in (code.trace, code._imports_of, code._classes):
+            known.cache_clear()  # As in a new process.
+        parsed.clear()
+        (root / "inputs" / "a").write_text(text)
+        assert "Count" in build(root)
+        return [name for name in toys.Count(root=root).stamp().code if name.startswith("toy_whole/")]
+
+    inner = "toy_whole/inner.py"
+    assert sources_when_run_again("adam") == ["toy_whole/__init__.py", inner] and parsed
+    assert sources_when_run_again("magdalena") == ["toy_whole/__init__.py", inner] and not parsed
+    write(package, {"new.py": "TWO = 2\n"})
+    assert sources_when_run_again("eve") == ["toy_whole/__init__.py", inner, "toy_whole/new.py"] and parsed
+    write(package, {"inner.py": "ONE = 2\n"})
+    parsed.clear()
+    assert build(root) == ["Count"] and package / "inner.py" in parsed
 
 
 def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeypatch, tmp_path):

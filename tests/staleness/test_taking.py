@@ -160,3 +160,15 @@ def test_one_that_another_run_has_its_hands_on_is_not_waited_for(root, monkeypat
     toys.ran.clear()
     assert luigi.build([toys.Count(root=root, glue="--")], local_scheduler=True, log_level="WARNING")
     assert toys.ran == ["Count"]
+
+
+def test_what_is_kept_for_going_back_is_the_folder_that_was_replaced(root):
+    """However many files it holds, none is linked or removed."""
+    build(root)
+    before = (folders(root)[0] / "text").stat().st_ino
+    (root / "inputs" / "a").write_text("magdalena")
+    assert "Count" in build(root)
+    output = folders(root)[0]
+    kept = output.with_name(f"earlier-{output.name}") / "text"
+    assert (kept.stat().st_ino, kept.stat().st_nlink, kept.read_text()) == (before, 1, "7")
+    assert len([path for path in output.parent.iterdir() if path.is_dir() and not path.is_symlink()]) == 2
