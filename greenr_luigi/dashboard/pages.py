@@ -18,6 +18,7 @@ from greenr_luigi.http_security import POLICY
 from greenr_luigi.run_history import Event
 from greenr_luigi.text import duration
 
+TEMPLATES = templating.environment()
 #: A run and its stages, as run_history.by_run gives them.
 Lines = tuple[Event | None, Sequence[Event]]
 #: Runs on the page, the newest ones; and the size of the drawing.
@@ -71,7 +72,7 @@ class _Page(tornado.web.RequestHandler):
 
     def draw(self, template: str, **values: Any) -> None:
         up = "../" * (self.request.path.count("/") - 1)
-        text = templating.environment().get_template(template).render(up=up, duration=duration, **values)
+        text = TEMPLATES.get_template(template).render(up=up, duration=duration, **values)
         self.finish(text)
 
     def head(self, *words: str) -> None:
