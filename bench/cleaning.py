@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from greenr_luigi.dataset.duplicates import hash_matrix, near_pairs
-from greenr_luigi.dataset.split import split
+from greenr_luigi.dataset.split import Division, split
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.pictures.examine import examine
 from greenr_luigi.pictures.hashing import perceptual_hash
@@ -134,7 +134,9 @@ def large_split(count: int) -> None:
             manifest.write_jsonl(root / label / "manifest.jsonl", rows)
         (root / "out").mkdir()
         wall, used = time.perf_counter(), time.process_time()
-        found = split(downloads, root / "out", seed=0, curation=None, on_progress=lambda share, words: None)
+        found = split(
+            downloads, root / "out", Division(0), curation=None, on_progress=lambda share, words: None
+        )
         wall, used = time.perf_counter() - wall, time.process_time() - used
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         cost = f"{wall:.1f} s, {used:.1f} s of CPU, {memory:.0f} MiB"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench.training import Photographs, head, say
 from greenr_luigi.dataset.rows import read_manifest
-from greenr_luigi.dataset.split import split
+from greenr_luigi.dataset.split import Division, split
 from tests.progress import quiet
 from tests.sources.collecting import collect_from
 
@@ -67,7 +67,7 @@ def table(root: Path) -> None:
         for seed in range(SEEDS):
             out = root / f"split {pattern and 'grouped'} {seed}"
             out.mkdir()
-            split(places, out, seed=seed, curation=None, on_progress=quiet, group=pattern)
+            split(places, out, Division(seed, group=pattern), curation=None, on_progress=quiet)
             rows = read_manifest(out)
             train, test = (
                 [at[str(row.file_url)] for row in rows if row.side == side] for side in ("train", "test")

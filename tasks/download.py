@@ -22,9 +22,11 @@ class DownloadImages(SourceParameters, OfOneClass):
     unsaid = ("searched", "retry")
 
     shard_size = NumberParameter(
-        int, 1, significant=False,
+        int,
+        1,
+        significant=False,
         description="Pictures of your own, or addresses in a list, that a class may have before it is made in parts.",
-    )  # fmt: skip
+    )
     query = luigi.Parameter(default="", description="What to search for; the class's name if empty.")
 
     @property

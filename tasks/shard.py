@@ -72,9 +72,12 @@ class SourceParameters:
         description="Where you are to be reached, a page or an address of mail: told to every host that is asked.",
     )
     opt_outs = NumberParameter(
-        int, 0, 1, significant=False,
+        int,
+        0,
+        1,
+        significant=False,
         description="1 leaves pictures that their hosts keep from models; 0 takes them, where the hosts are yours.",
-    )  # fmt: skip
+    )
 
 
 class OfOneClass(PipelineStage):
@@ -130,9 +133,11 @@ class PictureShard(OfOneClass):
     )
     refresh_days = SourceParameters.refresh_days
     collection = luigi.Parameter(
-        default="", significant=False, visibility=ParameterVisibility.HIDDEN,
+        default="",
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
         description="The folder of the class that is collected from the parts.",
-    )  # fmt: skip
+    )
 
     @property
     def code(self) -> tuple[str, ...]:

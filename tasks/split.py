@@ -86,7 +86,7 @@ class SplitDataset(SourceParameters, PipelineStage):
         return {"curation": Path(self.root, "curation.csv"), "added pictures": Path(self.root, "added")}
 
     def work(self, out: Path) -> Mapping[str, object]:
-        from greenr_luigi.dataset.split import split
+        from greenr_luigi.dataset.split import Division, split
         from greenr_luigi.sources.standing_in import require_all_drawn_or_none
 
         require_all_drawn_or_none([task.stamp() for task in self.requires()])
@@ -96,13 +96,9 @@ class SplitDataset(SourceParameters, PipelineStage):
         counts = split(
             {task.label: task.output_folder for task in self.requires()},
             out,
-            seed=self.seed,
+            Division(self.seed, self.test_share, self.valid_share, self.split == "given", self.group),
             curation=Path(self.root, "curation.csv"),
             on_progress=self.on_progress(),
-            test_share=self.test_share,
-            valid_share=self.valid_share,
-            keep_given=self.split == "given",
-            group=self.group,
             folder=words or None,
         )
         return {**counts, "folder": words} if words else counts

@@ -53,10 +53,19 @@ class TrainModel(PipelineStage):
         from greenr_luigi.training.launch import train
 
         training = train(
-            self.input_folder("dataset"), out, arch=self.arch, epochs=self.epochs, seed=self.seed,
-            image_size=self.image_size, recipe=self.recipe, minutes=self.minutes,
-            processes=self.processes, torchrun=self.torchrun, root=Path(self.root), on_progress=self.on_progress(),
-        )  # fmt: skip
+            self.input_folder("dataset"),
+            out,
+            arch=self.arch,
+            epochs=self.epochs,
+            seed=self.seed,
+            image_size=self.image_size,
+            recipe=self.recipe,
+            minutes=self.minutes,
+            processes=self.processes,
+            torchrun=self.torchrun,
+            root=Path(self.root),
+            on_progress=self.on_progress(),
+        )
         judged = "cross-validated" if RECIPES[training.recipe].cross_validates else "validation"
         error = {f"{judged} error": round(training.history[-1].error_rate, 4)}
         return {"recipe": training.recipe, **error} if training.tried else error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenr_luigi import contracts
@@ -30,30 +30,36 @@ class TooFewPictures(GreenrError):
     """The pictures do not make a data set; the message names the classes, with counts."""
 
 
+@dataclass(frozen=True)
+class Division:
+    """How pictures are divided. `test_share` and `valid_share` go from 0 to 1. `keep_given`: whether the sides that a
+    person's folder or list gives are kept. `group`: see `groups.grouped`."""
+
+    seed: int
+    test_share: float = TEST
+    valid_share: float = VALID
+    keep_given: bool = True
+    group: str = ""
+
+
 def split(
     downloads: Mapping[str, Path],
     out: Path,
+    division: Division,
     *,
-    seed: int,
     curation: Path | None,
     on_progress: OnProgress,
-    test_share: float = TEST,
-    valid_share: float = VALID,
-    keep_given: bool = True,
-    group: str = "",
     folder: str | None = None,
 ) -> dict[str, object]:
     """Fill the empty folder `out` with `train|valid|test/<label folder>/` and the files of rows.py.
 
     `downloads`: the collected folder of each label. `curation`: a person's curation.csv, beside which lie the pictures
-    that they added. `test_share` and `valid_share` go from 0 to 1. `keep_given`: whether the sides that a person's
-    folder or list gives are kept. `group`: see `groups.grouped`.
-    `folder`: what was understood of it, in words for people.
+    that they added. `folder`: what was understood of a person's folder, in words for people.
     Returns counts for people. Raises TooFewPictures if a class is too small, GroupError as `grouped` does.
     """
     on_progress(0, "reading manifests")
-    pictures = grouped(cleaning.collected_pictures(downloads), group)
-    if not keep_given:
+    pictures = grouped(cleaning.collected_pictures(downloads), division.group)
+    if not division.keep_given:
         pictures = [replace(one, row=replace(one.row, given_side=None)) for one in pictures]
     # By the folders, so that no decision about a picture changes what is held out of the others.
     given: dict[str, set[str | None]] = {label: set() for label in downloads}
@@ -72,9 +78,11 @@ def split(
     near = NearDuplicates(pictures, decided.rejected_hashes)
     pictures = leave_out(pictures, excluded, lambda p: cleaning.copy_of_rejected(p, near, decided))
     pictures = leave_out(pictures, excluded, cleaning.near_another_label(pictures, near))
-    side_of, cannot_stay = choose(pictures, near, Rule(seed, test_share, valid_share, given))
+    side_of, cannot_stay = choose(
+        pictures, near, Rule(division.seed, division.test_share, division.valid_share, given)
+    )
     pictures = leave_out(pictures, excluded, lambda p: cannot_stay.get(p.row.sha256))
-    fill_empty(pictures, near, side_of, seed)
+    fill_empty(pictures, near, side_of, division.seed)
     looks: dict[PerceptualHash, list[str]] = defaultdict(list)
     for picture in (*pictures, *(out for out, _, _ in excluded)):
         looks[picture.row.perceptual_hash].append(picture.row.sha256[:16])

@@ -34,9 +34,12 @@ def moving_lines(console: Console, rows_too: bool = True) -> Progress:
         TimeElapsedColumn(Column(no_wrap=True)),
         # The rest of the line, however little that is.
         TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
-        console=console, disable=not console.is_terminal, expand=True,
-        redirect_stdout=rows_too, redirect_stderr=rows_too,
-    )  # fmt: skip
+        console=console,
+        disable=not console.is_terminal,
+        expand=True,
+        redirect_stdout=rows_too,
+        redirect_stderr=rows_too,
+    )
 
 
 class Bar:

@@ -45,7 +45,7 @@ from greenr_luigi.pictures import (
     jpeg,
     kinds,
     orientation,
-    tiff,  # fmt: skip
+    tiff,
 )
 from greenr_luigi.pictures.flatten import flatten
 from greenr_luigi.pictures.terms import STRANGERS, Terms

@@ -135,9 +135,14 @@ def read(places: Places, edition: str = "") -> Listing:
     for sha256, (row, folder, under) in found.items():
         side, detail = (sides[sha256], "") if sha256 in sides else reasons.get(sha256, ("", ""))
         picture = Picture(
-            row, folder, tuple(under), side, detail,
-            row.fetched or _file_time(folder / row.file), opinions.get(sha256[:16], Opinion()),
-        )  # fmt: skip
+            row,
+            folder,
+            tuple(under),
+            side,
+            detail,
+            row.fetched or _file_time(folder / row.file),
+            opinions.get(sha256[:16], Opinion()),
+        )
         pictures[picture.id] = picture
     return Listing(edition, pictures, sorted(classes), least)
 

@@ -37,8 +37,13 @@ FIXED: Mapping[str, Mapping[str, str]] = {
     },
 }
 TITLES = {
-    "class": "Class", "why": "Worth a look", "side": "Side", "source": "Source", "said": "Decided", "sort": "Order",
-}  # fmt: skip
+    "class": "Class",
+    "why": "Worth a look",
+    "side": "Side",
+    "source": "Source",
+    "said": "Decided",
+    "sort": "Order",
+}
 SORTS = {
     "newest": "newest first",
     "oldest": "oldest first",

@@ -70,7 +70,7 @@ class Grid:
             "all": len(listing.pictures),
             "shown": len(shown.pictures),
             "command": self.command,
-        }  # fmt: skip
+        }
         return PAGES.TemplateResponse(request, "grid.html", context)
 
     def listed(self, request: Request[Any]) -> Response:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenr_luigi.contracts import ContractError
@@ -28,25 +28,34 @@ from greenr_luigi.staleness.shown import printable
 MINIMUM = 10
 
 
+@dataclass(frozen=True)
+class Before:
+    """What there was of the same request before. `output`: its refusals stand, where not all sources have been asked
+    with success, and what its hosts keep from models is not asked for, unless `anew`. `only`: names of those of a list
+    of sources that are asked, if not all."""
+
+    output: Path | None = None
+    only: Sequence[str] = ()
+    anew: bool = False
+
+
+FIRST = Before()
+
+
 def collect(
     source: Source,
     request: Request,
     out: Path,
     earlier: Mapping[Path, str],
     on_progress: OnProgress,
-    *,
-    replaces: Path | None = None,
-    only: Sequence[str] = (),
+    before: Before = FIRST,
     shards: Sequence[Path] = (),
-    anew: bool = False,
 ) -> dict[str, object]:
     """Fill the empty folder `out` with `pictures/`, `manifest.jsonl` and `rejected.jsonl`; returns counts for people.
 
     Asks the source, or those of a list in turn, until `request.limit` good pictures are listed (0: the source's own
     default). Unless it is local, what comes goes into the store of the class under `request.root`, of which `out` is a
-    view, and what is there is not loaded again. `earlier`: see `opened_store.opened`. `only`: names of those of a list
-    that are asked, if not all. `replaces`: an output whose refusals stand, where not all have been asked with success;
-    what its hosts keep from models is not asked for, unless `anew`.
+    view, and what is there is not loaded again. `earlier`: see `opened_store.opened`.
     `shards`: of a source that can be divided, the folders that were filled with what was found of all that it lists.
 
     A search engine that fails is told in the counts: `warning`, for people, and the names to `retry`. So is what one
@@ -75,9 +84,11 @@ def collect(
                 request.root, request.label, earlier, on_wait, request.terms, checked, examine
             )
             pictures = stack.enter_context(of_class)
-        before = frozenset(pictures.pictures)
+        had = frozenset(pictures.pictures)
+        opted_out = dict[str, Refusal]()
         # Of parts, each has found that out.
-        opted_out = {} if anew or shards or not (replaces and request.opt_outs) else _opted_out(replaces)
+        if before.output and request.opt_outs and not (before.anew or shards):
+            opted_out = _opted_out(before.output)
         collection = Collection(source, request, pictures, opted_out)
         loader = stack.enter_context(Loader(source.local))
 
@@ -86,15 +97,15 @@ def collect(
             on_progress(min(len(collection.listed) / goal, 0.99), str(collection))
 
         for part in source.each:
-            if collection.missing > 0 and (not only or part.name in only):
+            if collection.missing > 0 and (not before.only or part.name in before.only):
                 Asking(collection, part, loader, examine).run(on_batch)
         if shards and source.addresses:
             fetched.clear(pictures.folder)
-        if replaces and (only or collection.failed) and not source.is_list:
-            collection.refusals += _refused_before(replaces, collection)
+        if before.output and (before.only or collection.failed) and not source.is_list:
+            collection.refusals += _refused_before(before.output, collection)
         collection.refusals += collection.damaged()
         _require_enough(collection)
-        counts = _write(out, pictures.folder, collection.rows(), collection.refusals, before)
+        counts = _write(out, pictures.folder, collection.rows(), collection.refusals, had)
         if collection.failed:
             counts |= {
                 "retry": [*collection.failed],

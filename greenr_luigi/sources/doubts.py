@@ -99,8 +99,10 @@ def which(tables: Mapping[Path, Table], names: Sequence[str]) -> str:
 
 def same_inside(found: Layout) -> str:
     """Where folders hold the same folders, such as folds or kinds of pictures, either may be the classes."""
-    inside = {label: {composed(name).strip() for each in sets for name in found.tree.held(each)}
-              for label, sets in found.classes.items()}  # fmt: skip
+    inside = {
+        label: {composed(name).strip() for each in sets for name in found.tree.held(each)}
+        for label, sets in found.classes.items()
+    }
     names = next(iter(inside.values()), set())
     if len(inside) > 1 and len(names) > 1 and all(held == names for held in inside.values()):
         if all(map(table.side_called, names)):

@@ -72,10 +72,10 @@ def _made(tree: Tree, pattern: str) -> Layout:
 
 def _by_pattern(tree: Tree, pattern: str) -> Layout:
     named = naming.by_pattern(tree, pattern)
-    doubt = "" if len(named.classes) > 1 else (
-        f"--label-pattern {pattern} finds {some([*named.classes]) or 'nothing'} in the names of its pictures: "
-        "expected two labels or more"
-    )  # fmt: skip
+    doubt = ""
+    if len(named.classes) < 2:
+        found = some([*named.classes]) or "nothing"
+        doubt = f"--label-pattern {pattern} finds {found} in the names of its pictures: expected two labels or more"
     return Layout(tree, named.classes, f"--label-pattern {pattern}", doubt)
 
 

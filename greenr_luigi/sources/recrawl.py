@@ -78,9 +78,14 @@ class Recrawl:
         old = before and grown_old(before, self.now, self.refresh_days)
         only = before.summary.get("retry", []) if before and not old else []
         counts = collection.collect(
-            source, self.request, out, earlier(self.output.parent, self.request.label), on_progress,
-            replaces=self.output, only=only, shards=self.shards, anew=before is None or bool(old),
-        )  # fmt: skip
+            source,
+            self.request,
+            out,
+            earlier(self.output.parent, self.request.label),
+            on_progress,
+            collection.Before(self.output, only, anew=before is None or bool(old)),
+            self.shards,
+        )
         return {**counts, "searched": searched(before)} if before and only else counts
 
     def _at_hand(self, holds: Callable[[Stamp], bool]) -> tuple[Path, Stamp] | None:

@@ -15,9 +15,7 @@ Result = Mapping[str, object]
 #: No engine shows more results, on a page and in all: of more, which may cost half a minute each, none is looked at.
 MOST = 1000
 #: What reading a page in another format than expected raises, in our code and in icrawler's.
-UNEXPECTED = (
-    KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError
-)  # fmt: skip
+UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)

@@ -197,8 +197,10 @@ def _of_json(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         except (ValueError, RecursionError):
             said = None
         if not isinstance(said, dict):
-            raise GreenrError(f"{path}: line {number} is no JSON object: expected one a line, as in "
-                              '{"file_name": "1.jpg", "label": "grass"}')  # fmt: skip
+            raise GreenrError(
+                f"{path}: line {number} is no JSON object: expected one a line, as in "
+                '{"file_name": "1.jpg", "label": "grass"}'
+            )
         yield number, {name: _text(value) for name, value in said.items()}
 
 

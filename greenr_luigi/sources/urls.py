@@ -128,9 +128,11 @@ def labels(folder: Path) -> set[str]:
     return {
         composed(path.stem)
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not path.name.startswith(".")
         and lists.has_address(path)
-    }  # fmt: skip
+    }
 
 
 def reads(label: str, folder: Path | None, root: Path) -> Mapping[str, Path]:

@@ -53,8 +53,13 @@ def train(
     last: dict[str, Any] = {}
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         with subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as launcher:  # fmt: skip
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as launcher:
             try:
                 for line in launcher.stdout or ():
                     with contextlib.suppress(json.JSONDecodeError):

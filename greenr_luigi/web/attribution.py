@@ -38,8 +38,15 @@ def _page(request: Request[State]) -> Response:
         credits = [*itertools.islice(attribution.read(file, first), ON_A_PAGE)]
     others = sum(origin.pictures for origin in about.origins) - about.credited
     return page(
-        request, "attribution.html", shown=about, credits=credits, first=first, number=number, last=last, others=others
-    )  # fmt: skip
+        request,
+        "attribution.html",
+        shown=about,
+        credits=credits,
+        first=first,
+        number=number,
+        last=last,
+        others=others,
+    )
 
 
 async def table(request: Request[State]) -> Response:

@@ -10,7 +10,7 @@ import pytest
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
 from greenr_luigi.dataset.groups import GroupError, grouped, inseparable
 from greenr_luigi.dataset.rows import read_labels
-from greenr_luigi.dataset.split import split
+from greenr_luigi.dataset.split import Division, split
 from tests.dataset.test_split import collected, divided, many, row
 
 PATHS = ["walk/0007_frame1.jpg", "walk/0007_frame2.jpg", "run/0007_frame1.jpg", "run/alone.jpg", None]
@@ -95,7 +95,7 @@ def test_near_duplicates_and_groups_and_what_belongs_to_both_are_inseparable() -
 
 def test_labels_csv_tells_what_is_inseparable(tmp_path: Path) -> None:
     rows = many("a", 0) + many("b", 1000) + [row(number, near=3) for number in range(2000, 2020)]
-    split(collected(tmp_path / "in", rows), tmp_path, seed=0, curation=None, on_progress=lambda *_: None)
+    split(collected(tmp_path / "in", rows), tmp_path, Division(0), curation=None, on_progress=lambda *_: None)
     of = {one.sha256: one.group for one in read_labels(tmp_path, "train", "valid", "test")}
     alike = [of[one.sha256] for one in (rows[3], *rows[80:]) if one.sha256 in of]
     assert len(alike) > 2 and len({*alike}) == 1 and None not in alike

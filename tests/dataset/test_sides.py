@@ -16,7 +16,7 @@ from greenr_luigi import contracts
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
 from greenr_luigi.dataset.rows import SplitNote, read_excluded, read_manifest
 from greenr_luigi.dataset.sides import Rule, Unit, choose, fill_empty, unit_of
-from greenr_luigi.dataset.split import TooFewPictures, split
+from greenr_luigi.dataset.split import Division, TooFewPictures, split
 from greenr_luigi.pictures.manifest import SIDES, PictureRow
 from tests.dataset.test_split import collected, divided, many, row
 from tests.progress import quiet
@@ -129,10 +129,10 @@ def given_as(label: str, start: int, **counts: int) -> list[PictureRow]:
     ]
 
 
-def note_of(tmp_path: Path, rows: list[PictureRow], **options: object) -> SplitNote:
+def note_of(tmp_path: Path, rows: list[PictureRow]) -> SplitNote:
     (tmp_path / "out").mkdir()
     places = collected(tmp_path / "in", rows)
-    split(places, tmp_path / "out", seed=0, curation=None, on_progress=quiet, **options)  # type: ignore[arg-type]
+    split(places, tmp_path / "out", Division(0), curation=None, on_progress=quiet)
     return contracts.read(tmp_path / "out/split.json", SplitNote)
 
 
@@ -177,7 +177,7 @@ def test_a_folder_of_train_and_test_is_collected_and_kept(tmp_path: Path) -> Non
     for label, place in places.items():
         collect_from("folder", label, place, folder=tmp_path / "mine")
     (tmp_path / "out").mkdir()
-    split(places, tmp_path / "out", seed=1, curation=None, on_progress=quiet, group=r"([^/]+)_\d")
+    split(places, tmp_path / "out", Division(1, group=r"([^/]+)_\d"), curation=None, on_progress=quiet)
     kept = read_manifest(tmp_path / "out")
     assert len(kept) == 60 and {one.side for one in kept} == {*SIDES}
     for one in kept:

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +19,11 @@ from greenr_luigi.dataset import cleaning, curation, decisions
 from greenr_luigi.dataset.duplicates import NEAR
 from greenr_luigi.dataset.rows import Excluded, SplitRow
 from greenr_luigi.dataset.sides import own_number
-from greenr_luigi.dataset.split import TooFewPictures, split
+from greenr_luigi.dataset.split import Division, TooFewPictures, split
 from greenr_luigi.pictures import manifest
 from greenr_luigi.pictures.examine import examine_file
 from greenr_luigi.pictures.manifest import PerceptualHash, PictureRow, Refusal
+from tests.progress import quiet
 from tests.sources.collecting import collect_from
 from tests.sources.conftest import picture
 
@@ -60,14 +62,14 @@ def collected(root: Path, rows: list[PictureRow]) -> dict[str, Path]:
 
 
 def divided(
-    rows: list[PictureRow], seed: int = 0, **options: object
+    rows: list[PictureRow], seed: int = 0, curation: Path | None = None, **options: Any
 ) -> tuple[dict[str, SplitRow], list[Excluded]]:
     """The data set by sha256, and what is not in it."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         out.mkdir()
-        options = {"curation": None, **options}
-        split(collected(Path(folder, "in"), rows), out, seed=seed, on_progress=lambda *_: None, **options)  # type: ignore[arg-type]
+        division, places = Division(seed, **options), collected(Path(folder, "in"), rows)
+        split(places, out, division, curation=curation, on_progress=quiet)
         kept = manifest.read_csv(out / "manifest.csv", SplitRow)
         files = {path.relative_to(out).as_posix() for path in out.glob("*/*/*")}
         assert files == {one.file for one in kept}
@@ -142,7 +144,7 @@ def test_the_same_pictures_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     places = collected(tmp_path / "in", BASE)
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):
         (tmp_path / name).mkdir()
-        split(places, tmp_path / name, seed=seed, curation=None, on_progress=lambda *_: None)
+        split(places, tmp_path / name, Division(seed), curation=None, on_progress=quiet)
     one, two, three = ((tmp_path / name / "manifest.csv").read_bytes() for name in ("one", "two", "three"))
     assert one == two != three
 
@@ -150,7 +152,7 @@ def test_the_same_pictures_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
 def test_files_are_linked_and_not_copied(tmp_path: Path) -> None:
     places = collected(tmp_path / "in", BASE)
     (tmp_path / "out").mkdir()
-    split(places, tmp_path / "out", seed=0, curation=None, on_progress=lambda *_: None)
+    split(places, tmp_path / "out", Division(0), curation=None, on_progress=quiet)
     assert {path.stat().st_nlink for path in (tmp_path / "out").glob("*/*/*")} == {2}
 
 
@@ -257,7 +259,7 @@ def test_pictures_added_by_hand_are_in(root: Path, tmp_path: Path) -> None:
     curation.add(root, "a", tmp_path / "mine.jpg")
     (tmp_path / "out").mkdir()
     places = collected(tmp_path / "in", BASE)
-    split(places, tmp_path / "out", seed=0, curation=root / "curation.csv", on_progress=lambda *_: None)
+    split(places, tmp_path / "out", Division(0), curation=root / "curation.csv", on_progress=quiet)
     with (tmp_path / "out/manifest.csv").open(newline="") as file:
         added = [one for one in csv.DictReader(file) if one["engine"] == "added"]
     assert [one["label"] for one in added] == ["a"]
@@ -303,7 +305,7 @@ def test_what_the_sources_refused_is_counted_and_named_wherever_the_folder_lies(
             collect_from("folder", label, places[label], folder=mine)
         out = tmp_path / where / "out"
         out.mkdir()
-        split(places, out, seed=0, curation=None, on_progress=lambda *_: None)
+        split(places, out, Division(0), curation=None, on_progress=quiet)
         told.append((out / "refused.json").read_bytes())
     assert told[0] == told[1]
     kinds = {kind["reason"]: kind for kind in json.loads(told[0])}

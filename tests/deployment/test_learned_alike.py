@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
 from greenr_luigi.dataset.rows import Excluded, SplitRow, read_manifest
-from greenr_luigi.dataset.split import split
+from greenr_luigi.dataset.split import Division, split
 from greenr_luigi.deployment.gate import learned_alike
 from greenr_luigi.deployment.provenance import provenance_of
 from greenr_luigi.pictures import manifest
@@ -23,16 +23,16 @@ from tests.progress import quiet
 
 #: Of one and the same pictures: our own split, by another seed, by groups, and the one that is given.
 WAYS = [
-    {"seed": 0, "keep_given": False},
-    {"seed": 1, "keep_given": False},
-    {"seed": 0, "keep_given": False, "group": r"(\w+)#"},
-    {"seed": 0, "keep_given": True},
+    Division(0, keep_given=False),
+    Division(1, keep_given=False),
+    Division(0, keep_given=False, group=r"(\w+)#"),
+    Division(0, keep_given=True),
 ]
 
 
-def divided(rows: list[PictureRow], out: Path, way: dict[str, object]) -> Path:
+def divided(rows: list[PictureRow], out: Path, way: Division) -> Path:
     out.mkdir()
-    split(collected(out.parent / "in", rows), out, curation=None, on_progress=quiet, **way)  # type: ignore[arg-type]
+    split(collected(out.parent / "in", rows), out, way, curation=None, on_progress=quiet)
     return out
 
 
@@ -40,7 +40,7 @@ def divided(rows: list[PictureRow], out: Path, way: dict[str, object]) -> Path:
 @settings(max_examples=20, deadline=None)
 @given(ROWS, st.sampled_from(WAYS), st.sampled_from(WAYS))
 def test_none_is_left_to_compare_on_that_looks_like_or_belongs_to_what_was_learned(
-    rows: list[PictureRow], before: dict[str, object], now: dict[str, object]
+    rows: list[PictureRow], before: Division, now: Division
 ) -> None:
     rows = [replace(one, label="a", file_url=one.group and f"{one.group}#", group=None) for one in rows]
     rows += [replace(one, file_url=f"a{n % 9}#", given_side="test" if n % 5 == 0 else "train")
@@ -52,7 +52,7 @@ def test_none_is_left_to_compare_on_that_looks_like_or_belongs_to_what_was_learn
         held_out = [row for row in read_manifest(then) if row.side == "test"]
         known = learned_alike(then, learned)
     near = NearDuplicates([Picture(one, Path()) for one in rows]).of
-    groups = {one.sha256: one.file_url for one in rows} if "group" in now else {}
+    groups = {one.sha256: one.file_url for one in rows} if now.group else {}
     for one in held_out:
         if one.file in known:
             continue
