@@ -27,14 +27,13 @@ def measure(folder: Path, processes: int, seed: int, size: int) -> dict[str, flo
     from greenr_luigi.dataset.pixels import read_batches
     from greenr_luigi.dataset.rows import class_numbers
     from greenr_luigi.training import architectures, features, launch
+    from greenr_luigi.training.train import Hyperparameters
 
     out = folder / f"{processes}"
     out.mkdir()
     start = time.perf_counter()
-    launch.train(
-        folder, out, processes=processes, torchrun=launch.STANDALONE, seed=seed, image_size=size,
-        on_progress=quiet, **OPTIONS,
-    )  # fmt: skip
+    how = Hyperparameters(seed=seed, image_size=size, **OPTIONS)
+    launch.train(folder, out, how, processes=processes, torchrun=launch.STANDALONE, on_progress=quiet)
     seconds = time.perf_counter() - start
     # Of the largest process, in MiB.
     whose = resource.RUSAGE_SELF if processes == 1 else resource.RUSAGE_CHILDREN

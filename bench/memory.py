@@ -75,10 +75,10 @@ def measure(home: Path, what: str) -> None:
     )
     began = time.monotonic()
     if what == "train":
-        from greenr_luigi.training.train import train
+        from greenr_luigi.training.train import Hyperparameters, train
 
-        train(dataset, model, arch="tf_efficientnet_lite0", epochs=EPOCHS, seed=0, image_size=SIZE,
-              on_progress=lambda *_: None, root=root)  # fmt: skip
+        how = Hyperparameters("tf_efficientnet_lite0", EPOCHS, seed=0, image_size=SIZE)
+        train(dataset, model, how, on_progress=lambda *_: None, root=root)
     elif what == "evaluate":
         from greenr_luigi.evaluation.evaluate import evaluate
 

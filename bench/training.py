@@ -387,15 +387,8 @@ def many(photos: Photographs, options: argparse.Namespace) -> None:
                 place.mkdir()
             split(dataset, drawn(classes))
             seconds = [time.perf_counter()]
-            train.train(
-                dataset,
-                model,
-                arch=architectures.DEFAULT,
-                epochs=EPOCHS,
-                seed=1,
-                image_size=SIZE,
-                on_progress=quiet,
-            )
+            how = train.Hyperparameters(architectures.DEFAULT, EPOCHS, seed=1, image_size=SIZE)
+            train.train(dataset, model, how, on_progress=quiet)
             seconds.append(time.perf_counter())
             evaluate.evaluate(dataset, model, evaluated, on_progress=quiet)
             seconds.append(time.perf_counter())

@@ -51,16 +51,13 @@ class TrainModel(PipelineStage):
 
     def work(self, out: Path) -> Mapping[str, object]:
         from greenr_luigi.training.launch import train
+        from greenr_luigi.training.train import Hyperparameters
 
+        how = Hyperparameters(self.arch, self.epochs, self.seed, self.image_size, self.recipe, self.minutes)
         training = train(
             self.input_folder("dataset"),
             out,
-            arch=self.arch,
-            epochs=self.epochs,
-            seed=self.seed,
-            image_size=self.image_size,
-            recipe=self.recipe,
-            minutes=self.minutes,
+            how,
             processes=self.processes,
             torchrun=self.torchrun,
             root=Path(self.root),

@@ -26,8 +26,8 @@ def made(dataset: Path, out: Path, root: Path) -> dict[str, bytes]:
     model, evaluation, export, shown = (out / name for name in ("model", "evaluation", "export", "shown"))
     for folder in (model, evaluation, export, shown):
         folder.mkdir(parents=True)
-    how = {"arch": "tf_efficientnet_lite0", "epochs": 2, "seed": 3, "image_size": walk.SIZE}
-    train.train(dataset, model, **how, on_progress=quiet, root=root)
+    how = train.Hyperparameters("tf_efficientnet_lite0", epochs=2, seed=3, image_size=walk.SIZE)
+    train.train(dataset, model, how, on_progress=quiet, root=root)
     evaluate.evaluate(dataset, model, evaluation, on_progress=quiet, root=root)
     onnx_export.export(dataset, model, evaluation, export, on_progress=quiet, root=root)
     gate.judge(export, export, dataset, gate.Limits(), root)

@@ -98,15 +98,8 @@ def make(folder: Path) -> None:
     drawn(folders.dataset)
     # What a stage does not name in `uses_notes` is not there for it.
     (folders.dataset / "manifest.csv").rename(folders.dataset / "labels.csv")
-    train.train(
-        folders.dataset,
-        folders.model,
-        arch="tf_efficientnet_lite0",
-        epochs=6,
-        seed=3,
-        image_size=SIZE,
-        on_progress=quiet,
-    )
+    how = train.Hyperparameters("tf_efficientnet_lite0", epochs=6, seed=3, image_size=SIZE)
+    train.train(folders.dataset, folders.model, how, on_progress=quiet)
     evaluate.evaluate(
         folders.dataset, folders.model, folders.evaluation, on_progress=quiet, command="luigi X"
     )

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,22 @@ RANK = "greenr_luigi.training.rank"
 def train(
     dataset: Path,
     out: Path,
+    how: training.Hyperparameters,
     *,
     processes: int,
     torchrun: str,
     on_progress: OnProgress,
     root: Path | None = None,
-    **options: Any,
 ) -> Training:
-    """As `train.train`, whose `options` these are, in so many processes on this host. `torchrun`: its options that say
-    how they and those of other hosts find each other.
+    """As `train.train`, in so many processes on this host. `torchrun`: its options that say how they and those of other
+    hosts find each other.
 
     Whatever ends this process ends the others. Raises GreenrError where one of them fails, too."""
     if processes == 1 and torchrun == STANDALONE:
         # A cluster sets it for its jobs, whatever these do; fastai would wait for others.
         os.environ.pop("WORLD_SIZE", None)
-        return training.train(dataset, out, root=root, on_progress=on_progress, **options)
-    asked = json.dumps({"dataset": str(dataset), "out": str(out), "root": root and str(root), **options})
+        return training.train(dataset, out, how, root=root, on_progress=on_progress)
+    asked = json.dumps({"dataset": str(dataset), "out": str(out), "root": root and str(root), **asdict(how)})
     environment = {
         "OMP_NUM_THREADS": str(max(1, cores.allowed() // processes)),
         **lifetime.environment(),

@@ -64,9 +64,8 @@ def train_together(asked: str | None, on_progress: OnProgress) -> None:
     first = dist.get_rank() == leads[0]
     dataset, out, root = (value and Path(value) for value in map(options.pop, ("dataset", "out", "root")))
     quiet: OnProgress = lambda fraction, words: None  # noqa: E731
-    train.train(
-        dataset, out if first else None, root=root, on_progress=on_progress if first else quiet, **options
-    )
+    how, target = train.Hyperparameters(**options), out if first else None
+    train.train(dataset, target, how, root=root, on_progress=on_progress if first else quiet)
 
 
 if __name__ == "__main__":

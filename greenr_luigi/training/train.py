@@ -7,7 +7,7 @@ recipes (recipes.py) train more than that."""
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenr_luigi import contracts
@@ -24,17 +24,26 @@ from greenr_luigi.training.saved_model import Training, Weights
 LEAST_TRAINING_PICTURES = 2
 
 
+@dataclass(frozen=True)
+class Hyperparameters:
+    """How a model is trained. `epochs`: for which the head is. `image_size`: the side in pixels of what the model sees.
+    `recipe`: a name in recipes.py; docs/benchmarks.md compares them. `minutes`: for which a network may be trained on,
+    or other recipes tried; the head comes before. 0: as the recipe has it."""
+
+    arch: str
+    epochs: int
+    seed: int
+    image_size: int
+    recipe: str = "head"
+    minutes: float = 0
+
+
 def train(
     dataset: Path,
     out: Path | None,
+    how: Hyperparameters,
     *,
-    arch: str,
-    epochs: int,
-    seed: int,
-    image_size: int,
     on_progress: OnProgress,
-    recipe: str = "head",
-    minutes: float = 0,
     root: Path | None = None,
 ) -> Training:
     """Train on the sides "train" and "valid" of a SplitDataset folder, each picture of which a cross-validation has
@@ -43,18 +52,16 @@ def train(
     the folder `out`, which is None in all but one of the processes that train together (rank.py). Returns what
     `training.json` holds.
 
-    `epochs`: for which the head is trained. `recipe`: a name in recipes.py; docs/benchmarks.md compares them.
-    `minutes`: for which a network may be trained on, or other recipes tried; the head comes before. 0: as the recipe
-    has it.
     `root`: a data root, where what the body sees stays for the next time (features.py).
 
     On a CPU, the same inputs, seed, machine and numbers of processes and threads give the same bytes.
 
     Raises DataSetError before any work if a side or a class is missing, ArchitectureError if the architecture is not
     known or its weights cannot be had, GreenrError for an unknown recipe."""
-    if recipe not in RECIPES:
-        raise GreenrError(f"recipe is {recipe!r}; {did_you_mean(recipe, list(RECIPES))}")
-    cross_validates = RECIPES[recipe].cross_validates
+    if how.recipe not in RECIPES:
+        raise GreenrError(f"recipe is {how.recipe!r}; {did_you_mean(how.recipe, list(RECIPES))}")
+    recipe = RECIPES[how.recipe]
+    cross_validates = recipe.cross_validates
     read = read_labels if cross_validates else pixels.read_rows
     train_rows, valid_rows = read(dataset, "train"), read(dataset, "valid")
     rows = train_rows + valid_rows
@@ -65,7 +72,7 @@ def train(
 
     from greenr_luigi.training import architectures, distributed, folds
 
-    fold = folds.of_rows(rows if cross_validates else [], classes, seed)
+    fold = folds.of_rows(rows if cross_validates else [], classes, how.seed)
     if cross_validates and (fold == folds.ALWAYS).all():
         raise DataSetError(
             f"{dataset}: each class is one group, so that none can be judged by what has not learned from it; expected "
@@ -76,24 +83,22 @@ def train(
     )
     learned = len(rows) if cross_validates else len(train_rows)
     on_progress(0, f"{learned} pictures of {len(classes)} classes, {judging}")
-    body = architectures.find(arch)
-    weights, words = Weights(body.weights, body.license), RECIPES[recipe].words
-    mean, std = list(body.mean), list(body.std)
+    body = architectures.find(how.arch)
     training = Training(
-        arch,
+        how.arch,
         classes,
-        image_size,
-        mean,
-        std,
-        recipe,
-        epochs,
-        seed,
-        weights,
-        recipe_words=words,
+        how.image_size,
+        list(body.mean),
+        list(body.std),
+        recipe.name,
+        how.epochs,
+        how.seed,
+        Weights(body.weights, body.license),
+        recipe_words=recipe.words,
         processes=distributed.world(),
     )
-    torch.manual_seed(seed)
-    learn = architectures.learner(body, classes, image_size, pretrained=True)
+    torch.manual_seed(how.seed)
+    learn = architectures.learner(body, classes, how.image_size, pretrained=True)
     train_pictures, valid_pictures = (
         (
             [dataset / row.file for row in side],
@@ -103,10 +108,10 @@ def train(
     )
     groups = folds.groups_of(train_rows)
     given = Ingredients(learn, train_pictures, valid_pictures, training, fold, root, groups=groups)
-    if allowed := minutes or RECIPES[recipe].minutes:
+    if allowed := how.minutes or recipe.minutes:
         given = replace(given, minutes=allowed)
-    trained = RECIPES[recipe].fit(given, lambda f, words: on_progress(min(f, 0.999), words))
-    chosen = RECIPES[trained.recipe or recipe]
+    trained = recipe.fit(given, lambda f, words: on_progress(min(f, 0.999), words))
+    chosen = RECIPES[trained.recipe or recipe.name]
     training = replace(
         training, recipe=chosen.name, recipe_words=chosen.words, history=trained.history, tried=trained.tried
     )

@@ -76,8 +76,8 @@ def test_many_classes_list_their_confusions(tmp_path):
     dataset = walk.drawn(tmp_path / "d", labels, each=4)
     for name in "me":
         (tmp_path / name).mkdir()
-    options = {"arch": "tf_efficientnet_lite0", "epochs": 2, "seed": 1, "image_size": walk.SIZE}
-    train.train(dataset, tmp_path / "m", on_progress=quiet, **options)
+    how = train.Hyperparameters("tf_efficientnet_lite0", epochs=2, seed=1, image_size=walk.SIZE)
+    train.train(dataset, tmp_path / "m", how, on_progress=quiet)
     evaluate.evaluate(dataset, tmp_path / "m", tmp_path / "e", on_progress=quiet)
     page = (tmp_path / "e" / "report.html").read_text()
     assert "14 classes" in page and "the model says" in page and 'class="matrix"' not in page

@@ -54,8 +54,8 @@ if __name__ == "__main__":
     for batch in batches:
         numbers(out, int(batch))
     if "RANK" in os.environ:
-        train.train(
-            Path(dataset), out, arch="tf_efficientnet_lite0", epochs=3, seed=3, image_size=32, recipe="finetune",
-            on_progress=quiet,
-        )  # fmt: skip
+        how = train.Hyperparameters(
+            "tf_efficientnet_lite0", epochs=3, seed=3, image_size=32, recipe="finetune"
+        )
+        train.train(Path(dataset), out, how, on_progress=quiet)
         dist.destroy_process_group()

@@ -16,7 +16,7 @@ from greenr_luigi.training import choosing, launch, recipes, train
 from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
-from tests.training.test_train import OPTIONS, without
+from tests.training.test_train import HOW, without
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def naming(*wrong: int) -> choosing.folds.Bools:
 
 def trained(folder: Path, dataset: Path | None = None, **options: object) -> Training:
     folder.mkdir(exist_ok=True)
-    return train.train(dataset or walk.walk().dataset, folder, **OPTIONS | options)
+    return train.train(dataset or walk.walk().dataset, folder, replace(HOW, **options), on_progress=quiet)
 
 
 def model(folder: Path) -> bytes:
@@ -186,9 +186,9 @@ def test_processes_that_train_together_choose_as_one_does(tmp_path):
     together = launch.train(
         walk.walk().dataset,
         tmp_path / "two",
+        replace(HOW, recipe="auto"),
         processes=2,
         torchrun=launch.STANDALONE,
-        recipe="auto",
-        **OPTIONS,
+        on_progress=quiet,
     )
     assert (together.recipe, together.tried, together.processes) == ("head", alone.tried, 2)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.training import launch
+from greenr_luigi.training.train import Hyperparameters
 from tests import walk
 from tests.operations import hosts
 from tests.pipeline import REPOSITORY, Pipeline, pipeline_of_drawings
@@ -22,7 +24,7 @@ from tests.progress import quiet
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = {"arch": "tf_efficientnet_lite0", "epochs": 3, "seed": 3, "image_size": 32, "recipe": "finetune"}
+HOW = Hyperparameters("tf_efficientnet_lite0", epochs=3, seed=3, image_size=32, recipe="finetune")
 TWO = ("--recipe=finetune", "--image-size=32", "--processes=2")
 
 
@@ -128,7 +130,7 @@ def test_what_a_person_can_mend_is_told_in_a_sentence(tmp_path, capfd):
     victim = sorted((dataset / "train" / "disc").iterdir())[1]
     victim.write_bytes(victim.read_bytes()[:300])
     with pytest.raises(GreenrError, match=victim.name):
-        launch.train(dataset, tmp_path, processes=2, torchrun="--standalone", on_progress=quiet, **OPTIONS)
+        launch.train(dataset, tmp_path, HOW, processes=2, torchrun="--standalone", on_progress=quiet)
     assert capfd.readouterr().err == ""
 
 
@@ -141,23 +143,24 @@ def test_what_a_person_can_mend_is_told_in_a_sentence(tmp_path, capfd):
 )
 def test_options_that_torchrun_does_not_train_by(tmp_path, torchrun, says):
     with pytest.raises(GreenrError, match=says):
-        launch.train(tmp_path, tmp_path, processes=1, torchrun=torchrun, on_progress=quiet, **OPTIONS)
+        launch.train(tmp_path, tmp_path, HOW, processes=1, torchrun=torchrun, on_progress=quiet)
 
 
 def test_one_process_waits_for_no_others_that_a_cluster_tells_of(tmp_path, monkeypatch):
     dataset = walk.walk().dataset
     monkeypatch.setenv("WORLD_SIZE", "2")
     alone = {"processes": 1, "torchrun": launch.STANDALONE, "on_progress": quiet}
-    assert launch.train(dataset, tmp_path, **alone, **OPTIONS | {"recipe": "head"}).processes == 1
+    assert launch.train(dataset, tmp_path, replace(HOW, recipe="head"), **alone).processes == 1
 
 
 TRAIN = """
 import json, sys
 from pathlib import Path
 from greenr_luigi.training import launch
-options = json.loads(sys.argv[1])
-options |= {name: Path(options[name]) for name in ("dataset", "out")}
-print(launch.train(**options, on_progress=lambda fraction, words: print(words, flush=True)).processes, flush=True)
+dataset, out, torchrun, how = json.loads(sys.argv[1])
+how, tell = launch.training.Hyperparameters(**how), lambda fraction, words: print(words, flush=True)
+trained = launch.train(Path(dataset), Path(out), how, processes=1, torchrun=torchrun, on_progress=tell)
+print(trained.processes, flush=True)
 """
 
 
@@ -187,7 +190,7 @@ def test_two_hosts(tmp_path):
 
         def start(out: Path):
             out.mkdir()
-            asked = {"dataset": str(dataset), "out": str(out), "processes": 1, "torchrun": meet, **OPTIONS}
+            asked = [str(dataset), str(out), meet, asdict(HOW)]
             pipe, both = subprocess.PIPE, subprocess.STDOUT
             leading = one.start(
                 sys.executable, "-c", TRAIN, json.dumps(asked), env=environment, stdout=pipe, stderr=both

@@ -13,18 +13,17 @@ from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
 from greenr_luigi.training import architectures, finetuning, folds, recipes, splitting, train
+from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = {
-    "arch": "tf_efficientnet_lite0",
-    "epochs": 6,
-    "seed": 3,
-    "image_size": walk.SIZE,
-    "on_progress": quiet,
-}
+HOW = train.Hyperparameters("tf_efficientnet_lite0", epochs=6, seed=3, image_size=walk.SIZE)
+
+
+def trained(dataset: Path, out: Path, on_progress=quiet, **how: object) -> Training:
+    return train.train(dataset, out, replace(HOW, **how), on_progress=on_progress)
 
 
 def without(dataset: Path, copy: Path, drop) -> Path:
@@ -61,12 +60,12 @@ def test_same_seed_same_bytes_and_the_test_side_is_never_opened(tmp_path):
     dataset = without(first.dataset, tmp_path / "dataset", lambda row: row.side == "test")
     again = tmp_path / "again"
     again.mkdir()
-    train.train(dataset, again, **OPTIONS)
+    trained(dataset, again)
     for name in ("folds.safetensors", "model.safetensors", "training.json"):
         assert (again / name).read_bytes() == (first.model / name).read_bytes()
     other = tmp_path / "other"
     other.mkdir()
-    train.train(dataset, other, **OPTIONS | {"seed": 4})
+    trained(dataset, other, seed=4)
     assert (other / "model.safetensors").read_bytes() != (first.model / "model.safetensors").read_bytes()
 
 
@@ -85,7 +84,7 @@ def test_a_class_missing_among_the_validation_pictures_is_no_obstacle(tmp_path):
         walk.walk().dataset, tmp_path / "d", lambda row: row.side == "valid" and row.label == "disc"
     )
     (tmp_path / "m").mkdir()
-    train.train(dataset, tmp_path / "m", **OPTIONS)
+    trained(dataset, tmp_path / "m")
     assert architectures.load_model(tmp_path / "m")[1].classes == ["disc", "three"]
 
 
@@ -104,26 +103,26 @@ def test_a_class_missing_among_the_validation_pictures_is_no_obstacle(tmp_path):
 def test_a_data_set_that_nothing_can_be_fine_tuned_on_is_refused_at_once(tmp_path, drop, says):
     dataset = without(walk.walk().dataset, tmp_path / "d", drop)
     with pytest.raises(DataSetError, match=says):
-        train.train(dataset, tmp_path, **OPTIONS, recipe="finetune")
+        trained(dataset, tmp_path, recipe="finetune")
 
 
 def test_a_data_set_that_nothing_can_be_learned_from_is_refused_at_once(tmp_path):
     dataset = without(walk.walk().dataset, tmp_path / "none", lambda row: row.side != "test")
     with pytest.raises(DataSetError, match=r"classes are \[\], expected at least two"):
-        train.train(dataset, tmp_path, **OPTIONS)
+        trained(dataset, tmp_path)
     rows = manifest.read_csv(walk.walk().dataset / "manifest.csv", SplitRow)
     together = [replace(row, group=row.label) for row in rows]
     dataset = without(walk.walk().dataset, tmp_path / "groups", lambda row: False)
     manifest.write_csv(dataset / "manifest.csv", together, SplitRow)
     with pytest.raises(DataSetError, match="each class is one group, so that none can be judged"):
-        train.train(dataset, tmp_path, **OPTIONS)
+        trained(dataset, tmp_path)
 
 
 @pytest.mark.parametrize("side", ["train", "valid"])
 def test_a_side_that_is_empty_is_no_obstacle_and_both_teach(tmp_path, side):
     dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: row.side == side)
     (tmp_path / "m").mkdir()
-    train.train(dataset, tmp_path / "m", **OPTIONS)
+    trained(dataset, tmp_path / "m")
     judged = folds.load(tmp_path / "m")
     assert judged.judged.all() and len(judged.fold) == (6 if side == "train" else 12)
     assert len(folds.load(walk.walk().model).fold) == 18
@@ -138,8 +137,7 @@ def test_so_many_folds_are_told_as_there_are(tmp_path):
     dataset = without(walk.walk().dataset, tmp_path / "d", lambda row: False)
     manifest.write_csv(dataset / "manifest.csv", halves, SplitRow)
     told: list[str] = []
-    options = OPTIONS | {"epochs": 1, "on_progress": lambda fraction, words: told.append(words)}
-    train.train(dataset, tmp_path, **options)
+    trained(dataset, tmp_path, lambda fraction, words: told.append(words), epochs=1)
     assert told[0] == "18 pictures of 2 classes, in 2 folds"
     assert any("cross-validation, 2 heads, epoch 1 of 1: train loss" in words for words in told)
 
@@ -153,7 +151,7 @@ def test_a_class_of_one_picture_is_named(tmp_path):
     )
     dataset = without(dataset, tmp_path / "less", lambda row: row.label == "one" and row.file != keep)
     with pytest.raises(DataSetError, match=r"'one' \([01]\); expected at least 2 a class"):
-        train.train(dataset, tmp_path, **OPTIONS)
+        trained(dataset, tmp_path)
 
 
 def test_a_picture_that_has_rotted_is_named(tmp_path):
@@ -161,14 +159,12 @@ def test_a_picture_that_has_rotted_is_named(tmp_path):
     victim = next((tmp_path / "d" / "train" / "disc").iterdir())
     victim.write_bytes(victim.read_bytes()[:300])
     with pytest.raises(door.UnusablePicture, match=victim.name):
-        train.train(tmp_path / "d", tmp_path, **OPTIONS)
+        trained(tmp_path / "d", tmp_path)
 
 
 def test_progress_goes_from_nothing_to_all(tmp_path):
     told: list[tuple[float, str]] = []
-    train.train(
-        walk.walk().dataset, tmp_path, **OPTIONS | {"on_progress": lambda f, words: told.append((f, words))}
-    )
+    trained(walk.walk().dataset, tmp_path, lambda f, words: told.append((f, words)))
     fractions = [fraction for fraction, _ in told]
     assert fractions[0] == 0 and fractions[-1] == 1 and fractions == sorted(fractions)
     assert "of the pictures are wrong in cross-validation" in told[-1][1]
@@ -178,12 +174,7 @@ def test_progress_goes_from_nothing_to_all(tmp_path):
 @pytest.mark.parametrize("recipe", ["views", "finetune"])
 def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     told: list[float] = []
-    train.train(
-        walk.walk().dataset,
-        tmp_path,
-        **OPTIONS | {"on_progress": lambda f, words: told.append(f)},
-        recipe=recipe,
-    )
+    trained(walk.walk().dataset, tmp_path, lambda f, words: told.append(f), recipe=recipe)
     _, training = architectures.load_model(tmp_path)
     assert training.recipe == recipe and training.recipe_words == recipes.RECIPES[recipe].words
     assert told == sorted(told) and told[-1] == 1
@@ -198,13 +189,13 @@ def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
 def test_fine_tuning_is_repeatable(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
-        train.train(walk.walk().dataset, tmp_path / name, **OPTIONS, recipe="finetune")
+        trained(walk.walk().dataset, tmp_path / name, recipe="finetune")
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert one == other
 
 
 def test_fine_tuning_leaves_the_lower_part_and_all_statistics_as_they_were(tmp_path):
-    train.train(walk.walk().dataset, tmp_path, **OPTIONS, recipe="finetune")
+    trained(walk.walk().dataset, tmp_path, recipe="finetune")
     before, after = (load_file(path / "model.safetensors") for path in (walk.walk().model, tmp_path))
     changed = {name for name in after if name.startswith("0.") and not torch.equal(before[name], after[name])}
     assert changed and all(
@@ -216,8 +207,8 @@ def test_fine_tuning_leaves_the_lower_part_and_all_statistics_as_they_were(tmp_p
 
 def test_fine_tuning_ends_when_its_time_is_over_and_says_so(tmp_path):
     told: list[str] = []
-    options = OPTIONS | {"on_progress": lambda fraction, words: told.append(words)}
-    training = train.train(walk.walk().dataset, tmp_path, **options, recipe="finetune", minutes=1e-9)
+    tell = lambda fraction, words: told.append(words)  # noqa: E731
+    training = trained(walk.walk().dataset, tmp_path, tell, recipe="finetune", minutes=1e-9)
     assert len(training.history) == 6 + 1 and training.history[-1].train_loss > 0
     assert "stopped in epoch 1 of 1: its 1e-09 minutes are over; the best of 1 epochs is number 1" in told
 
@@ -236,4 +227,4 @@ def test_how_much_there_is_time_for_is_reckoned_not_measured():
 
 def test_an_unknown_recipe_is_refused(tmp_path):
     with pytest.raises(GreenrError, match=r"recipe is 'heads'; did you mean head\?"):
-        train.train(walk.walk().dataset, tmp_path, **OPTIONS, recipe="heads")
+        trained(walk.walk().dataset, tmp_path, recipe="heads")
