@@ -25,20 +25,8 @@ LABELS = (
     *("tag", "target", "diagnosis", "dx", "classes", "classid", "labelid"),
 )
 ADDRESSES = (
-    *(
-        "url",
-        "address",
-        "fileurl",
-        "imageurl",
-        "link",
-        "urls",
-        "uri",
-        "href",
-        "src",
-        "webaddress",
-        "imagelink",
-    ),
-    *("imagesrc", "imageaddress", "imgurl", "pictureurl", "photourl", "downloadurl"),
+    *("url", "address", "fileurl", "imageurl", "link", "urls", "uri", "href", "src", "webaddress"),
+    *("imagelink", "imagesrc", "imageaddress", "imgurl", "pictureurl", "photourl", "downloadurl"),
 )
 #: What may stand between columns; a tab stands in no address.
 SEPARATORS = "\t;,"
@@ -127,7 +115,7 @@ def entries(path: Path, labelled: bool = False, columns: Sequence[str] = ADDRESS
     """The lines of a list that are neither empty nor a comment (#). `labelled`: it is one list for all classes, so that
     each line has a label, too; `columns`: what that of the addresses may be called, by `plain`. Raises GreenrError for
     what is no such list."""
-    lines = said(path)
+    lines = lines_of(path)
     form = _form([line for _, line in lines[:SOME]], labelled, columns)
     address, label = form.column(columns), form.column(LABELS)
     if labelled and label < 0:
@@ -153,7 +141,7 @@ def entries(path: Path, labelled: bool = False, columns: Sequence[str] = ADDRESS
     return found
 
 
-def said(path: Path) -> list[tuple[int, str]]:
+def lines_of(path: Path) -> list[tuple[int, str]]:
     """The lines of a text that are neither empty nor a comment (#), each with its number, counted from 1. Raises
     GreenrError for what is no text."""
     lines = enumerate(io.StringIO(_text(path), newline=None), 1)

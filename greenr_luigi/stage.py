@@ -70,7 +70,7 @@ class PipelineStage(Stage):
     def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
         """Luigi makes the task of these, its id and its output's key: what is empty is told by the folder before."""
         values = dict(super().get_param_values(params, args, kwargs))
-        return [*defaults.told(values).items()]
+        return [*defaults.filled_in(values).items()]
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -107,7 +107,7 @@ class PipelineStage(Stage):
             if not isinstance(text, config_check.Default):
                 return True
             written = kind.normalize(kind.parse(text))
-        return bool(value != defaults.told({name: written})[name])
+        return bool(value != defaults.filled_in({name: written})[name])
 
     @property
     def patience(self) -> float:

@@ -89,8 +89,8 @@ class DownloadImages(SourceParameters, OfOneClass):
 
     def understood(self, labels: Sequence[str]) -> str:
         """What was understood of the folder, in words, where these labels are asked for; empty without one."""
-        told = registry.find(self.source).told
-        return told(self.request, labels) if told else ""
+        describe = registry.find(self.source).describe
+        return describe(self.request, labels) if describe else ""
 
     def _recrawl(self) -> Recrawl:
         return Recrawl(

@@ -76,14 +76,14 @@ def evaluate(
         head = learn.model[1].cpu().eval()
         logits = torch.cat([head(some) for some in torch.split(pooled[learned:], folds.AT_ONCE)]).numpy()
     centers = familiarity.class_centers(flat[:learned], labels[:learned])
-    held_out = predictions.told(
+    held_out = predictions.of_rows(
         rows[learned:], classes, logits, familiarity.familiarity(flat[learned:], centers)
     )
     out_of_fold, parts = None, 0
     if judged:
         fold_centers = familiarity.centers_by_fold(flat[:learned], labels[:learned], judged.fold, folds.FOLDS)
         near, which = familiarity.out_of_fold(flat, fold_centers, judged.fold), np.flatnonzero(judged.judged)
-        out_of_fold = predictions.told(
+        out_of_fold = predictions.of_rows(
             [rows[i] for i in which], classes, judged.logits(pooled)[which], near[which]
         )
         parts = len(folds.numbers(judged.fold))

@@ -56,7 +56,7 @@ class Predictions:
         return np.array([row.familiarity for row in self.rows], np.float64)
 
 
-def told(
+def of_rows(
     rows: Sequence[LabelRow],
     classes: list[str],
     logits: np.ndarray[Any, Any],

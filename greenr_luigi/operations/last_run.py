@@ -12,7 +12,7 @@ from greenr_luigi.operations.outputs import find_outputs, made_from, of_role
 from greenr_luigi.operations.stages import default_root, deploying_stage, load_stages
 from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.review.catalogue import Places
-from greenr_luigi.sources.defaults import told
+from greenr_luigi.sources.defaults import filled_in
 from greenr_luigi.stage import PipelineStage, command_line
 from greenr_luigi.staleness import output_folder
 
@@ -75,7 +75,7 @@ def options(root: Path, module: str = "tasks") -> list[str]:
     stages, stage = load_stages(module), deploying_stage(module)
     parameters, configured = dict(stage.get_params()), _configured(stage)
     packaged = settings.packaged_defaults(stages[: stages.index(stage) + 1])
-    packaged = told(
+    packaged = filled_in(
         {name: parameters[name].parse(packaged[name]) for name in packaged.keys() & parameters.keys()}
     )
     return [
@@ -102,5 +102,5 @@ def _configured(stage: type[PipelineStage]) -> dict[str, str]:
     }
     # A folder that is gone tells nothing.
     with contextlib.suppress(SettingError):
-        values = told(values)
+        values = filled_in(values)
     return {name: parameters[name].serialize(value) for name, value in values.items()}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from greenr_luigi.sources.results import Answer, Result, each, said
+from greenr_luigi.sources.results import Answer, Result, each, excerpt
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 
@@ -23,7 +23,7 @@ def results(response: Answer) -> list[Result]:
 
     content = json.loads(response.content.decode("utf-8-sig", "ignore").replace("\\'", "'"), strict=False)
     if "data" not in content:
-        raise Interrupted(f"Baidu refuses to search: {said(content.get('message') or content)}")
+        raise Interrupted(f"Baidu refuses to search: {excerpt(content.get('message') or content)}")
     decode = BaiduParser(1, None, None)._decode_url
 
     def result(item: Any) -> Result | None:

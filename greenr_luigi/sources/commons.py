@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from greenr_luigi.sources.licenses import allows
-from greenr_luigi.sources.results import UNEXPECTED, Answer, Result, at, each, said
+from greenr_luigi.sources.results import UNEXPECTED, Answer, Result, at, each, excerpt
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source
 
 API = "https://commons.wikimedia.org/w/api.php"
@@ -45,7 +45,7 @@ def results(response: Answer) -> list[Result]:
     answer = response.json()
     if "error" in answer:
         raise Interrupted(
-            f"Wikimedia Commons refuses to search: {said(at(answer, 'error', 'info') or answer['error'])}"
+            f"Wikimedia Commons refuses to search: {excerpt(at(answer, 'error', 'info') or answer['error'])}"
         )
     # Where nothing is found, it says no more than that this is all.
     pages = answer["query"]["pages"].values() if "query" in answer or "batchcomplete" not in answer else ()

@@ -15,7 +15,7 @@ from yarl import URL
 from greenr_luigi.guarded_http import Unfetched
 from greenr_luigi.sources import download, hosts, opt_outs, web_page
 from greenr_luigi.sources.pace import Places
-from greenr_luigi.sources.results import said
+from greenr_luigi.sources.results import excerpt
 from greenr_luigi.sources.robots import Robots
 from greenr_luigi.sources.source import PASSING, Candidate, Interrupted, Request, SourceError, Unavailable
 from greenr_luigi.sources.web_page import WebPage
@@ -68,7 +68,7 @@ class Crawl:
             except Unavailable as why:
                 failures += PASSING.fullmatch(why.reason) is not None
                 if address == self.start or failures == MOST_FAILURES:
-                    raise Interrupted(f"{said(address)}: {why}") from None
+                    raise Interrupted(f"{excerpt(address)}: {why}") from None
                 continue
             finally:
                 seconds += time.monotonic() - began
@@ -86,7 +86,7 @@ class Crawl:
                     waiting.append(link)
         if not shown:
             raise Interrupted(
-                f"no page of {said(self.start)} shows a picture; {pages} were read, the first titled {title!r}"
+                f"no page of {excerpt(self.start)} shows a picture; {pages} were read, the first titled {title!r}"
             )
 
     def _page(self, address: URL) -> tuple[WebPage, int]:

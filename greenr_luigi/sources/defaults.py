@@ -20,7 +20,7 @@ SOURCE = "openverse,commons,bing"
 CLASSES = ("dandelion", "grass")
 
 
-def told(values: Mapping[str, Any]) -> dict[str, Any]:
+def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a stage's parameters, by name, with none of these two empty. So who says them has the same outputs.
     Raises SettingError where the folder does not tell."""
     found = dict(values)

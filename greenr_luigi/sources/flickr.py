@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from greenr_luigi.sources.licenses import allows
-from greenr_luigi.sources.results import Answer, Result, each, said
+from greenr_luigi.sources.results import Answer, Result, each, excerpt
 from greenr_luigi.sources.source import Candidate, Interrupted, Request, Source, SourceError
 
 #: https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
@@ -50,7 +50,7 @@ def license_numbers(kind: str) -> list[str]:
 def results(response: Answer) -> list[Result]:
     content = response.json()
     if content["stat"] != "ok":
-        raise Interrupted(f"Flickr refuses to search: {said(content.get('message'))}")
+        raise Interrupted(f"Flickr refuses to search: {excerpt(content.get('message'))}")
     return each(content["photos"]["photo"], result)
 
 

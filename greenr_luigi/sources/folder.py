@@ -43,7 +43,7 @@ def files(request: Request) -> Mapping[str, FileSet]:
     return {f"folder {fileset.name or label}": fileset for fileset in found}
 
 
-def told(request: Request, labels: Sequence[str]) -> str:
+def describe(request: Request, labels: Sequence[str]) -> str:
     return understood(_layout(request), labels)
 
 
@@ -83,5 +83,5 @@ SOURCE = Source(
     files=files,
     classes=classes,
     require=require,
-    told=told,
+    describe=describe,
 )

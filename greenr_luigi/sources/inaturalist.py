@@ -10,7 +10,7 @@ from typing import Any
 
 from greenr_luigi.sources import pace
 from greenr_luigi.sources.licenses import allows
-from greenr_luigi.sources.results import Answer, Result, at, each, said
+from greenr_luigi.sources.results import Answer, Result, at, each, excerpt
 from greenr_luigi.sources.source import Candidate, NothingFound, Request, Source
 from greenr_luigi.text import composed
 
@@ -102,7 +102,7 @@ def called(query: str, answer: Answer) -> dict[str, Any] | None:
     if not found:
         return None
     *_, number, taxon = min(found, key=lambda one: one[:3])
-    return {"id": number, "name": said(taxon["name"]), "rank": said(taxon.get("rank"))}
+    return {"id": number, "name": excerpt(taxon["name"]), "rank": excerpt(taxon.get("rank"))}
 
 
 def plain(name: object) -> str:

@@ -17,21 +17,10 @@ from greenr_luigi.text import composed
 
 #: Folders beside those, with what is about the pictures, and masks that are pictures, too.
 NOTES = frozenset(
-    {
-        *(
-            "annotation",
-            "annotations",
-            "attributes",
-            "label",
-            "labels",
-            "list",
-            "lists",
-            "mask",
-            "masks",
-            "meta",
-        ),
-        *("metadata", "parts", "segmentations", "splits", "trimaps", "xml", "xmls"),
-    }
+    [
+        *("annotation", "annotations", "attributes", "label", "labels", "list", "lists", "mask", "masks"),
+        *("meta", "metadata", "parts", "segmentations", "splits", "trimaps", "xml", "xmls"),
+    ]
 )
 #: Folders of pictures by their names: where an id fits files elsewhere, too, such as masks, it is that of one in these.
 IMAGES = frozenset({"images", "image", "imgs", "img", "jpg", "jpegs", "jpeg", "pictures", "photos"})

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from greenr_luigi.sources import download
-from greenr_luigi.sources.results import MOST, UNEXPECTED, Answer, Result, said
+from greenr_luigi.sources.results import MOST, UNEXPECTED, Answer, Result, excerpt
 from greenr_luigi.sources.source import Candidate, Interrupted, Unavailable
 
 #: What a page says; raises any of UNEXPECTED if it is no such page.
@@ -50,7 +50,7 @@ def candidates(
 def _candidate(session: download.Session, result: Result) -> Candidate:
     url, page = result["file_url"], _text(result.get("page_url"))
     if not (isinstance(url, str) and _text(url)):
-        return _no_address(said(url if isinstance(url, str) else reprlib.repr(url)))
+        return _no_address(excerpt(url if isinstance(url, str) else reprlib.repr(url)))
     load = functools.partial(download.begin, session, url)
     is_page = page and page.startswith(("http://", "https://"))
     return Candidate(
@@ -91,9 +91,9 @@ def reading(name: str, session: download.Session, url: str, read: Callable[[Answ
     try:
         return read(answer)
     except UNEXPECTED as error:
-        words = f"{type(error).__name__}: {said(error)}"
+        words = f"{type(error).__name__}: {excerpt(error)}"
         # Where it is an error after all, a person reads why.
-        begins = said(" ".join(answer.content[:400].decode("utf-8-sig", "replace").split())[:100])
+        begins = excerpt(" ".join(answer.content[:400].decode("utf-8-sig", "replace").split())[:100])
         raise Interrupted(
             f"a result page of {name} is in another format than expected ({words}); it begins {begins!r}"
         ) from None

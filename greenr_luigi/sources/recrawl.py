@@ -73,7 +73,7 @@ class Recrawl:
         drawn = source.stand_in if source.stand_in and not self._has_photographs() else None
         if drawn and standing_in.nobody_answers(source, self.request, self._classes(), self.now):
             counts = collection.collect(drawn, self.request, out, {}, on_progress)
-            return {**counts, **standing_in.said(source, counts["pictures"])}
+            return {**counts, **standing_in.summary(source, counts["pictures"])}
         before = None if self.forced else Stamp.if_any(self.output)
         old = before and grown_old(before, self.now, self.refresh_days)
         only = before.summary.get("retry", []) if before and not old else []
@@ -111,7 +111,9 @@ class Recrawl:
         }
 
     def _has_photographs(self) -> bool:
-        return standing_in.has_photographs(self.request.root, self._classes())
+        stand_in = registry.find(self.source).stand_in
+        drawing = stand_in.name if stand_in else ""
+        return standing_in.has_photographs(self.request.root, self._classes(), drawing)
 
     def _classes(self) -> list[Stamp]:
         """The stamps of all collections, whatever was asked for."""

@@ -64,6 +64,6 @@ def at(value: Any, *keys: str) -> object:
     return value
 
 
-def said(what: object) -> str:
+def excerpt(what: object) -> str:
     """What an engine says for itself, in a length for people, and nothing that a terminal obeys."""
     return harmless(str(what)[:200])[:200]

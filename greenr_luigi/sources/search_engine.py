@@ -18,7 +18,7 @@ from typing import Any
 from icrawler.utils import Signal
 
 from greenr_luigi.sources import download, paging
-from greenr_luigi.sources.results import MOST, Answer, Result, said
+from greenr_luigi.sources.results import MOST, Answer, Result, excerpt
 from greenr_luigi.sources.source import Candidate, Interrupted, Request
 
 #: These engines give programs they do not know another page, or none. For their pages of results alone.
@@ -64,5 +64,5 @@ def other_title(answer: Answer, query: str) -> str | None:
     """The title of a page in place of results, such as one to log in, to consent, or to prove to be human. Pages of
     results have words of the query in theirs, or none."""
     match = TITLE.search(answer.content)
-    title = said(" ".join(html.unescape(match[1].decode("utf-8", "replace")).split())) if match else ""
+    title = excerpt(" ".join(html.unescape(match[1].decode("utf-8", "replace")).split())) if match else ""
     return None if any(word in title.casefold() for word in query.casefold().split()) else title or None

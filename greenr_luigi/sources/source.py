@@ -147,7 +147,7 @@ class Source:
     #: Raises SourceError for those labels that --folder does not hold, where it can be listed soon.
     require: Callable[[Request, Sequence[str]], None] | None = None
     #: What was understood of --folder, of which these labels are asked for, in words for people.
-    told: Callable[[Request, Sequence[str]], str] | None = None
+    describe: Callable[[Request, Sequence[str]], str] | None = None
     #: Whether it is a list that a person made: its pictures are used while they stand in it. What a search has found
     #: stays, as search engines forget.
     is_list: bool = False

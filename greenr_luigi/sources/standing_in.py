@@ -20,7 +20,7 @@ WARNING = (
 )
 
 
-def said(source: Source, pictures: object) -> dict[str, object]:
+def summary(source: Source, pictures: object) -> dict[str, object]:
     """What a drawn class has in its stamp's summary."""
     return {"drawn": pictures, "retry": [part.name for part in source.each], "warning": WARNING}
 
@@ -29,10 +29,11 @@ def is_drawn(stamp: Stamp) -> bool:
     return "drawn" in stamp.summary
 
 
-def has_photographs(root: Path, classes: Iterable[Stamp]) -> bool:
-    """Whether any class has other pictures than drawn ones. `classes`: the stamps of all collections."""
+def has_photographs(root: Path, classes: Iterable[Stamp], drawing: str) -> bool:
+    """Whether any class has other pictures than drawn ones. `classes`: the stamps of all collections; `drawing`: the
+    source that draws."""
     return bool(collected.folders(root)) or any(
-        not is_drawn(stamp) and stamp.parameters.get("source") != "sample" for stamp in classes
+        not is_drawn(stamp) and stamp.parameters.get("source") != drawing for stamp in classes
     )
 
 

@@ -175,7 +175,7 @@ def _side(column: str, value: str) -> str | None:
 
 def _of_csv(path: Path, header: Sequence[str], headless: bool) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Each line below the header, if there is one: its number, and its cells by their column."""
-    lines = [*lists.said(path)]
+    lines = [*lists.lines_of(path)]
     separator = _separator(lines[0][1])
     read = above = int(not headless)
     rows = lists.reader([line for _, line in lines[above:]], separator)
@@ -191,7 +191,7 @@ def _of_csv(path: Path, header: Sequence[str], headless: bool) -> Iterator[tuple
 
 
 def _of_json(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    for number, line in lists.said(path):
+    for number, line in lists.lines_of(path):
         try:
             said = json.loads(line)
         except (ValueError, RecursionError):

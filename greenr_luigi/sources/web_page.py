@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from greenr_luigi import about
-from greenr_luigi.sources.results import MOST, said
+from greenr_luigi.sources.results import MOST, excerpt
 
 #: Links of a page that are looked at, and characters of an address.
 MOST_LINKS, MOST_CHARACTERS = 5000, 2048
@@ -49,8 +49,8 @@ def read(content: bytes, address: URL) -> WebPage:
         parser.feed(content or b"<html/>")
         parser.close()
     except etree.LxmlError as error:
-        raise ValueError(said(error)) from None
-    page.title = said(" ".join(page.title.split()))
+        raise ValueError(excerpt(error)) from None
+    page.title = excerpt(" ".join(page.title.split()))
     return page
 
 

@@ -318,7 +318,7 @@ def test_whether_a_drawn_class_is_due_is_told_without_anything_heavy(tmp_path: P
     code = (
         "import sys, pathlib\n"
         "from greenr_luigi.sources import recrawl\n"
-        "assert not recrawl.standing_in.has_photographs(pathlib.Path(), [])\n"
+        "assert not recrawl.standing_in.has_photographs(pathlib.Path(), [], 'sample')\n"
         "assert not {'PIL', 'numpy', 'aiohttp'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
