@@ -81,6 +81,8 @@ class SourceParameters:
 
 
 class OfOneClass(PipelineStage):
+    """What DownloadImages and PictureShard have in common: the request for one class."""
+
     source = SourceParameters.source
     folder = SourceParameters.folder
     label_pattern = SourceParameters.label_pattern

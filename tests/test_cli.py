@@ -150,6 +150,7 @@ def test_what_a_person_has_stopped_stays_so_at_boot(tmp_path, capsys):
         (["status", "TrainModle"], "TrainModle is no stage: did you mean TrainModel?"),
         (["status", "DeployApp", "--epochs", "0"], "--epochs 0: expected a whole number, at least 1"),
         (["status", "--module", "no.such.module"], "--module no.such.module"),
+        (["status", "--module", "./mine.py"], "expected the name of a Python module, such as tasks"),
         (["status", "--module", "json"], "json/__init__.py has no STAGES: is it in the way of another json?"),
     ],
 )
@@ -164,11 +165,7 @@ def test_what_a_person_can_mend_is_one_line(argv, message, tmp_path, capsys):
     ("text", "line"),
     [
         ("x = \n", "{path}, line 1: invalid syntax: mend it"),
-        # Before Python 3.11.4 it is no SyntaxError.
-        (
-            "x = 1\0\n",
-            ("" if sys.version_info >= (3, 11, 4) else "--module ") + "{name}: source code string cannot",
-        ),
+        ("x = 1\0\n", "{name}: source code string cannot"),
     ],
 )
 def test_what_is_wrong_with_a_module_of_stages_is_one_line(text, line, tmp_path, monkeypatch, capsys):
@@ -178,6 +175,14 @@ def test_what_is_wrong_with_a_module_of_stages_is_one_line(text, line, tmp_path,
     assert cli.main(["status", "--module", path.stem, "--root", str(tmp_path / "data")]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"greenr: {line.format(path=path, name=path.stem)}")
+
+
+@pytest.mark.parametrize(("text", "error"), [("1 + None", TypeError), ("int('x')", ValueError)])
+def test_a_fault_in_a_module_of_stages_is_a_traceback(text, error, tmp_path, monkeypatch):
+    (tmp_path / "faulty_stages.py").write_text(f"import tasks\n{text}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error):
+        cli.main(["status", "--module", "faulty_stages", "--root", str(tmp_path / "data")])
 
 
 def test_a_module_of_ones_own_goes_before_ours_and_that_is_one_line(tmp_path):

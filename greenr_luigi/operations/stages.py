@@ -13,13 +13,20 @@ from greenr_luigi.staleness.errors import no_python
 
 def load_stages(module: str) -> Sequence[type[PipelineStage]]:
     """The STAGES of a module, in the order in which data flows. Its import lays the defaults under Luigi's
-    configuration. Raises GreenrError if there is no such module, or none in it."""
+    configuration. Raises GreenrError if there is no such module, or none in it, and whatever else its own code does."""
+    if not all(map(str.isidentifier, module.split("."))):
+        raise GreenrError(f"--module {module}: expected the name of a Python module, such as tasks")
     try:
         imported = importlib.import_module(module)
     except SyntaxError as error:
         raise GreenrError(no_python(error.filename or module, error)) from None
-    except (ImportError, ValueError, TypeError) as error:
+    except ImportError as error:
         raise GreenrError(f"--module {module}: {error}") from None
+    except ValueError as error:
+        # What it is before Python 3.11.4.
+        if "null bytes" not in str(error):
+            raise
+        raise GreenrError(no_python(module, error)) from None
     stages: Sequence[type[PipelineStage]] = getattr(imported, "STAGES", ())
     if not stages:
         raise GreenrError(
