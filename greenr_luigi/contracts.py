@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
-from greenr_luigi import files
+from greenr_luigi import files, shared_files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.staleness import regular
 
@@ -94,7 +94,7 @@ def append_log(path: Path, *rows: object) -> None:
     """Add rows to a file for `read_log`. Raises OSError, also if that is a link."""
     files.refuse_link(path)
     lines = b"".join(map(_line, rows))
-    files.append(path, lambda _: lines)
+    shared_files.append(path, lambda _: lines)
 
 
 def _line(row: object) -> bytes:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greenr_luigi import files, tables
+from greenr_luigi import shared_files, tables
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.labels import LabelError, folder_name
 from greenr_luigi.pictures.manifest import PerceptualHash
@@ -129,7 +129,7 @@ def append(root: Path, rows: Iterable[Record], check: Callable[[Curation], objec
             raise CurationError(f"{path}: {added!r} would be read as something else: use plainer words")
         return ((header if lacking or not old else "") + added).encode()
 
-    files.append(path, lines)
+    shared_files.append(path, lines)
     return added
 
 
@@ -145,7 +145,7 @@ def take_back(root: Path, lines: str) -> bool:
         return old if at < 0 else old[:at] + old[at + len(lines.encode()) :]
 
     if (root / FILE).exists():
-        files.update(root / FILE, change)
+        shared_files.update(root / FILE, change)
     return at >= 0
 
 

@@ -19,7 +19,7 @@ from types import FrameType
 
 from luigi.retcodes import retcode
 
-from greenr_luigi import config_check, files, lifetime, logs, run_history
+from greenr_luigi import config_check, files, lifetime, logs, run_history, shared_files
 from greenr_luigi.errors import REMEDIES, GreenrError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
 from greenr_luigi.operations import notifier, notify, prune
@@ -50,7 +50,7 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
     Returns Luigi's exit status. Another such run under the root is waited for."""
     stage = deploying_stage(module)
     data_root.mark(root)
-    with files.locked(root / LOCK, lambda who: show.say(f"waits for {who}")):
+    with shared_files.locked(root / LOCK, lambda who: show.say(f"waits for {who}")):
         down: Exception | None = getattr(stage, "serve_on", lambda *_: None)(root, {}, show.say)
         policy, to = config_check.of_section(config_check.run), notifier.addresses()
         for address in to:

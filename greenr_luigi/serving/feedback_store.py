@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from greenr_luigi import contracts, files
+from greenr_luigi import contracts, files, shared_files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, labels
 from greenr_luigi.pictures.terms import STRANGERS, Terms
@@ -100,7 +100,7 @@ def keep(
         return msgspec.json.encode(FeedbackRow(name, label, predicted, release, digest, now(), kept)) + b"\n"
 
     # The line first. A line without a picture is passed over; a picture without a line would never be looked at.
-    files.append_line(folder / LOG, line)
+    shared_files.append_line(folder / LOG, line)
     if not picture.exists():
         files.write(picture, data)
     return name

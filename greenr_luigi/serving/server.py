@@ -19,7 +19,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from greenr_luigi import files
+from greenr_luigi import files, shared_files
 from greenr_luigi.serving import elsewhere, processes, rollout
 from greenr_luigi.serving.launch import LAUNCH, launch
 from greenr_luigi.serving.processes import Running
@@ -141,7 +141,11 @@ def wait_for_end(run_dir: Path) -> bool:
 
 def _alone(run_dir: Path) -> contextlib.AbstractContextManager[None]:
     """While nobody else starts or stops a server there."""
-    return files.locked(run_dir / LOCK, patience=PATIENCE) if run_dir.is_dir() else contextlib.nullcontext()
+    return (
+        shared_files.locked(run_dir / LOCK, patience=PATIENCE)
+        if run_dir.is_dir()
+        else contextlib.nullcontext()
+    )
 
 
 def stays_stopped(run_dir: Path) -> bool:

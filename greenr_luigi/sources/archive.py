@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from greenr_luigi import contracts, files
+from greenr_luigi import contracts, files, shared_files
 from greenr_luigi.contracts import ContractError
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.staleness import listing, regular
@@ -98,7 +98,7 @@ def opened(folder: Path, root: Path) -> Path:
         (store := root / UNPACKED).mkdir(parents=True, exist_ok=True)
         if (known := _known(store, folder)) is not None:
             return known
-        with files.locked(store / LOCK):
+        with shared_files.locked(store / LOCK):
             return _known(store, folder) or _unpacked(store, folder)
     except OSError as error:
         where = f"--folder {folder} cannot be unpacked in {root / UNPACKED}"

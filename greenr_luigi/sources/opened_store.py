@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from greenr_luigi import contracts, files
+from greenr_luigi import contracts, files, shared_files
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import Examine, examine
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow
@@ -74,7 +74,7 @@ def _locked(root: Path, label: str, on_wait: OnWait) -> Iterator[Path]:
     folder = collected.folder(root, label)
     files.refuse_strange_link(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
+    with shared_files.locked(folder.with_name(f".{folder.name}.lock"), on_wait):
         for path in folder.iterdir():
             if files.is_left_of(path, NAMES):
                 path.unlink()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from greenr_luigi import files
+from greenr_luigi import shared_files
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.file_system import FLOCK
 
@@ -157,7 +157,7 @@ def _noted(path: Path, most: int, seconds: float) -> float:
             return content
         return msgspec.json.encode([*recent, now])
 
-    files.update(path, note)
+    shared_files.update(path, note)
     return wait
 
 

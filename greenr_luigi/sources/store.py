@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from greenr_luigi import contracts, files
+from greenr_luigi import contracts, files, shared_files
 from greenr_luigi.pictures import door
 from greenr_luigi.pictures.examine import Examine, examine
 from greenr_luigi.pictures.manifest import PictureRow, Refusal
@@ -136,7 +136,7 @@ class Store:
             lines = _lines(self._unsaved)
             # In place: to write the whole file again would take longer with each picture that is there. What a power
             # cut leaves half-written stands in UNSAVED, too.
-            files.append_line(self.log, lambda last, end: lines)
+            shared_files.append_line(self.log, lambda last, end: lines)
             self.log.with_name(UNSAVED).unlink()
         self._unsaved, self._flushed = [], 0
 

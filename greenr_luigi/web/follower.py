@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from greenr_luigi import cores, files
+from greenr_luigi import cores, shared_files
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.serving import releases, rollout
 from greenr_luigi.serving.state import (
@@ -151,7 +151,7 @@ class Follower:
         with contextlib.ExitStack() as slot:
             with contextlib.suppress(TimeoutError):  # Somebody holds it: then without.
                 slot.enter_context(
-                    files.locked(
+                    shared_files.locked(
                         self.settings.run_dir / f"loading-{os.getpid() % slots}.lock", patience=LOADING
                     )
                 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import files, run_history
+from greenr_luigi import run_history, shared_files
 from greenr_luigi.operations import unattended
 from greenr_luigi.operations.terminal import Show
 from greenr_luigi.operations.unattended import LOG_NAME, LOGS
@@ -163,7 +163,7 @@ def test_a_second_one_waits(toy):
     (toy / "do").write_text("")
     (toy / "data").mkdir()
     with contextlib.ExitStack() as ending:
-        with files.locked(toy / "data" / "run.lock"):
+        with shared_files.locked(toy / "data" / "run.lock"):
             process = ending.enter_context(start())
             assert process.stdout.readline().startswith(f"waits for process {os.getpid()}")
         assert process.communicate()[0] == "ServeToy  is done\n" and process.returncode == 0

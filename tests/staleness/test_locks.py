@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import files
+from greenr_luigi import shared_files
 from greenr_luigi.errors import GreenrError, os_refusals_explained
 from greenr_luigi.staleness import data_root, locks
 from greenr_luigi.staleness.output_folder import lock
@@ -44,7 +44,7 @@ def held(path: Path, how: str, mode: str = "r", **more: object) -> Iterator[int]
 
 
 def whole(path: Path, on_wait: locks.OnWait, patience: float) -> contextlib.AbstractContextManager[None]:
-    return files.locked(path, on_wait, patience)
+    return shared_files.locked(path, on_wait, patience)
 
 
 def output(path: Path, on_wait: locks.OnWait, patience: float) -> contextlib.AbstractContextManager[None]:
@@ -72,7 +72,11 @@ def test_who_waits_is_told_again_and_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(locks, "TELL", 0.02)
     heard: list[str] = []
     path = tmp_path / "lock"
-    with files.locked(path), pytest.raises(locks.LockTimeoutError), files.locked(path, heard.append, 0.2):
+    with (
+        shared_files.locked(path),
+        pytest.raises(locks.LockTimeoutError),
+        shared_files.locked(path, heard.append, 0.2),
+    ):
         pass
     assert len(heard) > 1 and set(heard) == {"another thread of this process"}
 
@@ -80,24 +84,24 @@ def test_who_waits_is_told_again_and_again(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_of_lines_that_is_held_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "UPDATE", 0.05)
+    monkeypatch.setattr(shared_files, "UPDATE", 0.05)
     path = tmp_path / "log"
     path.write_text("one\n")
     with (
         held(tmp_path / ".log.lock", "flock", "a") as pid,
         pytest.raises(locks.LockTimeoutError, match=f"by process {pid} on"),
     ):
-        files.append(path, lambda _: b"two\n")
-    files.append(path, lambda _: b"two\n")
+        shared_files.append(path, lambda _: b"two\n")
+    shared_files.append(path, lambda _: b"two\n")
     assert path.read_text() == "one\ntwo\n" and [*tmp_path.iterdir()] == [path]
 
 
-@pytest.mark.parametrize("add", [files.append, files.append_line])
+@pytest.mark.parametrize("add", [shared_files.append, shared_files.append_line])
 def test_whoever_may_read_a_file_of_lines_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add: Callable[..., None]
 ) -> None:
     """A neighbour who locked a history could keep others from deploying."""
-    monkeypatch.setattr(files, "UPDATE", 0.05)
+    monkeypatch.setattr(shared_files, "UPDATE", 0.05)
     path = tmp_path / "log"
     path.write_text("one\n")
     with held(path, "flock"), held(path, "lockf"):
@@ -110,7 +114,7 @@ def make_all_locks(root: Path) -> list[Path]:
     data_root.mark(root)
     with data_root.held_alone(root, pytest.fail):
         pass
-    with lock(root / "Stage" / "it", fcntl.LOCK_EX, pytest.fail), files.locked(root / "lock"):
+    with lock(root / "Stage" / "it", fcntl.LOCK_EX, pytest.fail), shared_files.locked(root / "lock"):
         pass
     return [path for path in sorted(root.rglob("*lock")) if path.is_file()]
 
@@ -129,7 +133,7 @@ def test_a_lock_that_root_makes_belongs_to_whose_folder_it_lies_in(tmp_path: Pat
     """Its owner could not open it otherwise."""
     os.chown(tmp_path, NOBODY, -1)
     for _ in range(2):
-        with files.locked(tmp_path / "lock"):
+        with shared_files.locked(tmp_path / "lock"):
             assert (tmp_path / "lock").stat().st_uid == NOBODY
 
 
@@ -151,7 +155,7 @@ def test_what_is_another_users_stays_as_it_is_and_is_named() -> None:
 def _another_users(path: Path) -> None:
     path.touch(0o644)
     os.chown(path, NOBODY, NOBODY)
-    with files.locked(path):
+    with shared_files.locked(path):
         pass
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     try:
@@ -160,7 +164,7 @@ def _another_users(path: Path) -> None:
         path.parent.chmod(0o777)
         os.seteuid(NOBODY)
         refused = pytest.raises(GreenrError, match=rf"lock \({path} belongs to user root\): no permission")
-        with refused, os_refusals_explained(), files.locked(path):
+        with refused, os_refusals_explained(), shared_files.locked(path):
             pass
     finally:
         os.seteuid(0)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from greenr_luigi import files
+from greenr_luigi import shared_files
 from greenr_luigi.serving import publishing, releases, rollout
 from greenr_luigi.web import classifier, follower, trial
 from greenr_luigi.web.follower import Follower
@@ -288,6 +288,6 @@ def test_a_held_lock_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.
     ours = Follower(Settings(tmp_path / "releases", tmp_path / "server"))
     ours.swap()
     second = tiny_release.deploy(tmp_path / "releases", 1)
-    with files.locked(tmp_path / "server" / "loading-0.lock"):
+    with shared_files.locked(tmp_path / "server" / "loading-0.lock"):
         ours.swap()
     assert ours.model is not None and ours.model.digest == second and ours.problem is None
