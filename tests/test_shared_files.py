@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import files, shared_files
+from greenr_luigi import shared_files
 from greenr_luigi.staleness import regular
 
 ADD_LINES = """
