@@ -22,6 +22,7 @@ from greenr_luigi.commands.command import MANY, in_few
 from greenr_luigi.operations import usage
 from greenr_luigi.review import page
 from greenr_luigi.serving import rollout
+from greenr_luigi.text import percent
 from tests import tiny_release
 from tests.staleness.test_regular import in_the_place_of
 from tests.stamped import finish
@@ -347,7 +348,8 @@ def test_releases_are_listed_with_what_a_choice_between_them_needs(tmp_path, cap
     (store / third / "model.json").unlink()
     assert cli.main(["releases", "--root", str(tmp_path)]) == 0
     words = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    told = f"accuracy {tiny_release.METRICS.accuracy:.1%} of {tiny_release.METRICS.pictures.test} held-out pictures"
+    metrics = tiny_release.METRICS
+    told = f"accuracy {percent(metrics.accuracy, 1)} of {metrics.pictures.test} held-out pictures"
     assert re.fullmatch(rf"{first}  \d{{4}}-\d\d-\d\d \d\d:\d\d  {told}", words[first])
     assert words[second].endswith(f"{told}  serves now")
     assert words[third].endswith("its model.json cannot be read")

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from greenr_luigi.errors import GreenrError
+from greenr_luigi.text import percent
 from greenr_luigi.training import launch
 from greenr_luigi.training.train import Hyperparameters
 from tests import walk
@@ -93,7 +94,7 @@ def test_a_stage_trains_in_two_processes_and_counts_for_any_number(tmp_path):
     assert info["processes"] == 2 and info["recipe"] == "finetune"
     first, *_, last = info["history"]
     assert last["valid_loss"] < 0.7 * first["valid_loss"]
-    said = f"TrainModel 100 %  trained; {last['error_rate']:.1%} of the validation pictures are wrong"
+    said = f"TrainModel 100 %  trained; {percent(last['error_rate'], 1)} of the validation pictures are wrong"
     assert said in run.output
     assert pipeline.causes(*TWO[:2], stage="TrainModel") == {}
     # The same again is the same.
