@@ -77,6 +77,8 @@ def from_elsewhere(request: tornado.httputil.HTTPServerRequest) -> bool:
 
 
 class Refused(tornado.web.RequestHandler):
+    """Answers 403, and why."""
+
     def initialize(self, words: str) -> None:
         self.words = words
 

@@ -29,6 +29,8 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Picture:
+    """A picture that may come into the data set, and where its file lies."""
+
     row: PictureRow
     path: Path
 

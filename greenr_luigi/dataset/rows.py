@@ -77,6 +77,8 @@ class SplitNote:
 
 @dataclass(frozen=True)
 class RefusedFile:
+    """A file of a person, by its name in their folder, and why it was not taken."""
+
     name: str
     message: str
 

@@ -45,6 +45,8 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 class Decoder:
+    """A process that decodes, with the connection to it."""
+
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:

@@ -36,6 +36,8 @@ EXTRA = "pip install 'greenr_luigi[heic]'"
 
 
 class Item(NamedTuple):
+    """An item of a file: its four-letter type, where its bytes lie, and its properties, by type, beginning and end."""
+
     kind: bytes
     extents: list[tuple[int, int]]
     properties: list[tuple[bytes, int, int]]

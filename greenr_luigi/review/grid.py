@@ -47,10 +47,14 @@ class Decide(msgspec.Struct):
 
 
 class TakeBack(msgspec.Struct):
+    """The batch of decisions to take back, by its number."""
+
     number: int
 
 
 class Grid:
+    """All pictures as a grid: what its addresses answer. `command`: what makes a run take the decisions in."""
+
     def __init__(self, batches: Batches, catalogue: Catalogue, command: str) -> None:
         self.root, self.batches, self.thumbnails = batches.root, batches, Thumbnails(batches.root)
         self.catalogue, self.command = catalogue, command
@@ -149,8 +153,7 @@ class Grid:
     def about(self, request: Request[Any]) -> Response:
         """What is known of a picture, for a person: lines of a name and a value."""
         with self._explained():
-            picture, curation = self._picture(request), self._now()[1]
-        return answer(facts(picture, curation))
+            return answer(facts(self._picture(request)))
 
     def _now(self) -> tuple[Listing, Curation]:
         return self.catalogue.listing(), decisions.read_curation(self.root / decisions.FILE)
@@ -171,7 +174,8 @@ class Grid:
             raise HTTPException(409, str(error)) from None
 
 
-def facts(picture: Picture, curation: Curation) -> list[tuple[str, str]]:
+def facts(picture: Picture) -> list[tuple[str, str]]:
+    """What is known of a picture, for a person: names and values."""
     row, opinion = picture.row, picture.opinion
     found = [
         ("Found as", " and ".join(picture.labels)),

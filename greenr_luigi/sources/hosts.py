@@ -44,6 +44,8 @@ class NotAsked(Unfetched):
 
 @dataclass
 class Host:
+    """What is known of a host that is asked."""
+
     #: Not to be asked before (time.monotonic), and why: the reason of an Unfetched.
     closed_until: float = 0.0
     why: str = "http-429"

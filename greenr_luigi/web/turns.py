@@ -19,6 +19,8 @@ IN_A_ROW = 16
 
 
 class Job(NamedTuple):
+    """The work for one picture, and what will hold what came of it."""
+
     work: Callable[[], Any]
     result: Future[Any]
 
