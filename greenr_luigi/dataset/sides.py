@@ -110,19 +110,19 @@ def fill_empty(pictures: Iterable[Picture], near: NearDuplicates, sides: dict[Un
     is, and whose near-duplicates and other classes do not stay behind."""
     classes: dict[str, set[Unit]] = defaultdict(set)
     rows: dict[Unit, list[PictureRow]] = defaultdict(list)
-    looks: dict[PerceptualHash, set[Unit]] = defaultdict(set)
+    of_hash: dict[PerceptualHash, set[Unit]] = defaultdict(set)
     for picture in pictures:
         unit = unit_of(picture.row)
         classes[picture.row.label].add(unit)
         rows[unit].append(picture.row)
-        looks[picture.row.perceptual_hash].add(unit)
+        of_hash[picture.row.perceptual_hash].add(unit)
 
     def is_free(unit: Unit) -> bool:
         hashes = {row.perceptual_hash for row in rows[unit]}
         alike = {*hashes}.union(*(near.of.get(hash, ()) for hash in hashes))
         return (
             _given(rows[unit]) in (None, "train")
-            and all(looks.get(hash, {unit}) == {unit} for hash in alike)
+            and all(of_hash.get(hash, {unit}) == {unit} for hash in alike)
             and all(
                 any(other != unit and sides[other] == sides[unit] for other in classes[label])
                 for label in {row.label for row in rows[unit]}

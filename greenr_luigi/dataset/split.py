@@ -83,10 +83,10 @@ def split(
     )
     pictures = leave_out(pictures, excluded, lambda p: cannot_stay.get(p.row.sha256))
     fill_empty(pictures, near, side_of, division.seed)
-    looks: dict[PerceptualHash, list[str]] = defaultdict(list)
+    by_hash: dict[PerceptualHash, list[str]] = defaultdict(list)
     for picture in (*pictures, *(out for out, _, _ in excluded)):
-        looks[picture.row.perceptual_hash].append(picture.row.sha256[:16])
-    split_rows = [_row(picture, side_of[unit_of(picture.row)], near, looks) for picture in pictures]
+        by_hash[picture.row.perceptual_hash].append(picture.row.sha256[:16])
+    split_rows = [_row(picture, side_of[unit_of(picture.row)], near, by_hash) for picture in pictures]
     _check(downloads, split_rows, excluded)
     _link(pictures, split_rows, out, on_progress)
     note = _note(split_rows, folder)
@@ -120,13 +120,13 @@ def _by_side(counts: Counter[str]) -> str:
 
 
 def _row(
-    picture: Picture, side: str, near: NearDuplicates, looks: Mapping[PerceptualHash, Sequence[str]]
+    picture: Picture, side: str, near: NearDuplicates, by_hash: Mapping[PerceptualHash, Sequence[str]]
 ) -> SplitRow:
-    """`looks`: the sha16 of all pictures by hash."""
+    """`by_hash`: the sha16 of all pictures by hash."""
     row, alike = picture.row, set[str]()
     if side == "test":
         hashes = row.perceptual_hash, *near.of.get(row.perceptual_hash, ())
-        alike = {sha16 for hash in hashes for sha16 in looks.get(hash, ())} - {row.sha256[:16]}
+        alike = {sha16 for hash in hashes for sha16 in by_hash.get(hash, ())} - {row.sha256[:16]}
     file = f"{side}/{folder_name(row.label)}/{row.sha256[:16]}{picture.path.suffix}"
     return SplitRow(**vars(row) | {"file": file, "side": side, "near": " ".join(sorted(alike)) or None})
 

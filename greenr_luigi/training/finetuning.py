@@ -1,8 +1,8 @@
 """Goes on to train the upper part of a body when its head has learned: slower, and better where pictures are many.
 
 The lower part stays as it came (splitting.py), so each view of a picture passes it once, and what comes out is kept on
-disk for the length of the training (looks.py): epochs then cost a third. Memory holds a batch, however many pictures
-there are."""
+disk for the length of the training (activations.py): epochs then cost a third. Memory holds a batch, however many
+pictures there are."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from torch import nn
 from greenr_luigi.dataset.pixels import Pixels
 from greenr_luigi.progress import OnProgress, part
 from greenr_luigi.training import distributed, features, folds, heads, splitting
+from greenr_luigi.training.activations import Activations
 from greenr_luigi.training.callbacks import BestAverage, FrozenStatistics, TimeLimit
 from greenr_luigi.training.libraries import fv
-from greenr_luigi.training.looks import Looks
 from greenr_luigi.training.recipes import Ingredients
 from greenr_luigi.training.saved_model import Epoch
 
@@ -36,7 +36,7 @@ TENTHS = 10
 LEARNING_RATES = slice(3e-4, 1e-3)
 SMOOTHING = 0.1
 #: Floating-point operations a second that a small machine can be trusted with. By this, and not by the clock, it is
-#: decided for how many looks and epochs there is time: the same pictures give the same model on a busy machine, unless
+#: decided for how many views and epochs there is time: the same pictures give the same model on a busy machine, unless
 #: it is too busy to come to their end.
 SPEED = 30e9
 #: Of the time, what may be spent on looking at pictures.
@@ -45,9 +45,9 @@ LOOKING = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """How many looks to take at pictures, and for how many epochs to learn from what was seen."""
+    """How many views of pictures the lower part is to see, and for how many epochs the upper one learns from that."""
 
-    looks: int
+    views: int
     epochs: int
 
 
@@ -100,7 +100,7 @@ def fit(
     # In no order of classes, as there may be no time for all; to each process as many as to each other.
     shuffled = [teaching[n] for n in torch.randperm(len(teaching)).tolist()]
     mine = distributed.dealt(shuffled)[: len(shuffled) // distributed.world()]
-    wanted = max(1, planned.looks // distributed.world())
+    wanted = max(1, planned.views // distributed.world())
 
     @torch.inference_mode()
     def below(batch: Pixels) -> torch.Tensor:
@@ -113,11 +113,11 @@ def fit(
 
     with ExitStack() as closing:
 
-        def looks(at: Sequence[Path]) -> Looks:
-            return Looks(closing.enter_context(TemporaryFile(dir=given.root)), at, training.image_size)
+        def activations(at: Sequence[Path]) -> Activations:
+            return Activations(closing.enter_context(TemporaryFile(dir=given.root)), at, training.image_size)
 
         def watched(at: Sequence[Path], labels: torch.Tensor) -> Any:
-            of_watched = looks(at)
+            of_watched = activations(at)
             of_watched.take(below, len(at))
             return heads.batch_loader(
                 len(at),
@@ -135,7 +135,7 @@ def fit(
 
         of_valid = watched(valid_paths, valid_y)
         of_held = watched([paths[n] for n in held], y[held])
-        seen = looks([paths[n] for n in mine])
+        seen = activations([paths[n] for n in mine])
         seen.take(below, wanted, go_on)
         pictures = min(distributed.of_all(min(seen.number, len(mine))))
         bs = min(pictures, distributed.batch_size(BATCH) // distributed.world())

@@ -219,9 +219,9 @@ def test_how_much_there_is_time_for_is_reckoned_not_measured():
     most = finetuning.VIEWS, finetuning.EPOCHS
     assert plan(1500, 224, 15) == finetuning.Plan(1500 * most[0], most[1])
     few, more = plan(1500, 224, 1), plan(1500, 224, 5)
-    assert few.looks < more.looks and few.epochs < more.epochs <= most[1]
+    assert few.views < more.views and few.epochs < more.epochs <= most[1]
     # Not all are looked at, if there is no time to learn from them.
-    assert plan(1_000_000, 224, 15).looks < 1_000_000 and plan(1_000_000, 224, 15).epochs == 1
+    assert plan(1_000_000, 224, 15).views < 1_000_000 and plan(1_000_000, 224, 15).epochs == 1
     assert plan(1, 224, 1e308) == finetuning.Plan(*most)
 
 

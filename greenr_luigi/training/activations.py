@@ -14,10 +14,10 @@ from greenr_luigi.dataset.pixels import Pixels
 from greenr_luigi.training import features
 
 
-class Looks:
-    """Looks at pictures: at all of them in view 0 (dataset/views.py), then at all in view 1, and so on; `number` of
-    them, a row each, in half precision. `file`: a temporary one under the data root, since /tmp may be memory; it has
-    no name and is gone with the process."""
+class Activations:
+    """Of pictures: of all of them in view 0 (dataset/views.py), then of all in view 1, and so on; `number` of them, a
+    row each, in half precision. `file`: a temporary one under the data root, since /tmp may be memory; it has no name
+    and is gone with the process."""
 
     def __init__(self, file: BinaryIO, paths: Sequence[Path], image_size: int) -> None:
         self.file, self.paths, self.image_size = file, paths, image_size
@@ -29,7 +29,7 @@ class Looks:
         number: int,
         go_on: Callable[[int], bool] = lambda number: True,
     ) -> None:
-        """Take so many looks, by the lower part `below`; or fewer, as `go_on` is told after each batch how many there
+        """Take so many, by the lower part `below`; or fewer, as `go_on` is told after each batch how many there
         are, and says whether there is time for more."""
         for view in range(-(-number // max(1, len(self.paths)))):
             paths = self.paths[: number - view * len(self.paths)]
