@@ -67,7 +67,8 @@ def out_of_fold(
         loaders = fv.DataLoaders(heads.whole_batches(len(x) // size, batches), heads.whole_batches(0, tuple))
         learn = fv.Learner(loaders, side_by_side, cbs=[judging], loss_func=loss_of_all, metrics=fv.error_rate)
         told = _of_heads(on_progress, len(numbers))
-        heads.fit_one_cycle(learn, training.epochs, heads.learning_rate(size), told, wd=weight_decay)
+        peak = heads.learning_rate(size)
+        heads.fit_one_cycle(learn, training.epochs, peak, told, heads=len(held), wd=weight_decay)
     return judged()
 
 

@@ -25,13 +25,14 @@ Labelled = tuple[torch.Tensor, torch.Tensor]
 
 
 class EpochProgress(fv.Callback):  # type: ignore[misc]
-    """Tells of each epoch that is done."""
+    """Tells of each epoch that is done. `heads`: how many the training loss is the sum of."""
 
-    def __init__(self, on_progress: OnProgress) -> None:
-        self.on_progress = on_progress
+    def __init__(self, on_progress: OnProgress, heads: int = 1) -> None:
+        self.on_progress, self.heads = on_progress, heads
 
     def after_epoch(self) -> None:
-        numbers = zip(self.recorder.metric_names[1:-1], self.recorder.log[1:], strict=True)
+        train_loss, *others = self.recorder.log[1:]
+        numbers = zip(self.recorder.metric_names[1:-1], (train_loss / self.heads, *others), strict=True)
         # Nothing is told of the validation pictures where there are none.
         told = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in numbers if value is not None)
         words = ", ".join(told)
@@ -40,11 +41,16 @@ class EpochProgress(fv.Callback):  # type: ignore[misc]
 
 
 def fit_one_cycle(
-    learn: Any, epochs: int, learning_rate: float | slice, on_progress: OnProgress, **options: Any
+    learn: Any,
+    epochs: int,
+    learning_rate: float | slice,
+    on_progress: OnProgress,
+    heads: int = 1,
+    **options: Any,
 ) -> list[Epoch]:
     """Train a learner in place by fastai's fit_one_cycle, and return what its recorder noted of each epoch; NaN is what
-    takes validation pictures where there are none."""
-    with learn.no_bar(), learn.no_logging(), learn.added_cbs(EpochProgress(on_progress)):
+    takes validation pictures where there are none. `heads`: as for EpochProgress."""
+    with learn.no_bar(), learn.no_logging(), learn.added_cbs(EpochProgress(on_progress, heads)):
         learn.fit_one_cycle(epochs, learning_rate, **options)
     return [
         Epoch(*(math.nan if value is None else float(value) for value in row))

@@ -93,10 +93,13 @@ def test_of_a_hundred_classes_those_recognised_worst_are_listed_first(tmp_path):
     counts = {side: dict.fromkeys(classes, 2) for side in ("train", "valid", "test")}
     per_class = class_metrics(classes, confusion)
     data = dataclasses.replace(metrics.data, counts=counts)
+    crossed = dataclasses.replace(metrics.cross_validation, pictures=1277)
     more = {"classes": classes, "confusion": confusion.tolist(), "per_class": per_class, "data": data}
+    more["cross_validation"] = crossed
     contracts.write(tmp_path / "e" / "metrics.json", dataclasses.replace(metrics, **more))
     report.write_report(tmp_path / "r.html", folders.dataset, folders.model, tmp_path / "e")
     page = (tmp_path / "r.html").read_text()
+    assert page.count("1,277 ") == 2 and "1277" not in page and "<h2>Confusions</h2>" in page
     confused, listed = page.partition('id="confusion"')[2].partition('id="classes"')[::2]
     assert re.search(r"kind 042</th><td class=.text.>kind 007</td><td>2</td><td>2<", confused)
     first, _, all_of_them = listed.partition("<details><summary>All 100 classes</summary>")
