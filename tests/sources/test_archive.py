@@ -81,7 +81,7 @@ def test_an_archive_is_as_good_as_its_folder(tmp_path: Path, name: str, make: Ca
 def test_it_is_unpacked_once_for_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, root = zipped(tmp_path / "a.zip", "a/1.jpg", "b/1.jpg"), tmp_path / "data"
     first = archive.opened(path, root)
-    monkeypatch.setattr(archive, "_unpack", lambda *_: pytest.fail("unpacked again"))
+    monkeypatch.setattr(archive, "unpack", lambda *_: pytest.fail("unpacked again"))
     assert archive.opened(path, root) == first
     os.utime(path, ns=(1, 1))
     assert archive.opened(path, root) == first
