@@ -6,6 +6,7 @@ unpacked/<sha16>.json    which archive that was, by path, size and time
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from greenr_luigi.contracts import ContractError
 from greenr_luigi.sources.source import SourceError
 from greenr_luigi.sources.unpacking import FOREIGN, unpack
 from greenr_luigi.staleness import regular
-from greenr_luigi.staleness.traces import file_sha256
 
 UNPACKED, PARTIAL, LOCK = "unpacked", ".unpacking", ".lock"
 SUFFIXES = (
@@ -99,7 +99,9 @@ def _known(store: Path, archive: Path) -> Path | None:
 
 def _unpacked(store: Path, archive: Path) -> Path:
     note = Note.of(archive)
-    folder = store / file_sha256(archive)[:16]
+    with regular.reading(archive) as file:
+        # Not by staleness.traces, of which an edit would make every collection of a folder stale.
+        folder = store / hashlib.file_digest(file, "sha256").hexdigest()[:16]
     if not folder.is_dir():
         partial = store / f"{PARTIAL}-{folder.name}"
         if partial.exists():
