@@ -27,6 +27,7 @@ from greenr_luigi.training.recipes import RECIPES
 
 #: Where and how, which shape no output.
 PLUMBING = ("root", "force", "wait_hours")
+INTERRUPTED = "it was interrupted, as by Ctrl-C, SIGTERM or a shutdown: the next run takes it up"
 
 
 class StageError(GreenrError):
@@ -156,7 +157,12 @@ class PipelineStage(Stage):
         # Lent by Luigi as long as it runs; its page, on which this is a link, stands two folders below that of runs.
         if lent := getattr(self, "set_tracking_url", None):
             lent(f"../../runs/{run_history.RUN}" + (f"?log={run_history.LOG}" if run_history.LOG else ""))
-        super().run()
+        try:
+            super().run()
+        except KeyboardInterrupt:
+            # Of which Luigi tells no handler.
+            note(self, "failed", INTERRUPTED, faults=[f"{self.task_family} interrupted"])
+            raise
 
     @property
     def command(self) -> str:

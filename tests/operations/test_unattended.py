@@ -134,8 +134,8 @@ def test_whoever_ends_it_ends_the_run(toy):
         await_stage(toy, process)
         process.send_signal(signal.SIGTERM)
         said = process.communicate()[0]
-    assert process.returncode != 0 and "failed: " in said
-    assert run_history.read(toy / "data")[-1].outcome == "failed"
+    assert process.returncode != 0 and "failed: ServeToy: it was interrupted" in said
+    assert [event.outcome for event in run_history.read(toy / "data")] == ["failed", "failed"]
 
 
 @pytest.mark.slow
