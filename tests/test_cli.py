@@ -113,6 +113,12 @@ def test_a_root_that_a_decision_makes_is_for_its_owner_alone(tmp_path):
     assert {path.stat().st_mode & 0o077 for path in (root, root / "curation.csv")} == {0}
 
 
+def test_a_number_that_is_none_is_told_with_what_was_expected(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["prune", "--keep", "1.5", "--root", str(tmp_path)])
+    assert "argument --keep: '1.5': expected a whole number, 0 or more" in capsys.readouterr().err
+
+
 def test_what_a_person_has_stopped_stays_so_at_boot(tmp_path, capsys):
     (tmp_path / "server").mkdir()
     root = ["--root", str(tmp_path)]

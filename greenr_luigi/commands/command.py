@@ -43,6 +43,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more") from None
+
+
 JSON = option("--json", action="store_true", help="for scripts")
 
 

@@ -17,6 +17,7 @@ from greenr_luigi.commands.command import (
     megabytes,
     named_first,
     option,
+    whole,
 )
 from greenr_luigi.text import percent
 
@@ -140,7 +141,7 @@ COMMANDS = (
         prune_outputs,
         PRUNE,
         [
-            option("--keep", type=int, default=2, metavar="N", help=KEEP),
+            option("--keep", type=whole, default=2, metavar="N", help=KEEP),
             option("--dry-run", action="store_true", help="only say what would go"),
         ],
     ),

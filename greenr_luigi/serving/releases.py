@@ -112,8 +112,9 @@ def verify_touched(store: Path, digest: str) -> None:
 def read_note(store: Path, digest: str) -> ReleaseNote:
     """The release.json of a release. Raises ReleaseError if there is none, or none that can be read."""
     if not DIGEST.fullmatch(digest):
-        raise ReleaseError(f"{digest!r} is no release: expected 16 hex digits, one of {releases(store)}")
-    there = [other for other in releases(store) if other != digest] or "no others"
+        there = f"one of {', '.join(known)}" if (known := releases(store)) else "and there is none yet"
+        raise ReleaseError(f"{digest!r} is no release: expected 16 hex digits, {there}")
+    there = ", ".join(other for other in releases(store) if other != digest) or "no others"
     with _said_if_not_there(f"no release {digest} in {store}: there are {there}; {REMEDY}"):
         try:
             return contracts.read(store / digest / "release.json", ReleaseNote, REMEDY)

@@ -70,3 +70,15 @@ def test_the_newest_release_is_told_by_the_history_and_not_by_a_clock(tmp_path: 
     assert removal.superfluous(store, 3) == untried
     rollout.point(store, a)
     assert releases.releases(store) == [*untried, b, c, a]
+
+
+def test_what_is_no_release_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(releases.ReleaseError, match=r"'x' is no release: .*, and there is none yet$"):
+        releases.read_note(tmp_path / "none", "x")
+    store = tmp_path / "releases"
+    known = three(store)
+    with pytest.raises(releases.ReleaseError, match=f"expected 16 hex digits, one of {', '.join(known)}$"):
+        releases.read_note(store, "x")
+    with pytest.raises(releases.ReleaseError, match=f"there are {', '.join(known)}; "):
+        releases.read_note(store, "0" * 16)
