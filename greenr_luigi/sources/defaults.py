@@ -33,6 +33,11 @@ def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
         if found.get("source") == "":
             found["source"] = _source_of(folder) if folder else SOURCE
         if found.get("classes") == ():
+            if folder and found.get("root") == folder:
+                raise SettingError(
+                    f"--root {folder} is the --folder, too, so that the folders of outputs would count as classes: "
+                    f"choose another --root, such as {folder / 'data'}, or name the classes in --classes"
+                )
             classes = registry.find(found["source"]).classes if folder and found.get("source") else None
             pattern = found.get("label_pattern", "")
             request = Request("", "", folder=folder, label_pattern=pattern, root=found.get("root", Path()))

@@ -315,6 +315,15 @@ def test_a_data_root_beside_the_classes_is_none(tmp_path: Path) -> None:
     assert layout.classes(tmp_path) == ["ripe", "unripe"]
 
 
+def test_outputs_among_the_classes_are_an_error_unless_these_are_named(tmp_path: Path) -> None:
+    mine = tree(tmp_path / "mine", "ripe/1.jpg", "unripe/2.jpg")
+    with pytest.raises(
+        SettingError, match=f"--root {mine} is the --folder, too, .* such as {mine}/data, or name"
+    ):
+        graph(mine, mine)
+    assert len(graph(mine, mine / "data")) == len(graph(mine, mine, "--classes=ripe,unripe")) > 2
+
+
 def test_accents_composed_in_two_ways_are_one_class(tmp_path: Path) -> None:
     mine = tree(tmp_path, f"train/{NFD}/1.jpg", "train/a/1.jpg", f"test/{NFC}/1.jpg", "test/a/1.jpg")
     assert layout.classes(mine) == [NFC, "a"]
