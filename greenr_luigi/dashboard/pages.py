@@ -48,7 +48,7 @@ class Bar:
     width: float
     height: float
     outcome: str
-    told: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def bars(runs: Sequence[Shown]) -> list[Bar]:
             width=max(step - 2, 1),
             height=max(HEIGHT * event.seconds / most, 2),
             outcome=event.outcome,
-            told=f"{event.ended[:16].replace('T', ' ')}: {event.outcome}, {duration(event.seconds)}",
+            title=f"{event.ended[:16].replace('T', ' ')}: {event.outcome}, {duration(event.seconds)}",
         )
         for number, (_, event) in enumerate(ended)
     ]

@@ -68,12 +68,12 @@ def answer_all(connection: Connection, model: Model, allow: tuple[Network, ...],
                 given.extend(connection.recv())
                 while given and len(begun) < AHEAD:
                     begun.append((given[0], begin(given.popleft(), fetching, allow)))
-            answers.append(found(model, *begun.popleft()))
+            answers.append(answer_one(model, *begun.popleft()))
             if given:
                 begun.append((given[0], begin(given.popleft(), fetching, allow)))
 
 
-def found(model: Model, given: Input, read: Callable[[], Read]) -> Found:
+def answer_one(model: Model, given: Input, read: Callable[[], Read]) -> Found:
     """As the page answers for the same bytes, and of a person's own file in a format that is no visitor's, too."""
     try:
         data, seen = read()

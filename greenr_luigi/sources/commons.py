@@ -49,10 +49,10 @@ def results(response: Answer) -> list[Result]:
         )
     # Where nothing is found, it says no more than that this is all.
     pages = answer["query"]["pages"].values() if "query" in answer or "batchcomplete" not in answer else ()
-    return each(sorted(pages, key=place), result)
+    return each(sorted(pages, key=rank), result)
 
 
-def place(page: Any) -> float:
+def rank(page: Any) -> float:
     """By how well a page fits; one that does not say stands last."""
     try:
         return float(page["index"])
