@@ -14,7 +14,7 @@ import pytest
 
 from greenr_luigi.errors import SettingError
 from greenr_luigi.operations.prune import prune
-from greenr_luigi.sources import archive
+from greenr_luigi.sources import archive, unpacking
 from greenr_luigi.staleness import data_root
 from tests.sources.test_layout import BESIDE, NFC, NFD, graph, tree
 
@@ -158,7 +158,7 @@ def test_what_is_no_good_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, make: Callable[[Path], Path], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("MOST_FILES", 40), ("MOST_TIMES", 1), ("ANYWAY", 1 << 16)):
-        monkeypatch.setattr(archive, name, value)
+        monkeypatch.setattr(unpacking, name, value)
     path = make(tmp_path / "x.zip")
     if (
         not path.read_bytes().startswith(b"PK")
