@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import os
 import signal
@@ -134,6 +135,7 @@ def _needed_settings(command: Command) -> contextlib.AbstractContextManager[None
     return settings.mistakes_told(lambda words: print(f"greenr: {words}", file=sys.stderr))
 
 
+@functools.cache
 def build_parser() -> argparse.ArgumentParser:
     # Before the command and behind it; the later one holds.
     everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)

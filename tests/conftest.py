@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import compileall
 import gc
 import math
 import os
@@ -16,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core; two that take all of them for their arithmetic wait for each other most of the time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from greenr_luigi.about import PACKAGE
 from greenr_luigi.staleness import memo
 from tests import shared
 from tests.pipeline import Pipeline, copy_of_ready, make_ready
@@ -23,6 +25,11 @@ from tests.pipeline import Pipeline, copy_of_ready, make_ready
 # A busy machine is no failure of a property.
 settings.register_profile("greenr", deadline=None)
 settings.load_profile("greenr")
+settings.register_profile("quick", settings.get_profile("greenr"), max_examples=25)
+
+
+#: Fixtures that train a model, or start a server: a test with one of them is slow, whether it says so or not.
+SLOW = {"ready", "deployed", "live", "behind", "feedback_on"}
 
 
 def is_quick(config: pytest.Config) -> bool:
@@ -49,6 +56,30 @@ def pytest_make_collect_report(
             "import it in a slow test"
         )
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if is_quick(config):
+        settings.load_profile("quick")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        # Where PYTHONDONTWRITEBYTECODE is set, each process of the tests would compile all that it imports.
+        for name in ("greenr_luigi", "tasks"):
+            compileall.compile_dir(PACKAGE.parent / name, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Of the tests, too, what has been compiled is kept."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if SLOW.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker("slow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -192,6 +192,7 @@ def test_a_fault_in_a_module_of_stages_is_a_traceback(text, error, tmp_path, mon
         cli.main(["status", "--module", "faulty_stages", "--root", str(tmp_path / "data")])
 
 
+@pytest.mark.slow
 def test_a_module_of_ones_own_goes_before_ours_and_that_is_one_line(tmp_path):
     """Where Python looks in the working directory first."""
     (tmp_path / "tasks.py").write_text("x = 1\n")
@@ -361,6 +362,7 @@ def test_releases_are_listed_with_what_a_choice_between_them_needs(tmp_path, cap
     assert words[third].endswith("its model.json cannot be read")
 
 
+@pytest.mark.slow
 def test_every_error_of_ours_has_one_root():
     bases = {
         node.name: [ast.unparse(base).split(".")[-1] for base in node.bases]

@@ -282,6 +282,7 @@ def test_luigi_logs_what_a_person_can_mend_without_a_traceback(caplog):
     assert bug_too.count("Traceback") == 1
 
 
+@pytest.mark.slow
 def test_a_notebook_that_imports_the_stages_goes_on(tmp_path):
     (tmp_path / "luigi.cfg").write_text("[TrainModle]\nepochs = 3")
     script = (
@@ -293,6 +294,7 @@ def test_a_notebook_that_imports_the_stages_goes_on(tmp_path):
     assert (program.returncode, program.stdout, program.stderr) == (0, line, "")
 
 
+@pytest.mark.slow
 def test_the_file_that_is_wrong_or_missing_is_named(tmp_path, monkeypatch, capsys, config):
     settings_file = tmp_path / "my settings.cfg"
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(settings_file))
@@ -309,6 +311,7 @@ def test_the_file_that_is_wrong_or_missing_is_named(tmp_path, monkeypatch, capsy
     assert str(error.value) == f"{settings_file}: [TrainModel] arch = 5%: write %% for a percent sign"
 
 
+@pytest.mark.slow
 def test_the_arguments_of_another_program_are_its_own(tmp_path):
     program = run(tmp_path, "-c", "import tasks", "--module", "tasks", "DeployAp", "--epochs", "0")
     assert (program.returncode, program.stderr) == (0, "")

@@ -30,7 +30,7 @@ ROUTED, START, RUN = 5, 30, 6 * 3600
 def objects(manifests: str) -> Objects:
     """By kind and name, without the digest of a generated one."""
     found = {}
-    for one in yaml.safe_load_all(manifests):
+    for one in yaml.load_all(manifests, yaml.CSafeLoader):
         name = one["metadata"]["name"]
         found[f"{one['kind']}/{name.rpartition('-')[0] if one['kind'] == 'ConfigMap' else name}"] = one
     return found

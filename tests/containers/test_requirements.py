@@ -12,7 +12,7 @@ import yaml
 
 from greenr_luigi.about import PACKAGE
 from greenr_luigi.serving.launch import LIBRARIES, WEB
-from greenr_luigi.staleness import code, libraries
+from greenr_luigi.staleness import code, libraries, memo
 
 REPOSITORY = PACKAGE.parent
 
@@ -21,6 +21,7 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@memo.question()
 def test_what_serving_requires_is_what_it_imports() -> None:
     lines = (REPOSITORY / "requirements/serve.txt").read_text().splitlines()
     required = {normalized(re.split(r"[^\w.-]", line)[0]) for line in lines if not line.startswith("#")}

@@ -33,6 +33,7 @@ def all_pairs(found: duplicates.HashMatrix, distance: int, first: int) -> list[t
 CHANGED = st.lists(st.tuples(st.integers(0, 19), FLIPS), max_size=20)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=20), CHANGED, st.integers(0, 60))
 def test_finds_all_and_nothing_else(

@@ -122,6 +122,7 @@ def test_what_is_dated_stays_when_later_pictures_come(
     assert all(replace(after[sha], near=one.near) == one for sha, one in before.items())
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(NEW)
 def test_near_duplicates_are_on_one_side_and_under_one_label(new: list[PictureRow]) -> None:
@@ -134,6 +135,7 @@ def test_near_duplicates_are_on_one_side_and_under_one_label(new: list[PictureRo
                 assert (kept[sha].side, kept[sha].label) == (kept[other].side, kept[other].label)
 
 
+@pytest.mark.slow
 def test_shares_are_about_what_was_asked_for() -> None:
     kept, _ = divided(many("a", 0, 500) + many("b", 5000, 500), test_share=0.2, valid_share=0.1)
     counts = Counter(one.side for one in kept.values())

@@ -18,6 +18,7 @@ def test_softmax_gives_probabilities_and_keeps_the_order(logits, temperature):
     assert (np.diff(rising) >= 0).all()
 
 
+@pytest.mark.slow
 def test_temperature_finds_what_was_done_to_honest_logits():
     generator = np.random.default_rng(0)
     honest = generator.normal(0, 2, (20_000, 3))

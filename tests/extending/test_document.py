@@ -35,6 +35,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_a_source_is_a_module_and_a_line(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (written / "archive.py").write_text(example("# archive.py"))
     monkeypatch.setattr(registry, "SOURCES", dict(registry.SOURCES))
@@ -70,6 +71,7 @@ def test_the_recipe_of_the_document_is_the_one_that_is_tested() -> None:
     assert function in text and entry.split(",")[0] in text
 
 
+@pytest.mark.slow
 def test_a_page_on_top_of_the_application(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (written / "opening_hours.py").write_text(example("# opening_hours.py"))
     tiny_release.deploy(written / "releases")

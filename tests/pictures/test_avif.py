@@ -83,6 +83,7 @@ def test_of_a_movie_the_still_picture_is_taken() -> None:
     assert left[0] > 200 > 60 > left[2] and right[2] > 200 > 60 > right[0]
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=40), st.integers(0, 2), st.data())
 @settings(max_examples=300, deadline=None)
 def test_whatever_its_boxes_say_they_are_read(noise: bytes, which: int, data: st.DataObject) -> None:

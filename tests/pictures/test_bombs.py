@@ -143,6 +143,7 @@ REASONS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_would_take_for_ever_is_refused() -> None:
     made = slow()
     for name, data in made.items():
@@ -215,6 +216,7 @@ def test_what_a_jpeg_carries_beside_its_pixels_is_no_scan() -> None:
     bombs.check(data)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=80), st.sampled_from(["JPEG", "PNG"]), st.booleans(), st.data())
 @settings(max_examples=300, deadline=None)
 def test_whatever_a_file_says_of_its_parts_it_is_counted(

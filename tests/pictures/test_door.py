@@ -264,6 +264,7 @@ def test_bombs_are_refused_before_they_go_off() -> None:
 PARTS = [encoded(drawn(), kind) for kind in door.FORMATS]
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300), st.sampled_from(PARTS), st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_comes_is_a_picture_or_refused(noise: bytes, part: bytes, data: st.DataObject) -> None:

@@ -141,6 +141,7 @@ def test_colours_are_those_of_its_profile() -> None:
     assert np.abs(seen - np.asarray(plain)).max() > 10
 
 
+@pytest.mark.slow
 def test_a_large_one_is_shrunk_and_limits_are_those_of_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = door.read(heic(Image.new("RGB", (2_400, 2_000)), quality=10), 224)
     assert picture.size == (2_400, 2_000) and min(picture.image.size) >= 448 > picture.image.width // 2
@@ -249,6 +250,7 @@ def test_boxes_that_would_take_long_to_read_are_refused() -> None:
 SAMPLE = heic(drawn("RGBA"), tile_size=0)[:700]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("none_is_idle")
 def test_one_process_reads_many_and_each_thread_has_one() -> None:
     data = heic(drawn())
@@ -261,6 +263,7 @@ def test_one_process_reads_many_and_each_thread_has_one() -> None:
     assert first in apart.DECODERS.idle and len(apart.DECODERS.idle) <= cores.allowed()
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_decoder_refuses_the_picture_and_the_next_is_read(
     decoder_that: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_crash_of_the_decoder_refuses_the_picture_and_the_next_is_read(
         assert like(data, drawn())
 
 
+@pytest.mark.slow
 def test_a_picture_without_end_is_given_up(
     decoder_that: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

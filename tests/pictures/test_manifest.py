@@ -40,6 +40,7 @@ def by_sha(row: PictureRow) -> str:
     return row.sha256
 
 
+@pytest.mark.slow
 @anywhere
 @given(st.lists(st.builds(PictureRow, **ROW), max_size=6, unique_by=by_sha))
 def test_pictures_survive_as_lines(tmp_path: Path, rows: list[PictureRow]) -> None:
@@ -50,6 +51,7 @@ def test_pictures_survive_as_lines(tmp_path: Path, rows: list[PictureRow]) -> No
     assert (tmp_path / "m").read_bytes() == first
 
 
+@pytest.mark.slow
 @anywhere
 @given(
     st.lists(

@@ -58,6 +58,7 @@ def made(task: DownloadImages) -> traces.Snapshot:
     return {name: file._replace(mtime_ns=0) for name, file in traces.snapshot(task.output_folder).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 20, 35])
 def test_the_same_bytes_in_parts_as_at_once(tmp_path: Path, pictures: Path, limit: int) -> None:
     whole = download(tmp_path / "one", pictures, 1000, limit=limit)
@@ -114,6 +115,7 @@ def test_a_class_that_grows_large_and_small_again(tmp_path: Path, pictures: Path
     assert made(task) == small
 
 
+@pytest.mark.slow
 def test_a_picture_that_was_damaged_meanwhile_is_read_again(tmp_path: Path, pictures: Path) -> None:
     task = download(tmp_path, pictures)
     assert luigi.build(task.requires(), local_scheduler=True, log_level="WARNING")
@@ -144,6 +146,7 @@ def test_a_part_that_cannot_be_read_says_what_to_do(tmp_path: Path, line: str) -
         [*checking.of_parts(folder.SOURCE, [tmp_path], Request("grass", "grass", folder=tmp_path))]
 
 
+@pytest.mark.slow
 def test_a_folder_is_listed_once_for_all_its_parts(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +171,7 @@ def test_the_order_is_that_of_the_folder(pictures: Path) -> None:
     assert listed == sorted({*listed}.difference(in_folders)) + in_folders
 
 
+@pytest.mark.slow
 def test_status_and_history_tell_of_all_parts_together(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +196,7 @@ def test_status_and_history_tell_of_all_parts_together(
     assert len(told("--root", str(root), "usage")) == 4  # What its checks found is kept, too.
 
 
+@pytest.mark.slow
 def test_status_examines_each_part_once(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

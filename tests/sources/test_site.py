@@ -366,7 +366,7 @@ def test_what_a_page_shows_and_leads_to() -> None:
         b"<img src='" + b"a" * 1_000_000 + b"'>",
         b"<img srcset='" + b"a," * 500_000 + b"'>",
         b"<div>" * 200_000 + b"<img src=a.jpg>",
-        b"<a href=x>" * 300_000,
+        pytest.param(b"<a href=x>" * 300_000, marks=pytest.mark.slow),
         b"<title>" + b"a" * 3_000_000,
         b"<base href='http://[bad'><a href='http://[worse'>",
     ],

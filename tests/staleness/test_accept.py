@@ -79,6 +79,7 @@ def test_a_missing_or_damaged_output_is_no_thing_to_accept(root, damage, words):
         toys.Merge(root=root).accept()
 
 
+@pytest.mark.slow
 def test_nothing_is_accepted_while_a_run_works_on_it(root):
     build(root)
     merge = toys.Merge(root=root)

@@ -14,7 +14,7 @@ import pytest
 
 import tasks
 from greenr_luigi.sources import registry
-from greenr_luigi.staleness import code, libraries, modules
+from greenr_luigi.staleness import code, libraries, memo, modules
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
 from tests.pipeline import REPOSITORY
@@ -231,6 +231,7 @@ def test_what_an_upgrade_that_was_cut_short_left_counts_for_nothing(install, ord
 
 
 @functools.cache
+@memo.question()
 def of_each_stage():
     """The distributions that each stage records, DownloadImages for each source."""
     found = {}

@@ -74,6 +74,7 @@ def held(output):
     holder.join()
 
 
+@pytest.mark.slow
 def test_lock_tells_who_holds_it_and_a_killed_holder_blocks_nobody(root):
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()

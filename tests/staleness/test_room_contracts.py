@@ -61,7 +61,8 @@ def copy(tmp_path_factory):
         shutil.copytree(PACKAGE.parent / name, folder / name, ignore=ignored)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modules, "folders_of", lambda package: [str(folder.joinpath(*package.split(".")))])
-        recorded = [code.snapshot(code.sources(shaping, own)) for _, own, shaping in STAGES]
+        with memo.question():
+            recorded = [code.snapshot(code.sources(shaping, own)) for _, own, shaping in STAGES]
         yield folder / "greenr_luigi", recorded
 
 
@@ -77,16 +78,13 @@ def stale_after_edit(copy):
         for path in paths:
             before[path] = path.read_text()
             path.write_text(before[path] + "\nEDITED = True\n")
-        stale = []
-
-        def compare():
-            for (name, own, shaping), record in zip(STAGES, recorded, strict=True):
-                if code.changed(record, shaping, own):
-                    stale.append(name)
-
         # One question, in which each file is read once.
-        memo.Memo().answer("stale", compare)
-        return stale
+        with memo.question():
+            return [
+                name
+                for (name, own, shaping), record in zip(STAGES, recorded, strict=True)
+                if code.changed(record, shaping, own)
+            ]
 
     yield edit
     for path, text in before.items():

@@ -315,6 +315,7 @@ def test_a_data_root_may_move(root, tmp_path):
     assert build(moved) == []
 
 
+@pytest.mark.slow
 def test_under_luigid_a_stage_runs_again_at_once(root, tmp_path):
     """With the luigi.cfg that we ship; Luigi by itself grants nothing for ten seconds after."""
     with luigid(PACKAGE, tmp_path / "state") as port:

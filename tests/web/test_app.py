@@ -46,6 +46,7 @@ def inside(root: Path, *routes: Route, evaluated: bool = False, **settings: Any)
         yield client
 
 
+@pytest.mark.slow
 def test_an_answer_is_the_models_own_to_the_last_digit(tmp_path: Path) -> None:
     with inside(tmp_path) as client:
         told = client.post("/api/predict", files=YELLOW)

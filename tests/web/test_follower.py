@@ -168,6 +168,7 @@ def test_the_watch_goes_on_beside_a_model_that_never_ends(
     asyncio.run(look())
 
 
+@pytest.mark.slow
 def test_what_crashes_or_takes_all_memory_does_so_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +237,7 @@ def test_a_model_that_never_loads_in_the_worker_is_given_up(
     asyncio.run(look())
 
 
+@pytest.mark.slow
 def test_a_new_worker_takes_what_has_served_before_a_release_that_does_not_load(tmp_path: Path) -> None:
     first = tiny_release.deploy(tmp_path / "releases", 0)
     huge = deploy_other(tmp_path, "huge")
@@ -245,6 +247,7 @@ def test_a_new_worker_takes_what_has_served_before_a_release_that_does_not_load(
     assert ours.problem is not None and ours.problem.digest == huge
 
 
+@pytest.mark.slow
 def test_a_worker_begins_with_a_model_though_releases_are_replaced_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
