@@ -30,6 +30,7 @@ settings.register_profile("quick", settings.get_profile("greenr"), max_examples=
 
 #: Fixtures that train a model, or start a server: a test with one of them is slow, whether it says so or not.
 SLOW = {"ready", "deployed", "live", "behind", "feedback_on"}
+MEMORY = "/dev/shm"
 
 
 def is_quick(config: pytest.Config) -> bool:
@@ -58,9 +59,20 @@ def pytest_make_collect_report(
     return report
 
 
+def room_in_memory() -> bool:
+    """Whether files of tests may lie there: a container has 64 MiB of it, whose programs do not run."""
+    if not Path(MEMORY).is_dir():
+        return False
+    there = os.statvfs(MEMORY)
+    return there.f_bavail * there.f_frsize > 2 << 30 and not there.f_flag & os.ST_NOEXEC
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if is_quick(config):
         settings.load_profile("quick")
+        if room_in_memory():
+            # A disk is waited for at each of the many files that tests make and remove.
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         # Where PYTHONDONTWRITEBYTECODE is set, each process of the tests would compile all that it imports.
         for name in ("greenr_luigi", "tasks"):
