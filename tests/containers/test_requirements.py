@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from greenr_luigi.about import PACKAGE
@@ -21,6 +22,7 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 @memo.question()
 def test_what_serving_requires_is_what_it_imports() -> None:
     lines = (REPOSITORY / "requirements/serve.txt").read_text().splitlines()

@@ -26,6 +26,7 @@ def test_a_score_counts_what_is_named_wrongly():
     assert found.interval == pytest.approx((0.0456, 0.6994), abs=5e-5)
 
 
+@pytest.mark.slow
 def test_a_comparison_counts_the_pictures_that_only_one_names_rightly():
     serving, candidate = np.array([1, 1, 1, 0, 0], bool), np.array([1, 0, 0, 1, 0], bool)
     found = compare(["a", "b", "c", "d", "e"], candidate, serving)

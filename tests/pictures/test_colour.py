@@ -119,6 +119,7 @@ def test_steps_without_end_are_passed_by_and_the_rest_of_a_profile_holds() -> No
     assert np.abs(seen - np.asarray(scene())).mean() > 10
 
 
+@pytest.mark.slow
 def test_inks_are_converted_by_their_profile_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
     image = scene(1200, 900).convert("CMYK")
     bare, data = (encoded(image, "JPEG", icc_profile=profile, quality=95) for profile in (None, printer()))

@@ -304,6 +304,7 @@ def test_a_picture_that_takes_the_processor_is_given_up(
         pixels(heic(drawn()) + b"bad")
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(decoder_that: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     decoder_that("bytearray(2**30)")
     data = heic(drawn())

@@ -63,6 +63,7 @@ def sha(row: manifest.PictureRow) -> str:
     return row.sha256[:16]
 
 
+@pytest.mark.slow
 def test_each_filter_shows_its_pictures_and_says_how_many_the_others_would(
     page: Page, collected: Collected
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_search_that_fails_keeps_what_is_there(
     assert f"DownloadImages(grass): {failing.split(',')[0]} brought nothing" in "".join(said)
 
 
+@pytest.mark.slow
 def test_who_failed_is_asked_the_next_day_and_the_others_are_not(root: Root) -> None:
     root.show(openverse=DEAD, commons=range(8), bing=range(8, 20))
     assert root.run() == ["openverse", "commons", "bing"]
@@ -294,6 +295,7 @@ def test_where_no_network_answers_all_classes_are_drawn_and_it_is_said(root: Roo
     assert root.engines("grass", DRAWING) == {"openverse": 12}
 
 
+@pytest.mark.slow
 def test_a_network_that_swallows_everything_is_given_up_within_seconds(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,6 +249,7 @@ def normalized(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_everything_that_the_project_requires_shapes_a_stage_but_for_what_runs_and_shows_it():
     files = sorted((REPOSITORY / "requirements").iterdir())
     assert [file.name for file in files] == ["pipeline.txt", "serve.txt"]
@@ -259,6 +260,7 @@ def test_everything_that_the_project_requires_shapes_a_stage_but_for_what_runs_a
     assert required - seen - {"protego"} == {"luigi", "rich", "sqlalchemy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "names"),
     [
@@ -288,5 +290,6 @@ def test_libraries_of_a_stage(stage, names):
     assert names <= {normalized(name) for name in of_each_stage()[stage]}
 
 
+@pytest.mark.slow
 def test_a_source_records_nothing_of_another():
     assert of_each_stage()["DownloadImages folder"].isdisjoint({"icrawler", "requests"})
