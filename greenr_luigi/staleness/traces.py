@@ -19,7 +19,7 @@ STAMP = listing.STAMP
 
 
 class FileTrace(NamedTuple):
-    """What a file was."""
+    """What a file was. `sha256`: empty for one of a folder that may not be read, of which nothing can be made."""
 
     size: int
     mtime_ns: int
@@ -44,6 +44,13 @@ def sha256_if_there(path: Path) -> str | None:
         return file_sha256(path)
     except FileNotFoundError:
         return None
+
+
+def _sha256_in_folder(path: Path) -> str | None:
+    try:
+        return sha256_if_there(path)
+    except PermissionError:
+        return ""
 
 
 #: What a stage reads: a file, all files of a folder, a part of them, or what somebody says of some.
@@ -83,7 +90,11 @@ def known(path: Read, recorded: Snapshot) -> Known:
     if isinstance(path, Said):
         return {}
     found = ((status, recorded.get(name)) for name, status in walk(path))
-    return {(status.st_dev, status.st_ino): file for status, file in found if file and _is(status, file)}
+    return {
+        (status.st_dev, status.st_ino): file
+        for status, file in found
+        if file and file.sha256 and _is(status, file)
+    }
 
 
 def _is(status: os.stat_result, file: FileTrace) -> bool:
@@ -97,11 +108,12 @@ def snapshot(path: Read, known: Known = MappingProxyType({})) -> Snapshot:
         text = path.text.encode(errors="surrogateescape")
         return {"": FileTrace(len(text), 0, hashlib.sha256(text).hexdigest())}
     base, found = _base(path), Snapshot()
+    sha256_of = sha256_if_there if base != path and isinstance(path, Path) else _sha256_in_folder
     for name, status in sorted(walk(path)):
         same = known.get((status.st_dev, status.st_ino))
         if same and _is(status, same):
             found[name] = same
-        elif sha256 := sha256_if_there(base / name):
+        elif (sha256 := sha256_of(base / name)) is not None:
             found[name] = FileTrace(status.st_size, status.st_mtime_ns, sha256)
     return found
 
@@ -128,6 +140,7 @@ def files_changed(what: str, recorded: Snapshot | None, path: Read) -> str | Non
     if isinstance(path, Said):
         return None if snapshot(path) == recorded else f"{what} was edited"
     base, is_folder = _base(path), isinstance(path, Part) or path.is_dir()
+    sha256_of = _sha256_in_folder if is_folder else sha256_if_there
 
     def subject(name: str) -> str:
         return f"{what} file {printable(name)}" if is_folder else what
@@ -138,8 +151,9 @@ def files_changed(what: str, recorded: Snapshot | None, path: Read) -> str | Non
             return f"{subject(name)} was added"
         there.add(name)
         same_size = status.st_size == file.size
-        touched = status.st_mtime_ns != file.mtime_ns
-        if not same_size or (touched and sha256_if_there(base / name) != file.sha256):
+        # Whoever lets it be read leaves its time as it was.
+        touched = status.st_mtime_ns != file.mtime_ns or not file.sha256
+        if not same_size or (touched and sha256_of(base / name) != file.sha256):
             return f"{subject(name)} was edited"
     return next((f"{subject(name)} is missing" for name in recorded if name not in there), None)
 

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from greenr_luigi.staleness import traces
 from tests import toys
 from tests.toys import build
@@ -16,6 +18,23 @@ def test_a_file_that_vanishes_while_it_is_looked_at_is_not_there(root, monkeypat
     assert traces.snapshot(root / "inputs").keys() == {"a", "b"}
     before["c"] = before["c"]._replace(mtime_ns=0)
     assert traces.files_changed("inputs", before, root / "inputs") == "inputs file c was edited"
+
+
+def test_a_file_of_a_folder_that_may_not_be_read_is_a_file_whose_content_is_not_known(root, monkeypatch):
+    """Root may read everything, so that it is said here that it may not."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    inputs = root / "inputs"
+    with monkeypatch.context() as closed:
+        closed.setattr(traces, "file_sha256", refuse)
+        found = traces.snapshot(inputs)
+        assert {file.sha256 for file in found.values()} == {""} and traces.known(inputs, found) == {}
+        assert traces.files_changed("inputs", found, inputs) is None
+        with pytest.raises(PermissionError):
+            traces.snapshot(inputs / "a")
+    assert str(traces.files_changed("inputs", found, inputs)).endswith(" was edited")
 
 
 def test_touched_but_not_changed(root):
