@@ -41,10 +41,10 @@ def copy_limit(matrix: HashMatrix) -> int:
     so many bits, while copies differ in few. Goes down by STEP until at most ALIKE pairs a picture are in a step."""
     sample = matrix[:: -(-len(matrix) // SAMPLE)] if len(matrix) else matrix
     i, j = np.triu_indices(len(sample), 1)
+    first = np.bitwise_count(sample[i, 0] ^ sample[j, 0]) <= NEAR_FIRST
+    i, j = i[first], j[first]
     bits = np.bitwise_count(sample[i] ^ sample[j]).sum(1, dtype=np.int64)
-    counts = np.bincount(
-        bits[np.bitwise_count(sample[i, 0] ^ sample[j, 0]) <= NEAR_FIRST], minlength=NEAR + 1
-    )
+    counts = np.bincount(bits, minlength=NEAR + 1)
     # Pairs grow with the square of the pictures.
     allowed = max(1.0, ALIKE * len(matrix)) * (len(sample) / max(len(matrix), 1)) ** 2
     limit = NEAR

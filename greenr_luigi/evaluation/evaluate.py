@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, imports
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
@@ -47,9 +47,10 @@ def evaluate(
 
     Raises DataSetError if there is nothing to judge by, or a class or pictures that the model does not know.
     """
-    import torch
+    with imports.garbage_left():
+        import torch
 
-    from greenr_luigi.training import architectures, features, folds
+        from greenr_luigi.training import architectures, features, folds
 
     judged = folds.load(model)
     train, test = read_labels(dataset, "train"), pixels.read_rows(dataset, "test")

@@ -46,16 +46,18 @@ def divide(labels: Ints, groups: Sequence[str], seed: int, number: int = FOLDS) 
         digest = hashlib.blake2b(f"{seed} {group}".encode(), digest_size=8).digest()
         return -members[group].total(), digest
 
-    totals = np.bincount(labels)
-    shares, sizes = np.zeros((number, len(totals))), np.zeros(number, np.int64)
+    totals = np.bincount(labels).tolist()
+    # By class and fold. In plain numbers: of most groups, which are a picture, there is too little for arrays.
+    shares, sizes = [[0.0] * number for _ in totals], [0] * number
     of: dict[str, int] = {}
     for group in sorted(members, key=order):
-        classes, counts = (np.array(values) for values in zip(*members[group].items(), strict=True))
-        fullness = shares[:, classes] @ counts
+        counts = members[group].items()
+        fullness = [round(sum(shares[label][k] * n for label, n in counts), 9) for k in range(number)]
         # Where several have as little of these classes: the one with the fewest pictures.
-        of[group] = min(range(number), key=lambda k: (round(fullness[k], 9), sizes[k]))
-        shares[of[group], classes] += counts / totals[classes]
-        sizes[of[group]] += counts.sum()
+        chosen = of[group] = min(range(number), key=lambda k: (fullness[k], sizes[k]))
+        for label, n in counts:
+            shares[label][chosen] += n / totals[label]
+            sizes[chosen] += n
     fold = np.array([of[group] for group in groups], np.int64)
     for label in range(len(totals)):
         if len(where := np.unique(fold[labels == label])) == 1 and where[0] != ALWAYS:

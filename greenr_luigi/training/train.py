@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from greenr_luigi import contracts
+from greenr_luigi import contracts, imports
 from greenr_luigi.dataset import pixels
 from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import LabelRow, class_numbers, read_labels
@@ -67,10 +67,11 @@ def train(
     rows = train_rows + valid_rows
     classes = trainable_classes(dataset, rows if cross_validates else train_rows, valid_rows)
 
-    import torch
-    from safetensors.torch import save_file
+    with imports.garbage_left():
+        import torch
+        from safetensors.torch import save_file
 
-    from greenr_luigi.training import architectures, distributed, folds
+        from greenr_luigi.training import architectures, distributed, folds
 
     fold = folds.of_rows(rows if cross_validates else [], classes, how.seed)
     if cross_validates and (fold == folds.ALWAYS).all():
