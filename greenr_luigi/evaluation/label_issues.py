@@ -21,8 +21,9 @@ NAME = "label_issues.csv"
 EARLIER_NAME = "suspects.csv"
 #: scikit-learn's C; docs/benchmarks.md has what planted labels say of it.
 REGULARIZATION = 1e-3
-#: Pictures by whose features these are scaled at once.
-AT_ONCE = 10_000
+#: From how many pictures a model learns at most, so that memory does not grow with them; and of how many the features
+#: are copied at once.
+MOST, AT_ONCE = 20_000, 4096
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,31 @@ def out_of_fold_probabilities(features: Features, labels: Ints, fold: Ints) -> F
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    model = LogisticRegression(C=REGULARIZATION, max_iter=500)
     found = np.full((len(labels), len(np.unique(labels))), np.nan)
     # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
     with threadpool_limits(1):
         for k in np.unique(fold[fold >= 0]):
-            rest, held = fold != k, fold == k
-            x, scaler = features[rest], StandardScaler(copy=False)
-            # All at once, it would make an array of twice their size.
+            rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            chosen = _evenly_of_each(rest, labels)
+            # So much for each picture as if all were learned from.
+            model = LogisticRegression(C=REGULARIZATION * len(rest) / len(chosen), max_iter=500)
+            x, scaler = features[chosen], StandardScaler(copy=False)
+            # Of all at once, it would make an array of twice their size.
             for start in range(0, len(x), AT_ONCE):
                 scaler.partial_fit(x[start : start + AT_ONCE])
-            model.fit(scaler.transform(x), labels[rest])
-            del x
-            found[held] = model.predict_proba(scaler.transform(features[held]))
+            model.fit(scaler.transform(x), labels[chosen])
+            for start in range(0, len(held), AT_ONCE):
+                some = held[start : start + AT_ONCE]
+                found[some] = model.predict_proba(scaler.transform(features[some]))
     return found
+
+
+def _evenly_of_each(places: Ints, labels: Ints) -> Ints:
+    """At most MOST of some places, evenly of the whole of them, and beside these the first of each class."""
+    if len(places) <= MOST:
+        return places
+    _, first = np.unique(labels[places], return_index=True)
+    return places[np.union1d(np.arange(MOST) * len(places) // MOST, first)]
 
 
 def find_label_issues(

@@ -43,3 +43,20 @@ def test_planted_labels_are_found(tmp_path):
     ]
     (tmp_path / "label_issues.csv").rename(tmp_path / "suspects.csv")
     assert label_issues.read_label_issues(tmp_path) == again, "an evaluation of the version before"
+
+
+def test_of_many_pictures_some_of_each_class_are_learned_from(monkeypatch):
+    """As well as from all, where a class has few, too."""
+    chance = np.random.default_rng(0)
+    truth = np.r_[np.arange(400) % 2, [2] * 8]
+    features = (chance.normal(size=(408, 16)) + 5 * np.eye(16)[truth]).astype(np.float32)
+    labels = truth.copy()
+    labels[[5, 40, 77, 110]] ^= 1
+    fold = np.arange(408) % 5
+    of_all = label_issues.out_of_fold_probabilities(features, labels, fold)
+    monkeypatch.setattr(label_issues, "MOST", 150)
+    monkeypatch.setattr(label_issues, "AT_ONCE", 7)
+    of_some = label_issues.out_of_fold_probabilities(features, labels, fold)
+    assert np.allclose(of_some.sum(1), 1) and not np.array_equal(of_some, of_all)
+    assert (of_some.argmax(1) == of_all.argmax(1)).mean() > 0.9
+    assert {*np.argsort(of_some[np.arange(400), labels[:400]])[:8].tolist()} >= {5, 40, 77, 110}
