@@ -31,7 +31,7 @@ from greenr_luigi.training.architectures import load_model
 from greenr_luigi.training.libraries import fv
 
 #: How many pictures both are asked about at most.
-PARITY_PICTURES = 4
+PARITY_PICTURES = 16
 LIBRARIES = ("torch", "torchvision", "timm", "fastai", "onnx", "onnxruntime", "pillow", "numpy")
 
 
