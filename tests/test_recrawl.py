@@ -130,4 +130,4 @@ def test_a_source_that_brings_too_little_says_what_came_and_what_to_try(pipeline
     assert run.status == 30
     assert "brought no pictures of 'grass'" in run.output
     assert "25 format" in run.output
-    assert "Try " in run.output
+    assert "Add addresses to " in run.output

@@ -232,7 +232,8 @@ def _example(collection: Collection) -> str:
 def _remedy(source: Source, request: Request) -> str:
     if source.needs_folder:
         without = f"leave {request.label!r} out by naming the other classes in --classes"
-        return f"Add pictures to {request.folder}, or {without}"
+        what = "addresses" if source.is_list else "pictures"
+        return f"Add {what} to {request.folder}, or {without}"
     asked = {part.name for part in source.each}
     others = [f"--source {name}" for name in ("openverse", "bing", "folder", "sample") if name not in asked]
     return f"Try another query, another source ({', '.join(others)}), or your own pictures in --folder"

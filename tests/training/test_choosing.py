@@ -12,10 +12,11 @@ import pytest
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.intervals import wilson
 from greenr_luigi.pictures import manifest
-from greenr_luigi.training import choosing, launch, recipes, train
+from greenr_luigi.training import choosing, launch, recipes
 from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
+from tests.training import test_train
 from tests.training.test_train import HOW, without
 
 pytestmark = pytest.mark.slow
@@ -29,9 +30,9 @@ def naming(*wrong: int) -> choosing.folds.Bools:
     return np.isin(np.arange(PICTURES), wrong)
 
 
-def trained(folder: Path, dataset: Path | None = None, **options: object) -> Training:
+def trained(folder: Path, dataset: Path | None = None, on_progress=quiet, **how: object) -> Training:
     folder.mkdir(exist_ok=True)
-    return train.train(dataset or walk.walk().dataset, folder, replace(HOW, **options), on_progress=quiet)
+    return test_train.trained(dataset or walk.walk().dataset, folder, on_progress, **how)
 
 
 def model(folder: Path) -> bytes:
