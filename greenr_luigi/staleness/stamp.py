@@ -153,7 +153,10 @@ class Stamp(Trace):
 @functools.lru_cache(16)
 def _parsed(content: bytes) -> Stamp:
     """The stamp in a file of that content. Raises KeyError, ValueError, TypeError, RecursionError."""
-    entries = ADDED | json.loads(content)
+    read = json.loads(content)
+    if not isinstance(read, dict):
+        raise ValueError("it is no JSON object")
+    entries: dict[str, Any] = ADDED | read
     known = _hints(Stamp)
     if wrong := [name for name, each in known.items() if not _check(each)(entries[name])]:
         raise ValueError(f"{wrong[0]} is of no known form")

@@ -102,7 +102,7 @@ def test_what_changed_in_an_input_is_told(root):
             "its stamp cannot be read",
         ),
         (lambda p: (p / "stamp.json").write_text(""), "its stamp cannot be read"),
-        (lambda p: (p / "stamp.json").write_text("[]"), "its stamp cannot be read"),
+        (lambda p: (p / "stamp.json").write_text("[]"), "its stamp cannot be read (it is no JSON object)"),
         (lambda p: (p / "stamp.json").unlink(), "no output yet"),
         (lambda p: p.unlink(), "no output yet"),
         (lambda p: shutil.rmtree(p.resolve()), "no output yet"),

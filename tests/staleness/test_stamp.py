@@ -39,7 +39,7 @@ def test_what_is_written_is_read_and_what_a_later_version_says_besides_is_passed
     [
         ("", "Expecting value"),
         ('{"title": "Fi', "Unterminated string"),
-        ("[]", "and 'list'"),
+        ("[]", "it is no JSON object"),
         ("{}", "it lacks 'parameters'"),
         ('"\xff"', "'utf-8' codec"),
     ],
