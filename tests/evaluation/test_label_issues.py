@@ -60,3 +60,12 @@ def test_of_many_pictures_some_of_each_class_are_learned_from(monkeypatch):
     assert np.allclose(of_some.sum(1), 1) and not np.array_equal(of_some, of_all)
     assert (of_some.argmax(1) == of_all.argmax(1)).mean() > 0.9
     assert {*np.argsort(of_some[np.arange(400), labels[:400]])[:8].tolist()} >= {5, 40, 77, 110}
+
+
+def test_each_class_is_learned_from_however_few_are(monkeypatch):
+    monkeypatch.setattr(label_issues, "MOST", 2)
+    labels = np.arange(30) % 3
+    features = np.eye(3, dtype=np.float32)[labels]
+    found = label_issues.out_of_fold_probabilities(features, labels, np.arange(30) % 5)
+    assert np.allclose(found.sum(1), 1)
+    assert all(found[labels == k, k].min() > found[labels != k, k].max() for k in range(3))
