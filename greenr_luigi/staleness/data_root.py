@@ -9,10 +9,12 @@ may read what is made from then on. A folder that held other things before is le
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import stat
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from . import file_system, listing, locks, regular
 from .locks import PATIENCE, OnWait
 
 MARKER, LOCK = listing.DATA_ROOT, "data-root.lock"
+#: How the name of a marker that is being written begins.
+BESIDE = f".{MARKER}."
 FORMAT = 1
 ABOUT = "Outputs of Luigi stages. Only what the stages made is ever deleted here."
 #: Of one that was closed to others, once, and of one that is not ours to close. Earlier versions wrote OPEN.
@@ -74,18 +78,30 @@ def mark(root: Path) -> None:
     """Make a folder a data root, if it is none, and close it to others, if it holds nothing else. One that only lacks
     the marker was made by a version before it."""
     make(root)
+    if _marker(root) in (CLOSED, FOREIGN):
+        return
+    # Looked at before the marker is: who marks it meanwhile may have made more by now.
+    others = {path.name for path in root.iterdir() if not path.name.startswith(BESIDE)} - {MARKER, LOCK}
     there = _marker(root)
-    # A killed writer leaves the beginning of it; what else lies there is not ours.
+    # Earlier versions, when killed, left the beginning of it; what else lies there is not ours.
     if there in (CLOSED, FOREIGN) or not any(text.startswith(there) for text in (CLOSED, FOREIGN, OPEN)):
         return
-    ours = there == OPEN or {path.name for path in root.iterdir()} <= {MARKER, LOCK}
-    # Not through a link: it may lead anywhere.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with os.fdopen(regular.descriptor(root / MARKER, flags), "w") as file:
-        # Not before it can be written there: /proc is no data root.
-        if ours:
-            _close(root)
-        file.write(CLOSED if ours else FOREIGN)
+    ours = there == OPEN or not others
+    if (root / MARKER).is_symlink():
+        raise OSError(
+            errno.ELOOP, "it is a symbolic link, which may lead anywhere: remove it", str(root / MARKER)
+        )
+    beside = root / f"{BESIDE}{uuid.uuid4().hex}"
+    try:
+        with regular.opened(beside, "x") as file:
+            # Not before it can be written there: /proc is no data root.
+            if ours:
+                _close(root)
+            file.write(CLOSED if ours else FOREIGN)
+        # Whole at once: another run that begins reads it.
+        beside.replace(root / MARKER)
+    finally:
+        beside.unlink(missing_ok=True)
     make(root)
 
 

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,22 @@ def test_one_that_holds_other_things_is_left_as_it_is_and_what_is_made_there_is_
         toys.build(tmp_path)
         assert mode(tmp_path) == 0o755
     assert {mode(path) & 0o077 for path in tmp_path.glob("Final/.*/*")} == {0}
+
+
+def test_runs_that_begin_at_once_find_a_whole_marker(tmp_path):
+    """One of them read what another was about to write, and failed: "torn, or another program's"."""
+
+    def begin(root):
+        data_root.mark(root)
+        found = data_root.why_not_ours(root)
+        (root / "made").touch()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {*pool.map(begin, [tmp_path / f"{i // 4}" for i in range(800)])}
+    assert found == {None}
+    assert {mode(root) for root in tmp_path.iterdir()} == {0o700}
+    assert {path.name for path in tmp_path.glob("*/*")} == {data_root.MARKER, "made"}
 
 
 def test_one_that_cannot_be_marked_is_not_closed(tmp_path, monkeypatch):
