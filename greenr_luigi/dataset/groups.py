@@ -11,6 +11,7 @@ from greenr_luigi.dataset.cleaning import NearDuplicates, Picture
 from greenr_luigi.dataset.sides import unit_of
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures.manifest import PictureRow
+from greenr_luigi.text import composed
 
 
 class GroupError(GreenrError):
@@ -27,8 +28,8 @@ def grouped(pictures: Sequence[Picture], pattern: str) -> list[Picture]:
     """
     together = [*pictures]
     if pattern:
-        expression = re.compile(pattern)
-        names = [_captured(expression, picture.row.file_url or "") for picture in pictures]
+        expression = re.compile(composed(pattern))
+        names = [_captured(expression, composed(picture.row.file_url or "")) for picture in pictures]
         if pictures and not any(names):
             shown = next((one.row.file_url for one in pictures if one.row.file_url), pictures[0].row.file)
             raise GroupError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -104,8 +105,12 @@ def _named(given: Path, word: str) -> Input:
 
 
 def _there(given: Path, word: str) -> str:
-    """The path that a word means, if there is one: from the working folder, else from the folder of the list."""
-    places = (word, _bare(word), f"{given.parent / _bare(word)}")
+    """The path that a word means, if there is one: from the working folder, else from the folder of the list; its
+    accents composed or not, where there is none as it is written."""
+    words = [word]
+    if not word.isascii():
+        words += [unicodedata.normalize(form, word) for form in ("NFC", "NFD")]
+    places = [path for one in words for path in (one, _bare(one), f"{given.parent / _bare(one)}")]
     return next((path for path in places if os.path.lexists(path.replace("\0", ""))), "")
 
 

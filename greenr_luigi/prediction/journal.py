@@ -23,7 +23,7 @@ import msgspec
 from greenr_luigi import contracts
 from greenr_luigi.lists import is_address
 from greenr_luigi.prediction.inputs import Input
-from greenr_luigi.prediction.rows import Found
+from greenr_luigi.prediction.rows import Found, FoundBefore
 from greenr_luigi.staleness import locks, regular
 
 FOLDER, NAME = "predicting", re.compile(r"[0-9a-f]{16}\.jsonl")
@@ -48,8 +48,8 @@ class Journal:
         place = os.fsencode(regular.real(given))
         self.path = root / FOLDER / f"{hashlib.sha256(place).hexdigest()[:16]}.jsonl"
         beginning = msgspec.json.encode(Beginning(place.decode(errors="backslashreplace"), digest)) + b"\n"
-        #: Of what was found before: how much of it the file holds, and how many of it have been taken over.
-        self.size = self.taken = 0
+        #: Bytes of the file that tell what was found before.
+        self.size = 0
         with self._told():
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
             self._open()
@@ -104,8 +104,7 @@ class Journal:
                 # What stands before it has vanished since, for rows and inputs have one order.
                 found_before = ahead.pop(next(iter(ahead)))
             if found_before and found_before.seen == seen(given):
-                self.taken += 1
-                yield given, Found(found_before.row)
+                yield given, FoundBefore(found_before.row)
             else:
                 yield given, None
 

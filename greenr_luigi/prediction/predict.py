@@ -9,7 +9,7 @@ from greenr_luigi import cores
 from greenr_luigi.export.model_card import read_card
 from greenr_luigi.prediction.inputs import inputs
 from greenr_luigi.prediction.journal import Journal
-from greenr_luigi.prediction.rows import Row
+from greenr_luigi.prediction.rows import FoundBefore, Row
 from greenr_luigi.prediction.workers import Workers
 from greenr_luigi.serving import rollout
 from greenr_luigi.web.settings import Settings
@@ -35,7 +35,7 @@ class Prediction:
             raise rollout.none_has_served(settings.store)
         self.digest, self.classes = digest, read_card(settings.store / digest).classes
         self.total = sum(1 for _ in inputs(given, written))
-        #: How many a run that was ended early had found.
+        #: How many of the rows so far a run that was ended early had found.
         self.taken = 0
 
     def rows(self) -> Iterator[Row]:
@@ -46,6 +46,6 @@ class Prediction:
         ):
             for found in workers.answers(journal.known(inputs(self.given, self.written))):
                 journal.note(found)
-                self.taken = journal.taken
+                self.taken += isinstance(found, FoundBefore)
                 yield found.row
             journal.end()

@@ -44,6 +44,10 @@ class Found:
     seen: tuple[int, int] | None = None
 
 
+class FoundBefore(Found):
+    """By a run that was ended early."""
+
+
 def answered(path: str, answer: Answer) -> Row:
     highest, reason, message = answer.probabilities[answer.label], None, None
     if not answer.familiar:

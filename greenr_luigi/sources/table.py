@@ -139,7 +139,7 @@ def _read(path: Path) -> Table | None:
             continue
         if labelled := composed(hot.get(line, "") if label is None else said.get(label, "")):
             on = _side(side, said.get(side, "")) if side else None
-            of_group = (said.get(group) if group else None) or None
+            of_group = composed(said.get(group, "")) or None if group else None
             rows.append(Row(name, labelled, on, of_group, f"{path.name}, line {line}"))
     return Table(rows, label or f"{rest[0]} to {rest[-1]}", guessed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def groups(pattern: str, *columns: str) -> list[str | None]:
 )
 def test_the_group_is_what_is_captured(pattern: str, expected: list[str | None]) -> None:
     assert groups(pattern) == expected
+
+
+def test_a_group_is_one_however_accents_are_composed() -> None:
+    written = [unicodedata.normalize(form, "Gänse/Blüte1_2.jpg") for form in ("NFC", "NFD")]
+    rows = [replace(row(n), file_url=path) for n, path in enumerate([*written, "Gänse/Blüte2.jpg"])]
+    for form in ("NFC", "NFD"):
+        pattern = unicodedata.normalize(form, r"(Blüte\d)")
+        found = grouped([Picture(one, Path()) for one in rows], pattern)
+        assert [one.row.group for one in found] == ["Blüte1", "Blüte1", "Blüte2"]
 
 
 def test_a_column_counts_where_no_pattern_finds_anything() -> None:

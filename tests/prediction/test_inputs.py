@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def test_a_list_line_by_line_from_the_working_folder_or_from_its_own() -> None:
         ("none.jpg", "none.jpg"),
         ("a.jpg", "a.jpg"),
     ]
+
+
+@pytest.mark.parametrize(("on_disk", "listed"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+def test_a_list_finds_names_however_their_accents_are_composed(on_disk: str, listed: str) -> None:
+    name = unicodedata.normalize(on_disk, "Gänse/blümchen.jpg")
+    put(f"Bücher/{name}")
+    word = unicodedata.normalize(listed, name)
+    Path("Bücher/list.txt").write_text(f'{word}\n"{word}"\n')
+    assert [one.file for one in inputs(Path("Bücher/list.txt"))] == [f"Bücher/{name}"] * 2
 
 
 def test_a_list_with_quotes_and_with_addresses_that_are_not_of_the_web() -> None:

@@ -63,7 +63,6 @@ def test_what_a_run_has_found_the_next_one_knows_until_one_comes_to_its_end(file
         assert [before.row for _, before in kept.known(files) if before] == [
             found(name).row for name in "abcd"
         ]
-        assert kept.taken == 4
         kept.end()
     assert known(files) == ""
 
@@ -154,7 +153,7 @@ def test_whatever_came_and_went_each_is_known_as_itself_or_not_at_all(
     before: list[str], now: list[str], window: int
 ) -> None:
     kept = object.__new__(Journal)
-    kept.taken, journal_window = 0, journal.WINDOW
+    journal_window = journal.WINDOW
     kept._rows = lambda: iter([found(name) for name in before])  # type: ignore[method-assign]
     journal.WINDOW = window
     try:

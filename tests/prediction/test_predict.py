@@ -24,6 +24,7 @@ from greenr_luigi import cli
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.prediction import journal, workers
 from greenr_luigi.prediction.inputs import Input
+from greenr_luigi.prediction.predict import Prediction
 from greenr_luigi.prediction.workers import Workers
 from greenr_luigi.serving import rollout
 from greenr_luigi.staleness import data_root
@@ -292,6 +293,24 @@ def test_no_more_pictures_are_taken_than_are_asked_soon(root: Path) -> None:
             assert found == number  # type: ignore[comparison-overlap]
             assert taken <= number + 2 * workers.WINDOW + 2
     assert not made.workers
+
+
+def test_what_is_taken_over_counts_as_it_is_printed(root: Path) -> None:
+    """And not as it is read ahead: the pace and the time left of the first rows were below 0."""
+    fill(Path("pictures"), 30, "yellow")
+    settings = Settings(root / "releases")
+
+    def fail(words: str) -> None:
+        raise AssertionError(words)
+
+    for begin in (0, 20):
+        made = Prediction(root, Path("pictures"), settings, None, fail)
+        assert made.total == 30
+        rows = made.rows()
+        for number in range(1, 21 + begin // 2):
+            next(rows)
+            assert made.taken == min(number, begin)
+        rows.close()
 
 
 def test_no_library_for_training_is_loaded() -> None:
