@@ -17,7 +17,7 @@ from greenr_luigi import config_check, run_history
 from greenr_luigi.errors import GreenrError, SettingError, os_refusals_explained
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
-from greenr_luigi.stage import PipelineStage
+from greenr_luigi.stage import INTERRUPTED, PipelineStage
 from greenr_luigi.staleness.stage import logger
 from greenr_luigi.staleness.stamp import Stamp, stamps
 from tasks.evaluate import EvaluateModel
@@ -198,6 +198,9 @@ def note_run(deployment: DeployApp) -> None:
         stale = deployment.stale_because()
     except GreenrError as error:
         stale = str(error)
+    # What ends this process, if an exception does. Between two stages no other line tells of it.
+    if stale and getattr(sys, "last_type", None) is KeyboardInterrupt:
+        stale = INTERRUPTED
     try:
         stages = [event for event in run_history.read(root) if event.run == run_history.RUN]
     except OSError as error:

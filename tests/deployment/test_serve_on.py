@@ -72,6 +72,21 @@ def test_so_does_a_run_that_is_interrupted(deployed: Pipeline) -> None:
     assert (last.kind, last.outcome) == ("run", "failed") and INTERRUPTED in last.because
 
 
+def test_so_does_one_that_is_interrupted_between_two_stages(deployed: Pipeline) -> None:
+    reboot(deployed)
+    (deployed.home / "between.py").write_text(
+        "import tasks\n"
+        "def interrupt(stage):\n"
+        "    raise KeyboardInterrupt\n"
+        "tasks.TrainModel.on_success = interrupt\n"
+    )
+    run = deployed.run("--epochs", "8", "--module", "between")
+    assert [*run.ran] == ["TrainModel"] and run.status != 0
+    assert served(run.output) == rollout.current(deployed.root / "releases")
+    last = run_history.read(deployed.root)[-1]
+    assert (last.kind, last.outcome, last.because) == ("run", "failed", INTERRUPTED)
+
+
 def test_a_run_that_does_not_deploy_starts_no_server(deployed: Pipeline, tmp_path: Path) -> None:
     deployed.stop()
     failed = deployed.run("--folder", str(tmp_path / "nowhere"), stage="SplitDataset")
