@@ -70,10 +70,12 @@ class Rules:
     room: Callable[[int], Awaitable[None]] | None = None
     #: Within which a host is asked, for each address that leads on; waiting for it counts to no deadline.
     turn: Callable[[URL], AbstractAsyncContextManager[None]] = lambda url: contextlib.nullcontext()
+    #: Awaited before an address is asked to which another has led; what it raises ends the fetch. Counts to no deadline.
+    leads_to: Callable[[URL], Awaitable[None]] | None = None
 
 
 async def fetch(address: str, rules: Rules) -> bytes:
-    """The bytes behind an address. Raises Unfetched, and what `turn` raises."""
+    """The bytes behind an address. Raises Unfetched, and what `turn` and `leads_to` raise."""
     url = check(address, rules)
     try:
         async with asyncio.timeout(rules.seconds) as deadline:
@@ -86,6 +88,9 @@ async def fetch(address: str, rules: Rules) -> bytes:
                     return answer
                 url, wait = answer
                 await asyncio.sleep(wait)
+                if rules.leads_to:
+                    with _paused(deadline):
+                        await rules.leads_to(url)
     except TimeoutError:
         raise Unfetched("slow", f"it did not answer in {rules.seconds:.3g} seconds") from None
     raise Unfetched("address", f"it leads on more than {MOST_REDIRECTS} times")

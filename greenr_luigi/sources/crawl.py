@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 
 import aiohttp
 from yarl import URL
@@ -40,8 +41,9 @@ class Crawl:
             raise SourceError(f"{request.query!r} is no address of a site: {error}") from None
         folder, _, last = self.start.path.rpartition("/")
         self.below = f"{folder}/" if not last or web_page.SUFFIX.search(last) else f"{self.start.path}/"
-        self.session = download.session(request)
-        self.robots = Robots(self.session)
+        session = download.session(request)
+        self.robots = Robots(session)
+        self.session = replace(session, leads_to=self._wait_for)
         self._lock = threading.Lock()
         #: Of hosts whose robots.txt says how seldom to ask: by all crawls of the data root together.
         self._places = Places(1, 0, request.root / hosts.SHARED)
@@ -107,8 +109,6 @@ class Crawl:
             said_by_host[:] = [head.getall(name, []) for name in ("X-Robots-Tag", "tdm-reservation")]
 
         content = self.session.page(f"{address}", permits).content
-        if came != address and (refused := self.robots.refuses(f"{came}")):
-            raise refused
         try:
             page = web_page.read(content, came)
         except ValueError as error:

@@ -43,7 +43,8 @@ PORTS = frozenset({80, 443, *range(1024, 2**16)})
 @dataclass(frozen=True)
 class Session:
     """As whom to ask, which networks that are not public may be asked, and how long. `hosts`: what is known of those
-    that are asked. `opt_outs`: whether a picture is left that its host keeps from models."""
+    that are asked. `opt_outs`: whether a picture is left that its host keeps from models. `leads_to`: called, in a
+    thread, with an address to which another has led, before it is asked; raises Unavailable if it may not be."""
 
     agent: str = field(default_factory=about.agent)
     allow: Sequence[Network] = ()
@@ -51,6 +52,7 @@ class Session:
     retries: int = RETRIES
     hosts: Hosts = field(default_factory=Hosts)
     opt_outs: bool = True
+    leads_to: Callable[[URL], object] | None = None
 
     def get(self, url: str, most_bytes: int = MAX_PAGE_BYTES, **headers: str) -> Answer:
         """What lies at an address; what passes is tried again. Raises Unavailable: "address", "inside",
@@ -93,7 +95,15 @@ class Session:
             allow=self.allow,
             proxy=functools.lru_cache(MOST_PROXIED)(proxy),
             ssl=trusted(certificates()),
+            leads_to=self._led if self.leads_to else None,
         )
+
+    async def _led(self, url: URL) -> None:
+        assert self.leads_to
+        try:
+            await asyncio.to_thread(self.leads_to, url)
+        except Unavailable as why:
+            raise NotAsked(why.reason, str(why)) from None
 
     @functools.cached_property
     def _picture_rules(self) -> Rules:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import urllib.parse
 from dataclasses import dataclass, field
 
 from protego import Protego
 
-from greenr_luigi import about
+from greenr_luigi import about, lists
 from greenr_luigi.sources.download import Session
 from greenr_luigi.sources.source import PASSING, Unavailable
 
@@ -16,6 +17,8 @@ from greenr_luigi.sources.source import PASSING, Unavailable
 MAX_BYTES = 2**20
 #: Sites whose rules are known at a time.
 SITES = 256
+#: What stands behind the name of a program, as its User-Agent has it: no part of that name, by RFC 9309.
+VERSION = re.compile(r"(user-agent[ \t]*:[ \t]*[a-z_-]+)/[^\r\n]*", re.IGNORECASE)
 
 
 @dataclass
@@ -65,14 +68,15 @@ class Robots:
     def _fetched(self, url: str) -> Protego | Unavailable:
         """A site without a robots.txt allows everything; one of which it cannot be told, nothing."""
         try:
-            text = self._session.get(url, MAX_BYTES).content.decode("utf-8-sig", "replace")
+            content = self._session.get(url, MAX_BYTES).content
         except Unavailable as why:
             if not why.reason.startswith("http-4") or PASSING.fullmatch(why.reason):
                 reason = why.reason if PASSING.fullmatch(why.reason) else "robots"
                 words = f"{url} cannot be had, so that nothing there may be asked for: {why}"
                 return Unavailable(reason, words)
-            text = ""
-        return Protego.parse(text)
+            content = b""
+        text = content.decode(lists.encoding(content), "replace")
+        return Protego.parse(VERSION.sub(r"\1", text.replace("\ufeff", "")))
 
 
 def _site(url: str) -> str:

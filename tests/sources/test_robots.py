@@ -31,6 +31,11 @@ def play(internet: Internet, answer: Answer) -> Robots:
         (b"User-agent: other\nDisallow: /", True),
         (b"User-agent: *\nDisallow: /\n\nUser-agent: GREENR_Luigi\nAllow: /", True),
         (b"User-agent: *\nAllow: /\n\nUser-agent: greenr_luigi\nDisallow: /a", False),
+        (b"User-agent: greenr_luigi/1.2 (me@example.org)\rDisallow: /a", False),
+        (b"User-agent: greenr_luigi_other/1.2\nDisallow: /a", True),
+        ("User-agent: *\r\nDisallow: /".encode("utf-16"), False),
+        ("User-agent: *\nDisallow: /".encode("utf-16-be"), False),
+        ("\ufeffUser-agent: *\nAllow: /".encode("utf-16-le"), True),
     ],
 )
 def test_rules(internet: Internet, rules: bytes, allowed: bool) -> None:

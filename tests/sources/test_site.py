@@ -18,7 +18,7 @@ from greenr_luigi.sources import crawl, download, opt_outs, pace, registry, web_
 from greenr_luigi.sources.collection import collect
 from greenr_luigi.sources.source import Request, SourceError
 from tests.progress import quiet
-from tests.sources.conftest import Answer, Internet, Query
+from tests.sources.conftest import Answer, Internet, Query, picture
 
 HOST, START = "site.example", "https://site.example/grass/"
 HTML = [("Content-Type", "text/html; charset=utf-8")]
@@ -151,6 +151,36 @@ def test_robots_txt_is_obeyed_for_pages_and_pictures(play: Play, tmp_path: Path,
     assert refused.reason == "robots" and "robots.txt says not to ask" in refused.message
     hosts = [URL(url).host for url in internet.asked if url.endswith("/robots.txt")]
     assert sorted(map(str, hosts)) == ["pictures.example", HOST]
+
+
+def test_robots_txt_is_obeyed_where_an_address_leads_to(
+    play: Play, tmp_path: Path, internet: Internet
+) -> None:
+    def led(path: str) -> Answer:
+        return 302, b"", [("Location", path)]
+
+    rules = b"User-agent: *\nDisallow: /grass/private/\n"
+    asked = play(
+        {
+            "/robots.txt": (200, rules),
+            "/grass/": html(shows(*range(10)) + '<a href="to">no</a><img src="a.jpg"><img src="b.jpg">'),
+            "/grass/to": led("/grass/private/"),
+            "/grass/a.jpg": led("http://closed.example/a.jpg"),
+            "/grass/b.jpg": led("http://open.example/b.jpg"),
+        }
+    )
+    for host, pictures in (("closed.example", b"Disallow: /"), ("open.example", b"Disallow: /a")):
+        robots = b"User-agent: *\n" + pictures
+        internet.hosts[host] = lambda path, query, robots=robots: (  # type: ignore[misc]
+            (200, robots) if path == "/robots.txt" else picture(20)
+        )
+    rows = collected(tmp_path, limit=12)
+    assert len(rows) == 11 and "https://site.example/grass/b.jpg" in {row.file_url for row in rows}
+    assert sorted(asked) == ["/grass/", "/grass/a.jpg", "/grass/b.jpg", "/grass/to", "/robots.txt"]
+    (refused,) = refusals(tmp_path)
+    assert (refused.reason, refused.file_url) == ("robots", "https://site.example/grass/a.jpg")
+    assert "http://closed.example/robots.txt says not to ask" in refused.message
+    assert "http://closed.example/a.jpg" not in internet.asked
 
 
 def test_a_site_that_wants_no_programs_is_left(play: Play, tmp_path: Path) -> None:
