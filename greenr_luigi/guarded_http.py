@@ -70,7 +70,7 @@ class Rules:
     room: Callable[[int], Awaitable[None]] | None = None
     #: Within which a host is asked, for each address that leads on; waiting for it counts to no deadline.
     turn: Callable[[URL], AbstractAsyncContextManager[None]] = lambda url: contextlib.nullcontext()
-    #: Awaited before an address is asked to which another has led; what it raises ends the fetch. Counts to no deadline.
+    #: Awaited before an address is asked to which another leads; what it raises ends the fetch. Counts to no deadline.
     leads_to: Callable[[URL], Awaitable[None]] | None = None
 
 
