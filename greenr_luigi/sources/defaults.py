@@ -30,6 +30,8 @@ def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
             # Not when a run begins: an archive is unpacked there before, which says what stands in the way.
             with contextlib.suppress(OSError):
                 data_root.mark(found["root"])
+        if folder and "root" in found and folder in found["root"].parents:
+            _refuse_among_pictures(found["root"])
         if found.get("source") == "":
             found["source"] = _source_of(folder) if folder else SOURCE
         if found.get("classes") == ():
@@ -45,6 +47,15 @@ def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
     except GreenrError as error:
         raise SettingError(str(error)) from None
     return found
+
+
+def _refuse_among_pictures(root: Path) -> None:
+    """A data root in the folder of pictures is passed over, and so would the pictures in it be from then on."""
+    if root.is_dir() and (name := next((p.name for p in root.iterdir() if is_picture(p.name)), None)):
+        raise SettingError(
+            f"--root {root} lies in the --folder and holds pictures, such as {name}, which would not be found from "
+            "then on: choose a --root without any"
+        )
 
 
 def _source_of(folder: Path) -> str:

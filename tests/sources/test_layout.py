@@ -324,6 +324,15 @@ def test_outputs_among_the_classes_are_an_error_unless_these_are_named(tmp_path:
     assert len(graph(mine, mine / "data")) == len(graph(mine, mine, "--classes=ripe,unripe")) > 2
 
 
+@pytest.mark.parametrize("named", [(), ("--classes=ripe,unripe",)])
+def test_a_class_is_no_data_root(tmp_path: Path, named: tuple[str, ...]) -> None:
+    """Its pictures were passed over from then on, until the marker was deleted."""
+    mine = tree(tmp_path / "mine", "ripe/1.jpg", "unripe/2.jpg")
+    with pytest.raises(SettingError, match=f"--root {mine}/ripe lies in the --folder and holds .* 1.jpg"):
+        graph(mine, mine / "ripe", *named)
+    assert [path.name for path in (mine / "ripe").iterdir()] == ["1.jpg"]
+
+
 def test_accents_composed_in_two_ways_are_one_class(tmp_path: Path) -> None:
     mine = tree(tmp_path, f"train/{NFD}/1.jpg", "train/a/1.jpg", f"test/{NFC}/1.jpg", "test/a/1.jpg")
     assert layout.classes(mine) == [NFC, "a"]
