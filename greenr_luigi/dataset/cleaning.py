@@ -34,6 +34,10 @@ class Picture:
     row: PictureRow
     path: Path
 
+    def called(self, label: str) -> Picture:
+        """It under a label."""
+        return self if label == self.row.label else replace(self, row=replace(self.row, label=label))
+
 
 #: Why a picture is left out, a short constant word and words for a person; None if it may stay.
 Reason = tuple[str, str] | None
@@ -56,7 +60,7 @@ class NearDuplicates:
 def collected_pictures(downloads: Mapping[str, Path]) -> list[Picture]:
     """All pictures of the labels' collected folders, by label and sha256."""
     return [
-        Picture(replace(row, label=label), folder / row.file)
+        Picture(row, folder / row.file).called(label)
         for label, folder in sorted(downloads.items())
         for row in read_jsonl(folder / MANIFEST, PictureRow)
     ]
@@ -124,8 +128,7 @@ def decided_against(picture: Picture, curation: Curation, labels: Iterable[str])
 
 def relabelled(picture: Picture, curation: Curation) -> Picture:
     """The picture under the label that a person gave it, if they did."""
-    label = curation.relabelled.get(picture.row.sha256, picture.row.label)
-    return replace(picture, row=replace(picture.row, label=label))
+    return picture.called(curation.relabelled.get(picture.row.sha256, picture.row.label))
 
 
 def copy_of_rejected(picture: Picture, near: NearDuplicates, curation: Curation) -> Reason:

@@ -6,10 +6,14 @@ order of arrival, so that the same pictures give the same bytes.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import functools
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,7 +59,7 @@ class PictureRow:
     given_side: str | None = None
     group: str | None = None
 
-    @property
+    @functools.cached_property
     def perceptual_hash(self) -> PerceptualHash:
         return PerceptualHash(self.dhash, self.phash)
 
@@ -124,26 +128,35 @@ def columns(kind: type) -> list[str]:
 
 def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
     """Dataclasses as a table with a header, sorted by file, label and sha256; None is an empty cell."""
-    records = sorted(_records(rows), key=lambda r: (r["file"], r["label"], r["sha256"]))
     names = columns(kind)
-    tables.write(path, names, ([record[name] for name in names] for record in records))
+    tables.write(
+        path, names, map(attrgetter(*names), sorted(rows, key=attrgetter("file", "label", "sha256")))
+    )
 
 
 def read_csv(path: Path, kind: type[Row]) -> list[Row]:
     """Raises ContractError naming file and line if a line is no such row, FileNotFoundError if there is no file."""
-    required = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]  # type: ignore[arg-type]
-    rows = []
-    with regular.opened(path, "r", encoding="utf-8", newline="") as file:
-        reader = tables.Records(file, restkey="cells too many")
-        if missing := [name for name in required if name not in (reader.fieldnames or ())]:
-            raise _unreadable(path, 1, kind, f"it has no column {missing[0]}")
-        for record in reader:
-            cells = {name: cell for name, cell in record.items() if cell or name in required}
-            try:
-                rows.append(msgspec.convert(cells, kind, strict=False))
-            except msgspec.ValidationError as error:
-                raise _unreadable(path, reader.line_num, kind, error) from None
-    return rows
+    return [*_rows_of(regular.read(path), path, kind)]  # type: ignore[arg-type]
+
+
+# A run asks a dozen times for the same rows, and 10,000 of them take a tenth of a second. Of how many tables these are
+# kept is bounded, for each may hold a hundred megabytes.
+@functools.lru_cache(4)
+def _rows_of(content: bytes, path: Path, kind: Any) -> tuple[Any, ...]:
+    """The rows of a table of that content, which nobody may change."""
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    lines = tables.numbered(io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=""))
+    line, rows = 1, []
+    try:
+        _, names = next(lines, (1, list[str]()))
+        if missing := required.difference(names):
+            raise ValueError(f"it has no column {min(missing, key=columns(kind).index)}")
+        for line, cells in filter(itemgetter(1), lines):  # noqa: B007  told below
+            told = {name: cell for name, cell in zip(names, cells, strict=False) if cell or name in required}
+            rows.append(msgspec.convert(told, kind, strict=False))
+    except (csv.Error, ValueError) as error:
+        raise _unreadable(path, line, kind, error) from None
+    return tuple(rows)
 
 
 def _unreadable(path: Path, line: int, kind: type, error: object) -> ContractError:

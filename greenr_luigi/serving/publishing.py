@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from greenr_luigi import contracts, files
@@ -14,6 +15,9 @@ from greenr_luigi.serving import releases
 from greenr_luigi.serving.releases import ReleasedFile, ReleaseError, ReleaseNote
 from greenr_luigi.staleness import regular
 from greenr_luigi.staleness.traces import file_sha256
+
+#: Files that are brought to the disk at a time, which waits for each, and writes many at once.
+FLUSHING = 16
 
 
 def publish(store: Path, sources: Iterable[Path]) -> str:
@@ -27,13 +31,9 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
     unfinished = store / f".new-{uuid.uuid4().hex[:8]}"
     try:
         unfinished.mkdir()
-        listing: dict[str, ReleasedFile] = {}
-        for name, source in sorted(chosen.items()):
-            copy = unfinished / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            _copy(source, name, copy)
-            flush(copy)
-            listing[name] = ReleasedFile(file_sha256(copy), copy.stat().st_size)
+        with ThreadPoolExecutor(FLUSHING) as pool:
+            listed = pool.map(lambda name: _copied(chosen[name], name, unfinished), sorted(chosen))
+            listing = dict(zip(sorted(chosen), listed, strict=True))
         digest = releases.listing_digest(listing)
         contracts.write(unfinished / "release.json", ReleaseNote(digest, listing, releases.now()))
         move_into_store(unfinished, store / digest)
@@ -41,6 +41,14 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return digest
+
+
+def _copied(source: Path, name: str, unfinished: Path) -> ReleasedFile:
+    copy = unfinished / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    _copy(source, name, copy)
+    flush(copy)
+    return ReleasedFile(file_sha256(copy), copy.stat().st_size)
 
 
 def _copy(source: Path, name: str, copy: Path) -> None:

@@ -77,15 +77,44 @@ def is_hidden(name: str) -> bool:
 def names(top: Path, on_folder: Callable[[str], object] = lambda folder: None) -> Iterator[str]:
     """What lies below a folder and is no folder, by relative name. Nothing hidden, nor behind a link to a folder, as
     these may go in a circle; nor the stamp. `on_folder` gets each folder before it is listed."""
-    on_folder(str(top))
-    for folder, folders, files in os.walk(top, onerror=raise_unless_unreachable):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in folders:
-            on_folder(f"{folder}/{name}")
-        prefix = folder[len(str(top)) :].lstrip("/")
-        for name in files:
-            if not is_hidden(name) and (prefix or name != STAMP):
-                yield f"{prefix}/{name}" if prefix else name
+    return (name for name, _ in entries(top, on_folder))
+
+
+def entries(
+    top: Path, on_folder: Callable[[str], object] = lambda folder: None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """As `names`, each with its entry, which may be asked for its status until the next one is."""
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        folder, prefix = (f"{top}/{below}", f"{below}/") if below else (str(top), "")
+        on_folder(folder)
+        try:
+            # Below an open folder a status is found without looking for each folder above it again.
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise_unless_unreachable(error)
+            continue
+        try:
+            with os.scandir(opened) as found:
+                for entry in found:
+                    name = entry.name
+                    if is_hidden(name):
+                        continue
+                    if _is_folder(entry):
+                        if not entry.is_symlink():
+                            folders.append(f"{prefix}{name}")
+                    elif prefix or name != STAMP:
+                        yield f"{prefix}{name}", entry
+        finally:
+            os.close(opened)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # A link that leads back to itself.
 
 
 def order(name: str) -> tuple[tuple[bool, str], ...]:

@@ -95,8 +95,7 @@ def _make(stage: Stage, cause: str) -> None:
     with question():
         modules, made_by = _code_of(stage)
         changed_meanwhile = _watch(stage, modules)
-        known = requirements.known_files(stage)
-        trace = _trace_of(stage, made_by, known)
+        trace = _trace_of(stage, made_by, requirements.known_reads(stage))
     edited = loaded.edited(trace.code)
     if words := f"{edited} was edited" if edited else libraries.upgraded(trace.libraries):
         error = stage.error(
@@ -117,6 +116,8 @@ def _make(stage: Stage, cause: str) -> None:
             raise stage.error(
                 f"{stage.title} wrote a file {traces.STAMP}, where its stamp goes: let `work` give it another name"
             )
+        # Of one without links there is nothing to look up among all files that the stage has read.
+        known = requirements.known_files(stage) if traces.has_links(out) else {}
         files = traces.snapshot(out, known)
         if not files or not out.is_dir():
             raise stage.error(
@@ -180,7 +181,7 @@ def _code_of(stage: Stage) -> tuple[dict[str, Path], Code]:
 
 
 def _trace_of(stage: Stage, made_by: Code, known: traces.Known) -> Trace:
-    """What an output would be made from now. `known`: of files."""
+    """What an output would be made from now. `known`: of files that it reads."""
     return Trace(
         parameters=stage.parameters,
         inputs={

@@ -52,14 +52,22 @@ def known_files(stage: Stage) -> traces.Known:
     for by name: there, no size and no time is trusted."""
     if stage.task_family in stage.force:
         return {}
-    found = dict[tuple[int, int], traces.FileTrace]()
+    found = {**known_reads(stage)}
     if before := Stamp.if_any(stage.output_folder):
         found |= traces.known(stage.output_folder, before.files)
-        for name, path in stage.all_reads().items():
-            found |= traces.known(path, before.reads.get(name, {}))
     for required in stage.inputs().values():
         if made := Stamp.if_any(required.output_folder):
             found |= traces.known(required.output_folder, made.files)
+    return found
+
+
+def known_reads(stage: Stage) -> traces.Known:
+    """Those of them that come from outside of the graph."""
+    found = dict[tuple[int, int], traces.FileTrace]()
+    before = None if stage.task_family in stage.force else Stamp.if_any(stage.output_folder)
+    if before:
+        for name, path in stage.all_reads().items():
+            found |= traces.known(path, before.reads.get(name, {}))
     return found
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -67,10 +68,16 @@ def walk(path: Path | Part) -> Iterator[tuple[str, os.stat_result]]:
         with contextlib.suppress(FileNotFoundError):
             yield path.name, path.stat()
         return
-    base = _base(path)
-    for name in path.names() if isinstance(path, Part) else listing.names(path):
+    looks: Iterator[tuple[str, Callable[[], os.stat_result]]]
+    if isinstance(path, Part):
+        base = path.folder
+        # A Path for each of 100,000 files takes long.
+        looks = ((name, functools.partial(os.stat, f"{base}/{name}")) for name in path.names())
+    else:
+        looks = ((name, entry.stat) for name, entry in listing.entries(path))
+    for name, look in looks:
         try:
-            status = os.stat(f"{base}/{name}")  # noqa: PTH116  a Path for each of 100,000 files takes long
+            status = look()
         except OSError as error:
             listing.raise_unless_unreachable(error)
         else:
@@ -95,6 +102,11 @@ def known(path: Read, recorded: Snapshot) -> Known:
         for status, file in found
         if file and file.sha256 and _is(status, file)
     }
+
+
+def has_links(folder: Path) -> bool:
+    """Whether any file below a folder has another name, too, and so may be one that is known."""
+    return any(status.st_nlink > 1 for _, status in walk(folder))
 
 
 def _is(status: os.stat_result, file: FileTrace) -> bool:

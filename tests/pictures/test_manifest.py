@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,20 @@ def test_a_torn_file_is_an_error_that_says_where(tmp_path: Path) -> None:
     (tmp_path / "m").write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
     with pytest.raises(ContractError, match=r"line 2: .*`int`.*width.*; expected a SplitRow"):
         manifest.read_csv(tmp_path / "m", SplitRow)
+
+
+def test_rows_that_have_not_changed_are_read_once_and_changed_ones_at_once(tmp_path: Path) -> None:
+    table = tmp_path / "m"
+    rows = [Excluded(file, "a", "0", "rejected", "") for file in ("1", "2")]
+    manifest.write_csv(table, rows, Excluded)
+    first = manifest.read_csv(table, Excluded)
+    again = manifest.read_csv(table, Excluded)
+    assert [*map(id, again)] == [*map(id, first)]
+    # Whoever sorts or adds to them has a list of their own.
+    again.clear()
+    assert manifest.read_csv(table, Excluded) == rows
+    # Of the same size, in the same tick of the clock.
+    status = table.stat()
+    table.write_bytes(table.read_bytes().replace(b"\n2,", b"\n3,"))
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [row.file for row in manifest.read_csv(table, Excluded)] == ["1", "3"]

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from greenr_luigi.staleness import traces
+from greenr_luigi.staleness import requirements, traces
 from tests import toys
-from tests.toys import build
+from tests.noted import noted
+from tests.toys import ALL, build
 
 
 def test_a_file_that_vanishes_while_it_is_looked_at_is_not_there(root, monkeypatch):
@@ -73,3 +74,23 @@ def test_a_stage_that_runs_again_reads_no_unchanged_file_for_its_stamp(root, mon
     read.clear()
     assert build(root, force=("Count",)) == ["Count"]
     assert sorted(path.name for path in read if path.parent == root / "inputs") == ["a", "b", "c"]
+
+
+def test_what_an_output_is_linked_to_is_looked_up_and_not_read_where_there_are_links(root, monkeypatch):
+    """All that a stage has read may be 100,000 files."""
+    looked_up, read = noted(monkeypatch, requirements, "known_files"), []
+    assert build(root) == ALL and looked_up == []
+    sha256 = traces.file_sha256
+    monkeypatch.setattr(
+        traces, "file_sha256", lambda path: read.append(path.parent.parent.name) or sha256(path)
+    )
+
+    def link(self, out):
+        (out / "new").write_text(self.glue)
+        os.link(self.requires()[0].output_folder / "text", out / "text")
+
+    monkeypatch.setattr(toys.Merge, "work", link)
+    assert build(root, glue="+") == ["Count", "Final"]
+    merge = toys.Merge(root=root, glue="+")
+    assert looked_up == [merge] and read.count("Merge") == 1  # "new"
+    assert merge.stamp().files["text"] == toys.Read(root=root, name="a").stamp().files["text"]
