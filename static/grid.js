@@ -76,7 +76,7 @@ function relabelFacets() {
 function shown() {
   relabelFacets();
   for (const undo of document.querySelectorAll("[data-do=undo]")) {
-    undo.hidden = !said.last;
+    undo.disabled = !said.last; // not away: the others would move under the mouse
     undo.title = said.last?.words ?? "";
   }
   changed();
@@ -282,7 +282,12 @@ document.addEventListener("click", (event) => {
 });
 
 facets.addEventListener("submit", (event) => event.preventDefault());
-facets.addEventListener("change", () => {
+// Who chooses by mouse or finger goes on with the pictures: in a list, a key would choose another filter.
+let byKeys = false;
+facets.addEventListener("keydown", () => (byKeys = true));
+facets.addEventListener("pointerdown", () => (byKeys = false));
+facets.addEventListener("change", (event) => {
+  if (!byKeys) event.target.blur();
   const now = query();
   history.pushState(null, "", now ? `?${now}` : location.pathname);
   work(async () => {

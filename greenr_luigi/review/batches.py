@@ -62,13 +62,14 @@ class Batches:
             others = sum(state_of(picture.row.sha256, now) != state for picture, state in shown.items())
             if others:
                 raise CurationError(
-                    f"{others} of the {len(shown)} were decided elsewhere meanwhile: look again, nothing was changed"
+                    f"{others:,} of the {len(shown):,} were decided elsewhere meanwhile: look again, "
+                    "nothing was changed"
                 )
 
         if not changing:
             check(decisions.read_curation(self.root / decisions.FILE))
             return "nothing to change: that was said of them before"
-        words = f"{len(changing)} {_words(verdict)}"
+        words = f"{len(changing):,} {_words(verdict)}"
         with self._lock:
             said = [_decision(verdict, one) for one in changing]
             lines = curation.decide(self.root, said, check=check)

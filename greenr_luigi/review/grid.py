@@ -119,7 +119,7 @@ class Grid:
             if asked.verdict not in (REJECT, KEEP, RESTORE, *(f"={label}" for label in listing.classes)):
                 raise HTTPException(400, f"{asked.verdict!r} is no verdict: use the page's buttons")
             if gone := asked.pictures.keys() - listing.pictures.keys():
-                words = f"{len(gone)} of the {len(asked.pictures)} are in no output any more, as a run has finished"
+                words = f"{len(gone):,} of the {len(asked.pictures):,} are in no output any more, as a run has finished"
                 raise HTTPException(409, f"{words}: load the page again, nothing was changed")
             shown = {listing.pictures[id]: state for id, state in asked.pictures.items()}
             words = self.batches.decide(asked.verdict, shown)

@@ -111,7 +111,7 @@ def serve(review: Review, port: int, catalogue: Catalogue | None = None) -> None
     token = secrets.token_urlsafe(16)
     with listen("127.0.0.1", port) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
-        print(f"{len(review.cases)} pictures to look at: {address}", flush=True)
+        print(f"{len(review.cases):,} pictures to look at: {address}", flush=True)
         print(f"all pictures as a grid: {address}grid", flush=True)
         print("Ctrl-C when you are done", flush=True)
         app = create(review, token, catalogue)
@@ -120,4 +120,6 @@ def serve(review: Review, port: int, catalogue: Catalogue | None = None) -> None
         with contextlib.suppress(KeyboardInterrupt):
             server.run([listening])
     remove_decided_feedback(review.root)
-    print(f"{len(review.decided) + review.batches.size} decided; the next run takes it in: {review.command}")
+    print(
+        f"{len(review.decided) + review.batches.size:,} decided; the next run takes it in: {review.command}"
+    )

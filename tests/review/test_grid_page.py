@@ -379,6 +379,45 @@ def test_the_address_holds_what_is_shown(place: Collected, address: str, chrome:
     grid.says("400 pictures")
 
 
+def test_keys_are_for_the_pictures_once_a_filter_was_chosen_by_mouse(
+    place: Collected, address: str, chrome: webdriver.Chrome
+) -> None:
+    """In a list they would choose what begins so: X no picture, and K another class."""
+    grid = Grid(chrome, address)
+    grid.choose("class", "grass")
+    grid.says("200 pictures")
+    grid.press("a", held=Keys.CONTROL)
+    grid.says("200 of 200 chosen")
+    grid.press("x")
+    grid.says("200 thrown out")
+    grid.choose("class", "grass")
+    grid.choose("why", "doubtful")
+    grid.wait("!document.querySelector('#nothing').hidden")
+    grid.press("u")
+    grid.says("taken back: 200 thrown out")
+    # By keys one goes on through the list.
+    chrome.find_element(By.NAME, "class").send_keys(Keys.ARROW_UP)
+    grid.wait("location.search === '?class=dandelion&why=doubtful'")
+    assert grid.js("document.activeElement.name") == "class"
+
+
+def test_no_button_moves_away_under_the_mouse(
+    place: Collected, address: str, chrome: webdriver.Chrome
+) -> None:
+    grid = Grid(chrome, address)
+    for width in (1280, 1000):
+        browser.resize(chrome, width, 900)
+        lies = "JSON.stringify([...document.querySelectorAll('.actions button')].map((b) => b.getBoundingClientRect()))"
+        before = grid.js(lies)
+        grid.click(3)
+        grid.button("verdict=reject")
+        grid.says("1 thrown out. U takes it back")
+        assert grid.js(lies) == before
+        grid.button("do=undo")
+        grid.says("taken back")
+        assert grid.js(lies) == before
+
+
 def test_a_page_that_is_loaded_again_is_as_it_was(
     place: Collected, address: str, chrome: webdriver.Chrome
 ) -> None:
