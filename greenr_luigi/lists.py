@@ -28,6 +28,8 @@ ADDRESSES = (
     *("url", "address", "fileurl", "imageurl", "link", "urls", "uri", "href", "src", "webaddress"),
     *("imagelink", "imagesrc", "imageaddress", "imgurl", "pictureurl", "photourl", "downloadurl"),
 )
+GROUPS = ("group", "groupid", "groups")
+SIDES = ("split", "side", "set", "subset", "partition", "dataset", "isvalid", "istest")
 #: What may stand between columns; a tab stands in no address.
 SEPARATORS = "\t;,"
 #: Lines by which it is judged how a list without a header is written.
@@ -49,11 +51,14 @@ MARKS = {
 
 
 class Entry(NamedTuple):
-    """`label`: composed (NFC), empty where the list has none. `line`: counted from 1."""
+    """`label` and `group`: composed (NFC), empty where the list has none. `line`: counted from 1. `side`: what the
+    column is called that tells it (of SIDES), and its cell."""
 
     address: str
     label: str
     line: int
+    group: str = ""
+    side: tuple[str, str] = ("", "")
 
 
 class _Form(NamedTuple):
@@ -117,11 +122,15 @@ def entries(path: Path, labelled: bool = False, columns: Sequence[str] = ADDRESS
     what is no such list."""
     lines = lines_of(path)
     form = _form([line for _, line in lines[:SOME]], labelled, columns)
-    address, label = form.column(columns), form.column(LABELS)
+    address, label, group, side = map(form.column, (columns, LABELS, GROUPS, SIDES))
     if labelled and label < 0:
         raise GreenrError(f"{path}: expected a header with the columns label,url and lines below it")
     rows = reader([line for _, line in lines[form.header :]], form.separator)
     found, number, read = [], 0, form.header
+
+    def cell(row: Sequence[str], column: int) -> str:
+        return row[column] if 0 <= column < len(row) else ""
+
     try:
         while read < len(lines):
             number = lines[read][0]
@@ -129,11 +138,14 @@ def entries(path: Path, labelled: bool = False, columns: Sequence[str] = ADDRESS
             read = form.header + rows.line_num
             if any(row):
                 # What follows a # is sent to nobody. Of a torn line, all is told.
-                url = row[address] if address < len(row) else ""
+                url = cell(row, address)
                 url = (
                     url.partition("#")[0].rstrip() if columns is ADDRESSES or is_address(url) else url
                 ) or form.separator.join(row)
-                found.append(Entry(url, composed(row[label]) if 0 <= label < len(row) else "", number))
+                of_side = (form.columns[side], cell(row, side)) if side >= 0 else ("", "")
+                found.append(
+                    Entry(url, composed(cell(row, label)), number, composed(cell(row, group)), of_side)
+                )
     except csv.Error as error:
         raise GreenrError(
             f"{path}: line {number} cannot be read ({error}): close its quotes, or write it without"

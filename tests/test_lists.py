@@ -7,6 +7,7 @@ import csv
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -106,6 +107,15 @@ def test_an_address_without_quotes_keeps_its_commas(
         ("width,species,imageURL\n9,grass,http://a/1\n", [("http://a/1", "grass", 2)]),
         ("Klasse;Adresse\ngrass;http://a/1\n", [("http://a/1", "grass", 2)]),
         ('"sep=,"\nlabel,url\ngrass,http://a/1\n', [("http://a/1", "grass", 3)]),
+        # What belongs together, and where it stands.
+        (
+            "url;Group ID;is_valid\nhttp://a/1;Blu\u0308te;1\nhttp://a/2;;\nhttp://a/3\n",
+            [
+                ("http://a/1", "", 2, "Blüte", ("isvalid", "1")),
+                ("http://a/2", "", 3, "", ("isvalid", "")),
+                ("http://a/3", "", 4, "", ("isvalid", "")),
+            ],
+        ),
         # A relative address in the first line is no header.
         ("grass,1.jpg\ngrass,http://a/2\n", [("1.jpg", "grass", 1), ("http://a/2", "grass", 2)]),
         # Comments behind an address, and what is for a browser alone.
@@ -116,7 +126,7 @@ def test_an_address_without_quotes_keeps_its_commas(
         ("\ufefflabel,url\n\ufeffgrass,http://a/1\n", [("http://a/1", "grass", 2)]),
     ],
 )
-def test_odd_lists(tmp_path: Path, text: str, expected: list[tuple[str, str, int]]) -> None:
+def test_odd_lists(tmp_path: Path, text: str, expected: list[tuple[Any, ...]]) -> None:
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     assert entries(tmp_path / "a.csv") == [Entry(*each) for each in expected]
 
@@ -124,8 +134,8 @@ def test_odd_lists(tmp_path: Path, text: str, expected: list[tuple[str, str, int
 def test_a_list_for_all_classes_without_a_header(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("http://a/1;2;grass\nhttp://a/3;moss\n")
     assert entries(tmp_path / "a.csv", labelled=True) == [
-        ("http://a/1;2", "grass", 1),
-        ("http://a/3", "moss", 2),
+        Entry("http://a/1;2", "grass", 1),
+        Entry("http://a/3", "moss", 2),
     ]
 
 

@@ -23,8 +23,6 @@ FILES = (
     *("imagefilename", "image", "imagename", "imageid", "imgid", "img", "imgname", "imgpath"),
     *("picture", "pictureid", "photo", "photoid", "idcode", "id", "name"),
 )
-SIDES = ("split", "side", "set", "subset", "partition", "dataset", "isvalid", "istest")
-GROUPS = ("group", "groupid", "groups")
 #: Of competitions, to be filled in: its labels are made up.
 UNFILLED = re.compile(r"(sample|example)?[ _-]?submission", re.IGNORECASE)
 #: What sides of a given split are called, in small letters, and which each is here.
@@ -111,7 +109,7 @@ def _read(path: Path) -> Table | None:
     def column(names: Iterable[str]) -> str | None:
         return next((called[name] for name in names if name in called), None)
 
-    file, label, side, group = map(column, (FILES, lists.LABELS, SIDES, GROUPS))
+    file, label, side, group = map(column, (FILES, lists.LABELS, lists.SIDES, lists.GROUPS))
     if headless:
         file = header[first]
     guessed = file is None or label is None
@@ -138,7 +136,7 @@ def _read(path: Path) -> Table | None:
         if not (name := said.get(file, "")):
             continue
         if labelled := composed(hot.get(line, "") if label is None else said.get(label, "")):
-            on = _side(side, said.get(side, "")) if side else None
+            on = side_told(side, said.get(side, "")) if side else None
             of_group = composed(said.get(group, "")) or None if group else None
             rows.append(Row(name, labelled, on, of_group, f"{path.name}, line {line}"))
     return Table(rows, label or f"{rest[0]} to {rest[-1]}", guessed)
@@ -166,7 +164,8 @@ def _one_hot(names: Sequence[str], cells: Sequence[tuple[int, Mapping[str, str]]
     return {line: labels[0] for line, labels in found.items() if labels}
 
 
-def _side(column: str, value: str) -> str | None:
+def side_told(column: str, value: str) -> str | None:
+    """By a cell of a column that tells sides, such as `split` or `is_valid`."""
     if (name := lists.plain(column)).startswith("is"):
         word = value.lower()
         return (SIDE_OF[name.removeprefix("is")] if TRUTHS[word] else "train") if word in TRUTHS else None

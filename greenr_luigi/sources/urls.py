@@ -10,6 +10,7 @@ from pathlib import Path
 
 from greenr_luigi import lists
 from greenr_luigi.pictures.labels import folder_name
+from greenr_luigi.sources import table
 from greenr_luigi.sources.source import Candidate, Request, Source, SourceError
 from greenr_luigi.staleness.memo import once
 from greenr_luigi.text import composed, did_you_mean, did_you_mean_each
@@ -25,11 +26,15 @@ def candidates(request: Request) -> Iterator[Candidate]:
     session = download.session(request)
     path, entries = listed(request.folder, request.label)
     seen = set[str]()
-    for url, _, line in entries:
-        if url not in seen:
+    for entry in entries:
+        if (url := entry.address) not in seen:
             seen.add(url)
             yield Candidate(
-                functools.partial(download.begin, session, url), url, place=f"{path.name}, line {line}"
+                functools.partial(download.begin, session, url),
+                url,
+                side=table.side_told(*entry.side),
+                group=entry.group or None,
+                place=f"{path.name}, line {entry.line}",
             )
 
 

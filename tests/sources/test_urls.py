@@ -104,6 +104,19 @@ def test_other_classes_lines_of_one_list_change_nothing_and_have_nothing_fetched
     assert len(internet.asked) == 12
 
 
+def test_what_a_list_says_of_groups_and_sides_counts_as_it_says_it_now(
+    internet: Internet, tmp_path: Path
+) -> None:
+    for time in ("one", "two"):
+        lines = [f"{URL.format(n)},{time}{n // 3 or ''},{('train', 'test')[n % 2]}" for n in range(12)]
+        (tmp_path / "grass.csv").write_text("\n".join(["url,group,split", *lines]))
+        collected(tmp_path, tmp_path / time)
+        rows = {row.file_url: row for row in read_jsonl(tmp_path / time / "manifest.jsonl", PictureRow)}
+        assert [rows[URL.format(n)].group for n in (0, 2, 3, 11)] == [time, time, f"{time}1", f"{time}3"]
+        assert [rows[URL.format(n)].given_side for n in (0, 11)] == ["train", "test"]
+    assert len(internet.asked) == 12
+
+
 def test_what_left_the_list_leaves_and_what_died_stays(internet: Internet, tmp_path: Path) -> None:
     (tmp_path / "grass.txt").write_text("\n".join(map(URL.format, range(14))))
     collected(tmp_path, tmp_path / "one")
