@@ -30,6 +30,15 @@ def test_who_made_the_pictures_is_linked_from_the_model_page(tmp_path: Path) -> 
     assert table.text.count("\n") == tiny_release.CREDITS + 1
 
 
+def test_of_many_pictures_numbers_are_written_as_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_release, "CREDITS", 12_345)
+    with inside(tmp_path, evaluated=True) as client:
+        shown = client.get("/attribution?page=60").text
+    assert "<b>12,345</b>" in shown and "<span>5,901 to 6,000 of 12,345</span>" in shown
+
+
 @pytest.mark.parametrize("number", ["0", "4", "-1", "x", "\u0663", "1" * 5000, "1.5", ""])
 def test_a_page_that_there_is_not(tmp_path: Path, number: str) -> None:
     with inside(tmp_path, evaluated=True) as client:
