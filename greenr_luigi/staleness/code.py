@@ -19,6 +19,7 @@ from .traces import sha256_if_there
 #: By module, the names of the classes in it that are part of a stage.
 OwnClasses = Mapping[str, Collection[str]]
 NO_CLASSES: OwnClasses = {}
+NONE = frozenset[str]()
 #: Functions that import the module of a name.
 IMPORTERS = {"import_module", "__import__"}
 
@@ -76,7 +77,7 @@ def imported_by(files: Mapping[str, Path]) -> set[tuple[str, str | None]]:
     return {
         what
         for name, path in files.items()
-        for what in _imports_of(path, regular.read(path), name.rpartition("/")[0].replace("/", "."))
+        for what in _imports_of(path, regular.read(path), name.rpartition("/")[0].replace("/", "."), NONE)
     }
 
 
@@ -94,7 +95,7 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
     """The modules of its own project that a source file may import, and so uses. With `own`, other tasks are
     passed over, where they are imported and where they are defined."""
     package, source = module if path.name == "__init__.py" else module.rpartition(".")[0], regular.read(path)
-    others = frozenset[str]()
+    others = NONE
     if own is not None:
         defined = _classes(path, source) - {*own.get(module, ())}
         others = frozenset(name for name in defined if _is_task(module, name))
@@ -110,7 +111,7 @@ def _imports(path: Path, module: str, own: OwnClasses | None) -> Iterator[str]:
 # Stages with files in common ask for the same again and again.
 @functools.lru_cache(1024)
 def _imports_of(
-    path: Path, source: bytes, package: str, without: frozenset[str] = frozenset()
+    path: Path, source: bytes, package: str, without: frozenset[str]
 ) -> tuple[tuple[str, str | None], ...]:
     """The `imports` of a source file of that content, but for what stands in classes `without`."""
     tree = parse(path, source)

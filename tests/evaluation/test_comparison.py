@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenr_luigi.evaluation.comparison import compare, paired_interval, score
+from greenr_luigi.evaluation.comparison import at_least, compare, paired_interval, score
 
 
 def test_the_interval_is_newcombe_s():
@@ -26,7 +26,6 @@ def test_a_score_counts_what_is_named_wrongly():
     assert found.interval == pytest.approx((0.0456, 0.6994), abs=5e-5)
 
 
-@pytest.mark.slow
 def test_a_comparison_counts_the_pictures_that_only_one_names_rightly():
     serving, candidate = np.array([1, 1, 1, 0, 0], bool), np.array([1, 0, 0, 1, 0], bool)
     found = compare(["a", "b", "c", "d", "e"], candidate, serving)
@@ -35,6 +34,15 @@ def test_a_comparison_counts_the_pictures_that_only_one_names_rightly():
     assert found.interval == paired_interval(1, 2, 1, 5)
     # Two heads or three of three tosses.
     assert found.p == pytest.approx(0.5)
+
+
+@pytest.mark.slow
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_the_test_is_scipy_s(lost, won):
+    from scipy.stats import binomtest
+
+    expected = binomtest(lost, lost + won, alternative="greater").pvalue if lost + won else 1
+    assert at_least(lost, lost + won) == pytest.approx(expected, rel=1e-9)
 
 
 def test_models_that_never_differ_are_equally_good():

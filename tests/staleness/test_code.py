@@ -83,6 +83,15 @@ def test_nothing_is_parsed_while_no_source_has_changed_and_none_has_come(root, m
     assert build(root) == ["Count"] and package / "inner.py" in parsed
 
 
+def test_a_source_is_parsed_once_for_all_that_is_asked_of_its_imports(monkeypatch, tmp_path):
+    write(tmp_path / "toy_parsed", {"__init__.py": "", "inner.py": "import json\n"})
+    monkeypatch.syspath_prepend(tmp_path)
+    parsed = noted(monkeypatch, code, "parse")
+    files = code.sources(["toy_parsed"])
+    assert ("json", None) in code.imported_by(files)
+    assert sorted(parsed) == sorted(files.values())
+
+
 def test_code_in_a_module_of_its_own_and_in_a_package_without_init(root, monkeypatch, tmp_path):
     (tmp_path / "toy_single.py").write_text("ONE = 1\n")
     (tmp_path / "toy_bare").mkdir()
