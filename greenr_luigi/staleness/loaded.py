@@ -12,6 +12,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from . import code, modules, regular
+from .listing import SETTLED_NS
 from .traces import file_sha256
 
 #: By module: where it was loaded from, which is another object after a reload, and what lay there then. None for a
@@ -78,5 +79,13 @@ def stale_bytecode(files: Mapping[str, Path]) -> tuple[str, Path] | None:
 @functools.cache
 def _is_shadowed(path: Path, sha256: str) -> bool:
     # Remembered for each content of the file: what is loaded stays so, even when the bytecode has been deleted.
+    try:
+        bytecode = Path(cache_from_source(str(path))).stat()
+    except FileNotFoundError:
+        return False
+    # Compiled after the last change of whatever kind, a new name included, which no program can set back: to compile
+    # each source again takes longer than all else that is looked at. Elsewhere it may be of another file of that name.
+    if not sys.pycache_prefix and bytecode.st_mtime_ns - path.stat().st_ctime_ns > SETTLED_NS:
+        return False
     reader = _Reader("", str(path))
     return bool(reader.get_code("") != reader.source_to_code(regular.read(path), str(path)))

@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import os
+import py_compile
 import sys
+import time
 from pathlib import Path
 
 import luigi
@@ -12,6 +14,7 @@ import pytest
 from greenr_luigi.staleness import loaded
 from greenr_luigi.staleness.errors import StalenessError
 from tests import toys
+from tests.noted import noted
 from tests.toys import build, cause
 
 STAGES = """
@@ -138,6 +141,30 @@ def test_bytecode_of_earlier_code_does_not_run(package, tmp_path, monkeypatch, m
     stage_of(package, tmp_path).run()
     assert "-" in (write.output_folder / "text").read_text()
     assert stage_of(package, tmp_path).stale_because() is None
+
+
+def test_bytecode_is_compared_unless_it_came_well_after_the_last_change_of_its_source(tmp_path, monkeypatch):
+    file = tmp_path / "toy.py"
+    file.write_text("ONE = 1\n")
+    bytecode = Path(py_compile.compile(str(file)))
+    compiled = noted(monkeypatch, loaded._Reader, "source_to_code")
+
+    def compiles():
+        compiled.clear()
+        loaded._is_shadowed.cache_clear()
+        assert loaded.stale_bytecode({"toy.py": file}) is None
+        return len(compiled)
+
+    assert compiles() == 1
+    later = time.time() + 10
+    os.utime(bytecode, (later, later))
+    assert compiles() == 0
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))
+        os.utime(py_compile.compile(str(file)), (later, later))
+        assert compiles() == 1
+    bytecode.unlink()
+    assert compiles() == 0
 
 
 def test_a_library_that_is_installed_meanwhile_is_not_what_ran(root, monkeypatch):
