@@ -50,6 +50,16 @@ def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:
     return asyncio.run_coroutine_threadsafe(work, loop)
 
 
+def give_way() -> None:
+    """Wait until the loop has done what was ready for it. For a thread that computes: both need the interpreter, and
+    what the loop asks for is under way while others compute."""
+    with _alone:
+        loop = _loop(os.getpid())
+    done = threading.Event()
+    loop.call_soon_threadsafe(done.set)
+    done.wait()
+
+
 #: Two threads at once would each make a loop, and what is of one must not be waited for in the other.
 _alone = threading.Lock()
 

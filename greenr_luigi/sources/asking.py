@@ -31,6 +31,8 @@ from greenr_luigi.sources.under_way import UnderWay
 
 #: So many times as many of a host may be under way as it is asked at once: some wait for their turn, or to try again.
 AWAIT = 4
+#: What a search lists before the first of it is taken.
+SEARCHED = 512
 #: What a candidate is, and the bytes of its picture or where they lie.
 Loaded = tuple[PictureRow | Refusal, bytes | Path | None]
 
@@ -71,7 +73,7 @@ class Asking:
         of_host = most if collection.source.local else AWAIT * hosts.at_once(collection.request.per_host)
         under_way = UnderWay(self._begin, host_of, most, of_host)
         # All of a list that is not too long: its hosts may come one after the other.
-        ahead = AHEAD if collection.source.is_list and not collection.request.limit else UNDER_WAY
+        ahead = AHEAD if collection.source.is_list and not collection.request.limit else SEARCHED
 
         def take(candidate: Candidate, outcome: PictureRow | Refusal, data: bytes | Path | None) -> None:
             nonlocal useful, taken

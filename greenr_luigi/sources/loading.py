@@ -1,5 +1,6 @@
 """Candidates that are loaded and checked side by side: many are under way, with no thread that waits for what a host
-sends, and as many are checked at once as there are cores."""
+sends, and as many are checked at once as there are cores. To ask goes first: hosts take their time, in which there is
+nothing to do but to check."""
 
 from __future__ import annotations
 
@@ -68,4 +69,8 @@ class Loader:
         self._coming.discard(come)
         # Once the block has ended, nobody asks.
         with contextlib.suppress(RuntimeError):
-            self._checks.submit(background.settle, checked, check, come.result)
+            self._checks.submit(self._settle, checked, check, come.result)
+
+    def _settle(self, checked: Future[Result], check: Callable[[Given], Result], given: Given) -> None:
+        background.give_way()
+        background.settle(checked, check, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import multiprocessing
@@ -9,16 +10,19 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenr_luigi import background
+from greenr_luigi.pictures import examine as looking
 from greenr_luigi.pictures.manifest import MANIFEST, PictureRow, Refusal, read_jsonl
 from greenr_luigi.sources import download, hosts, recrawl, registry
 from greenr_luigi.sources.collection import collect
+from greenr_luigi.sources.loading import Loader
 from greenr_luigi.sources.pace import Places
 from greenr_luigi.sources.source import AT_ONCE, Request
 from greenr_luigi.sources.under_way import UnderWay
@@ -94,6 +98,41 @@ def test_a_fault_of_our_own_is_raised() -> None:
         under_way = UnderWay[int, float](lambda one: pool.submit(lambda: 1 / one), str, 2, 1)
         under_way.start(0)
         under_way.ended()
+
+
+async def running_in() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+def test_to_ask_goes_before_what_has_come_is_checked() -> None:
+    loop = background.in_background(running_in()).result(60)
+    hold, asked = threading.Event(), list[str]()
+    loop.call_soon_threadsafe(hold.wait, 60)
+    loop.call_soon_threadsafe(asked.append, "next")
+    with Loader() as loader:
+        checked = loader.begin(lambda: b"came", lambda given: (given(), [*asked]))
+        assert wait([checked], 0.2).not_done
+        hold.set()
+        assert checked.result(60) == (b"came", ["next"])
+
+
+@pytest.mark.slow
+def test_what_waits_to_be_checked_holds_up_no_address(
+    internet: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, go, real = AT_ONCE + 100, threading.Event(), looking.examine
+    monkeypatch.setattr(looking, "examine", lambda *of: (go.wait(60), real(*of))[1])
+    (tmp_path / "grass.txt").write_text("\n".join(map(address, range(count))))
+    with ThreadPoolExecutor(1) as running:
+        collected = running.submit(
+            collect_from, "urls", "grass", tmp_path / "out", 0, tmp_path, root=tmp_path / "data"
+        )
+        try:
+            wait_for(lambda: len(internet.asked) == count)
+            assert kept(tmp_path / "data") == 0
+        finally:
+            go.set()
+        assert collected.result()["pictures"] == count
 
 
 class Held:
