@@ -50,7 +50,7 @@ def evaluate(
     with imports.garbage_left():
         import torch
 
-        from greenr_luigi.training import architectures, features, folds
+        from greenr_luigi.training import architectures, features, folds, linear_head
 
     judged = folds.load(model)
     train, test = read_labels(dataset, "train"), pixels.read_rows(dataset, "test")
@@ -73,23 +73,21 @@ def evaluate(
     labels, flat = np.array(class_numbers(rows, classes), np.int64), pooled.flatten(1).numpy()
     #: The first ones are those that the model has learned from.
     learned = len(train) + (len(valid) if judged else 0)
-    with torch.inference_mode():
+    out_of_fold, parts = None, 0
+    with torch.inference_mode(), linear_head.on_one_thread():
         head = learn.model[1].cpu().eval()
         logits = torch.cat([head(some) for some in torch.split(pooled[learned:], folds.AT_ONCE)]).numpy()
-    centers = familiarity.class_centers(flat[:learned], labels[:learned])
-    held_out = predictions.of_rows(
-        rows[learned:], classes, logits, familiarity.familiarity(flat[learned:], centers)
-    )
-    out_of_fold, parts = None, 0
-    if judged:
-        fold_centers = familiarity.centers_by_fold(flat[:learned], labels[:learned], judged.fold, folds.FOLDS)
-        near, which = familiarity.out_of_fold(flat, fold_centers, judged.fold), np.flatnonzero(judged.judged)
-        out_of_fold = predictions.of_rows(
-            [rows[i] for i in which], classes, judged.logits(pooled)[which], near[which]
-        )
-        parts = len(folds.numbers(judged.fold))
-        np.save(out / "fold_centers.npy", fold_centers)
-        predictions.write_predictions(out / predictions.OUT_OF_FOLD, out_of_fold)
+        centers = familiarity.class_centers(flat[:learned], labels[:learned])
+        near = familiarity.familiarity(flat[learned:], centers)
+        held_out = predictions.of_rows(rows[learned:], classes, logits, near)
+        if judged:
+            fold, which = judged.fold, np.flatnonzero(judged.judged)
+            fold_centers = familiarity.centers_by_fold(flat[:learned], labels[:learned], fold, folds.FOLDS)
+            said, near = judged.logits(pooled), familiarity.out_of_fold(flat, fold_centers, fold)
+            out_of_fold = predictions.of_rows([rows[i] for i in which], classes, said[which], near[which])
+            parts = len(folds.numbers(fold))
+            np.save(out / "fold_centers.npy", fold_centers)
+            predictions.write_predictions(out / predictions.OUT_OF_FOLD, out_of_fold)
     metrics = measure(held_out, count_data(rows), command, out_of_fold, parts)
     np.save(out / "centers.npy", centers)
     predictions.write_predictions(out / predictions.HELD_OUT, held_out)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from greenr_luigi import tables
+from greenr_luigi import cores, tables
 from greenr_luigi.contracts import Name
 from greenr_luigi.dataset.rows import LabelRow, class_numbers
 from greenr_luigi.evaluation.calibration import Ints
@@ -24,6 +25,8 @@ REGULARIZATION = 1e-3
 #: From how many pictures a model learns at most, so that memory does not grow with them; and of how many the features
 #: are copied at once.
 MOST, AT_ONCE = 20_000, 4096
+#: Each of which holds as many features.
+FOLDS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,24 @@ def out_of_fold_probabilities(features: Features, labels: Ints, fold: Ints) -> F
     from threadpoolctl import threadpool_limits
 
     found = np.full((len(labels), len(np.unique(labels))), np.nan)
-    # So little arithmetic is ten times slower on two threads, which mostly wait for each other.
-    with threadpool_limits(1):
-        for k in np.unique(fold[fold >= 0]):
-            rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-            chosen = _evenly_of_each(rest, labels)
-            # So much for each picture as if all were learned from.
-            model = LogisticRegression(C=REGULARIZATION * len(rest) / len(chosen), max_iter=500)
-            x, scaler = features[chosen], StandardScaler(copy=False)
-            # Of all at once, it would make an array of twice their size.
-            for start in range(0, len(x), AT_ONCE):
-                scaler.partial_fit(x[start : start + AT_ONCE])
-            model.fit(scaler.transform(x), labels[chosen])
-            for start in range(0, len(held), AT_ONCE):
-                some = held[start : start + AT_ONCE]
-                found[some] = model.predict_proba(scaler.transform(features[some]))
+
+    def judge(k: int) -> None:
+        rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        chosen = _evenly_of_each(rest, labels)
+        # So much for each picture as if all were learned from.
+        model = LogisticRegression(C=REGULARIZATION * len(rest) / len(chosen), max_iter=500)
+        x, scaler = features[chosen], StandardScaler(copy=False)
+        # Of all at once, it would make an array of twice their size.
+        for start in range(0, len(x), AT_ONCE):
+            scaler.partial_fit(x[start : start + AT_ONCE])
+        model.fit(scaler.transform(x), labels[chosen])
+        for start in range(0, len(held), AT_ONCE):
+            some = held[start : start + AT_ONCE]
+            found[some] = model.predict_proba(scaler.transform(features[some]))
+
+    # So little arithmetic is ten times slower on two threads, which mostly wait for each other: each takes a fold.
+    with threadpool_limits(1), ThreadPoolExecutor(min(FOLDS_AT_ONCE, cores.allowed())) as pool:
+        [*pool.map(judge, np.unique(fold[fold >= 0]))]
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,10 @@ def of_side(predictions: Predictions, side: str) -> Predictions:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """A line a picture, with a column `logit:<class>` a class."""
-    names = [field.name for field in fields(Prediction)] + [LOGIT + label for label in predictions.classes]
+    own = [field.name for field in fields(Prediction)]
+    names, cells = own + [LOGIT + label for label in predictions.classes], attrgetter(*own)
     rows = zip(predictions.rows, predictions.logits, strict=True)
-    tables.write(path, names, ([*astuple(row), *logits.tolist()] for row, logits in rows))
+    tables.write(path, names, ([*cells(row), *logits.tolist()] for row, logits in rows))
 
 
 def read_predictions(path: Path) -> Predictions:

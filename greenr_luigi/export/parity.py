@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from greenr_luigi.dataset.pixels import Pixels
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.evaluation.calibration import softmax
 from greenr_luigi.evaluation.familiarity import Features, familiarity
@@ -19,6 +21,7 @@ from greenr_luigi.inference import open_session
 from greenr_luigi.pictures.door import open_picture, square
 from greenr_luigi.pictures.terms import TAKEN
 from greenr_luigi.staleness import regular
+from greenr_luigi.training import linear_head
 from greenr_luigi.training.features import keep_memory
 from greenr_luigi.training.libraries import fv
 
@@ -45,17 +48,17 @@ def check_parity(
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), np.uint8)
     images = [open_picture(regular.read(path), size, terms=TAKEN) for path in pictures]
     squares = np.stack([*noise, *(square(image, size) for image in images)])
-    session = open_session(folder / "model.onnx")
-    alone = np.concatenate([session.run(["probabilities"], {"pixels": one[None]})[0] for one in squares])
-    together, heat, near = session.run(["probabilities", "heat", "familiarity"], {"pixels": squares})
-
     with warnings.catch_warnings():
         # It warns that a pickle can run code; these bytes were made in this process.
         warnings.simplefilter("ignore", UserWarning)
         learn = fv.load_learner(io.BytesIO(pickled))
     if list(learn.dls.vocab) != card.classes:
         raise ParityError(f"export.pkl has the classes {list(learn.dls.vocab)}, expected {card.classes}")
-    logits, features = run_fastai(learn, [*map(fv.PILImage.create, noise), *map(fv.PILImage, images)])
+    # A core for each: threads of both that share out the layers would wait for each other.
+    with linear_head.on_one_thread(), ThreadPoolExecutor(1) as beside:
+        in_onnx = beside.submit(run_onnx, folder / "model.onnx", squares)
+        logits, features = run_fastai(learn, [*map(fv.PILImage.create, noise), *map(fv.PILImage, images)])
+        alone, together, heat, near = in_onnx.result()
     probabilities = softmax(logits, card.temperature or 1.0)
 
     scale = max(1.0, np.abs(logits).max())
@@ -76,6 +79,14 @@ def check_parity(
                 "released; compare the `versions` in model.json with those of a release that worked"
             )
     return float(np.abs(probabilities - alone).max())
+
+
+def run_onnx(model: Path, squares: Pixels) -> list[Features]:
+    """Probabilities of each square (squares, S, S, 3) alone, and in a batch; and heat and familiarity."""
+    session = open_session(model, threads=1)
+    alone = [session.run(["probabilities"], {"pixels": one[None]})[0] for one in squares]
+    together = session.run(["probabilities", "heat", "familiarity"], {"pixels": squares})
+    return [np.concatenate(alone), *together]
 
 
 def run_fastai(learn: Any, images: list[Any]) -> tuple[Floats, Features]:

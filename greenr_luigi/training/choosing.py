@@ -20,7 +20,7 @@ import torch
 
 from greenr_luigi.intervals import wilson
 from greenr_luigi.progress import OnProgress, part
-from greenr_luigi.training import distributed, folds, recipes
+from greenr_luigi.training import distributed, folds, linear_head, recipes
 from greenr_luigi.training.recipes import Ingredients, Trained
 from greenr_luigi.training.saved_model import Tried
 
@@ -115,7 +115,8 @@ def fit(given: Ingredients, on_progress: OnProgress) -> Trained:
 def wrong_by(judged: folds.OutOfFold, x: torch.Tensor, y: folds.Ints) -> folds.Bools:
     """Which pictures the heads of a cross-validation name wrongly; False for those that are not judged. By the word of
     the first of the processes that train together: heads of others may differ in their last digits."""
-    wrong = np.asarray((judged.logits(x).argmax(1) != y) & judged.judged)
+    with linear_head.on_one_thread():
+        wrong = np.asarray((judged.logits(x).argmax(1) != y) & judged.judged)
     return distributed.of_all(wrong)[0]
 
 

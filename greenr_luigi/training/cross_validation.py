@@ -63,7 +63,7 @@ def out_of_fold(
         return folds.OutOfFold(fold, weight, bias, judging.history, side_by_side.state_of(head, -1))
 
     judging = Judging(judged, x, y)
-    with heads.on_one_thread():
+    with linear_head.on_one_thread():
         loaders = fv.DataLoaders(heads.whole_batches(len(x) // size, batches), heads.whole_batches(0, tuple))
         learn = fv.Learner(loaders, side_by_side, cbs=[judging], loss_func=loss_of_all, metrics=fv.error_rate)
         told = _of_heads(on_progress, len(numbers))
@@ -149,6 +149,8 @@ class Judging(fv.Callback):  # type: ignore[misc]
     """Has each picture judged after each epoch: `history`."""
 
     order = fv.Recorder.order + 1
+    # fastai need not look, at each batch, for what is to be done then.
+    run_train = run_valid = False
 
     def __init__(self, judged: Callable[[], folds.OutOfFold], x: torch.Tensor, y: torch.Tensor) -> None:
         self.judged, self.pictures, self.labels = judged, x, y

@@ -81,8 +81,11 @@ def pooled(
     else:
         embedder = _of_torch(body, training, view)
     found = torch.from_numpy(embedding.embedded(embedder, paths, root, on_progress))
+    if any(isinstance(module, nn.AdaptiveAvgPool2d) for module in learn.model[1].children()):
+        # Which the head does not know to be done.
+        found = found[:, :, None, None]
     # What is made outside inference mode may take part in training.
-    return distributed.collected(found.view(len(paths), *_shape(body, training)), number)
+    return distributed.collected(found, number)
 
 
 def _of_torch(body: nn.Module, training: Training, view: int) -> Embedder:
@@ -97,7 +100,12 @@ def _of_torch(body: nn.Module, training: Training, view: int) -> Embedder:
 
     computing = device().type, torch.backends.cpu.get_cpu_capability(), versions(embedding.LIBRARIES), CODE
     digest = digest_of(body_onnx.digest(body, training), view, computing)
-    return Embedder(digest, lambda: _shape(body, training).numel(), compute)
+
+    def size() -> int:
+        nothing = np.zeros((1, training.image_size, training.image_size, 3), np.uint8)
+        return features(nothing).size
+
+    return Embedder(digest, size, compute)
 
 
 def in_batches(
@@ -118,9 +126,3 @@ def in_batches(
 def _pooled(body: nn.Module, x: torch.Tensor) -> torch.Tensor:
     y: torch.Tensor = body(x)
     return y.mean((2, 3), keepdim=True) if y.ndim == 4 else y
-
-
-def _shape(body: nn.Module, training: Training) -> torch.Size:
-    """Of one picture's features."""
-    nothing = np.zeros((1, training.image_size, training.image_size, 3), np.uint8)
-    return _pooled(body, normalized(nothing, training.mean, training.std)).shape[1:]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from greenr_luigi.progress import OnProgress
+from greenr_luigi.training import linear_head
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Epoch, Training
 
@@ -26,6 +26,9 @@ Labelled = tuple[torch.Tensor, torch.Tensor]
 
 class EpochProgress(fv.Callback):  # type: ignore[misc]
     """Tells of each epoch that is done. `heads`: how many the training loss is the sum of."""
+
+    # fastai need not look, at each batch, for what is to be done then.
+    run_train = run_valid = False
 
     def __init__(self, on_progress: OnProgress, heads: int = 1) -> None:
         self.on_progress, self.heads = on_progress, heads
@@ -84,7 +87,7 @@ def fit(
         tensor_loader(x, y, bs=256),
     )
     options = {"loss_func": fv.CrossEntropyLossFlat(), "metrics": fv.error_rate} | options
-    with on_one_thread():
+    with linear_head.on_one_thread():
         learn = fv.Learner(loaders, head, **options)
         return fit_one_cycle(learn, training.epochs, learning_rate(size), on_progress, wd=weight_decay)
 
@@ -99,17 +102,6 @@ def learning_rate(batch: int) -> float:
     """The peak for such batches: by the square root of what is larger than BATCH, as Adam wants it (Malladi, Lyu,
     Panigrahi and Arora, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022)."""
     return LEARNING_RATE * math.sqrt(max(1, batch / BATCH))
-
-
-@contextlib.contextmanager
-def on_one_thread() -> Iterator[None]:
-    """So little arithmetic is slower on several threads than on one, much slower where others want the cores too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def batch_loader(pictures: int, create_batch: Callable[[list[int]], Labelled], **options: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -51,3 +54,16 @@ def without_norm(norm: nn.BatchNorm1d, weight: torch.Tensor) -> LinearHead:
         scale = gain / torch.sqrt(variance + norm.eps)
         bias = (weight * (shift - scale * mean)).sum(-1)
         return LinearHead((weight * scale).numpy(), bias.numpy())
+
+
+@contextlib.contextmanager
+def on_one_thread() -> Iterator[None]:
+    """So little arithmetic, of torch and NumPy, is slower on several threads than on one, much slower where others want
+    the cores too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
