@@ -25,8 +25,6 @@ REGULARIZATION = 1e-3
 #: From how many pictures a model learns at most, so that memory does not grow with them; and of how many the features
 #: are copied at once.
 MOST, AT_ONCE = 20_000, 4096
-#: Each of which holds as many features.
-FOLDS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,10 @@ def out_of_fold_probabilities(features: Features, labels: Ints, fold: Ints) -> F
             some = held[start : start + AT_ONCE]
             found[some] = model.predict_proba(scaler.transform(features[some]))
 
-    # So little arithmetic is ten times slower on two threads, which mostly wait for each other: each takes a fold.
-    with threadpool_limits(1), ThreadPoolExecutor(min(FOLDS_AT_ONCE, cores.allowed())) as pool:
+    # So little arithmetic is ten times slower on two threads, which mostly wait for each other: each takes a fold, but
+    # for where one fills the memory.
+    at_once = min(cores.allowed(), max(1, MOST // max(1, len(fold))))
+    with threadpool_limits(1), ThreadPoolExecutor(at_once) as pool:
         [*pool.map(judge, np.unique(fold[fold >= 0]))]
     return found
 
