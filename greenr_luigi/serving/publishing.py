@@ -6,7 +6,6 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from greenr_luigi import contracts, files
@@ -26,6 +25,9 @@ def publish(store: Path, sources: Iterable[Path]) -> str:
 
     Raises ReleaseError when model.onnx or model.json is missing, a file is a link, or two have one name.
     """
+    # It cannot be imported while Python ends, when a run sees to it that the release before serves.
+    from concurrent.futures import ThreadPoolExecutor
+
     chosen = files_by_name(sources)
     store.mkdir(parents=True, exist_ok=True)
     unfinished = store / f".new-{uuid.uuid4().hex[:8]}"
