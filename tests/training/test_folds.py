@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
-from greenr_luigi.training import cross_validation, folds, heads
+from greenr_luigi.training import cross_validation, folds, heads, linear_head
 from greenr_luigi.training.libraries import fv
 from greenr_luigi.training.saved_model import Training, Weights
 from tests.progress import quiet
@@ -172,3 +174,19 @@ def test_very_few_pictures(each: int) -> None:
     fold = folds.divide(y.numpy(), [str(n) for n in range(2 * each)], 0)
     found = cross_validation.out_of_fold(head(), x, y, fold, replace(TRAINING, epochs=1), quiet)
     assert found.judged.all()
+
+
+def test_little_arithmetic_is_done_on_one_thread_and_what_comes_after_on_as_many_as_before(
+    request: pytest.FixtureRequest,
+) -> None:
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+
+    def threads() -> set[int]:
+        of_numpy = (pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return {torch.get_num_threads(), *of_numpy}
+
+    with threadpool_limits(2, "blas"):
+        torch.set_num_threads(2)
+        with linear_head.on_one_thread():
+            assert threads() == {1}
+        assert threads() == {2}
