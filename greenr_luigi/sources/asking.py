@@ -105,6 +105,7 @@ class Asking:
             for candidate, (found, data) in under_way.ended():
                 take(candidate, found, data)
             collection.store.flush()
+            collection.so_far.flush()
         collection.store.save()
         on_batch()
         later = sum(refusal.reason in LATER for refusal in collection.refusals[before:])

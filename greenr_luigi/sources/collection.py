@@ -20,6 +20,7 @@ from greenr_luigi.sources.asking import Asking
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
 from greenr_luigi.sources.loading import Loader
+from greenr_luigi.sources.refused import SoFar
 from greenr_luigi.sources.source import PASSING, Request, Source, SourceError
 from greenr_luigi.sources.store import Store
 from greenr_luigi.staleness.shown import printable
@@ -32,11 +33,12 @@ MINIMUM = 10
 class Before:
     """What there was of the same request before. `output`: its refusals stand, where not all sources have been asked
     with success, and what its hosts keep from models is not asked for, unless `anew`. `only`: names of those of a list
-    of sources that are asked, if not all."""
+    of sources that are asked, if not all. `forced`: what a run that was killed was refused is asked for again."""
 
     output: Path | None = None
     only: Sequence[str] = ()
     anew: bool = False
+    forced: bool = False
 
 
 FIRST = Before()
@@ -89,7 +91,8 @@ def collect(
         # Of parts, each has found that out.
         if before.output and request.opt_outs and not (before.anew or shards):
             opted_out = _opted_out(before.output)
-        collection = Collection(source, request, pictures, opted_out)
+        so_far = SoFar(None if source.local or shards else pictures.folder, request, before.forced)
+        collection = Collection(source, request, pictures, opted_out, so_far)
         loader = stack.enter_context(Loader(source.local))
 
         def on_batch() -> None:
@@ -104,6 +107,7 @@ def collect(
         if before.output and (before.only or collection.failed) and not source.is_list:
             collection.refusals += _refused_before(before.output, collection)
         collection.refusals += collection.damaged()
+        so_far.end()
         _require_enough(collection)
         counts = _write(out, pictures.folder, collection.rows(), collection.refusals, had)
         if collection.failed:

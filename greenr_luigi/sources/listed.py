@@ -12,6 +12,7 @@ from pathlib import Path
 
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import licenses
+from greenr_luigi.sources.refused import SoFar
 from greenr_luigi.sources.source import (
     Candidate,
     Request,
@@ -25,7 +26,7 @@ AHEAD = 100_000
 
 class Collection:
     """What is used of a store for a request to a source, as far as the source has been asked. `source`: one, or a list
-    of those that are asked in turn. `refused`: what is not asked for again, by address."""
+    of those that are asked in turn. `refused`: what is not asked for again, by address; `so_far`: nor is this."""
 
     def __init__(
         self,
@@ -33,8 +34,10 @@ class Collection:
         request: Request,
         pictures: Store,
         refused: Mapping[str, Refusal],
+        so_far: SoFar,
     ) -> None:
-        self.source, self.request, self.store, self._refused = source, request, pictures, refused
+        self.source, self.request, self.store = source, request, pictures
+        self.so_far, self._refused = so_far, {**so_far.before, **refused}
         self.refusals: list[Refusal] = []
         #: Each good picture as the source has listed it, by sha256.
         self.listed: dict[str, Candidate] = {}
@@ -118,6 +121,7 @@ class Collection:
         url = candidate.file_url
         if isinstance(outcome, Refusal):
             self.refusals.append(replace(outcome, file_url=url))
+            self.so_far.note(candidate, outcome)
             return False
         listed = self.listed.setdefault(outcome.sha256, candidate)
         if listed.file_url != url:
