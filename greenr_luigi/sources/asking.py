@@ -127,10 +127,16 @@ class Asking:
 
     def _begin(self, candidate: Candidate) -> Future[Loaded]:
         if candidate.checked is None:
-            return self._loader.begin(candidate.load, functools.partial(self._load, candidate))
+            keep = functools.partial(self._collection.arrived.keep, candidate.file_url)
+            get = functools.partial(self._get, candidate)
+            return self._loader.begin(get, functools.partial(self._load, candidate), keep)
         # Only what is gone is loaded again.
         given = functools.partial(loaded, candidate.load)
         return self._loader.begin(bytes, lambda _: self._load(candidate, given))
+
+    def _get(self, candidate: Candidate) -> bytes | Future[bytes]:
+        here = self._collection.arrived.get(candidate.file_url)
+        return candidate.load() if here is None else here
 
     def _load(self, candidate: Candidate, given: Given) -> Loaded:
         """What a candidate was found to be before, if its picture is still there; else what it is."""

@@ -16,6 +16,7 @@ from greenr_luigi.pictures.manifest import MANIFEST, REJECTED, PictureRow, Refus
 from greenr_luigi.pictures.terms import LEAST_SIDE
 from greenr_luigi.progress import OnProgress
 from greenr_luigi.sources import checking, fetched, opened_store, opt_outs, store
+from greenr_luigi.sources.arrived import Arrived
 from greenr_luigi.sources.asking import Asking
 from greenr_luigi.sources.checking import WINDOW
 from greenr_luigi.sources.listed import Collection, by_engine, counted
@@ -91,23 +92,25 @@ def collect(
         # Of parts, each has found that out.
         if before.output and request.opt_outs and not (before.anew or shards):
             opted_out = _opted_out(before.output)
-        so_far = SoFar(None if source.local or shards else pictures.folder, request, before.forced)
-        collection = Collection(source, request, pictures, opted_out, so_far)
-        loader = stack.enter_context(Loader(source.local))
+        kept = None if source.local or shards else pictures.folder
+        so_far, arrived = SoFar(kept, request, before.forced), Arrived(kept, request, before.forced)
+        collection = Collection(source, request, pictures, opted_out, so_far, arrived)
 
         def on_batch() -> None:
             goal = request.limit or len(collection.listed) + WINDOW
             on_progress(min(len(collection.listed) / goal, 0.99), str(collection))
 
-        for part in source.each:
-            if collection.missing > 0 and (not before.only or part.name in before.only):
-                Asking(collection, part, loader, examine).run(on_batch)
+        with Loader(source.local) as loader:
+            for part in source.each:
+                if collection.missing > 0 and (not before.only or part.name in before.only):
+                    Asking(collection, part, loader, examine).run(on_batch)
         if shards and source.addresses:
             fetched.clear(pictures.folder)
         if before.output and (before.only or collection.failed) and not source.is_list:
             collection.refusals += _refused_before(before.output, collection)
         collection.refusals += collection.damaged()
         so_far.end()
+        arrived.end()
         _require_enough(collection)
         counts = _write(out, pictures.folder, collection.rows(), collection.refusals, had)
         if collection.failed:

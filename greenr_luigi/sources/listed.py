@@ -12,6 +12,7 @@ from pathlib import Path
 
 from greenr_luigi.pictures.manifest import PictureRow, Refusal, held_out_first
 from greenr_luigi.sources import licenses
+from greenr_luigi.sources.arrived import Arrived
 from greenr_luigi.sources.refused import SoFar
 from greenr_luigi.sources.source import (
     Candidate,
@@ -26,7 +27,8 @@ AHEAD = 100_000
 
 class Collection:
     """What is used of a store for a request to a source, as far as the source has been asked. `source`: one, or a list
-    of those that are asked in turn. `refused`: what is not asked for again, by address; `so_far`: nor is this."""
+    of those that are asked in turn. `refused`: what is not asked for again, by address; `so_far`: nor is this.
+    `arrived`: what has come, and is not checked."""
 
     def __init__(
         self,
@@ -35,9 +37,11 @@ class Collection:
         pictures: Store,
         refused: Mapping[str, Refusal],
         so_far: SoFar,
+        arrived: Arrived,
     ) -> None:
         self.source, self.request, self.store = source, request, pictures
-        self.so_far, self._refused = so_far, {**so_far.before, **refused}
+        self.so_far, self.arrived = so_far, arrived
+        self._refused = {**so_far.before, **refused}
         self.refusals: list[Refusal] = []
         #: Each good picture as the source has listed it, by sha256.
         self.listed: dict[str, Candidate] = {}

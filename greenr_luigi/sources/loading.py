@@ -16,6 +16,8 @@ from greenr_luigi.sources.source import THREADS, Load
 
 #: What gives bytes, or raises Unavailable.
 Given = Callable[[], bytes]
+#: Where more than so many wait to be checked, a thread keeps those that come then.
+WAIT = 16
 Result = TypeVar("Result")
 
 
@@ -33,7 +35,8 @@ class Loader:
         # A picture may take 200 MB while it is decoded.
         self._checks = ThreadPoolExecutor(cores.allowed())
         self._loads = None if local else ThreadPoolExecutor(THREADS)
-        self._coming = set[Future[bytes]]()
+        self._keeper = ThreadPoolExecutor(1)
+        self._coming, self._unchecked = set[Future[bytes]](), set[Future[bytes]]()
 
     def __enter__(self) -> Self:
         return self
@@ -43,17 +46,29 @@ class Loader:
             self._loads.shutdown(cancel_futures=True)
         for coming in [*self._coming]:
             coming.cancel()
+        self._keeper.shutdown(cancel_futures=True)
         self._checks.shutdown(cancel_futures=True)
 
-    def begin(self, load: Load, check: Callable[[Given], Result]) -> Future[Result]:
-        """What `check` makes, in one of few threads, of what `load` brings."""
+    def begin(
+        self,
+        load: Load,
+        check: Callable[[Given], Result],
+        keep: Callable[[bytes], object] = lambda data: None,
+    ) -> Future[Result]:
+        """What `check` makes, in one of few threads, of what `load` brings. `keep` gets what has to wait for that."""
         if self._loads is None:
             return self._checks.submit(check, functools.partial(loaded, load))
         checked: Future[Result] = Future()
-        self._loads.submit(self._load, load, check, checked)
+        self._loads.submit(self._load, load, check, keep, checked)
         return checked
 
-    def _load(self, load: Load, check: Callable[[Given], Result], checked: Future[Result]) -> None:
+    def _load(
+        self,
+        load: Load,
+        check: Callable[[Given], Result],
+        keep: Callable[[bytes], object],
+        checked: Future[Result],
+    ) -> None:
         coming: Future[bytes] = Future()
         try:
             if isinstance(given := load(), Future):
@@ -63,14 +78,29 @@ class Loader:
         except BaseException as error:  # noqa: BLE001  It is raised where it is checked.
             coming.set_exception(error)
         self._coming.add(coming)
-        coming.add_done_callback(functools.partial(self._check, check, checked))
+        coming.add_done_callback(functools.partial(self._come, check, keep, checked))
 
-    def _check(self, check: Callable[[Given], Result], checked: Future[Result], come: Future[bytes]) -> None:
+    def _come(
+        self,
+        check: Callable[[Given], Result],
+        keep: Callable[[bytes], object],
+        checked: Future[Result],
+        come: Future[bytes],
+    ) -> None:
         self._coming.discard(come)
         # Once the block has ended, nobody asks.
         with contextlib.suppress(RuntimeError):
-            self._checks.submit(self._settle, checked, check, come.result)
+            self._unchecked.add(come)
+            self._checks.submit(self._settle, checked, check, come)
+            if len(self._unchecked) > WAIT:
+                self._keeper.submit(self._keep, keep, come)
 
-    def _settle(self, checked: Future[Result], check: Callable[[Given], Result], given: Given) -> None:
+    def _keep(self, keep: Callable[[bytes], object], come: Future[bytes]) -> None:
+        # Where it cannot be written, as on a full disk, no picture can, which is told where that is tried.
+        if come in self._unchecked and not come.cancelled() and not come.exception():
+            keep(come.result())
+
+    def _settle(self, checked: Future[Result], check: Callable[[Given], Result], come: Future[bytes]) -> None:
         background.give_way()
-        background.settle(checked, check, given)
+        self._unchecked.discard(come)
+        background.settle(checked, check, come.result)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Requests at once, to all hosts: a slow one has many of them wait. Each has an open file, of which others need some.
 AT_ONCE = min(512, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 0) // 2 or 512)
-#: Pictures that are loaded at once, also those that wait for their host, to be tried again or to be checked. Those that
-#: a kill has fetched again came faster than they could be checked, or had not come whole.
+#: Pictures that are loaded at once, also those that wait for their host, to be tried again or to be checked. Of
+#: these a kill has those fetched again that had not come.
 UNDER_WAY = 2048
 #: Loads at once that hold up the thread which they have.
 THREADS = 128
