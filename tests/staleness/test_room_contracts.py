@@ -123,7 +123,11 @@ def test_an_edit_of_a_source_makes_stale_its_own_pictures(stale_after_edit, sour
         ("sources/registry.py", []),
         ("sources/layout.py", ["DownloadImages folder", "PictureShard folder"]),
         ("sources/understood.py", ["DownloadImages folder", "PictureShard folder"]),
-        ("sources/table.py", ["DownloadImages folder", "PictureShard folder"]),
+        # Lists of addresses have columns for group and side, as tables of files do.
+        (
+            "sources/table.py",
+            [f"{s} {n}" for s in ("DownloadImages", "PictureShard") for n in ("urls", "folder")],
+        ),
         ("sources/collection.py", [f"DownloadImages {name}" for name in registry.SOURCES]),
         ("dataset/curation.py", []),
         ("dataset/cleaning.py", ["SplitDataset"]),
