@@ -45,18 +45,14 @@ def settle(
 def in_background(work: Coroutine[Any, Any, Gave]) -> Future[Gave]:
     """Run in the one loop of this process, in a thread that nobody waits for: a loop has three open files, and many
     fetches at once would have too many."""
-    with _alone:
-        loop = _loop(os.getpid())
-    return asyncio.run_coroutine_threadsafe(work, loop)
+    return asyncio.run_coroutine_threadsafe(work, _shared_loop())
 
 
 def give_way() -> None:
     """Wait until the loop has done what was ready for it. For a thread that computes: both need the interpreter, and
     what the loop asks for is under way while others compute."""
-    with _alone:
-        loop = _loop(os.getpid())
     done = threading.Event()
-    loop.call_soon_threadsafe(done.set)
+    _shared_loop().call_soon_threadsafe(done.set)
     done.wait()
 
 
@@ -71,6 +67,11 @@ def _renew() -> None:
 
 # It may have been held by a thread that stays behind.
 os.register_at_fork(after_in_child=_renew)
+
+
+def _shared_loop() -> asyncio.AbstractEventLoop:
+    with _alone:
+        return _loop(os.getpid())
 
 
 @functools.cache

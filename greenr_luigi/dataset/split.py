@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenr_luigi import contracts
@@ -17,12 +17,11 @@ from greenr_luigi.dataset.sides import Rule, choose, fill_empty, unit_of
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.files import copy, link
 from greenr_luigi.pictures.labels import folder_name
-from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, PictureRow, write_csv
+from greenr_luigi.pictures.manifest import SIDES, PerceptualHash, write_csv
 from greenr_luigi.progress import OnProgress
 
 #: The share of pictures held out for the final measurement, and for choosing between models.
 TEST, VALID = 0.15, 0.15
-FIELDS = fields(PictureRow)
 #: Fewer pictures of a class than this cannot be learned from and measured on.
 MINIMUM = 5
 
@@ -129,8 +128,7 @@ def _row(
         hashes = row.perceptual_hash, *near.of.get(row.perceptual_hash, ())
         alike = {sha16 for hash in hashes for sha16 in by_hash.get(hash, ())} - {row.sha256[:16]}
     file = f"{side}/{folder_name(row.label)}/{row.sha256[:16]}{picture.path.suffix}"
-    known = {field.name: getattr(row, field.name) for field in FIELDS}
-    return SplitRow(**known | {"file": file, "side": side, "near": " ".join(sorted(alike)) or None})
+    return SplitRow(**row.values() | {"file": file, "side": side, "near": " ".join(sorted(alike)) or None})
 
 
 def _note(split_rows: Sequence[SplitRow], folder: str | None) -> SplitNote:

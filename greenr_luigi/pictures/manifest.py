@@ -63,6 +63,13 @@ class PictureRow:
     def perceptual_hash(self) -> PerceptualHash:
         return PerceptualHash(self.dhash, self.phash)
 
+    def values(self) -> dict[str, Any]:
+        """By name, without what a row of another kind has beside. `vars` would lack defaults of one that msgspec made,
+        and have what was derived."""
+        return {name: getattr(self, name) for name in OWN}
+
+
+OWN = tuple(field.name for field in dataclasses.fields(PictureRow))
 
 #: The sides of a split, what is held out first: test pictures judge a model, valid (validation) ones choose it.
 SIDES = ("test", "valid", "train")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from pathlib import Path
 from typing import IO
 
@@ -31,12 +30,11 @@ class Arrived:
         self._file: IO[bytes] | None = None
         if self._path:
             files.refuse_link(self._path)
-            if self._path.exists() and (
-                anew or abs(time.time() - self._path.stat().st_mtime) > refused.STANDS
-            ):
-                self.end()
-            elif self._path.exists():
-                self._find()
+            if self._path.exists():
+                if anew or not refused.stands(self._path.stat().st_mtime):
+                    self.end()
+                else:
+                    self._find()
 
     def _find(self) -> None:
         """What is there whole. The rest, in the midst of which the run was killed, goes."""

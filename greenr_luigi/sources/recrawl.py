@@ -83,7 +83,7 @@ class Recrawl:
             out,
             earlier(self.output.parent, self.request.label),
             on_progress,
-            collection.Before(self.output, only, before is None or bool(old), self.forced),
+            collection.Before(self.output, only, anew=before is None or bool(old), forced=self.forced),
             self.shards,
         )
         return {**counts, "searched": searched(before)} if before and only else counts

@@ -43,8 +43,7 @@ class SoFar:
         self.before: Mapping[str, Refusal] = {}
         if self._path:
             found = contracts.read_log(self._path, Refused)
-            newest = max((row.when for row in found), default=0.0)
-            if anew or abs(time.time() - newest) > STANDS:
+            if anew or not stands(max((row.when for row in found), default=0.0)):
                 self.end()
             else:
                 self.before = {
@@ -71,6 +70,11 @@ class SoFar:
     def end(self) -> None:
         if self._path:
             self._path.unlink(missing_ok=True)
+
+
+def stands(since: float) -> bool:
+    """Whether what a run before has left counts, of which the last came then (seconds since 1970)."""
+    return abs(time.time() - since) <= STANDS
 
 
 def terms(request: Request) -> str:

@@ -10,7 +10,6 @@ link to it, and an editor that wrote into such a link would change the only copy
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,17 +45,10 @@ class Origin(PictureRow):
 
     @classmethod
     def of(cls, row: PictureRow, **more: Any) -> Origin:
-        return cls(**_values(row) | more)
+        return cls(**row.values() | more)
 
     def as_row(self, **more: Any) -> PictureRow:
-        return PictureRow(**_values(self) | more)
-
-
-ROW = tuple(field.name for field in dataclasses.fields(PictureRow))
-
-
-def _values(row: PictureRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ROW}
+        return PictureRow(**self.values() | more)
 
 
 class Store:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,45 +19,24 @@ from greenr_luigi.sources.loading import Loader
 from greenr_luigi.sources.source import Request
 from tests.progress import quiet
 from tests.serving.looking import until
-from tests.sources.conftest import Answer, Internet, Query
+from tests.sources.collecting import URL, kill_collecting
+from tests.sources.conftest import Internet
 
-URL = "https://pictures.example/{}.jpg"
 LAST = 24
 LINE = re.compile(rb"[0-9a-f]{32} \d+ [0-9a-f]{64}\n")
 #: As of a machine that is too busy to check anything.
-COLLECT = """
-import sys
-from pathlib import Path
-from greenr_luigi.sources import loading
-from tests.sources.collecting import collect_from
-loading.Loader._settle = lambda *_: None
-collect_from("urls", "grass", Path(sys.argv[1]) / "killed", 0, Path(sys.argv[1]))
-"""
+BUSY = "from greenr_luigi.sources import loading; loading.Loader._settle = lambda *_: None"
 
 
 @pytest.fixture
 def killed(internet: Internet, tmp_path: Path) -> Path:
     """The folder of a list, whose collection was killed while it waited for the last address."""
-    (tmp_path / "grass.txt").write_text("\n".join(URL.format(number) for number in range(LAST + 1)))
     arrived = collected.folder(tmp_path / "data", "grass") / NAME
-    process: subprocess.Popen[bytes] | None = None
-    own = internet.hosts["pictures.example"]
 
-    def host(path: str, query: Query) -> Answer:
-        if path == f"/{LAST}.jpg" and process:
-            until(lambda: arrived.exists() and len(LINE.findall(arrived.read_bytes())) == LAST - loading.WAIT)
-            process.send_signal(signal.SIGKILL)
-        return own(path, query)
+    def wait() -> None:
+        until(lambda: arrived.exists() and len(LINE.findall(arrived.read_bytes())) == LAST - loading.WAIT)
 
-    internet.hosts["pictures.example"] = host
-    path = os.pathsep.join(sys.path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", COLLECT, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
-    )
-    assert process.wait(120) == -signal.SIGKILL
-    process = None
-    assert len(internet.asked) == LAST + 1
-    internet.asked.clear()
+    kill_collecting(internet, tmp_path, range(LAST + 1), wait, BUSY)
     with arrived.open("ab") as file:
         file.write(LINE.findall(arrived.read_bytes())[0] + b"what was just being writ")
     return tmp_path

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,45 +13,24 @@ from greenr_luigi.sources.collection import FIRST, Before, collect
 from greenr_luigi.sources.source import Request, SourceError
 from tests.progress import quiet
 from tests.serving.looking import until
-from tests.sources.conftest import Answer, Internet, Query
+from tests.sources.collecting import URL, kill_collecting
+from tests.sources.conftest import Internet
 
 pytestmark = pytest.mark.slow
 
-URL = "https://pictures.example/{}.jpg"
 LAST = URL.format(12)
-COLLECT = """
-import sys
-from pathlib import Path
-from tests.sources.collecting import collect_from
-collect_from("urls", "grass", Path(sys.argv[1]) / "killed", 0, Path(sys.argv[1]))
-"""
 
 
 @pytest.fixture
 def killed(internet: Internet, tmp_path: Path) -> Path:
     """The folder of a list, whose collection was killed while it waited for the last address."""
-    numbers = [*range(12), *range(1000, 1006), *range(2000, 2006), 3000, 12]
-    (tmp_path / "grass.txt").write_text("\n".join(URL.format(number) for number in numbers))
     log = collected.folder(tmp_path / "data", "grass") / refused.NAME
-    process: subprocess.Popen[bytes] | None = None
-    own = internet.hosts["pictures.example"]
 
-    def host(path: str, query: Query) -> Answer:
-        if path == "/12.jpg" and process:
-            until(lambda: len([*log.parent.glob("[!.]*.jpg")]) == 12)
-            until(lambda: log.exists() and log.read_bytes().count(b"\n") == 13)
-            process.send_signal(signal.SIGKILL)
-        return own(path, query)
+    def wait() -> None:
+        until(lambda: len([*log.parent.glob("[!.]*.jpg")]) == 12)
+        until(lambda: log.exists() and log.read_bytes().count(b"\n") == 13)
 
-    internet.hosts["pictures.example"] = host
-    path = os.pathsep.join(sys.path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", COLLECT, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
-    )
-    assert process.wait(120) == -signal.SIGKILL
-    process = None
-    assert {*internet.asked} == {URL.format(number) for number in numbers}
-    internet.asked.clear()
+    kill_collecting(internet, tmp_path, [*range(12), *range(1000, 1006), *range(2000, 2006), 3000, 12], wait)
     return tmp_path
 
 
