@@ -98,7 +98,7 @@ def fit(given: Ingredients, on_progress: OnProgress) -> Trained:
     if np.bincount(y[:learned], minlength=y.max() + 1).min() < LEAST_PICTURES:
         choice.leave("finetune", f"a class has fewer than {LEAST_PICTURES} training pictures")
     elif choice.may_be_beaten("finetune", judges):
-        minutes = minutes_of_finetuning(given)
+        minutes = minutes_of_finetuning(given, given.minutes - choice.spent)
         if choice.has_time("finetune", minutes):
             before = copy.deepcopy(given.learn.model)
             left = replace(given, minutes=given.minutes - choice.spent + minutes)
@@ -141,11 +141,12 @@ def minutes_of_views(given: Ingredients) -> float:
     return (len(recipes.VIEWS) - 1) * len(given.fold) * look / finetuning.SPEED / 60
 
 
-def minutes_of_finetuning(given: Ingredients) -> float:
-    """Reckoned for a small machine, for all epochs."""
+def minutes_of_finetuning(given: Ingredients, left: float) -> float:
+    """Reckoned for a small machine, for all epochs, once more from all pictures where so many minutes are enough."""
     from greenr_luigi.training import finetuning, splitting
 
     size = given.training.image_size
     lower, upper = splitting.split(given.learn.model[0].eval(), size)
     looking, epoch = finetuning.minutes_of(lower, upper, len(given.train[0]), size)
-    return looking + finetuning.EPOCHS * epoch
+    once, twice = (looking + times * finetuning.EPOCHS * epoch for times in (1, 2))
+    return twice if twice <= left else once

@@ -1,13 +1,19 @@
 """Goes on to train the upper part of a body when its head has learned: slower, and better where pictures are many.
 
+A tenth of the training pictures is held out, and says for how many epochs. Where there is time, the network learns once
+more from the same beginning, for as many epochs and from all of them (Goodfellow, Bengio and Courville, Deep Learning,
+2016, algorithm 7.2). What stays is the mean of both: weights that began alike may be averaged, and their mean is better
+than either (Wortsman et al., "Model soups", ICML 2022).
+
 The lower part stays as it came (splitting.py), so each view of a picture passes it once, and what comes out is kept on
 disk for the length of the training (activations.py): epochs then cost a third. Memory holds a batch, however many
 pictures there are."""
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from greenr_luigi.dataset.pixels import Pixels
 from greenr_luigi.progress import OnProgress, part
@@ -51,11 +58,13 @@ class Plan:
     epochs: int
 
 
-def plan(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int, minutes: float) -> Plan:
-    """What there is time for, and no more than is worth it."""
+def plan(
+    lower: nn.Module, upper: nn.Module, pictures: int, image_size: int, minutes: float, times: int = 1
+) -> Plan:
+    """What there is time for, and no more than is worth it, if the network is to learn so many `times`."""
     looking, epoch = minutes_of(lower, upper, pictures, image_size)
     share = min(1, minutes * LOOKING / looking) if looking else 1
-    epochs = min(EPOCHS, (minutes - share * looking) / epoch)
+    epochs = min(EPOCHS, (minutes - share * looking) / epoch / times)
     return Plan(max(int(share * VIEWS * pictures), min(pictures, BATCH)), max(1, int(epochs)))
 
 
@@ -80,27 +89,30 @@ def fit(
     given: Ingredients, teaching: Sequence[int], held: Sequence[int], on_progress: OnProgress
 ) -> list[Epoch]:
     """Train the upper part of a learner's body and its head in place, the body more slowly; in mixed precision on a
-    GPU. Returns a row for each epoch up to the best, which is what stays in the model.
+    GPU. `teaching` and `held`: the numbers of training pictures. Returns a row for each epoch of which something stays
+    in the model; the last says how good that is.
 
     In each epoch one view of each picture is learned from, another one each time. What is judged is the moving average
     of the weights (Polyak and Juditsky, 1992): which epoch is the best is found by the pictures `held` out, and
     training ends when there is none better for a while (callbacks.py). When its time is over it ends with what it has
     by then, and says so; at least one batch is learned."""
     learn, training, minutes = given.learn, given.training, given.minutes
-    start = time.monotonic()
+    start, (paths, y) = time.monotonic(), given.train
     features.keep_memory()
     fv.set_seed(training.seed, reproducible=True)
-    device = features.device()
-    learn.model.to(device, memory_format=torch.channels_last).eval()
+    learn.model.to(features.device(), memory_format=torch.channels_last).eval()
     lower, upper = splitting.split(learn.model[0], training.image_size)
     network = nn.Sequential(upper, learn.model[1])
-    loss_of_each = nn.CrossEntropyLoss(reduction="none", label_smoothing=SMOOTHING)
-    (paths, y), (valid_paths, valid_y) = given.train, given.valid
-    planned = plan(lower, upper, len(teaching), training.image_size, minutes)
+    planned = plan(lower, upper, len(paths), training.image_size, minutes, times=2)
+    again = bool(held) and planned == Plan(VIEWS * len(paths), EPOCHS)
+    if not again:
+        planned = plan(lower, upper, len(teaching), training.image_size, minutes)
     # In no order of classes, as there may be no time for all; to each process as many as to each other.
-    shuffled = [teaching[n] for n in torch.randperm(len(teaching)).tolist()]
+    learned = range(len(paths)) if again else teaching
+    shuffled = [learned[n] for n in torch.randperm(len(learned)).tolist()]
     mine = distributed.dealt(shuffled)[: len(shuffled) // distributed.world()]
     wanted = max(1, planned.views // distributed.world())
+    limit = TimeLimit(start + 60 * minutes)
 
     @torch.inference_mode()
     def below(batch: Pixels) -> torch.Tensor:
@@ -113,49 +125,70 @@ def fit(
 
     with ExitStack() as closing:
 
-        def activations(at: Sequence[Path]) -> Activations:
-            return Activations(closing.enter_context(TemporaryFile(dir=given.root)), at, training.image_size)
+        def seen(at: Sequence[Path], labels: torch.Tensor, number: int = 0, **more: Any) -> Activations:
+            file = closing.enter_context(TemporaryFile(dir=given.root))
+            found = Activations(file, at, labels, training.image_size)
+            found.take(below, number or len(at), **more)
+            return found
 
-        def watched(at: Sequence[Path], labels: torch.Tensor) -> Any:
-            of_watched = activations(at)
-            of_watched.take(below, len(at))
-            return heads.batch_loader(
-                len(at),
-                lambda items: (of_watched.batch(items).to(device), labels[items].to(device)),
-                bs=BATCH,
-            )
-
-        def learned(items: list[int]) -> heads.Labelled:
-            rows = [seen.row(n, loader.rng.randrange(seen.views(n))) for n in items]
-            return seen.batch(rows).to(device), y[mine][items].to(device)
+        of_valid = seen(*given.valid).in_order(BATCH)
+        of_held = seen([paths[n] for n in held], y[held]).in_order(BATCH)
+        of_train = seen([paths[n] for n in mine], y[mine], wanted, go_on=go_on)
 
         def losses_of_held() -> torch.Tensor:
+            loss_of_each = nn.CrossEntropyLoss(reduction="none", label_smoothing=SMOOTHING)
             with torch.no_grad():
                 return torch.cat([loss_of_each(network(x), labels) for x, labels in of_held])
 
-        of_valid = watched(valid_paths, valid_y)
-        of_held = watched([paths[n] for n in held], y[held])
-        seen = activations([paths[n] for n in mine])
-        seen.take(below, wanted, go_on)
-        pictures = min(distributed.of_all(min(seen.number, len(mine))))
-        bs = min(pictures, distributed.batch_size(BATCH) // distributed.world())
-        loader = heads.batch_loader(pictures, learned, bs=bs, shuffle=True, drop_last=True)
-        limit, best = TimeLimit(start + 60 * minutes), BestAverage(losses_of_held if held else None)
-        tuned = fv.Learner(
-            fv.DataLoaders(loader, of_valid, device=device),
-            network,
-            loss_func=fv.LabelSmoothingCrossEntropyFlat(SMOOTHING),
-            splitter=lambda model: [fv.params(model[0]), fv.params(model[1])],
-            metrics=fv.error_rate,
-            cbs=[FrozenStatistics(), best, limit, *distributed.callbacks()],
-        )
-        tuned.unfreeze()
-        if device.type == "cuda":
-            tuned.to_fp16()
-        rows = heads.fit_one_cycle(tuned, planned.epochs, LEARNING_RATES, part(on_progress, LOOKING, 1))
+        def learn_from(
+            chosen: Collection[int], epochs: int, best: BestAverage, told: OnProgress
+        ) -> list[Epoch]:
+            """`chosen`: of the pictures of this process."""
+            tuned = learner(network, of_train.shuffled(chosen, BATCH), of_valid, [best, limit])
+            return heads.fit_one_cycle(tuned, epochs, LEARNING_RATES, told)
+
+        half = (1 + LOOKING) / 2 if again else 1
+        beginning, mean = copy.deepcopy(network.state_dict()), AveragedModel(network)
+        best = BestAverage(losses_of_held if held else None)
+        may_teach = {*teaching}
+        first = {n for n, picture in enumerate(mine) if picture in may_teach}
+        rows = learn_from(first, planned.epochs, best, part(on_progress, LOOKING, half))
+        done = f"the best of {len(rows)} epochs is number {best.best + 1}"
+        if limit.reached:
+            done = (
+                f"stopped in epoch {len(rows)} of {planned.epochs}: its {minutes:g} minutes are over; {done}"
+            )
+        rows = rows[: best.best + 1]
+        if again and not limit.reached:
+            mean.update_parameters(network)
+            network.load_state_dict(beginning)
+            more = learn_from(range(len(mine)), len(rows), BestAverage(None), part(on_progress, half, 1))
+            if limit.reached:
+                done += "; there was no time to learn as long from all pictures"
+                network.load_state_dict(mean.module.state_dict())
+            else:
+                mean.update_parameters(network)
+                network.load_state_dict(mean.module.state_dict())
+                tuned = learner(network, of_valid, of_valid, [])
+                with tuned.no_bar():
+                    valid_loss, error_rate = tuned.validate()
+                rows += [*more[:-1], Epoch(more[-1].train_loss, valid_loss, error_rate)]
+                done += f"; learned as long from all {len(paths)} pictures, and took the mean of both"
     learn.model.eval()
-    done = f"the best of {len(rows)} epochs is number {best.best + 1}"
-    if limit.reached:
-        done = f"stopped in epoch {len(rows)} of {planned.epochs}: its {minutes:g} minutes are over; {done}"
     on_progress(1, done)
-    return rows[: best.best + 1]
+    return rows
+
+
+def learner(network: nn.Module, of_train: Any, of_valid: Any, callbacks: list[fv.Callback]) -> Any:
+    """A fastai Learner of the upper part of a body and its head."""
+    device = features.device()
+    tuned = fv.Learner(
+        fv.DataLoaders(of_train, of_valid, device=device),
+        network,
+        loss_func=fv.LabelSmoothingCrossEntropyFlat(SMOOTHING),
+        splitter=lambda model: [fv.params(model[0]), fv.params(model[1])],
+        metrics=fv.error_rate,
+        cbs=[FrozenStatistics(), *callbacks, *distributed.callbacks()],
+    )
+    tuned.unfreeze()
+    return tuned.to_fp16() if device.type == "cuda" else tuned

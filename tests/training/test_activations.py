@@ -21,7 +21,7 @@ def activations(tmp_path):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(data.getvalue())
     with TemporaryFile() as file:
-        yield Activations(file, paths, 8)
+        yield Activations(file, paths, torch.tensor([0, 1, 0]), 8)
 
 
 def below(batch: pixels.Pixels) -> torch.Tensor:
@@ -42,3 +42,28 @@ def test_looking_ends_when_told(activations):
     activations.take(below, 9, lambda number: bool(told.append(number)) or number < 6)
     assert told == [3, 6] and activations.number == 6
     assert [activations.views(picture) for picture in range(3)] == [2, 2, 2]
+
+
+def test_batches_in_order_are_of_the_first_view(activations):
+    activations.take(below, 7)
+    x, y = (torch.cat(parts) for parts in zip(*activations.in_order(2), strict=True))
+    assert torch.equal(x, activations.batch([0, 1, 2])) and y.tolist() == [0, 1, 0]
+
+
+def test_an_epoch_has_each_chosen_picture_once_and_another_view_each_time(activations):
+    activations.take(below, 9)
+    loader, seen = activations.shuffled({0, 2}, 1), set[int]()
+    for _ in range(30):
+        rows = []
+        for x, y in loader:
+            [row] = [row for row in range(9) if torch.equal(activations.batch([row]), x)]
+            rows.append(row)
+            assert y.tolist() == [activations.labels[row % 3]]
+        assert sorted(row % 3 for row in rows) == [0, 2]
+        seen |= {*rows}
+    assert seen == {0, 3, 6, 2, 5, 8}
+
+
+def test_what_was_not_looked_at_is_in_no_batch(activations):
+    activations.take(below, 1)
+    assert [y.tolist() for _, y in activations.shuffled(range(3), 2)] == [[0]]

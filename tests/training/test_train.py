@@ -1,7 +1,6 @@
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from greenr_luigi.dataset.pixels import DataSetError
 from greenr_luigi.dataset.rows import SplitRow
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.pictures import door, manifest
-from greenr_luigi.training import architectures, finetuning, folds, recipes, splitting, train
+from greenr_luigi.training import architectures, finetuning, folds, recipes, train
 from greenr_luigi.training.saved_model import Training
 from tests import walk
 from tests.progress import quiet
@@ -186,45 +185,6 @@ def test_other_recipes_give_the_same_kind_of_model(tmp_path, recipe):
     body = load_file(tmp_path / "model.safetensors")["0.model.conv_head.weight"]
     before = load_file(walk.walk().model / "model.safetensors")["0.model.conv_head.weight"]
     assert torch.equal(body, before) == (recipe == "views")
-
-
-def test_fine_tuning_is_repeatable(tmp_path):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        trained(walk.walk().dataset, tmp_path / name, recipe="finetune")
-    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
-    assert one == other
-
-
-def test_fine_tuning_leaves_the_lower_part_and_all_statistics_as_they_were(tmp_path):
-    trained(walk.walk().dataset, tmp_path, recipe="finetune")
-    before, after = (load_file(path / "model.safetensors") for path in (walk.walk().model, tmp_path))
-    changed = {name for name in after if name.startswith("0.") and not torch.equal(before[name], after[name])}
-    assert changed and all(
-        name.startswith(("0.model.blocks.5", "0.model.blocks.6", "0.model.conv_head", "0.model.bn2"))
-        for name in changed
-    )
-    assert not [name for name in changed if "running" in name]
-
-
-def test_fine_tuning_ends_when_its_time_is_over_and_says_so(tmp_path):
-    told: list[str] = []
-    tell = lambda fraction, words: told.append(words)  # noqa: E731
-    training = trained(walk.walk().dataset, tmp_path, tell, recipe="finetune", minutes=1e-9)
-    assert len(training.history) == 6 + 1 and training.history[-1].train_loss > 0
-    assert "stopped in epoch 1 of 1: its 1e-09 minutes are over; the best of 1 epochs is number 1" in told
-
-
-def test_how_much_there_is_time_for_is_reckoned_not_measured():
-    learn, _ = architectures.load_model(walk.walk().model)
-    plan = partial(finetuning.plan, *splitting.split(learn.model[0], 224))
-    most = finetuning.VIEWS, finetuning.EPOCHS
-    assert plan(1500, 224, 15) == finetuning.Plan(1500 * most[0], most[1])
-    few, more = plan(1500, 224, 1), plan(1500, 224, 5)
-    assert few.views < more.views and few.epochs < more.epochs <= most[1]
-    # Not all are looked at, if there is no time to learn from them.
-    assert plan(1_000_000, 224, 15).views < 1_000_000 and plan(1_000_000, 224, 15).epochs == 1
-    assert plan(1, 224, 1e308) == finetuning.Plan(*most)
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
