@@ -1,4 +1,4 @@
-"""How many cores this process may keep busy."""
+"""How many cores this process may keep busy, and that it leaves them to others while it waits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def allowed() -> int:
     """Those that it may run on, and no more than a container's limit gives it (`docker run --cpus 2`, Kubernetes'
     limits): a machine may have many more. At least 1."""
     return max(1, min([len(os.sched_getaffinity(0)), *_limits(GROUPS, OWN)]))
+
+
+def left_to_others_while_waiting() -> None:
+    """Threads that compute together wait for each other at each step, and those of OpenMP keep their cores busy
+    meanwhile: where anything else needs these, such as the server, a training takes 1.4 to 6 times as long
+    (docs/benchmarks-appendix.md, Beside other work). To be called before torch is imported, when OpenMP reads what it
+    is told. What a person has told it stays."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _limits(groups: Path, own: Path) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import luigi
 from luigi.parameter import MissingParameterException, ParameterVisibility
 
-from greenr_luigi import config_check, run_history
+from greenr_luigi import config_check, cores, run_history
 from greenr_luigi.errors import REMEDIES, GreenrError, SettingError
 from greenr_luigi.parameters import FolderParameter, NumberParameter, StagesParameter
 from greenr_luigi.pictures.terms import MIN_SIDE
@@ -154,6 +154,7 @@ class PipelineStage(Stage):
         Luigi's command line are not valid."""
 
     def run(self) -> None:
+        cores.left_to_others_while_waiting()
         # Lent by Luigi as long as it runs; its page, on which this is a link, stands two folders below that of runs.
         if lent := getattr(self, "set_tracking_url", None):
             lent(f"../../runs/{run_history.RUN}" + (f"?log={run_history.LOG}" if run_history.LOG else ""))

@@ -54,3 +54,27 @@ def test_nothing_else_counts_cores() -> None:
         if any(word in path.read_text() for word in ("cpu_count", "sched_getaffinity"))
     }
     assert counting == {"cores.py"}
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tests.test_stage import Text
+Text(root=Path(sys.argv[1])).run()
+import torch
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [None, "ACTIVE"])
+def test_what_a_stage_computes_leaves_its_cores_to_others_while_it_waits(
+    tmp_path: Path, told: str | None
+) -> None:
+    """Unless a person has said otherwise; by what OpenMP tells of itself when torch loads it."""
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "true", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment.pop("OMP_WAIT_POLICY", None)
+    if told:
+        environment["OMP_WAIT_POLICY"] = told
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert f"OMP_WAIT_POLICY = '{told or 'PASSIVE'}'" in done.stderr

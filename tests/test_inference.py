@@ -25,7 +25,10 @@ def test_many_pictures_at_once():
 def test_a_session_has_as_many_threads_as_asked_and_answers(tmp_path):
     tiny_release.export(tmp_path)
     session = open_session(tmp_path / "model.onnx", threads=1)
-    assert session.get_session_options().intra_op_num_threads == 1
+    options = session.get_session_options()
+    assert options.intra_op_num_threads == 1
+    # Nor do they keep a core from others while they wait for each other.
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     (probabilities,) = session.run(
         ["probabilities"], {"pixels": np.zeros((2, tiny_release.SIZE, tiny_release.SIZE, 3), np.uint8)}
     )
