@@ -21,8 +21,9 @@ from greenr_luigi.pictures.terms import MIN_SIDE
 from greenr_luigi.sources import defaults, registry
 from greenr_luigi.staleness.locks import PATIENCE
 from greenr_luigi.staleness.requirements import run_order
-from greenr_luigi.staleness.stage import Stage, logger
+from greenr_luigi.staleness.stage import Stage
 from greenr_luigi.staleness.stamp import Stamp
+from greenr_luigi.staleness.telling import logger
 from greenr_luigi.training.recipes import RECIPES
 
 #: Where and how, which shape no output.

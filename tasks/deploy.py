@@ -18,8 +18,8 @@ from greenr_luigi.errors import GreenrError, SettingError, os_refusals_explained
 from greenr_luigi.parameters import CheckedParameter, NumberParameter
 from greenr_luigi.serving.launch import ASSETS, LIBRARIES
 from greenr_luigi.stage import INTERRUPTED, PipelineStage
-from greenr_luigi.staleness.stage import logger
 from greenr_luigi.staleness.stamp import Stamp, stamps
+from greenr_luigi.staleness.telling import logger
 from tasks.evaluate import EvaluateModel
 from tasks.export import ExportModel
 from tasks.split import SplitDataset

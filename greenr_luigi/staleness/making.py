@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import code, data_root, errors, examination, libraries, loaded, numbers, requirements, traces
 from .memo import question
 from .output_folder import EARLIER, atomic_folder, copy_output, lock
 from .stamp import Stamp, Trace
+from .summary import summary_of
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -111,7 +111,7 @@ def _make(stage: Stage, cause: str) -> None:
         )
     told = errors.full_disk_told(stage.output_folder)
     with atomic_folder(stage.output_folder, partial(_keep, stage)) as out, told:
-        summary = _plain(stage.work(out))
+        summary = summary_of(stage.work(out))
         if (out / traces.STAMP).exists():
             raise stage.error(
                 f"{stage.title} wrote a file {traces.STAMP}, where its stamp goes: let `work` give it another name"
@@ -138,33 +138,6 @@ def _make(stage: Stage, cause: str) -> None:
             digest=traces.digest(files),
             number=numbers.following(Path(stage.root)),
         ).write(out)
-
-
-def _plain(returned: object) -> dict[str, Any]:
-    """What `work` returned as JSON has it. The work is done: what JSON has no form for is no reason to lose it."""
-    if not isinstance(returned, Mapping):
-        returned = {} if returned is None else {"result": returned}
-    return {str(name): _plain_value(value) for name, value in returned.items()}
-
-
-def _plain_value(value: object) -> object:
-    try:
-        return json.loads(json.dumps(_text_keys(value), default=_number_or_text))
-    except (RecursionError, ValueError):
-        # It holds itself, or a number of thousands of digits.
-        return f"a {type(value).__name__}"
-
-
-def _text_keys(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(name): _text_keys(inner) for name, inner in value.items()}
-    return [*map(_text_keys, value)] if isinstance(value, list | tuple) else value
-
-
-def _number_or_text(value: object) -> object:
-    """A number or list for one of numpy; the text of anything else."""
-    to_list = getattr(value, "tolist", None)
-    return to_list() if callable(to_list) else str(value)
 
 
 def _code_of(stage: Stage) -> tuple[dict[str, Path], Code]:

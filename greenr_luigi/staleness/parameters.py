@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -20,6 +21,25 @@ class NamesParameter(luigi.Parameter[tuple[str, ...]]):
 
     def serialize(self, value: Iterable[str]) -> str:
         return ",".join(value)
+
+
+class KnownParameters(luigi.Task):
+    """A task that looks for its parameters once."""
+
+    @classmethod
+    @functools.cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """By name. Luigi looks for them in all that the class has, a hundred times for one `complete`: here they are
+        those that it has when they are first asked for, as by its first instance."""
+        return super().get_params()  # type: ignore[no-untyped-call, no-any-return]
+
+    @classmethod
+    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+        """Where all are given, as by `clone` of a stage of the same class, no setting is asked for: Luigi looks at each
+        of the class, twice for each instance."""
+        if not args and kwargs.keys() == dict(params).keys():
+            return [(name, kind.normalize(kwargs[name])) for name, kind in params]
+        return super().get_param_values(params, args, kwargs)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def recorded(kind: luigi.Parameter[Any], value: object) -> str:

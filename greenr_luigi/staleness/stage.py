@@ -10,31 +10,37 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import logging
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import luigi
 
-from . import data_root, errors, examination, loaded, locks, making, parameters, reads, requirements, traces
+from . import (
+    data_root,
+    errors,
+    examination,
+    forced,
+    loaded,
+    locks,
+    making,
+    parameters,
+    reads,
+    requirements,
+    traces,
+)
 from .listing import Part, Said
 from .memo import Memo
-from .output_folder import folder_of
 from .parameters import NamesParameter
 from .stamp import Stamp
-
-logger = logging.getLogger("luigi-interface")
-
-#: By output folder of a stage that was asked for by name: what it held when that was asked.
-_asked_for: dict[Path, Path | None] = {}
+from .telling import Telling
 
 _memo = Memo()
 forget, one_question = _memo.forget, _memo.one_question
 
 
-class Stage(luigi.Task):
+class Stage(Telling, parameters.KnownParameters):
     """A task whose output is one folder, filled by `work`, with a stamp that says what it was made from."""
 
     root = luigi.PathParameter(default=Path("data"), absolute=True, description="Folder for all outputs.")
@@ -48,8 +54,6 @@ class Stage(luigi.Task):
     remedies: ClassVar[Mapping[int, str]] = errors.REMEDIES
     #: When Luigi scheduled the last build, which may be under way, in seconds since 1970; before the first, the import.
     build_began: ClassVar[float] = time.time()
-    #: Why it runs, which luigid shows below whatever it is doing.
-    because = ""
     #: What the last `run` did: nothing, where the output was up to date.
     did: Literal["made", "taken"] | None = None
 
@@ -115,31 +119,11 @@ class Stage(luigi.Task):
     uses_notes: ClassVar[Collection[str] | None] = None
 
     @property
-    def title(self) -> str:
-        """What to call this stage among others of its graph."""
-        return str(self.task_family)
-
-    @property
     def patience(self) -> float:
         """Seconds that a run waits for another one."""
         return locks.PATIENCE
 
     # Where the output lies
-
-    @classmethod
-    @functools.cache
-    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
-        """Its parameters by name. Luigi looks for them in all that the class has, a hundred times for one `complete`:
-        here they are those that it has when they are first asked for, as by its first instance."""
-        return super().get_params()  # type: ignore[no-untyped-call, no-any-return]
-
-    @classmethod
-    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
-        """Where all are given, as by `clone` of a stage of the same class, no setting is asked for: Luigi looks at each
-        of the class, twice for each instance."""
-        if not args and kwargs.keys() == dict(params).keys():
-            return [(name, kind.normalize(kwargs[name])) for name, kind in params]
-        return super().get_param_values(params, args, kwargs)  # type: ignore[no-untyped-call, no-any-return]
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -184,10 +168,7 @@ class Stage(luigi.Task):
         build begins, maybe not the first one in this process."""
         Stage.build_began = time.time()
         if self.force:
-            # Not when each is examined: that may be in processes that know nothing of each other.
-            for stage in requirements.run_order(self):
-                if stage.task_family in stage.force:
-                    _asked_for[stage.output_folder] = folder_of(stage.output_folder)
+            forced.note(requirements.run_order(self))
         return bool(super().initialized())  # type: ignore[no-untyped-call]
 
     def complete(self) -> bool:
@@ -208,12 +189,7 @@ class Stage(luigi.Task):
         return type(self), tuple(self.param_kwargs.items())
 
     def _examine(self) -> str | None:
-        return examination.examine(self, was_asked_for=self._was_asked_for())
-
-    def _was_asked_for(self) -> bool:
-        """Whether it was asked for by name, and has not run since."""
-        held = folder_of(self.output_folder)
-        return self.task_family in self.force and _asked_for.setdefault(self.output_folder, held) == held
+        return examination.examine(self, was_asked_for=forced.must_run(self))
 
     @contextlib.contextmanager
     def _errors_of_its_own(self, verb: str = "write") -> Iterator[None]:
@@ -253,30 +229,3 @@ class Stage(luigi.Task):
                 return making.accept(self)
         finally:
             forget()
-
-    # Telling people
-
-    def tell(self, words: str, fraction: float | None = None) -> None:
-        """Say in the log and in luigid how far the work is. `fraction`: from 0 to 1."""
-        # Luigi lends a task these two for as long as it runs.
-        if callback := getattr(self, "set_status_message", None):
-            # luigid's page takes a status for markup when it looks again; parameters and errors it shows as text.
-            callback((words + self.because).replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"))
-        if fraction is not None:
-            percent = round(100 * fraction)
-            words = f"{self.title} {percent:3d} %  {words}"
-            if callback := getattr(self, "set_progress_percentage", None):
-                callback(percent)
-        logger.info("%s", words)
-
-    def on_progress(self) -> Callable[[float, str], None]:
-        """A callback for plain functions that know no Luigi; passes on at most one message a second."""
-        last = 0.0
-
-        def progress(fraction: float, words: str) -> None:
-            nonlocal last
-            if fraction >= 1 or time.monotonic() - last > 1:
-                last = time.monotonic()
-                self.tell(words, fraction)
-
-        return progress

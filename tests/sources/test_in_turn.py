@@ -19,7 +19,8 @@ from greenr_luigi.operations import status
 from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
 from greenr_luigi.sources import download, registry, standing_in
 from greenr_luigi.sources.source import Request, SourceError
-from greenr_luigi.staleness.stage import Stage, logger
+from greenr_luigi.staleness.stage import Stage
+from greenr_luigi.staleness.telling import logger
 from tasks import DownloadImages
 from tests.sources.conftest import Answer, Internet, picture
 from tests.sources.test_commons import commons_page, openverse_pages
