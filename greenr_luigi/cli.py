@@ -150,6 +150,10 @@ def build_parser() -> argparse.ArgumentParser:
         subparser.set_defaults(command=command)
         for option, settings in command.options:
             subparser.add_argument(option, **settings)
+        if command.one_of:
+            one_of = subparser.add_mutually_exclusive_group()
+            for option, settings in command.one_of:
+                one_of.add_argument(option, **settings)
     return parser
 
 

@@ -119,6 +119,31 @@ def test_a_number_that_is_none_is_told_with_what_was_expected(tmp_path, capsys):
     assert "argument --keep: '1.5': expected a whole number, 0 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [["--csv", "--jsonl"], ["--jsonl", "--csv"]])
+def test_predict_writes_one_form_and_refuses_two(given, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", "x", *given, "--root", str(tmp_path / "data")])
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out
+    assert f"argument {given[1]}: not allowed with argument {given[0]}" in said.err
+    assert "[--csv | --jsonl]" in said.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["schedule", "show", "--at", "04:17"], "--at 04:17: expected with `greenr schedule install` alone"),
+        (["schedule", "remove", "--systemd"], "--systemd: expected with `greenr schedule install` alone"),
+        (["dashboard", "stop", "--port", "0"], "--port 0: expected with `greenr dashboard start` alone"),
+        (["dashboard", "stop", "--stay"], "--stay: expected with `greenr dashboard start` alone"),
+    ],
+)
+def test_an_option_that_would_count_for_nothing_is_refused(argv, said, tmp_path, capsys):
+    assert cli.main([*argv, "--root", str(tmp_path)]) == 1
+    action = argv[1]
+    assert capsys.readouterr() == ("", f"greenr: {said}, and this is `{action}`: leave it out\n")
+
+
 def test_what_a_person_has_stopped_stays_so_at_boot(tmp_path, capsys):
     (tmp_path / "server").mkdir()
     root = ["--root", str(tmp_path)]

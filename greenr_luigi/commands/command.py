@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from greenr_luigi.errors import GreenrError
 from greenr_luigi.text import without_part
 
 #: The name of an option or argument, and what `ArgumentParser.add_argument` takes with it.
@@ -27,6 +28,8 @@ class Command:
     run: Callable[[argparse.Namespace], int | None]
     help: str
     options: Sequence[Option] = ()
+    #: Options of which one call takes one at most: argparse refuses more.
+    one_of: Sequence[Option] = ()
     #: Options as for luigi may follow, as `arguments.rest`.
     takes_luigi_options: bool = False
     #: It goes on whatever is wrong in luigi.cfg: the page can be started and stopped all the same.
@@ -48,6 +51,15 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more") from None
+
+
+def refuse_ignored(arguments: argparse.Namespace, action: str, *names: str) -> None:
+    """Raises GreenrError for options that are of this action of a command, where another was asked for."""
+    for name in names:
+        if (value := getattr(arguments, name)) is not None and value is not False:
+            said = f"--{name}" + f" {value}" * (value is not True)
+            words = f"expected with `greenr {arguments.command.name} {action}` alone"
+            raise GreenrError(f"{said}: {words}, and this is `{arguments.action}`: leave it out")
 
 
 JSON = option("--json", action="store_true", help="for scripts")

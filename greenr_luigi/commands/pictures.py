@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from greenr_luigi.commands.command import Command, option, port
+from greenr_luigi.commands.command import Command, Option, option, port
 
 
 def curate(action: str) -> Callable[[argparse.Namespace], None]:
@@ -35,6 +35,11 @@ def predict(arguments: argparse.Namespace) -> None:
     predict(arguments.root, arguments.pictures, arguments.form)
 
 
+def form(name: str, words: str) -> Option:
+    """One form of what goes to the standard output, of which there is one."""
+    return option(f"--{name}", action="store_const", dest="form", const=name, default="words", help=words)
+
+
 PICTURES = option("pictures", nargs="+", help="picture files, or their sha256")
 LABELLED = (
     option("--new", action="store_true", help="the label is a class that the next run brings in"),
@@ -60,19 +65,7 @@ COMMANDS = (
         "predict",
         predict,
         PREDICT,
-        [
-            option("pictures", type=Path, metavar="FOLDER|LIST", help=GIVEN),
-            option(
-                "--csv", action="store_const", dest="form", const="csv", default="words", help="as a table"
-            ),
-            option(
-                "--jsonl",
-                action="store_const",
-                dest="form",
-                const="jsonl",
-                default="words",
-                help="JSON, a line each",
-            ),
-        ],
+        [option("pictures", type=Path, metavar="FOLDER|LIST", help=GIVEN)],
+        one_of=[form("csv", "as a table"), form("jsonl", "JSON, a line each")],
     ),
 )

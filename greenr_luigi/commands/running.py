@@ -8,7 +8,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from greenr_luigi.commands.command import Command, named_first, option, port, root_option
+from greenr_luigi.commands.command import (
+    Command,
+    named_first,
+    option,
+    port,
+    refuse_ignored,
+    root_option,
+)
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.staleness import data_root
 
@@ -32,6 +39,7 @@ def run_dashboard(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import dashboard
 
     if arguments.action == "stop":
+        refuse_ignored(arguments, "start", "port", "stay")
         print("stopped" if dashboard.stop(arguments.root) else "no dashboard was running")
     elif arguments.stay:
         dashboard.stay(arguments.root, arguments.module, arguments.port)
@@ -88,6 +96,8 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
     from greenr_luigi.operations import dashboard, plan, schedule
 
     here, nothing = Path(), "nothing is scheduled for this folder"
+    if arguments.action != "install":
+        refuse_ignored(arguments, "install", "at", "systemd")
     if arguments.action == "install":
         module = [] if arguments.module == "tasks" else [f"--module={arguments.module}"]
         words = [*root_option(arguments), *module]
