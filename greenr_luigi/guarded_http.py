@@ -64,7 +64,7 @@ class Rules:
     ssl: ssl.SSLContext | bool = True
     #: Told how many bytes of a body have come, each time; what it raises ends the fetch.
     arrived: Callable[[int], None] = lambda size: None
-    #: Told of an answer before its body is read; what it raises ends the fetch.
+    #: Told of an answer of 200 before its body is read, and of one that leads on; what it raises ends the fetch.
     permits: Callable[[aiohttp.ClientResponse], None] = lambda response: None
     #: Awaited before a body of at most so many bytes is read; that counts to no deadline.
     room: Callable[[int], Awaitable[None]] | None = None
@@ -136,6 +136,7 @@ async def _ask(url: URL, rules: Rules, deadline: asyncio.Timeout) -> bytes | tup
         ):
             if response.status not in (301, 302, 303, 307, 308):
                 return await _body(response, rules, deadline)
+            rules.permits(response)
             if (wait := retry_after(response.headers) or 0) > rules.seconds:
                 raise Unfetched("slow", f"it leads on, not before {wait:.0f} seconds have passed", wait)
             return check(str(url.join(URL(response.headers.get("Location", "")))), rules), wait

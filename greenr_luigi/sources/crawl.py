@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
@@ -94,27 +95,29 @@ class Crawl:
     def _page(self, address: URL) -> tuple[WebPage, int]:
         """A page, and its bytes. Raises Unavailable for one that there is not, or that we may not read."""
         self._wait_for(address)
-        came, said_by_host = address, list[list[str]]()
+        came, tags, reservations = address, list[str](), list[str]()
 
         def permits(response: aiohttp.ClientResponse) -> None:
             nonlocal came
-            came = response.url
+            head, came = response.headers, response.url
+            tags.extend(head.getall("X-Robots-Tag", []))
+            reservations.extend(head.getall("tdm-reservation", []))
+            if response.status != HTTPStatus.OK:
+                return  # It leads on.
             if not self._is_of_site(came):
                 raise Unfetched(
                     "elsewhere", f"it leads to {came}: if this is what is meant, name that address"
                 )
-            head = response.headers
             if "Content-Type" in head and response.content_type not in ("text/html", "application/xhtml+xml"):
                 raise Unfetched("no-page", f"it is {response.content_type}, and no page")
-            said_by_host[:] = [head.getall(name, []) for name in ("X-Robots-Tag", "tdm-reservation")]
 
         content = self.session.page(f"{address}", permits).content
         try:
             page = web_page.read(content, came)
         except ValueError as error:
             raise Unavailable("no-page", f"it is no page of HTML ({error})") from None
-        page.robots += said_by_host[0]
-        page.reservations += said_by_host[1]
+        page.robots += tags
+        page.reservations += reservations
         return page, len(content)
 
     def _is_of_site(self, address: URL) -> bool:

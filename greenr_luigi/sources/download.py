@@ -60,7 +60,7 @@ class Session:
         return Answer(self._got(url, self._rules(most_bytes, headers)))
 
     def page(self, url: str, permits: Callable[[aiohttp.ClientResponse], None]) -> Answer:
-        """As `get`, unless `permits` raises guarded_http.Unfetched for the head of the answer."""
+        """As `get`, unless `permits` raises guarded_http.Unfetched for the head of the answer or a redirect to it."""
         return Answer(self._got(url, replace(self._rules(MAX_PAGE_BYTES, {}), permits=permits)))
 
     def picture(self, url: str) -> Future[bytes]:

@@ -16,6 +16,8 @@ SAYS = "its host keeps it from models"
 WORDS = {"noai", "noimageai", "noindex", "noimageindex", "none"}
 #: Words that are followed by a colon and a value. Any other is whom the words behind it are meant for.
 VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
+#: A name with its colon, at the start of a word: no hour of a date is one.
+NAMED = re.compile(r"(?:^|(?<=[\s,;]))([a-z*][^\s,;:]*)\s*:")
 EVERYBODY = {"*", "robots", about.NAME.lower()}
 
 
@@ -32,22 +34,23 @@ def said_in(
 
 
 def _of_robots(line: str, words: Container[str]) -> str | None:
-    """The word of a header that keeps us out, such as `noai`, or `otherbot: none, greenr_luigi: noindex`."""
+    """The word of a header that keeps us out, such as `noai`, or `otherbot: none, greenr_luigi: noindex`. Words are
+    parted by commas, semicolons or blanks."""
     meant = True
-    # A date has a comma of its own, behind the day of the week.
-    for part in re.split(r"[,;](?! *\d)", line.lower()):
-        name, value = _parted(part)
-        if value and name not in VALUED:
+    start, *named = NAMED.split(line.lower())
+    for name, said in zip(["", *named[::2]], [start, *named[1::2]], strict=True):
+        if name and name not in VALUED:
             meant = name.partition("/")[0] in EVERYBODY
-            name, value = _parted(value)
-        if meant and (name in words or (name == "unavailable_after" and _is_past(value))):
+        if not meant:
+            continue
+        # A date has a comma of its own, behind the day of the week.
+        first, *rest = re.split(r"[,;](?! *\d)", said, maxsplit=1)
+        if name == "unavailable_after" and _is_past(first.strip()):
             return name
+        alone: list[str] = [*first.split()[name in VALUED :], *re.split(r"[\s,;]+", "".join(rest))]
+        if word := next((word for word in alone if word in words), None):
+            return word
     return None
-
-
-def _parted(part: str) -> tuple[str, str]:
-    name, _, value = part.partition(":")
-    return name.strip(), value.strip()
 
 
 def _is_past(date: str) -> bool:

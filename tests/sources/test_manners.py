@@ -433,6 +433,9 @@ def test_opt_outs_that_are_meant_for_us() -> None:
         "unavailable_after: Friday, 25-Jun-10 15:00:00 GMT", "unavailable_after: Fri, 25 Jun 2010 15:00:00 GMT, all",
         "unavailable_after: 2010-06-25", "unavailable_after: 2010-06-25T15:00:00+00:00",
         "greenr_luigi: unavailable_after: 25 Jun 2010 15:00:00 PST", "noai;noimageai", "all; noai",
+        "noai noimageai", "all noai", "index  nofollow\tnoindex", "nofollow noai, all", "greenr_luigi: all noai",
+        "otherbot: all greenr_luigi: noai", "noai otherbot: all", "max-snippet: 5 noai", "max-snippet:5 all, noai",
+        "max-image-preview: large unavailable_after: 25 Jun 2010 15:00:00 PST", "*:nofollow noai",
         "unavailable_after: 2010-06-25T15:00:00Z", "unavailable_after: 2010-06-25T15:00:00z, all",
     ):  # fmt: skip
         assert said(tag), tag
@@ -448,6 +451,7 @@ def test_opt_outs_that_are_none_or_meant_for_others() -> None:
     for tag in (
         "", "all", "index, follow", "nofollow", "noarchive", "googlebot: noindex", "otherbot: nofollow, noai, none",
         "notnoai", "unavailable_after: 25 Jun 2999 15:00:00 GMT", "unavailable_after: soon", "unavailable_after:",
+        "otherbot: all noai", "otherbot: noai max-snippet: 5 noai", "no ai", "max-snippet: 5 all", "other noai: all",
         "max-image-preview: none", "otherbot: unavailable_after: 25 Jun 2010 15:00:00 PST", ",,:,",
     ):  # fmt: skip
         assert not said(tag), tag
@@ -465,6 +469,18 @@ def test_a_picture_that_is_kept_from_models_is_left_unless_its_site_is_ours(
     assert download.Session().get(ADDRESS.format(1)).content == picture(1)
     play(internet, (404, b"", [header]))
     assert got() == "http-404"
+
+
+@pytest.mark.parametrize("header", [("X-Robots-Tag", "noai"), ("TDM-Reservation", "1")])
+def test_an_answer_that_leads_on_keeps_the_picture_from_models_too(
+    internet: Internet, header: tuple[str, str], tmp_path: Path
+) -> None:
+    play(internet, (302, b"", [("Location", "/2.jpg"), header]), picture(2))
+    assert got() == "opt-out" and len(internet.asked) == 1
+    play(internet, (302, b"", [("Location", "/2.jpg"), header]), picture(2))
+    assert got(1, download.session(Request("grass", "grass", root=tmp_path, opt_outs=False))) == picture(2)
+    play(internet, (302, b"", [("Location", "/2.jpg"), ("X-Robots-Tag", "otherbot: noai")]), picture(2))
+    assert got() == picture(2)
 
 
 def test_opt_outs_are_listed(internet: Internet, tmp_path: Path) -> None:

@@ -153,6 +153,23 @@ def test_robots_txt_is_obeyed_for_pages_and_pictures(play: Play, tmp_path: Path,
     assert sorted(map(str, hosts)) == ["pictures.example", HOST]
 
 
+@pytest.mark.parametrize("header", [("X-Robots-Tag", "noai noimageai"), ("TDM-Reservation", "1")])
+def test_a_page_is_kept_from_models_by_the_answer_that_leads_to_it(
+    play: Play, tmp_path: Path, header: tuple[str, str]
+) -> None:
+    link = '<a href="to">to</a>'
+    play(
+        {
+            "/grass/": html(shows(*range(10)) + link),
+            "/grass/to": (302, b"", [("Location", "/grass/there"), header]),
+            "/grass/there": html(shows(20)),
+        }
+    )
+    assert len(collected(tmp_path, limit=11)) == 10
+    (refused,) = refusals(tmp_path)
+    assert (refused.reason, refused.file_url) == ("opt-out", "https://pictures.example/20.jpg")
+
+
 def test_robots_txt_is_obeyed_where_an_address_leads_to(
     play: Play, tmp_path: Path, internet: Internet
 ) -> None:
