@@ -1,6 +1,7 @@
 """The exported model in 8-bit integers. On processors that multiply these four at a time, a run takes half the time. It
 is kept unless held-out pictures say that it costs something: those of a cross-validation, of which each fold has a head
-that has not learned from it. No clock decides that, so the same model makes the same files."""
+that has not learned from it, or of the side "valid". Never those of the side "test", which choose nothing. No clock
+decides that, so the same model makes the same files."""
 
 from __future__ import annotations
 
@@ -60,9 +61,9 @@ class Judge:
 
 def judges(model: Path, evaluation: Path, dataset: Path, parts: Parts) -> list[Judge]:
     """By the folders of TrainModel, EvaluateModel and SplitDataset: the folds of a cross-validation, each with its own
-    head; without one, what the model, which is made of the `parts`, has not learned from."""
+    head; without one, the side "valid" and the model, which is made of the `parts`."""
     judged = folds.load(model)
-    sides = ("train", "valid") if judged else ("valid", "test")
+    sides = ("train", "valid") if judged else ("valid",)
     rows = [row for side in sides for row in read_labels(dataset, side)]
     fold = judged.fold if judged else np.zeros(len(rows), np.int64)
     # By their content, which draws them: one that comes or goes changes no more than one of them.

@@ -99,7 +99,7 @@ def test_integers_that_cost_something_are_not_offered(few, integers, monkeypatch
     assert body is None and not said.offered and "nats more loss" in said.why and said.integers
 
 
-def test_each_fold_is_asked_by_its_own_head_and_without_folds_what_is_held_out(tmp_path):
+def test_each_fold_is_asked_by_its_own_head_and_without_folds_the_side_valid_alone(tmp_path):
     folders = walk.walk()
     judged, by_fold = folds.load(folders.model), judges()
     assert sorted(len(one.rows) for one in by_fold) == sorted(np.bincount(judged.fold).tolist())
@@ -111,7 +111,8 @@ def test_each_fold_is_asked_by_its_own_head_and_without_folds_what_is_held_out(t
         assert CARD.classes[said.argmax()] == told[row.file].predicted
         assert near == pytest.approx(told[row.file].familiarity, abs=1e-3)
     (alone,) = quantization.judges(tmp_path, folders.evaluation, folders.dataset, parts(b"body"))
-    assert alone.parts.body == b"body" and {row.side for row in alone.rows} == {"test", "valid"}
+    # The test side judges what was chosen, and chooses nothing.
+    assert alone.parts.body == b"body" and {row.side for row in alone.rows} == {"valid"}
 
 
 def test_few_held_out_pictures_prove_nothing(rows):
