@@ -241,6 +241,5 @@ def _remedy(source: Source, request: Request) -> str:
         without = f"leave {request.label!r} out by naming the other classes in --classes"
         what = "addresses" if source.is_list else "pictures"
         return f"Add {what} to {request.folder}, or {without}"
-    asked = {part.name for part in source.each}
-    others = [f"--source {name}" for name in ("openverse", "bing", "folder", "sample") if name not in asked]
-    return f"Try another query, another source ({', '.join(others)}), or your own pictures in --folder"
+    others = request.others({part.name for part in source.each})
+    return f"Try another query, another source{others}, or your own pictures in --folder"

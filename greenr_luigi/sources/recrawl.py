@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenr_luigi.pictures.labels import folder_name
@@ -63,25 +64,26 @@ class Recrawl:
         from greenr_luigi.sources import collection
 
         source = registry.find(self.source)
+        request = replace(self.request, others=functools.partial(registry.others, self.request.license))
         # Of a large class, its parts have asked for nothing, too.
         may_do = not source.local and not self.forced and not self.shards
         if may_do and (at_hand := self._at_hand(holds)):
             folder, stamp = at_hand
-            if counts := collection.examine_again(self.request, out, folder, on_progress):
+            if counts := collection.examine_again(request, out, folder, on_progress):
                 said = {name: stamp.summary[name] for name in SAID_OF_SEARCH if name in stamp.summary}
                 return {**counts, **said, "searched": searched(stamp)}
         drawn = source.stand_in if source.stand_in and not self._has_photographs() else None
-        if drawn and standing_in.nobody_answers(source, self.request, self._classes(), self.now):
-            counts = collection.collect(drawn, self.request, out, {}, on_progress)
+        if drawn and standing_in.nobody_answers(source, request, self._classes(), self.now):
+            counts = collection.collect(drawn, request, out, {}, on_progress)
             return {**counts, **standing_in.summary(source, counts["pictures"])}
         before = None if self.forced else Stamp.if_any(self.output)
         old = before and grown_old(before, self.now, self.refresh_days)
         only = before.summary.get("retry", []) if before and not old else []
         counts = collection.collect(
             source,
-            self.request,
+            request,
             out,
-            earlier(self.output.parent, self.request.label),
+            earlier(self.output.parent, request.label),
             on_progress,
             collection.Before(self.output, only, anew=before is None or bool(old), forced=self.forced),
             self.shards,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Container
 
 from greenr_luigi.sources.source import Source, SourceError, in_turn
 from greenr_luigi.text import did_you_mean
 
-#: The module of each, imported when the source is asked for.
+#: The module of each, imported when the source is asked for. Of search engines the best are first: so they are named
+#: where one brings too little.
 SOURCES = {
+    "openverse": "greenr_luigi.sources.openverse",
+    "commons": "greenr_luigi.sources.commons",
     "bing": "greenr_luigi.sources.bing",
+    "inaturalist": "greenr_luigi.sources.inaturalist",
+    "flickr": "greenr_luigi.sources.flickr",
     "google": "greenr_luigi.sources.google",
     "baidu": "greenr_luigi.sources.baidu",
-    "openverse": "greenr_luigi.sources.openverse",
-    "inaturalist": "greenr_luigi.sources.inaturalist",
-    "commons": "greenr_luigi.sources.commons",
-    "flickr": "greenr_luigi.sources.flickr",
     "site": "greenr_luigi.sources.site",
     "urls": "greenr_luigi.sources.urls",
     "folder": "greenr_luigi.sources.folder",
@@ -34,6 +36,14 @@ def find(text: str) -> Source:
 def names(text: str) -> list[str]:
     """Each once, in their order."""
     return [*dict.fromkeys(filter(None, map(str.strip, text.split(","))))] or [text]
+
+
+def others(license: str | None, asked: Container[str]) -> str:
+    """The search engines but for those that were asked, that can filter for the licence if there is one: in brackets,
+    for people."""
+    engines = (one for one in map(_find_one, SOURCES) if one.searches and one.name not in asked)
+    able = [one.name for one in engines if not license or license in one.licenses]
+    return f" (--source {', '.join(able)})" if able else ""
 
 
 def _find_one(name: str) -> Source:

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import resource
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,8 @@ class Request:
     opt_outs: bool = True
     #: A regular expression that finds the label in the name of a file of the folder; empty for none.
     label_pattern: str = ""
+    #: Names search engines that could be asked the same, but for those that were, in brackets, for people.
+    others: Callable[[Container[str]], str] = lambda asked: ""
     #: Takes what a source understood of the query, in words for people.
     tell: Callable[[str], None] = lambda words: None
 
@@ -198,8 +200,8 @@ class Source:
             )
         if request.license and request.license not in self.licenses:
             raise SourceError(
-                f"the source {self.name!r} cannot filter for licence {request.license!r}: use openverse, flickr or "
-                "bing, or ask for none"
+                f"the source {self.name!r} cannot filter for licence {request.license!r}: use one that can"
+                f"{request.others((self.name,))}, or ask for none"
             )
 
     def terms(self, request: Request) -> Terms:
@@ -210,6 +212,11 @@ class Source:
     def each(self) -> tuple[Source, ...]:
         """Those that are asked, in this order."""
         return self.parts or (self,)
+
+    @property
+    def searches(self) -> bool:
+        """Whether it is a search engine, that can stand in the place of another."""
+        return not (self.local or self.is_list or self.of_addresses)
 
     @property
     def module(self) -> str:
@@ -227,7 +234,7 @@ def in_turn(sources: Sequence[Source]) -> Source:
     stand_in = sources[-1] if sources[-1].stands_in else None
     engines = tuple(sources[:-1] if stand_in else sources)
     names = ",".join(source.name for source in sources)
-    if alone := next((one for one in engines if one.local or one.is_list or one.of_addresses), None):
+    if alone := next((one for one in engines if not one.searches), None):
         place = "behind all others" if alone.stands_in else "alone"
         raise SourceError(
             f"the sources {names} cannot be asked in turn, as search engines can: name {alone.name!r} {place}"

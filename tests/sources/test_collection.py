@@ -53,7 +53,7 @@ def test_progress_goes_up_to_one(lists: Path) -> None:
     ("source", "words"),
     [
         ("bnig", r"there is no source 'bnig': did you mean bing\?"),
-        ("something", r"there is no source 'something': expected one of bing, .*sample"),
+        ("something", r"there is no source 'something': expected one of openverse, .*sample"),
         ("urls", "the source 'urls' needs --folder: lists of addresses"),
     ],
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from greenr_luigi import cli, run_history
 from greenr_luigi.operations import status
 from greenr_luigi.pictures.manifest import PictureRow, read_jsonl
 from greenr_luigi.sources import download, registry, standing_in
-from greenr_luigi.sources.source import Request, SourceError
+from greenr_luigi.sources.source import Request, Source, SourceError
 from greenr_luigi.staleness.stage import Stage
 from greenr_luigi.staleness.telling import logger
 from tasks import DownloadImages
@@ -217,11 +218,33 @@ def test_only_a_class_without_enough_pictures_fails(root: Root) -> None:
     ) as e:
         root.run()
     assert e.value.passing
+    others = "inaturalist, flickr, google, baidu"
+    assert f" Try another query, another source (--source {others}), or your own pictures in --folder" in str(
+        e.value
+    )
     root.show(commons=range(8, 10))
     root.run()
     root.show(openverse=DEAD, commons=DEAD)
     root.run(query="lawn")
     assert len(root.task(query="lawn").stamp().summary["retry"]) == 3 and root.engines(query="lawn")
+
+
+def test_other_sources_are_named_as_the_registry_has_them(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that can be asked the same: one of a person's own among them, and of a licence those that know of it."""
+    monkeypatch.setattr(registry, "SOURCES", {**registry.SOURCES, "archive": "archive"})
+    engine = Source("archive", "our archive", lambda request: iter(()))
+    monkeypatch.setitem(sys.modules, "archive", types.SimpleNamespace(SOURCE=engine))
+    root.show(bing=range(3))
+    with pytest.raises(
+        SourceError, match=r"\(--source openverse, commons, .*, baidu, archive\), or your own"
+    ):
+        root.run(source="bing")
+    with pytest.raises(
+        SourceError, match=r"\(--source openverse, commons, .*, google, archive\), or ask for none"
+    ):
+        root.run(source="baidu", license="commercial")
 
 
 def test_new_code_asks_nobody_and_forgets_no_failure(root: Root) -> None:
