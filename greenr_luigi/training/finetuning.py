@@ -87,10 +87,10 @@ def teaching_and_held(given: Ingredients) -> tuple[list[int], list[int]]:
 
 def fit(
     given: Ingredients, teaching: Sequence[int], held: Sequence[int], on_progress: OnProgress
-) -> list[Epoch]:
+) -> tuple[list[Epoch], str]:
     """Train the upper part of a learner's body and its head in place, the body more slowly; in mixed precision on a
     GPU. `teaching` and `held`: the numbers of training pictures. Returns a row for each epoch of which something stays
-    in the model; the last says how good that is.
+    in the model, of which the last says how good that is; and in words how it ended.
 
     In each epoch one view of each picture is learned from, another one each time. What is judged is the moving average
     of the weights (Polyak and Juditsky, 1992): which epoch is the best is found by the pictures `held` out, and
@@ -175,8 +175,7 @@ def fit(
                 rows += [*more[:-1], Epoch(more[-1].train_loss, valid_loss, error_rate)]
                 done += f"; learned as long from all {len(paths)} pictures, and took the mean of both"
     learn.model.eval()
-    on_progress(1, done)
-    return rows
+    return rows, done
 
 
 def learner(network: nn.Module, of_train: Any, of_valid: Any, callbacks: list[fv.Callback]) -> Any:

@@ -49,12 +49,14 @@ class Ingredients:
 class Trained:
     """What a recipe tells of a training: a row an epoch, and what judges each picture of a model that was
     cross-validated; None for one that the validation pictures judge, which it has not learned from. `recipe`: the name
-    of the one that was chosen, and `tried` what was found of each, by a recipe that chooses."""
+    of the one that was chosen, and `tried` what was found of each, by a recipe that chooses. `ended`: what else is to
+    be told, such as that time was over."""
 
     history: list[Epoch]
     judged: OutOfFold | None = None
     recipe: str = ""
     tried: list[Tried] = field(default_factory=list)
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def fit_network(given: Ingredients, on_progress: OnProgress) -> Trained:
     teaching, held = finetuning.teaching_and_held(given)
     head, fitting = given.learn.model[1], part(on_progress, 0.1, 0.12)
     history = heads.fit(head, (x[teaching], y[teaching]), (valid_x, valid_y), given.training, fitting)
-    return Trained(history + finetuning.fit(given, teaching, held, part(on_progress, 0.12, 1)))
+    rows, ended = finetuning.fit(given, teaching, held, part(on_progress, 0.12, 1))
+    return Trained(history + rows, ended=ended)
 
 
 def fit_chosen(given: Ingredients, on_progress: OnProgress) -> Trained:

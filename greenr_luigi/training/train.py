@@ -123,7 +123,8 @@ def train(
         if trained.judged:
             trained.judged.save(out)
     where = "pictures are wrong in cross-validation" if trained.judged else "validation pictures are wrong"
-    on_progress(1, f"trained; {percent(trained.history[-1].error_rate, 1)} of the {where}")
+    said = f"trained; {percent(trained.history[-1].error_rate, 1)} of the {where}"
+    on_progress(1, "; ".join(filter(None, (said, trained.ended))))
     return training
 
 

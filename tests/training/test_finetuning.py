@@ -29,7 +29,10 @@ def test_it_ends_when_its_time_is_over_and_says_so(tmp_path):
     tell = lambda fraction, words: told.append(words)  # noqa: E731
     training = trained(walk.walk().dataset, tmp_path, tell, recipe="finetune", minutes=1e-9)
     assert len(training.history) == 6 + 1 and training.history[-1].train_loss > 0
-    assert "stopped in epoch 1 of 1: its 1e-09 minutes are over; the best of 1 epochs is number 1" in told
+    # In the last words, which alone reach a person for sure: of others no more than one a second does.
+    assert told[-1].endswith(
+        "wrong; stopped in epoch 1 of 1: its 1e-09 minutes are over; the best of 1 epochs is number 1"
+    )
 
 
 def test_how_much_there_is_time_for_is_reckoned_not_measured():
@@ -121,7 +124,7 @@ def test_it_learns_again_from_all_pictures_and_takes_the_mean(tuned):
     assert torch.equal(*learning.began) and not torch.equal(*learning.ended)
     assert learning.pictures[0] < learning.pictures[1] == 12
     assert torch.allclose(upper(tuned.folder), (learning.ended[0] + learning.ended[1]) / 2, atol=1e-6)
-    assert "; learned as long from all 12 pictures, and took the mean of both" in tuned.told[-2]
+    assert "; learned as long from all 12 pictures, and took the mean of both" in tuned.told[-1]
     epochs = len(learning.rows[1])
     assert history[6 : 6 + epochs] == learning.rows[0][:epochs]
     assert history[6 + epochs : -1] == learning.rows[1][:-1] and len(history) == 6 + 2 * epochs
@@ -156,5 +159,5 @@ def test_where_time_is_over_meanwhile_what_it_learned_first_stays(tmp_path, monk
     learning, told = Learning(monkeypatch, minutes_of_second=-15), list[str]()
     training = trained(walk.walk().dataset, tmp_path, lambda f, words: told.append(words), recipe="finetune")
     assert len(learning.began) == 2 and torch.equal(upper(tmp_path), learning.ended[0])
-    assert told[-2].endswith("; there was no time to learn as long from all pictures")
+    assert told[-1].endswith("; there was no time to learn as long from all pictures")
     assert training.history[-1] in learning.rows[0]
