@@ -73,8 +73,21 @@ function relabelFacets() {
   for (const option of facets.elements.sort.options) option.textContent = said.sorts[option.value];
 }
 
+// A class gets its digit when it is used first, here or elsewhere.
+function giveDigits() {
+  for (const button of document.querySelectorAll(".menu [data-verdict]:not([data-key])")) {
+    const digit = said.digits.indexOf(button.dataset.verdict.slice(1)) + 1;
+    if (!digit) continue;
+    button.dataset.key = digit;
+    const key = document.createElement("kbd");
+    key.textContent = digit;
+    button.append(key);
+  }
+}
+
 function shown() {
   relabelFacets();
+  giveDigits();
   for (const undo of document.querySelectorAll("[data-do=undo]")) {
     undo.disabled = !said.last; // not away: the others would move under the mouse
     undo.title = said.last?.words ?? "";
@@ -258,6 +271,7 @@ addEventListener("keydown", (event) => {
     taken = button !== null;
     if (button?.dataset.verdict) decide(button.dataset.verdict);
     else if (button) DO[button.dataset.do]();
+    else if (/^[1-9]$/.test(key)) tell(`No class has the key ${key}`);
   }
   if (taken) event.preventDefault();
 });

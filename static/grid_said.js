@@ -64,6 +64,7 @@ export class Said {
     this.states = found.states;
     this.last = found.last;
     this.facets = found.facets;
+    this.digits = found.digits;
     return found.words;
   }
 

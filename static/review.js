@@ -3,7 +3,7 @@
 document.addEventListener("keydown", (event) => {
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key === "Delete" ? "x" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const target = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  const target = document.querySelector(`[data-key~="${CSS.escape(key)}"]`);
   if (target) {
     event.preventDefault();
     target.click();

@@ -12,6 +12,7 @@ from greenr_luigi.dataset import curation, decisions
 from greenr_luigi.dataset.curation import Decision
 from greenr_luigi.dataset.decisions import Curation, CurationError
 from greenr_luigi.review.catalogue import Picture
+from greenr_luigi.review.digits import Digits
 from greenr_luigi.review.states import KEPT, OUT, SAID_NOTHING, TAKEN_BACK, state_of
 
 #: Verdicts; "=" and a label is another.
@@ -32,7 +33,7 @@ class Batches:
     """Those of one page. Several threads may use it."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.digits = root, Digits()
         self._done: list[Batch] = []
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -74,6 +75,8 @@ class Batches:
             said = [_decision(verdict, one) for one in changing]
             lines = curation.decide(self.root, said, check=check)
             self._done.append(Batch(next(self._numbers), words, lines, len(changing)))
+        if verdict.startswith("="):
+            self.digits.use(verdict.removeprefix("="))
         return words
 
     def take_back(self, number: int) -> str:

@@ -93,6 +93,8 @@ class Review:
             lines = curation.relabel(self.root, label, [case.sha256])
         self.take_back(number)
         self.decided[number] = Decided(verdict, lines, copy)
+        if verdict not in (KEEP, REJECT) and label != case.predicted:
+            self.batches.digits.use(label)
 
     def take_back(self, number: int) -> None:
         """All is as it was before the decision: a picture that a person added themselves, before or since, stays."""

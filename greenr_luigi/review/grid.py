@@ -71,6 +71,7 @@ class Grid:
             "sorts": wanted.sorts,
             "sort": wanted.sort,
             "classes": listing.classes,
+            "digits": self.batches.digits.of(listing.classes),
             "all": len(listing.pictures),
             "shown": len(shown.pictures),
             "command": self.command,
@@ -106,6 +107,7 @@ class Grid:
             "edition": listing.edition,
             "states": {id: state for id, state in states if state},
             "facets": shown.options,
+            "digits": self.batches.digits.of(listing.classes),
             "last": last and {"number": last.number, "words": last.words},
         }
 

@@ -42,8 +42,13 @@ def create(review: Review, token: str, catalogue: Catalogue | None = None) -> St
             raise HTTPException(409, str(error)) from None
         at = case_number(request.query_params.get("at") or first, len(review.cases))
         case = review.cases[at] if at < len(review.cases) else None
-        labels = [label for label in review.classes if case and label != case.label]
-        labels.sort(key=lambda label: case is None or label != case.predicted)
+        digits = review.batches.digits.of(review.classes)
+        labels, others = list[str](), list[str]()
+        if case:
+            others = [label for label in review.classes if label != case.label]
+            # What the model says first, then those with a digit.
+            labels = [label for label in dict.fromkeys([case.predicted, *digits]) if label in others]
+            others = [label for label in others if label not in labels]
         context = {
             "case": case,
             "at": at,
@@ -53,6 +58,8 @@ def create(review: Review, token: str, catalogue: Catalogue | None = None) -> St
             "elsewhere": at in elsewhere,
             "verdict": review.decided[at].verdict if at in review.decided else "",
             "labels": labels,
+            "others": others,
+            "digits": digits,
             "command": review.command,
         }
         return PAGES.TemplateResponse(request, "review.html", context)

@@ -34,7 +34,7 @@ class Collected:
     Of every class the first three in the data set are doubtful, and the held-out ones are more and more familiar."""
 
     def __init__(
-        self, folder: Path, count: int, trained: bool = True, labels: tuple[str, str] = LABELS
+        self, folder: Path, count: int, trained: bool = True, labels: tuple[str, ...] = LABELS
     ) -> None:
         self.root, self.labels = folder / "data", labels
         self.folders = {

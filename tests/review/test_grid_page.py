@@ -167,6 +167,25 @@ def short(found: set[str]) -> set[str]:
     return {sha256[:16] for sha256 in found}
 
 
+def test_of_many_classes_one_that_was_chosen_gets_a_key(tmp_path: Path, chrome: webdriver.Chrome) -> None:
+    place = Collected(tmp_path, 3, labels=("dandelion", *(f"class {number:02}" for number in range(11))))
+    with serving(place) as (address, _):
+        grid = Grid(chrome, address)
+        grid.click(0)
+        grid.press("1")
+        grid.says("No class has the key 1")
+        chrome.find_element(By.CSS_SELECTOR, ".actions .menu summary").click()
+        chrome.find_element(By.CSS_SELECTOR, ".actions [data-verdict='=class 07']").click()
+        grid.says("1 called class 07")
+        grid.click(1)
+        grid.click(2, Keys.CONTROL)
+        grid.press("1")
+        grid.says("2 called class 07")
+        assert [*now(place).relabelled.values()] == ["class 07"] * 3
+        keys = chrome.find_elements(By.CSS_SELECTOR, "#large .menu kbd")
+        assert [key.get_attribute("textContent") for key in keys] == ["1"]
+
+
 def test_a_hundred_are_thrown_out_in_under_twenty_clicks_and_taken_back_in_one(
     place: Collected, address: str, chrome: webdriver.Chrome
 ) -> None:

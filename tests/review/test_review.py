@@ -169,7 +169,7 @@ def test_keys_decide_and_take_back(place: Place, address: str, chrome: webdriver
     ]
     press(chrome, "k", "2 of 6")  # There is nothing to keep where a visitor named no class.
     press(chrome, "x", "3 of 6: is this dandelion?")
-    press(chrome, "1", "4 of 6")
+    press(chrome, "m", "4 of 6")
     press(chrome, Keys.ARROW_LEFT, "3 of 6")
     assert "You said: grass" in chrome.find_element(By.CSS_SELECTOR, ".why").text
     press(chrome, Keys.ARROW_RIGHT, "4 of 6")
