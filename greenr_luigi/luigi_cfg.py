@@ -63,6 +63,13 @@ def check() -> None:
             _parse(path)
 
 
+def says_nothing() -> bool:
+    """Whether there is no file that sets anything: none at all, or one that was cut to nothing."""
+    return not any(
+        _is_there(path) and [*_parse(path).sections(), *_parse(path).defaults()] for path in paths()
+    )
+
+
 def file_of(section: str) -> str:
     """The file, of those that Luigi reads, that has a section."""
     for path in reversed(paths()):

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,10 +20,10 @@ from types import FrameType
 
 from luigi.retcodes import retcode
 
-from greenr_luigi import config_check, files, lifetime, logs, run_history, shared_files
+from greenr_luigi import config_check, files, lifetime, logs, luigi_cfg, run_history, shared_files
 from greenr_luigi.errors import REMEDIES, GreenrError, os_refusals_explained
 from greenr_luigi.logs import RotatedFile
-from greenr_luigi.operations import notifier, notify, prune
+from greenr_luigi.operations import last_run, notifier, notify, prune
 from greenr_luigi.operations.notices import Found
 from greenr_luigi.operations.notify import Ended
 from greenr_luigi.operations.stages import deploying_stage
@@ -52,6 +53,14 @@ def run_unattended(root: Path, options: Sequence[str], module: str, show: Show) 
     data_root.mark(root)
     with shared_files.locked(root / LOCK, lambda who: show.say(f"waits for {who}")):
         down: Exception | None = getattr(stage, "serve_on", lambda *_: None)(root, {}, show.say)
+        if not options and luigi_cfg.says_nothing():
+            # The defaults are another classifier, which would take the place of what is served.
+            last = shlex.join(last_run.options(root, module))
+            raise GreenrError(
+                f"no luigi.cfg in {Path.cwd()} sets anything, and no option says what is to be run: put it back, write "
+                "one (`greenr init . --classes ...`), or give the options. Nothing was run"
+                + (f"; what is deployed was run with {last}" if last else "")
+            )
         policy, to = config_check.of_section(config_check.run), notifier.addresses()
         for address in to:
             address.check()

@@ -128,6 +128,27 @@ def test_what_was_killed_or_is_no_run_is_told(toy):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lost", ["deleted", "cut to nothing"])
+def test_where_luigi_cfg_is_lost_nothing_else_takes_the_place_of_what_is_served(toy, lost):
+    defaults = toy / "defaults.cfg"
+    defaults.write_text("[ServeToy]\nroot = data\nlabel = daisy\n")
+    says = TOY.replace("    role", '    label = luigi.Parameter(description="Which.")\n    role')
+    says = says.replace("(STAGES)", f"(STAGES, pathlib.Path({str(defaults)!r}))")
+    (toy / "toy.py").write_text(f"import luigi\n{says}")
+    (toy / "luigi.cfg").write_text("[ServeToy]\nlabel = tulip\n")
+    assert run(toy, "")[0] == 0
+    (toy / "luigi.cfg").unlink()
+    if lost == "cut to nothing":
+        (toy / "luigi.cfg").touch()
+    status, said, events = run(toy, "")
+    assert status == 1 and len(events) == 1, said
+    assert said == [
+        f"greenr: no luigi.cfg in {toy} sets anything, and no option says what is to be run: put it back, write one "
+        "(`greenr init . --classes ...`), or give the options. Nothing was run"
+    ]
+
+
+@pytest.mark.slow
 def test_whoever_ends_it_ends_the_run(toy):
     (toy / "do").write_text("waits")
     with start() as process:
