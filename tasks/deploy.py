@@ -183,7 +183,8 @@ deployments: dict[DeployApp, float] = {}
 
 
 def asked_for(deployment: DeployApp, *_: object) -> None:
-    """Luigi has found a deployment to be complete, is about to make it, or cannot tell what it takes."""
+    """Luigi has found a deployment to be complete, is about to make it, or cannot tell whether it is, or what it
+    takes."""
     if deployment not in deployments:
         deployments[deployment] = time.monotonic()
         atexit.register(note_run, deployment)
@@ -215,5 +216,10 @@ def note_run(deployment: DeployApp) -> None:
     run_history.append(root, event, deployment.tell)
 
 
-for event in (luigi.Event.DEPENDENCY_PRESENT, luigi.Event.DEPENDENCY_DISCOVERED, luigi.Event.BROKEN_TASK):
+for event in (
+    luigi.Event.DEPENDENCY_PRESENT,
+    luigi.Event.DEPENDENCY_DISCOVERED,
+    luigi.Event.DEPENDENCY_MISSING,
+    luigi.Event.BROKEN_TASK,
+):
     DeployApp.event_handler(event)(asked_for)

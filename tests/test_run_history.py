@@ -5,11 +5,13 @@ import json
 import luigi
 import pytest
 
+import tasks
 from greenr_luigi import cli, run_history
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations import last_run
 from greenr_luigi.run_history import Event, by_run, judged, of_run
 from greenr_luigi.stage import PipelineStage
+from tasks import deploy
 from tests.stamped import finish
 
 
@@ -77,6 +79,24 @@ def deployment(outcome, run="r", **summary):
 def test_how_a_run_ended(stages, stale, outcome, because):
     event = of_run("DeployApp", 2.0, stages, stale)
     assert (event.kind, event.name, event.outcome, event.because) == ("run", "DeployApp", outcome, because)
+
+
+def test_a_run_that_cannot_tell_what_is_stale_says_why(tmp_path, monkeypatch):
+    """As after an upgrade that was torn: a file of the program is no Python."""
+    at_exit = []
+    monkeypatch.setattr(deploy, "deployments", {})
+    monkeypatch.setattr(deploy.atexit, "register", lambda *call: at_exit.append(call))
+
+    def examine(_):
+        raise GreenrError("train.py, line 145: invalid syntax: mend it")
+
+    monkeypatch.setattr(tasks.DeployApp, "_examine", examine)
+    deployment = tasks.DeployApp(root=tmp_path)
+    assert not luigi.build([deployment], local_scheduler=True, log_level="CRITICAL")
+    (note,) = (call for call in at_exit if call[0] is deploy.note_run)
+    deploy.note_run(*note[1:])
+    (event,) = run_history.read(tmp_path)
+    assert (event.outcome, event.because) == ("failed", "train.py, line 145: invalid syntax: mend it")
 
 
 def test_stages_stand_with_their_run():
