@@ -5,8 +5,7 @@ around it.
 
 SQLite holds the rows, so that a kill leaves no half of one and runs side by side add to the same file. Nothing but time
 is lost with it: what is missing, damaged or cannot be read is found out again. So only what takes longer than to read
-it again is kept.
-"""
+it again is kept."""
 
 from __future__ import annotations
 
@@ -28,9 +27,11 @@ from greenr_luigi.staleness import regular
 #: What checks find out of a picture (pictures/examine.py), what a body sees in it (training/embedding.py), and how it
 #: looks when it is small (pictures/thumbnails.py).
 CHECKS, FEATURES, THUMBNAILS = "checks", "features", "thumbnails"
-KINDS, NAME = (CHECKS, FEATURES, THUMBNAILS), re.compile(r"[0-9a-f]{16}\.sqlite")
+NAME = re.compile(r"[0-9a-f]{16}\.sqlite")
 #: Bodies as ONNX (training/body_onnx.py). Here, as importing that takes long.
 BODIES, BODY = "bodies", re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.onnx")
+#: Files that a run may use: of features `auto` those of four views, a fine-tuned body, its integers, and what serves.
+KINDS, BODIES_OF_RUN = {CHECKS: 1, FEATURES: 7, THUMBNAILS: 1}, 3
 #: Seconds to wait for another run that writes.
 PATIENCE = 60.0
 #: Files that this process has waited for in vain: a lock that is never given up would cost so long for each class.
@@ -195,18 +196,18 @@ def _unpacked(content: object, row: object) -> bytes | None:
 
 
 def superfluous(root: Path, keep: int) -> list[Path]:
-    """The files of each kind, and the bodies, of a root but for the `keep` that were used last; a body in 8-bit
-    integers counts as one more. And what killed runs left beside them. Ask only while no run is under way."""
-    stores = [path for kind in KINDS for path in _longest_unused(root / kind, NAME, keep)]
+    """The files of each kind, and the bodies, of a root but for as many as `keep` runs may use, of those that were used
+    last. And what killed runs left beside them. Ask only while no run is under way."""
+    stores = [path for kind, n in KINDS.items() for path in _longest_unused(root / kind, NAME, n * keep)]
     with_journals = [path for store in stores for path in (_journal(store), store) if path.exists()]
     left = [path for path in _all(root / BODIES) if files.is_left_of(path, BODY.pattern)]
-    return with_journals + _longest_unused(root / BODIES, BODY, 2 * keep) + left
+    return with_journals + _longest_unused(root / BODIES, BODY, BODIES_OF_RUN * keep) + left
 
 
 def of_nothing(root: Path, ids: Collection[str]) -> dict[Path, int]:
     """The bytes, by file, of what is kept of pictures whose id (the first 16 digits of their sha256) is not given."""
-    found = {path: _rows(path, ids, "SELECT total(length(row)) FROM kept WHERE") for path in _stores(root)}
-    return {path: size for path, size in found.items() if size}
+    question = "SELECT total(length(row)) FROM kept WHERE"
+    return {path: size for path in _stores(root) if (size := _rows(path, ids, question))}
 
 
 def forget(path: Path, ids: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenr_luigi import kept as store_module
-from greenr_luigi.kept import FEATURES, Kept, superfluous
+from greenr_luigi.kept import CHECKS, FEATURES, Kept, superfluous
 from tests.staleness.test_regular import in_the_place_of
 
 DIGEST, OTHER = "a" * 16, "b" * 16
@@ -183,7 +183,7 @@ def test_a_kill_leaves_whole_rows(tmp_path):
 
 
 def test_those_used_last_stay(tmp_path):
-    folder = tmp_path / FEATURES
+    folder = tmp_path / CHECKS
     paths = [kept(folder, 1).rename(folder / f"{n:016x}.sqlite") for n in range(3)]
     for seconds, path in enumerate(paths, 10**9):
         os.utime(path, (seconds, seconds))

@@ -50,7 +50,7 @@ def prune(root: Path, keep: int, dry_run: bool = False, module: str = "tasks") -
             *_superfluous_releases(root, keep),
             *(
                 Removal(path.parent.name, size(path), (path,))
-                for path in kept_by_content.superfluous(root, max(keep, 2))
+                for path in kept_by_content.superfluous(root, max(keep, 1))
             ),
             *(Removal("archive", size(path), (path,)) for path in archive.superfluous(root)),
             *_left_by_killed_runs(root, stage_folders),

@@ -73,15 +73,15 @@ def test_parts_of_a_class_stay_while_a_collection_that_stays_was_made_from_them(
 
 def test_the_features_that_were_used_last_stay(tmp_path):
     data_root.mark(tmp_path)
-    folder = tmp_path / kept_by_content.FEATURES
+    folder, used = tmp_path / kept_by_content.FEATURES, [digit * 16 for digit in "abcdef0"]
     folder.mkdir()
-    for number, name in enumerate(["a" * 16, "b" * 16, "c" * 16, "notes"]):
+    for number, name in enumerate([*used, "1" * 16, "notes"]):
         (folder / f"{name}.sqlite").write_bytes(b"1234")
         os.utime(folder / f"{name}.sqlite", (10**9 - number, 10**9 - number))
     removals = prune(tmp_path, 0)
-    assert [(one.what, one.bytes, one.paths[0].stem) for one in removals] == [("features", 4, "c" * 16)]
-    assert [(row["stage"], row["bytes"], row["live"]) for row in usage(tmp_path)] == [("features", 12, False)]
-    assert sorted(path.stem for path in folder.iterdir()) == ["a" * 16, "b" * 16, "notes"]
+    assert [(one.what, one.bytes, one.paths[0].stem) for one in removals] == [("features", 4, "1" * 16)]
+    assert [(row["stage"], row["bytes"], row["live"]) for row in usage(tmp_path)] == [("features", 32, False)]
+    assert sorted(path.stem for path in folder.iterdir()) == sorted([*used, "notes"])
 
 
 def test_what_a_killed_run_left_of_a_body_goes(tmp_path):
