@@ -180,7 +180,8 @@ def test_of_many_classes_one_that_was_chosen_gets_a_key(tmp_path: Path, chrome: 
         grid.click(1)
         grid.click(2, Keys.CONTROL)
         grid.press("1")
-        grid.says("2 called class 07")
+        grid.says("2 called class 07. U takes it back")
+        assert grid.js("document.getElementById('status').offsetHeight") < 25, "one line beside the buttons"
         assert [*now(place).relabelled.values()] == ["class 07"] * 3
         keys = chrome.find_elements(By.CSS_SELECTOR, "#large .menu kbd")
         assert [key.get_attribute("textContent") for key in keys] == ["1"]
