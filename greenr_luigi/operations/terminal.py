@@ -22,7 +22,8 @@ STAGE = r"INFO: (?P<stage>\w+(?:\(.*?\))?)"
 PROGRESS = re.compile(rf"{STAGE} +(?P<percent>\d{{1,3}}) %  (?P<words>.*)")
 BEGINS = re.compile(rf"{STAGE} (?:runs:|takes) (?P<words>.*)")
 LIVE = re.compile(r"INFO: (your classifier is live: .*)")
-WARNS = re.compile(r"WARNING: (.*)")
+#: Of what cannot be scheduled Luigi says all parameters; why it cannot, the end of the run does.
+WARNS = re.compile(r"WARNING: (?!Will not run )(.*)")
 
 
 def moving_lines(console: Console, rows_too: bool = True) -> Progress:

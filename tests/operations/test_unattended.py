@@ -230,6 +230,7 @@ LINES = [
     "INFO: DownloadImages(maine coon)   7 %  maine coon: 20 pictures [of 300]",
     "INFO: DownloadImages(maine coon) 100 %  maine coon: 300 pictures",
     "WARNING: DownloadImages(maine coon): bing brought nothing",
+    "WARNING: Will not run DeployApp(root=data) or any dependencies due to error in complete() method:",
     "INFO: your classifier is live: http://127.0.0.1:8008/  (about the model: x)",
 ]
 
