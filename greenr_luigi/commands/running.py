@@ -83,6 +83,7 @@ def tell_of_variables() -> None:
         )
 
 
+ASLEEP = "no cron runs on this machine, and nothing before it does: start it, as by `service cron start`"
 OTHERS = "set it in the crontab (NAME=value, above our lines) or the units (`systemctl edit`)"
 
 
@@ -113,6 +114,8 @@ def schedule_runs(arguments: argparse.Namespace) -> None:
         print((schedule.installed(here) or nothing).rstrip())
     else:
         print("removed" if schedule.remove(here) else nothing)
+    if schedule.asleep(here):
+        print(ASLEEP, file=sys.stderr)
 
 
 INIT = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -12,12 +13,21 @@ from pathlib import Path
 
 from greenr_luigi.errors import GreenrError
 from greenr_luigi.operations.plan import Plan, next_time
+from greenr_luigi.staleness import regular
 
 #: Of the lines of a folder: one that sets a variable, and the one that runs, whenever a person has it do so.
 SETS = re.compile(r"^[ \t]*([A-Za-z_]\w*)[ \t]*=(.*)$", re.MULTILINE)
 RUNS = re.compile(
     r"^[ \t]*(?P<when>@(?!reboot)\w+|(?:[^\s#@]\S*[ \t]+){4}\S+)[ \t]+cd .* run\b", re.MULTILINE
 )
+
+#: What cron is called where it runs: Debian's and cronie's, busybox' and dcron's, fcron's.
+CRONS = {"cron", "crond", "fcron"}
+PROCESSES = Path("/proc")
+#: systemd-cron has timers made of a crontab, and runs as no process.
+GENERATORS = [
+    Path(lib, "systemd/system-generators/systemd-crontab-generator") for lib in ("/lib", "/usr/lib")
+]
 
 
 def install(plan: Plan) -> None:
@@ -54,6 +64,18 @@ def installed(folder: Path) -> str:
         return f"{found[0]}next run: as these lines say, which were edited\n"
     minute, hour = map(int, daily.groups())
     return f"{found[0]}next run: {next_time(hour, minute, datetime.datetime.now()):%Y-%m-%d %H:%M}\n"
+
+
+def asleep(folder: Path) -> bool:
+    """Whether a folder has lines in the crontab, and nothing runs here that would read them, as in a container or WSL.
+    Where processes of others are not shown, nobody can tell: False."""
+    if any(path.exists() for path in GENERATORS) or not _pattern(folder).search(_read()):
+        return False
+    names = set()
+    for comm in PROCESSES.glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            names.add(regular.read(comm).decode(errors="replace").strip())
+    return os.access(PROCESSES / "1/comm", os.R_OK) and not names & CRONS
 
 
 def variables(folder: Path) -> set[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from greenr_luigi.errors import GreenrError
 
 TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
-#: The page's settings, and the way to the internet.
-CHANGING = re.compile(r"GREENR_[A-Z_]+|(http|https|all|no)_proxy", re.IGNORECASE)
+#: The page's settings, where modules of one's own lie, and the way to the internet.
+CHANGING = re.compile(r"GREENR_[A-Z_]+|PYTHONPATH|(http|https|all|no)_proxy", re.IGNORECASE)
 #: Hours of the day, of which each folder has its own minute: a machine does not run all of its pipelines at once.
 FIRST_HOUR, HOURS = 1, 5
 

@@ -43,6 +43,11 @@ def unset(folder: Path, names: Iterable[str]) -> list[str]:
     return sorted({*names} - given) if by else []
 
 
+def asleep(folder: Path) -> bool:
+    """Whether what is installed for a folder waits for a cron that does not run."""
+    return crontab.asleep(folder.resolve())
+
+
 def installed(folder: Path) -> str:
     """What is installed for a folder, and when it runs next; empty if nothing is."""
     return crontab.installed(folder.resolve()) + units.installed(folder.resolve())

@@ -86,15 +86,16 @@ def test_only_the_folders_own_lines_come_and_go(folder, tmp_path):
     (tmp_path / "others").write_text(OTHERS)
     script = """
         crontab ../others
-        (export GREENR_FEEDBACK=1; greenr schedule install 2>&1 | tail -n 1); echo ---
+        (export GREENR_FEEDBACK=1; greenr schedule install 2>&1 | tail -n 2); echo ---
         greenr schedule install >/dev/null; greenr schedule install --at 4:07 >/dev/null; crontab -l; echo ---
         greenr schedule show; echo ---
         greenr schedule remove; greenr schedule remove; crontab -l; greenr schedule show
     """
     warned, listed, shown, rest = private(script, folder).split("---\n")
     assert warned.startswith(
-        "GREENR_FEEDBACK: set here, and not where the schedule runs. GREENR_* are lines under"
+        "GREENR_FEEDBACK, PYTHONPATH: set here, and not where the schedule runs. GREENR_* are lines under"
     )
+    assert warned.endswith("start it, as by `service cron start`\n"), "it is another machine by its processes"
     lines, _, next_run = shown.rpartition("next run: ")
     assert listed == OTHERS + lines == OTHERS + block(folder, "04:07")
     assert datetime.strptime(next_run, "%Y-%m-%d 04:07\n")
@@ -114,6 +115,30 @@ def table(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
     table.touch()
     return table
+
+
+@pytest.mark.parametrize(
+    ("processes", "asleep"),
+    [
+        (["systemd", "cron"], False),
+        (["sh", "crond"], False),
+        (["sh", "python"], True),
+        ([], False),  # Those of others are not shown (hidepid).
+    ],
+)
+@pytest.mark.parametrize("action", ["install", "show"])
+def test_where_no_cron_runs_that_is_said(folder, table, monkeypatch, capsys, action, processes, asleep):
+    for number, name in enumerate(processes, 1):
+        (folder / f"proc/{number}").mkdir(parents=True)
+        (folder / f"proc/{number}/comm").write_text(f"{name}\n")
+    monkeypatch.setattr(crontab, "PROCESSES", folder / "proc")
+    monkeypatch.setattr(crontab, "GENERATORS", [])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    schedule.install(folder, Path("data"), [], None, False)
+    assert cli.main(["schedule", action]) == 0
+    assert ("no cron runs on this machine" in capsys.readouterr().err) == asleep
+    assert cli.main(["schedule", "remove"]) == 0
+    assert not capsys.readouterr().err, "nothing waits for it"
 
 
 def test_lines_of_others_keep_their_bytes(folder, table):
