@@ -53,6 +53,12 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     from greenr_luigi.operations.terminal import Show
     from greenr_luigi.operations.unattended import run_unattended
 
+    named, _ = named_first(arguments.rest)
+    if named is not None:
+        raise GreenrError(
+            f"{named}: expected options alone, for `greenr run` runs the deployment with all that it requires. A stage "
+            f"alone: `luigi --module {arguments.module} {shlex.quote(named)}`"
+        )
     return run_unattended(arguments.root, arguments.rest, arguments.module, Show())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenr_luigi import run_history, shared_files
+from greenr_luigi import cli, run_history, shared_files
 from greenr_luigi.operations import unattended
 from greenr_luigi.operations.terminal import Show
 from greenr_luigi.operations.unattended import LOG_NAME, LOGS
@@ -125,6 +125,13 @@ def test_what_was_killed_or_is_no_run_is_told(toy):
     (toy / "toy.py").write_text(TOY.replace("settings.apply", "raise GreenrError('mend it') #"))
     status, said, _ = run(toy, "")
     assert (status, said) == (1, ["greenr: mend it"])
+
+
+def test_a_stage_that_is_named_is_refused_with_how_to_run_it(capsys):
+    assert cli.main(["run", "TrainModel", "--epochs=3"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("greenr: TrainModel: expected options alone")
+    assert "A stage alone: `luigi --module tasks TrainModel`" in told
 
 
 @pytest.mark.slow
