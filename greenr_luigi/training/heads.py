@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -68,23 +68,30 @@ def fit(
     training: Training,
     on_progress: OnProgress,
     weight_decay: float = WEIGHT_DECAY,
+    among: Sequence[int] | None = None,
     **options: Any,
 ) -> list[Epoch]:
-    """Train `head` in place; `valid` is only watched. The same seed on the same machine and thread count gives the same
-    head. `options`: others than ours for fastai's Learner, for experiments."""
+    """Train `head` in place, on all of `train`, or on those of these numbers `among` it, of which no copy is made;
+    `valid` is only watched. The same seed on the same machine and thread count gives the same head. `options`: others
+    than ours for fastai's Learner, for experiments."""
     fv.set_seed(training.seed, reproducible=True)
     # A linear layer learns as well from zero as from random weights, and does not keep what was random in them:
     # lower loss, and less harm from wrong labels (docs/benchmarks-appendix.md).
     nn.init.zeros_([module for module in head.modules() if isinstance(module, nn.Linear)][-1].weight)
 
-    def tensor_loader(x: torch.Tensor, y: torch.Tensor, **options: Any) -> Any:
-        return batch_loader(len(y), lambda items: (x[items], y[items]), **options)
+    def tensor_loader(x: torch.Tensor, y: torch.Tensor, which: Sequence[int], **options: Any) -> Any:
+        def create_batch(items: list[int]) -> Labelled:
+            numbers = [which[item] for item in items]
+            return x[numbers], y[numbers]
+
+        return batch_loader(len(which), create_batch, **options)
 
     x, y = valid or (train[0], train[1][:0])
-    size = batch_size(len(train[1]))
+    which = range(len(train[1])) if among is None else among
+    size = batch_size(len(which))
     loaders = fv.DataLoaders(
-        tensor_loader(*train, bs=size, shuffle=True, drop_last=True),
-        tensor_loader(x, y, bs=256),
+        tensor_loader(*train, which, bs=size, shuffle=True, drop_last=True),
+        tensor_loader(x, y, range(len(y)), bs=256),
     )
     options = {"loss_func": fv.CrossEntropyLossFlat(), "metrics": fv.error_rate} | options
     with linear_head.on_one_thread():

@@ -145,7 +145,7 @@ def fit_network(given: Ingredients, on_progress: OnProgress) -> Trained:
     x, valid_x = features_of_all(given, part(on_progress, 0, 0.1)).tensor_split([len(y)])
     teaching, held = finetuning.teaching_and_held(given)
     head, fitting = given.learn.model[1], part(on_progress, 0.1, 0.12)
-    history = heads.fit(head, (x[teaching], y[teaching]), (valid_x, valid_y), given.training, fitting)
+    history = heads.fit(head, (x, y), (valid_x, valid_y), given.training, fitting, among=teaching)
     rows, ended = finetuning.fit(given, teaching, held, part(on_progress, 0.12, 1))
     return Trained(history + rows, ended=ended)
 

@@ -122,6 +122,15 @@ def test_it_judges_as_heads_that_are_trained_one_by_one() -> None:
         assert torch.allclose(tensor, taught.state_dict()[name], atol=1e-4), f"of all pictures: {name}"
 
 
+def test_a_head_learns_from_some_as_from_a_copy_of_them() -> None:
+    (x, y), some = clouds(16), [*range(1, 16, 2)]
+    one, other = head(), head()
+    other.load_state_dict(one.state_dict())
+    heads.fit(one, (x, y), None, TRAINING, quiet, among=some)
+    heads.fit(other, (x[some], y[some]), None, TRAINING, quiet)
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
 def test_an_epoch_over_thousands_takes_few_steps() -> None:
     sizes = [heads.batch_size(pictures) for pictures in (10, 64, 300, 1000, 3000, 9000, 100_000)]
     assert sizes == [10, 16, 37, 64, 150, 450, 512]
