@@ -139,10 +139,11 @@ def mistakes(predictions: Predictions, temperature: float) -> list[tuple[Predict
 
 
 def curves(history: list[Epoch]) -> dict[str, Any]:
-    """Loss on training and validation pictures by epoch as points of a 300 x 120 drawing, and the scale's top."""
+    """Loss on training and validation pictures by epoch as points of a 300 x 120 drawing, and the scale's top. Of one
+    epoch nothing is drawn."""
     losses = {"train": [row.train_loss for row in history], "valid": [row.valid_loss for row in history]}
     top = max(*losses["train"], *losses["valid"], 1e-9)
-    xs = np.linspace(0, 300, len(history)) if len(history) > 1 else [150.0]
+    xs = np.linspace(0, 300, len(history))
     points = {
         side: " ".join(f"{x:.1f},{120 - 120 * loss / top:.1f}" for x, loss in zip(xs, values, strict=True))
         for side, values in losses.items()

@@ -41,7 +41,10 @@ def test_it_says_which_error_is_which():
     page = html.unescape(re.sub(r"<[^>]+>", "", (walk.walk().evaluation / "report.html").read_text()))
     assert "each of the 18 other pictures is judged by a model that has not learned from it" in page
     assert "Take this interval for too narrow: where it was measured," in page
-    assert "error in cross-validation of 18 pictures" in page and "true error rate by the test" in page
+    assert (
+        "error in cross-validation of 18 pictures" in page
+        and "true error rate by the test, 95\xa0% interval: " in page
+    )
     assert (
         "which was fitted in cross-validation" in page and "over the 5 folds of the cross-validation" in page
     )
@@ -56,6 +59,19 @@ def test_the_verdict_stands_at_the_top(tmp_path):
             tmp_path / "r.html", folders.dataset, folders.model, folders.evaluation, verdict=verdict
         )
         assert f"<b>{word}.</b> 6 right instead of 5" in (tmp_path / "r.html").read_text()
+
+
+def test_of_one_epoch_nothing_is_drawn(tmp_path):
+    folders = walk.walk()
+    shutil.copytree(folders.model, tmp_path / "model")
+    training = json.loads((folders.model / "training.json").read_text())
+    for epochs, drawn in ((2, True), (1, False)):
+        training["history"] = (training["history"] * 2)[:epochs]
+        contracts.write(tmp_path / "model" / "training.json", training)
+        report.write_report(tmp_path / "r.html", folders.dataset, tmp_path / "model", folders.evaluation)
+        page = (tmp_path / "r.html").read_text()
+        assert ("<polyline" in page, "After the last epoch" in page) == (drawn, drawn)
+        assert ("After the only epoch:" in page) != drawn
 
 
 def test_names_are_escaped(tmp_path):
