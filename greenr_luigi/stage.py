@@ -211,7 +211,20 @@ def note_failure(stage: PipelineStage, error: BaseException) -> None:
         note(stage, outcome, f"{type(error).__name__}: {error}", faults=faults)
 
 
+def note_unscheduled(stage: PipelineStage) -> None:
+    """Luigi cannot tell whether a stage is complete, and does not say why to whoever asks."""
+    try:
+        stage.stale_because()
+    except GreenrError as error:
+        # Those behind it cannot tell for the same reason, and Luigi asks these first.
+        told = (event.because for event in run_history.read(Path(stage.root)) if event.run == run_history.RUN)
+        if str(error) not in told:
+            note_start(stage)
+            note_failure(stage, error)
+
+
 for event, handler in (
+    (luigi.Event.DEPENDENCY_MISSING, note_unscheduled),
     (luigi.Event.START, note_start),
     (luigi.Event.SUCCESS, note_success),
     (luigi.Event.FAILURE, note_failure),

@@ -81,22 +81,28 @@ def test_how_a_run_ended(stages, stale, outcome, because):
     assert (event.kind, event.name, event.outcome, event.because) == ("run", "DeployApp", outcome, because)
 
 
-def test_a_run_that_cannot_tell_what_is_stale_says_why(tmp_path, monkeypatch):
-    """As after an upgrade that was torn: a file of the program is no Python."""
+@pytest.mark.parametrize("where", ["DeployApp", "TrainModel"])
+def test_a_run_that_cannot_tell_what_is_stale_says_why(tmp_path, monkeypatch, where):
+    """As after an upgrade that was torn: a file of the program is no Python. Before that shows, a stage behind may have
+    found a cause of its own."""
     at_exit = []
     monkeypatch.setattr(deploy, "deployments", {})
     monkeypatch.setattr(deploy.atexit, "register", lambda *call: at_exit.append(call))
 
-    def examine(_):
-        raise GreenrError("train.py, line 145: invalid syntax: mend it")
+    def examine(stage):
+        if stage.task_family in (where, "EvaluateModel"):
+            raise GreenrError("train.py, line 145: invalid syntax: mend it")
+        return "code of gate.py changed"
 
-    monkeypatch.setattr(tasks.DeployApp, "_examine", examine)
-    deployment = tasks.DeployApp(root=tmp_path)
-    assert not luigi.build([deployment], local_scheduler=True, log_level="CRITICAL")
+    monkeypatch.setattr(PipelineStage, "_examine", examine)
+    with luigi.worker.Worker() as worker:
+        assert not worker.add(tasks.DeployApp(root=tmp_path))
     (note,) = (call for call in at_exit if call[0] is deploy.note_run)
     deploy.note_run(*note[1:])
-    (event,) = run_history.read(tmp_path)
-    assert (event.outcome, event.because) == ("failed", "train.py, line 145: invalid syntax: mend it")
+    first, run = run_history.read(tmp_path)
+    assert (first.kind, first.outcome, run.outcome, run.because) == (
+        "stage", "failed", "failed", f"{first.name}: train.py, line 145: invalid syntax: mend it",
+    )  # fmt: skip
 
 
 def test_stages_stand_with_their_run():
