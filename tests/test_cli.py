@@ -21,7 +21,9 @@ from greenr_luigi.about import PACKAGE
 from greenr_luigi.commands.command import MANY, in_few
 from greenr_luigi.operations import usage
 from greenr_luigi.review import page
-from greenr_luigi.serving import rollout
+from greenr_luigi.serving import processes, rollout
+from greenr_luigi.serving.processes import Running
+from greenr_luigi.serving.state import WorkerState
 from greenr_luigi.text import percent
 from tests import tiny_release
 from tests.staleness.test_regular import in_the_place_of
@@ -142,6 +144,19 @@ def test_an_option_that_would_count_for_nothing_is_refused(argv, said, tmp_path,
     assert cli.main([*argv, "--root", str(tmp_path)]) == 1
     action = argv[1]
     assert capsys.readouterr() == ("", f"greenr: {said}, and this is `{action}`: leave it out\n")
+
+
+def test_of_a_server_of_another_user_only_what_can_be_seen_is_told(tmp_path, capsys, monkeypatch):
+    of_another = Running(pid=7, parent=1, user=1000, workers=(WorkerState(8, 7, "a" * 16),))
+    monkeypatch.setattr(processes, "servers", lambda _: [of_another])
+    assert cli.main(["server", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"releases  {'a' * 16}",
+        "pid       7",
+        "workers   1: 8",
+        f"log       {tmp_path}/server/gunicorn.log",
+        "user      1000, who alone can see where it answers, and how it was started",
+    ]
 
 
 def test_what_a_person_has_stopped_stays_so_at_boot(tmp_path, capsys):

@@ -45,10 +45,14 @@ def show_server(arguments: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=2))
         return
     for row in rows:
-        workers = f"{len(row['workers'])} of {row['workers_wanted']}: {', '.join(map(str, row['workers']))}"
+        wanted = f" of {row['workers_wanted']}" if row["user"] is None else ""
+        workers = f"{len(row['workers'])}{wanted}: {', '.join(map(str, row['workers']))}"
         shown = {**row, "workers": workers, "releases": ", ".join(row["releases"]) or "none yet"}
         for name in ("address", "releases", "since", "pid", "workers", "log"):
-            print(f"{name:9} {shown[name]}")
+            if shown[name] != "":
+                print(f"{name:9} {shown[name]}")
+        if row["user"] is not None:
+            print(f"user      {row['user']}, who alone can see where it answers, and how it was started")
         for name, value in sorted(row["settings"].items()):
             print(f"{'settings':9} {name} {value}")
 

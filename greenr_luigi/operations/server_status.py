@@ -12,12 +12,14 @@ from greenr_luigi.serving import processes, readiness, server
 
 class ServerStatus(TypedDict):
     """A running server. `releases`: the digests that its workers answer with, two of them while a new one is taken up;
-    `since`: local time, ISO 8601; `workers`: their pids; `settings`: what it was started with."""
+    `since`: local time, ISO 8601; `workers`: their pids; `settings`: what it was started with; `user`: whose it is, if
+    not ours. Then nobody else is told how it was started: `address`, `since` and `settings` are empty."""
 
     address: str
     releases: list[str]
     since: str
     pid: int
+    user: int | None
     workers: list[int]
     workers_wanted: int
     settings: dict[str, str]
@@ -41,13 +43,14 @@ def server_status(root: Path) -> list[ServerStatus]:
 
 
 def _status_of(running: processes.Running, run_dir: Path) -> ServerStatus:
-    note = running.note
+    note, told = running.note, running.user is None
     started = datetime.datetime.fromtimestamp(int(note.launch.rpartition("-")[2] or 0) / 1e9)
     return {
-        "address": readiness.url(note),
+        "address": readiness.url(note) if told else "",
         "releases": sorted({state.digest for state in running.workers if state.digest}),
-        "since": started.isoformat(" ", "seconds"),
+        "since": started.isoformat(" ", "seconds") if told else "",
         "pid": running.pid,
+        "user": running.user,
         "workers": [state.pid for state in running.workers],
         "workers_wanted": note.workers,
         "settings": {name: value for name, value in note.settings.items() if value is not None},
