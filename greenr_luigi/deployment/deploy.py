@@ -72,6 +72,7 @@ def deploy(
     Raises Refused, ServerError or ReleaseError. However it fails, `current` points to the release that served before.
     """
     from greenr_luigi.deployment.gallery import write_gallery
+    from greenr_luigi.deployment.gate import no_longer_known
 
     store = service.store
     store.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,8 @@ def deploy(
             address = server.ensure(service, digest, PATIENCE).url
             deployment = Deployment(digest, address, published)
             contracts.write(out / "deployment.json", deployment)
-    on_progress(1.0, f"release {digest} is live")
+        gone = no_longer_known(store / digest, store / before if before else None)
+    on_progress(1.0, f"release {digest} is live" + (gone and f".{gone}"))
     return deployment
 
 

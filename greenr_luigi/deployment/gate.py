@@ -63,7 +63,7 @@ def judge(
             reason = reason or contradiction(agreements(serving, dataset, shared, serving_right, root))
     refused = bool(reason)
     if not refused:
-        reason = praise(own, comparison) + never_found(rows, right)
+        reason = praise(own, comparison) + never_found(rows, right) + no_longer_known(candidate, serving)
     elif limits.force:
         reason = f"Forced by name. It would have been refused: {reason}"
     return Verdict(
@@ -223,6 +223,13 @@ def never_found(rows: list[LabelRow], right: Bools) -> str:
     """A warning of the classes of which no picture is named rightly; empty if there are none."""
     never = {row.label for row in rows} - {row.label for row in compress(rows, right)}
     return f" It finds none of the held-out pictures of {', '.join(sorted(never))}." if never else ""
+
+
+def no_longer_known(candidate: Path, serving: Path | None) -> str:
+    """A warning of the classes that go with the serving model, as where a folder of a class was moved away; empty if
+    none do."""
+    gone = set(read_card(serving).classes) - set(read_card(candidate).classes) if serving else ()
+    return f" It knows no {', '.join(sorted(gone))} any more, which the model before knew." if gone else ""
 
 
 def in_numbers(comparison: Comparison) -> str:

@@ -94,6 +94,9 @@ def test_models_of_other_classes_are_compared_on_what_both_know(tmp_path):
     (other / "model.json").write_text(json.dumps(card | {"classes": ["disc", "square"]}))
     verdict = gate.judge(walk.walk().export, other, walk.walk().dataset, Limits())
     assert verdict.comparison is not None and verdict.comparison.candidate.pictures == 3
+    assert verdict.accepted and verdict.reason.endswith(
+        " It knows no square any more, which the model before knew."
+    )
 
 
 def test_a_model_of_classes_that_are_all_new_takes_no_place_unjudged(tmp_path):
