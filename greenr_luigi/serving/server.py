@@ -16,6 +16,7 @@ How a server was started stands in the environment of its processes (processes.p
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from pathlib import Path
 
@@ -66,14 +67,27 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
             undo.callback(processes.end, run_dir, keep=[running.note.launch for running in found])
             # Workers whose gunicorn was killed have the address, too, and 0 is one that does not say.
             shared = any(process.note.port in (0, wanted.port) for process in processes.find(run_dir))
+            if not processes.find(run_dir):
+                # On a full disk that is the room for the new one: whoever went down with the machine left as much.
+                tidy(run_dir)
             server = wait_for_workers(run_dir, launch(run_dir, wanted, timeout, shared), digest, timeout)
-        files.write(run_dir / PID_FILE, f"{server.pid}\n".encode())
-        files.make_private(run_dir / PID_FILE)
+        note_pid(run_dir / PID_FILE, server.pid)
         undo.pop_all()
         (run_dir / STOPPED).unlink(missing_ok=True)
         processes.end(run_dir, keep=[server.launch])
         tidy(run_dir, server.launch)
         return server
+
+
+def note_pid(path: Path, pid: int) -> None:
+    """For people: a disk without room for it is no reason to serve nothing. Then there is none, not another's."""
+    try:
+        files.write(path, f"{pid}\n".encode())
+        files.make_private(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        path.unlink(missing_ok=True)
 
 
 def adopt(
@@ -88,8 +102,8 @@ def adopt(
     return None
 
 
-def tidy(run_dir: Path, launch: str) -> None:
-    """Remove what other servers have left, which all have ended."""
+def tidy(run_dir: Path, launch: str = "") -> None:
+    """Remove what other servers than that of this `launch` have left, which all have ended."""
     for metrics in run_dir.glob("metrics-*"):
         if LAUNCH.fullmatch(metrics.name) and metrics.name != launch:
             shutil.rmtree(metrics, ignore_errors=True)

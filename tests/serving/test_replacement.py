@@ -23,7 +23,7 @@ from greenr_luigi.serving import processes, server
 from greenr_luigi.serving.readiness import Server
 from greenr_luigi.serving.service import Service
 from tests import tiny_release
-from tests.serving.looking import masters, served, visitor
+from tests.serving.looking import masters, served, until, visitor
 from tests.serving.test_full_disk import fill
 from tests.tiny_release import serve
 
@@ -113,6 +113,17 @@ def small_disk(place: Path) -> Iterator[Path]:
     yield disk
     server.stop(disk)
     subprocess.run(["umount", disk], check=True)
+
+
+@root_only
+def test_a_full_disk_keeps_no_page_down_when_the_machine_went_down(place: Path, small_disk: Path) -> None:
+    running = serve(place, tiny_release.deploy(place / "releases"), workers=2)
+    for process in processes.find(small_disk):
+        os.kill(process.pid, signal.SIGKILL)
+    until(lambda: not processes.find(small_disk))
+    fill(small_disk)
+    again = serve(place, running.digest, running.port, workers=2)
+    assert masters(place) == [again.pid] and served(again.port) == running.digest
 
 
 @root_only
