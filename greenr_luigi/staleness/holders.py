@@ -31,11 +31,13 @@ def command(pid: int) -> str:
 
 
 def belongs(path: Path) -> str:
-    """Whose a file is, or the nearest folder above it that can be seen, in brackets; empty if it is our own."""
+    """Whose a file is that has just been named, or the nearest folder above it that can be seen, in brackets; empty
+    if it is our own."""
     for place in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
             owner = place.stat().st_uid
-            return "" if owner == os.geteuid() else f" ({place} belongs to user {user_name(owner)})"
+            named = "it" if place == path else place
+            return "" if owner == os.geteuid() else f" ({named} belongs to user {user_name(owner)})"
     return ""
 
 

@@ -153,7 +153,7 @@ def fit(
         may_teach = {*teaching}
         first = {n for n, picture in enumerate(mine) if picture in may_teach}
         rows = learn_from(first, planned.epochs, best, part(on_progress, LOOKING, half))
-        done = f"the best of {len(rows)} epochs is number {best.best + 1}"
+        done = f"best after epoch {best.best + 1} of {len(rows)}"
         if limit.reached:
             done = (
                 f"stopped in epoch {len(rows)} of {planned.epochs}: its {minutes:g} minutes are over; {done}"

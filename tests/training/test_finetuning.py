@@ -31,7 +31,7 @@ def test_it_ends_when_its_time_is_over_and_says_so(tmp_path):
     assert len(training.history) == 6 + 1 and training.history[-1].train_loss > 0
     # In the last words, which alone reach a person for sure: of others no more than one a second does.
     assert told[-1].endswith(
-        "wrong; stopped in epoch 1 of 1: its 1e-09 minutes are over; the best of 1 epochs is number 1"
+        "wrong; stopped in epoch 1 of 1: its 1e-09 minutes are over; best after epoch 1 of 1"
     )
 
 
