@@ -85,7 +85,7 @@ def sides_differ(classes: Mapping[str, Sequence[str]], pictures: Mapping[str, Se
     labels = {side: {composed(name).strip() for name in names} for side, names in classes.items() if names}
     for (one, ones), (other, others) in itertools.permutations(labels.items(), 2):
         if lacking := sorted(ones - others):
-            return f"{other} lacks {some(lacking)}, which {one} has: add what is missing, or say which"
+            return f"{other} lacks {some(lacking)}, which {one} has: add what is missing"
     return ""
 
 
@@ -111,7 +111,7 @@ def same_inside(found: Layout) -> str:
         return f"{outer} each hold {inner}: which of them are the classes?"
     for label, held in inside.items():
         if label not in held and (both := sorted(held & inside.keys())):
-            return f"{label} holds {some(both)}, as there are beside it: remove one of them, or say which"
+            return f"{label} holds {some(both)}, as there are beside it: remove one of them"
     return ""
 
 
@@ -120,4 +120,5 @@ def no_file(found: Layout) -> str:
     empty = [each.name for each in sets if not found.tree.has_file(each.folder)]
     if not empty:
         return ""
-    return f"{some(empty)} {'holds' if len(empty) == 1 else 'hold'} no file: remove it, or say which"
+    holds, it = ("holds", "it") if len(empty) == 1 else ("hold", "them")
+    return f"{some(empty)} {holds} no file: put pictures into {it}, or remove {it}"

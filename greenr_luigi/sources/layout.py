@@ -26,7 +26,7 @@ def classes(folder: Path, pattern: str = "") -> list[str]:
     same = "" if found.doubt else doubts.same_inside(found)
     if why := found.doubt or same or doubts.no_file(found):
         names = sorted({*found.classes, *(found.inside if same else ())})
-        named = f"; the classes are named by --classes {printable(','.join(names))}"
+        named = f"; or name the classes yourself: --classes {printable(','.join(names))}"
         raise SourceError(f"--folder {folder}: {why}{named if len(names) > 1 else ''}")
     for label in found.classes:
         try:
