@@ -10,12 +10,8 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-
-from tests.progress import quiet
 
 #: By name, what the environment says of it.
 WAYS: dict[str, dict[str, str]] = {
@@ -26,19 +22,13 @@ LOAD = [sys.executable, "-c", "while True: pass"]
 
 
 def measure(photos: Path) -> float:
-    from bench.training import Photographs
-    from greenr_luigi.training import finetuning, recipes
+    from bench.training import Photographs, finetuned
+    from greenr_luigi.training import finetuning
 
-    found = Photographs(photos)
     finetuning.VIEWS, finetuning.EPOCHS = 2, 2
-    fold = next(found.folds(1))
-    train, valid = (([found.paths[n] for n in side], found.y[side]) for side in fold)
-    groups = [path.name for path in train[0]]
-    training = replace(found.training, seed=0)
-    given = recipes.Ingredients(found.learner(), train, valid, training, fold[1], groups=groups)
-    start = time.perf_counter()
-    recipes.fit_network(given, quiet)
-    return time.perf_counter() - start
+    found = Photographs(photos)
+    _, (seconds, _) = finetuned(found, next(found.folds(1)), 0)
+    return float(seconds)
 
 
 def main() -> None:

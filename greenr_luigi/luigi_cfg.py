@@ -65,9 +65,8 @@ def check() -> None:
 
 def says_nothing() -> bool:
     """Whether there is no file that sets anything: none at all, or one that was cut to nothing."""
-    return not any(
-        _is_there(path) and [*_parse(path).sections(), *_parse(path).defaults()] for path in paths()
-    )
+    parsed = map(_parse, filter(_is_there, paths()))
+    return not any(parser.sections() or parser.defaults() for parser in parsed)
 
 
 def file_of(section: str) -> str:

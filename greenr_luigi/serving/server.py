@@ -66,8 +66,9 @@ def ensure(service: Service, digest: str, timeout: float) -> Server:
             # Whatever comes in between, Ctrl-C included, ends the new one and leaves those that were.
             undo.callback(processes.end, run_dir, keep=[running.note.launch for running in found])
             # Workers whose gunicorn was killed have the address, too, and 0 is one that does not say.
-            shared = any(process.note.port in (0, wanted.port) for process in processes.find(run_dir))
-            if not processes.find(run_dir):
+            living = processes.find(run_dir)
+            shared = any(process.note.port in (0, wanted.port) for process in living)
+            if not living:
                 # On a full disk that is the room for the new one: whoever went down with the machine left as much.
                 tidy(run_dir)
             server = wait_for_workers(run_dir, launch(run_dir, wanted, timeout, shared), digest, timeout)

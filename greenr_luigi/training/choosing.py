@@ -147,6 +147,7 @@ def minutes_of_finetuning(given: Ingredients, left: float) -> float:
 
     size = given.training.image_size
     lower, upper = splitting.split(given.learn.model[0].eval(), size)
-    looking, epoch = finetuning.minutes_of(lower, upper, len(given.train[0]), size)
-    once, twice = (looking + times * finetuning.EPOCHS * epoch for times in (1, 2))
-    return twice if twice <= left else once
+    pictures = len(given.train[0])
+    looking, epoch = finetuning.minutes_of(lower, upper, pictures, size)
+    times = 2 if finetuning.has_time_for_twice(lower, upper, pictures, size, left) else 1
+    return looking + times * finetuning.EPOCHS * epoch

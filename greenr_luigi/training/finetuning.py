@@ -68,6 +68,13 @@ def plan(
     return Plan(max(int(share * VIEWS * pictures), min(pictures, BATCH)), max(1, int(epochs)))
 
 
+def has_time_for_twice(
+    lower: nn.Module, upper: nn.Module, pictures: int, image_size: int, minutes: float
+) -> bool:
+    """Whether the network may learn again from all of so many pictures, with all views and for all epochs."""
+    return plan(lower, upper, pictures, image_size, minutes, times=2) == Plan(VIEWS * pictures, EPOCHS)
+
+
 def minutes_of(lower: nn.Module, upper: nn.Module, pictures: int, image_size: int) -> tuple[float, float]:
     """How long the lower part of a body looks at so many pictures, and an epoch of the upper part takes."""
     x = torch.zeros(1, 3, image_size, image_size, device=next(upper.parameters()).device)
@@ -103,12 +110,10 @@ def fit(
     learn.model.to(features.device(), memory_format=torch.channels_last).eval()
     lower, upper = splitting.split(learn.model[0], training.image_size)
     network = nn.Sequential(upper, learn.model[1])
-    planned = plan(lower, upper, len(paths), training.image_size, minutes, times=2)
-    again = bool(held) and planned == Plan(VIEWS * len(paths), EPOCHS)
-    if not again:
-        planned = plan(lower, upper, len(teaching), training.image_size, minutes)
+    again = bool(held) and has_time_for_twice(lower, upper, len(paths), training.image_size, minutes)
+    learned, times = (range(len(paths)), 2) if again else (teaching, 1)
+    planned = plan(lower, upper, len(learned), training.image_size, minutes, times)
     # In no order of classes, as there may be no time for all; to each process as many as to each other.
-    learned = range(len(paths)) if again else teaching
     shuffled = [learned[n] for n in torch.randperm(len(learned)).tolist()]
     mine = distributed.dealt(shuffled)[: len(shuffled) // distributed.world()]
     wanted = max(1, planned.views // distributed.world())
@@ -148,7 +153,7 @@ def fit(
             return heads.fit_one_cycle(tuned, epochs, LEARNING_RATES, told)
 
         half = (1 + LOOKING) / 2 if again else 1
-        beginning, mean = copy.deepcopy(network.state_dict()), AveragedModel(network)
+        beginning = copy.deepcopy(network.state_dict())
         best = BestAverage(losses_of_held if held else None)
         may_teach = {*teaching}
         first = {n for n, picture in enumerate(mine) if picture in may_teach}
@@ -160,6 +165,7 @@ def fit(
             )
         rows = rows[: best.best + 1]
         if again and not limit.reached:
+            mean = AveragedModel(network)
             mean.update_parameters(network)
             network.load_state_dict(beginning)
             more = learn_from(range(len(mine)), len(rows), BestAverage(None), part(on_progress, half, 1))
