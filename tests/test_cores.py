@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,15 +67,17 @@ import torch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [None, "ACTIVE"])
+@pytest.mark.parametrize(("told", "spins"), [(None, r"'0'"), ("ACTIVE", r"'[1-9]\d+'")])
 def test_what_a_stage_computes_leaves_its_cores_to_others_while_it_waits(
-    tmp_path: Path, told: str | None
+    tmp_path: Path, told: str | None, spins: str
 ) -> None:
     """Unless a person has said otherwise; by what OpenMP tells of itself when torch loads it."""
-    environment = {**os.environ, "OMP_DISPLAY_ENV": "true", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(Path(__file__).parents[1])}
     environment.pop("OMP_WAIT_POLICY", None)
     if told:
         environment["OMP_WAIT_POLICY"] = told
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert f"OMP_WAIT_POLICY = '{told or 'PASSIVE'}'" in done.stderr
+    # It tells of that policy where none is set, too, and then waits busily for a while.
+    assert re.search(f"GOMP_SPINCOUNT = {spins}", done.stderr), done.stderr
